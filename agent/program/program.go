@@ -1,0 +1,199 @@
+// Package program holds what kgent knows about one compiled eBPF program: the
+// ELF object, the manifest that says where and with which parameters it runs,
+// and the facts that follow from its instructions.
+//
+// An [Object] is an ELF file that follows kgent's conventions (see
+// kgent.bpf.h): events travel through ring buffers whose map definition names
+// the event's type, maps tagged KGENT_OUTPUT are the answer, and `const
+// volatile` globals are parameters. From such an object [Build] derives a
+// [Manifest]; people approve the two together, and an executor loads nothing
+// but what [Object.Collection] makes of exactly these bytes.
+//
+// The package reads and checks; it neither compiles nor loads anything.
+package program
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+)
+
+// MaxELF is the largest object that is accepted, in bytes. Programs of a few
+// thousand instructions with their BTF stay below 200 KiB.
+const MaxELF = 4 << 20
+
+// StatsMap is the per-CPU array of [Counts] that kgent.bpf.h declares and
+// updates at every event.
+const StatsMap = "kgent_stats"
+
+// OutputTag is the BTF declaration tag of maps that belong to the answer.
+const OutputTag = "kgent:output"
+
+// NodePrefix starts the names of parameters that the node itself supplies at
+// load, such as kgent_self. They are not part of a manifest.
+const NodePrefix = "kgent_"
+
+// Counts mirrors struct kgent_counts of kgent.bpf.h: what one CPU has counted.
+// The counters only grow.
+type Counts struct {
+	Produced uint64 // events submitted to a ring buffer
+	Lost     uint64 // events that found their ring buffer full
+	MapFull  uint64 // updates that found an output map full
+	Wakeup   uint64 // not a count: the flags of a submit in progress
+}
+
+// Object is a parsed ELF object. It is immutable and safe for concurrent use.
+type Object struct {
+	elf  []byte
+	spec *ebpf.CollectionSpec
+}
+
+// Parse reads an ELF object. It accepts any bytes and reports what is wrong
+// with them; it never panics.
+func Parse(elf []byte) (_ *Object, err error) {
+	if len(elf) > MaxELF {
+		return nil, fmt.Errorf("parsing object: %d bytes, more than the %d allowed", len(elf), MaxELF)
+	}
+	// The ELF reader is a large piece of code fed with outside input: one of
+	// its panics must refuse the object, not end a node's executor.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("parsing object: malformed ELF: %v", r)
+		}
+	}()
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(elf))
+	if err != nil {
+		return nil, fmt.Errorf("parsing object: %w", err)
+	}
+	if len(spec.Programs) == 0 {
+		return nil, errors.New("parsing object: it holds no program (no function with a SEC(\"…\") of a known kind)")
+	}
+	for name, m := range spec.Maps {
+		if isRing(m.Type) && m.Value != nil && name != "" {
+			if _, ok := btf.UnderlyingType(m.Value).(*btf.Struct); !ok {
+				return nil, fmt.Errorf("parsing object: ring buffer %s: its __type(value, …) is %s, want a struct", name, m.Value)
+			}
+		}
+	}
+	return &Object{elf: bytes.Clone(elf), spec: spec}, nil
+}
+
+// ELF returns the object's bytes, which must not be changed.
+func (o *Object) ELF() []byte { return o.elf }
+
+// Programs returns the programs by name order.
+func (o *Object) Programs() []*ebpf.ProgramSpec {
+	out := make([]*ebpf.ProgramSpec, 0, len(o.spec.Programs))
+	for _, p := range o.spec.Programs {
+		out = append(out, p)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// Types returns the object's own BTF; nil when it was compiled without -g.
+func (o *Object) Types() *btf.Spec { return o.spec.Types }
+
+// License returns the object's license section.
+func (o *Object) License() string {
+	for _, p := range o.spec.Programs {
+		return p.License
+	}
+	return ""
+}
+
+// Role says what a map is to the reader of the output.
+type Role string
+
+const (
+	RoleEvents   Role = "events"   // a ring buffer of typed events
+	RoleOutput   Role = "output"   // a map shown as table, histogram or stacks
+	RoleStacks   Role = "stacks"   // the stack traces other maps refer to
+	RoleInternal Role = "internal" // never shown
+)
+
+// MapInfo is one map as the object declares it.
+type MapInfo struct {
+	Name       string
+	Role       Role
+	Type       ebpf.MapType
+	MaxEntries uint32
+	Key, Value btf.Type // of the events, Value is the event's struct; nil when untyped
+}
+
+// Maps returns the object's maps by name order, without the hidden ones that
+// hold global variables.
+func (o *Object) Maps() []MapInfo {
+	var out []MapInfo
+	for name, m := range o.spec.Maps {
+		if isData(name) {
+			continue
+		}
+		info := MapInfo{Name: name, Type: m.Type, MaxEntries: m.MaxEntries, Key: m.Key, Value: m.Value, Role: RoleInternal}
+		switch {
+		case isRing(m.Type) && m.Value != nil:
+			info.Role = RoleEvents
+		case m.Type == ebpf.StackTrace:
+			info.Role = RoleStacks
+		case slices.Contains(m.Tags, OutputTag):
+			info.Role = RoleOutput
+		}
+		out = append(out, info)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// Param is a `const volatile` global of the object.
+type Param struct {
+	Name    string
+	Type    btf.Type
+	Default []byte // the initial value, as the kernel would see it
+}
+
+// Params returns the parameters by name order, without those that the node
+// supplies.
+func (o *Object) Params() []Param {
+	var out []Param
+	for name, v := range o.spec.Variables {
+		if v.SectionName != ".rodata" || v.Type == nil || v.Type.Linkage != btf.GlobalVar || isNodeSupplied(name) {
+			continue
+		}
+		if !isVolatileConst(v.Type.Type) {
+			continue
+		}
+		out = append(out, Param{Name: name, Type: v.Type.Type, Default: bytes.Clone(v.Value)})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+func isNodeSupplied(name string) bool { return len(name) > len(NodePrefix) && name[:len(NodePrefix)] == NodePrefix }
+
+// isVolatileConst tells a parameter from an ordinary constant, which the
+// compiler may have folded into the code.
+func isVolatileConst(t btf.Type) bool {
+	volatile := false
+	for {
+		switch q := t.(type) {
+		case *btf.Const:
+			t = q.Type
+		case *btf.Volatile:
+			volatile, t = true, q.Type
+		case *btf.Array:
+			t = q.Type
+		default:
+			return volatile
+		}
+	}
+}
+
+func isRing(t ebpf.MapType) bool { return t == ebpf.RingBuf }
+
+// isData reports whether a map is one of the hidden maps of global data.
+func isData(name string) bool { return len(name) > 0 && name[0] == '.' }

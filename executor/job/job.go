@@ -1,0 +1,175 @@
+// Package job is the signed envelope in which an approved program travels to
+// a node, and the checks a node makes before it believes it.
+//
+// A [Grant] says what people agreed to: the digest of the program with its
+// manifest, contract, nodes and limits; who agreed; and from when to when it
+// may start. It is signed with ed25519 over its exact bytes. An [Envelope]
+// carries the grant beside the ELF, manifest and contract; a node recomputes
+// the digest from them, so nothing outside the signature is trusted and
+// nothing is parsed before the signature holds.
+//
+// Chat, bus and storage need not be trusted: whoever controls them can delay
+// or withhold a job, but not run, change, re-aim or repeat one.
+package job
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Bounds of an envelope.
+const (
+	// MaxEnvelope is the largest envelope a node looks at, in bytes.
+	MaxEnvelope = 8 << 20
+	// MaxWindow is the longest time between a grant's not-before and expiry.
+	MaxWindow = 10 * time.Minute
+	// MaxSkew is how far a node's clock may be off.
+	MaxSkew = 30 * time.Second
+)
+
+// payloadType is what the signature binds the bytes to, so that a signature
+// over anything else never passes for a grant.
+const payloadType = "application/vnd.kgent.grant.v1+json"
+
+// Limits bound a run on each node. They are part of the digest.
+type Limits struct {
+	// Duration from attach to detach, enforced by the node itself.
+	Duration time.Duration `json:"duration_ns"`
+	// EventsPerSecond over which a node drops events and counts them; 0 is no
+	// bound.
+	EventsPerSecond int `json:"events_per_second"`
+}
+
+// Digest identifies what is approved: exactly these bytes, on these nodes,
+// within these limits.
+type Digest [sha256.Size]byte
+
+// String returns the digest in hexadecimal.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// Short returns the first 12 hexadecimal digits, for people to compare.
+func (d Digest) Short() string { return d.String()[:12] }
+
+// Program is what a digest covers apart from nodes and limits.
+type Program struct {
+	ELF      []byte `json:"elf"`
+	Manifest []byte `json:"manifest"`
+	Contract []byte `json:"contract"`
+}
+
+// DigestOf computes the digest. The order of nodes does not matter; naming one
+// twice does.
+func DigestOf(p Program, nodes []string, l Limits) (Digest, error) {
+	limits, err := json.Marshal(l)
+	if err != nil {
+		return Digest{}, fmt.Errorf("encoding limits: %w", err)
+	}
+	h := sha256.New()
+	part := func(b []byte) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		h.Write(n[:])
+		h.Write(b)
+	}
+	part([]byte("kgent digest v1"))
+	part(p.ELF)
+	part(p.Manifest)
+	part(p.Contract)
+	part(limits)
+	sorted := slices.Clone(nodes)
+	slices.Sort(sorted)
+	for _, n := range sorted {
+		part([]byte(n))
+	}
+	return Digest(h.Sum(nil)), nil
+}
+
+// Approval is who agreed to a digest, as the audit log will show it.
+type Approval struct {
+	Requester string   `json:"requester"`
+	Approvers []Person `json:"approvers"`
+	Tier      string   `json:"tier"`
+	Quorum    int      `json:"quorum"`
+	Policy    string   `json:"policy"` // the policy's name and digest
+}
+
+// Person is one approver and where and when they agreed.
+type Person struct {
+	ID      string    `json:"id"`
+	Surface string    `json:"surface"` // terminal, slack, discord
+	Message string    `json:"message,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// Grant is the signed statement.
+type Grant struct {
+	Version   int       `json:"version"`
+	ID        string    `json:"id"`  // 128 random bits, hexadecimal: a grant is used once
+	Run       string    `json:"run"` // names the output
+	Digest    string    `json:"digest"`
+	Nodes     []string  `json:"nodes"`
+	Limits    Limits    `json:"limits"`
+	Approval  Approval  `json:"approval"`
+	NotBefore time.Time `json:"not_before"`
+	Expires   time.Time `json:"expires"`
+}
+
+// GrantVersion is the only version this code writes and accepts.
+const GrantVersion = 1
+
+// Envelope is what travels.
+type Envelope struct {
+	KeyID     string `json:"key_id"`
+	Signature []byte `json:"signature"`
+	Grant     []byte `json:"grant"` // exact signed bytes
+	Program
+}
+
+// KeyID names a public key by the first 16 hexadecimal digits of its SHA-256.
+func KeyID(pub ed25519.PublicKey) string {
+	sum := sha256.Sum256(pub)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Sign seals a grant and its program.
+func Sign(key ed25519.PrivateKey, g Grant, p Program) ([]byte, error) {
+	d, err := DigestOf(p, g.Nodes, g.Limits)
+	if err != nil {
+		return nil, err
+	}
+	if g.Digest != d.String() {
+		return nil, errors.New("signing grant: its digest is not that of the program, nodes and limits")
+	}
+	payload, err := json.Marshal(g)
+	if err != nil {
+		return nil, fmt.Errorf("encoding grant: %w", err)
+	}
+	env := Envelope{
+		KeyID:     KeyID(key.Public().(ed25519.PublicKey)),
+		Signature: ed25519.Sign(key, signedBytes(payload)),
+		Grant:     payload,
+		Program:   p,
+	}
+	b, err := json.Marshal(env)
+	if err != nil {
+		return nil, fmt.Errorf("encoding envelope: %w", err)
+	}
+	if len(b) > MaxEnvelope {
+		return nil, fmt.Errorf("sealing grant: %d bytes, at most %d", len(b), MaxEnvelope)
+	}
+	return b, nil
+}
+
+// signedBytes is the pre-authentication encoding: type and payload with their
+// lengths, so that no other pair has the same bytes.
+func signedBytes(payload []byte) []byte {
+	b := fmt.Appendf(nil, "kgent v1 %d %s %d ", len(payloadType), payloadType, len(payload))
+	return append(b, payload...)
+}

@@ -1,0 +1,396 @@
+// Package compile turns the C source of an eBPF program into an ELF object
+// with clang.
+//
+// A source sees exactly two headers: kgent.bpf.h, which is embedded here, and
+// the vmlinux.h that the caller's [Types] cut down to what the program
+// touches. Everything else is out of its reach: sources may come from a model
+// and must not be able to read files of the host into an object or an error
+// message. So include directives for anything else are refused before clang
+// runs, clang runs without privileges, with a bounded time and output, and in
+// a directory of its own.
+package compile
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"kgent/agent/program"
+)
+
+// Header is the text of kgent.bpf.h.
+//
+//go:embed include/kgent.bpf.h
+var Header string
+
+// MaxSource is the longest source accepted, in bytes.
+const MaxSource = 256 << 10
+
+// timeout bounds one run of clang; a program takes 0.1 s.
+const timeout = 20 * time.Second
+
+// sourceName is what diagnostics call the program.
+const sourceName = "program.bpf.c"
+
+// ErrNoClang says that no usable clang is on this machine.
+var ErrNoClang = errors.New("no clang that can target BPF: install one (apt-get install clang-19), or point KGENT_CLANG at it")
+
+// Types supplies vmlinux.h for the sources that will be compiled with it.
+type Types interface {
+	Header(sources ...string) ([]byte, error)
+}
+
+// Compiler runs one clang. It is safe for concurrent use.
+type Compiler struct {
+	path    string
+	version string
+}
+
+// Find looks for clang: the value of KGENT_CLANG, else the newest clang on the
+// path of at least version 14. It runs what it finds to be sure.
+func Find(ctx context.Context, getenv func(string) string) (*Compiler, error) {
+	if path := getenv("KGENT_CLANG"); path != "" {
+		c, err := try(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("%w: KGENT_CLANG=%s: %v", ErrNoClang, path, err)
+		}
+		return c, nil
+	}
+	names := []string{"clang"}
+	for v := 14; v <= 30; v++ {
+		names = append(names, "clang-"+strconv.Itoa(v))
+	}
+	var best *Compiler
+	for i := len(names) - 1; i >= 0; i-- {
+		path, err := exec.LookPath(names[i])
+		if err != nil {
+			continue
+		}
+		if c, err := try(ctx, path); err == nil {
+			best = c
+			break
+		}
+	}
+	if best == nil {
+		return nil, ErrNoClang
+	}
+	return best, nil
+}
+
+func try(ctx context.Context, path string) (*Compiler, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "-target", "bpf", "--version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("running %s: %w", path, err)
+	}
+	m := versionLine.FindSubmatch(out)
+	if m == nil {
+		return nil, fmt.Errorf("%s is not clang", path)
+	}
+	if major, _ := strconv.Atoi(string(m[1])); major < 14 {
+		return nil, fmt.Errorf("clang %s is too old: 14 or later is needed", m[1])
+	}
+	return &Compiler{path: path, version: string(m[0])}, nil
+}
+
+var versionLine = regexp.MustCompile(`clang version (\d+)[^\s]*`)
+
+// Version returns clang's own words, such as "clang version 19.1.7".
+func (c *Compiler) Version() string { return c.version }
+
+// Path returns where clang is.
+func (c *Compiler) Path() string { return c.path }
+
+// Diagnostic is one message of the compiler about the program.
+type Diagnostic struct {
+	Line    int    `json:"line"`   // of the program; 0 when it is about a header
+	Column  int    `json:"column"` // from 1
+	Error   bool   `json:"error"`  // false: a warning
+	Message string `json:"message"`
+	Source  string `json:"source"` // the line's text
+}
+
+func (d Diagnostic) String() string {
+	if d.Line == 0 {
+		return d.Message
+	}
+	return fmt.Sprintf("line %d: %s\n    %s", d.Line, d.Message, strings.TrimSpace(d.Source))
+}
+
+// Error says that a source does not compile.
+type Error struct {
+	Diagnostics []Diagnostic // at least one, errors first
+}
+
+func (e *Error) Error() string {
+	s := "compiling: " + e.Diagnostics[0].String()
+	if n := len(e.Diagnostics) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	return s
+}
+
+// Result is a compiled program.
+type Result struct {
+	ELF      []byte
+	Warnings []Diagnostic
+}
+
+// Compile compiles a source. The error is an [*Error] when the source is at
+// fault.
+func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Result, error) {
+	if len(source) > MaxSource {
+		return nil, &Error{[]Diagnostic{{Error: true, Message: fmt.Sprintf("the source has %d bytes, at most %d are accepted", len(source), MaxSource)}}}
+	}
+	if d := forbidden(source); d != nil {
+		return nil, &Error{[]Diagnostic{*d}}
+	}
+	vmlinux, err := types.Header(source, Header)
+	if err != nil {
+		return nil, &Error{[]Diagnostic{{Error: true, Message: err.Error()}}}
+	}
+	dir, err := os.MkdirTemp("", "kgent-compile-")
+	if err != nil {
+		return nil, fmt.Errorf("compiling: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("compiling: %w", err)
+	}
+	for name, text := range map[string][]byte{sourceName: []byte(source), "kgent.bpf.h": []byte(Header), "vmlinux.h": vmlinux} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return nil, fmt.Errorf("compiling: %w", err)
+		}
+	}
+	elf, messages, err := c.run(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	diagnostics := parseDiagnostics(messages, source)
+	var faults, warnings []Diagnostic
+	for _, d := range diagnostics {
+		if d.Error {
+			faults = append(faults, d)
+		} else {
+			warnings = append(warnings, d)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, &Error{append(faults, warnings...)}
+	}
+	if len(elf) == 0 {
+		return nil, fmt.Errorf("compiling: clang wrote no object and said %q", clip(messages))
+	}
+	return &Result{ELF: elf, Warnings: warnings}, nil
+}
+
+// run executes clang in dir. A source at fault is not an error here.
+func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.path,
+		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-D__TARGET_ARCH_"+targetArch(),
+		"-nostdinc", "-I.", "-fdebug-compilation-dir=.", "-fno-ident",
+		"-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Werror=implicit-function-declaration", "-Werror=int-conversion",
+		"-Wno-compare-distinct-pointer-types", "-Wno-address-of-packed-member", "-Wno-missing-declarations", "-Wno-pass-failed",
+		"-fno-color-diagnostics", "-fno-caret-diagnostics", "-ferror-limit=8",
+		"-c", sourceName, "-o", "-")
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TMPDIR=" + dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	out, msgs := &bounded{max: program.MaxELF}, &bounded{max: 256 << 10}
+	cmd.Stdout, cmd.Stderr = out, msgs
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+			return nil, nil, fmt.Errorf("compiling: %w", cause)
+		}
+		return nil, nil, fmt.Errorf("compiling: clang took longer than %v", timeout)
+	case out.over:
+		return nil, nil, fmt.Errorf("compiling: the object is larger than %d bytes", program.MaxELF)
+	case err == nil:
+		return out.Bytes(), msgs.Bytes(), nil
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() && bytes.Contains(msgs.Bytes(), []byte("error:")) {
+		return nil, msgs.Bytes(), nil
+	}
+	return nil, nil, fmt.Errorf("compiling: running %s: %w: %s", c.path, err, clip(msgs.Bytes()))
+}
+
+// nobody is the overflow user and group: no file of the host is theirs.
+const nobody = 65534
+
+func targetArch() string {
+	if runtime.GOARCH == "arm64" {
+		return "arm64"
+	}
+	return "x86"
+}
+
+// bounded keeps the first max bytes.
+type bounded struct {
+	bytes.Buffer
+	max  int
+	over bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > b.max {
+		b.over = true
+		if room := b.max - b.Len(); room > 0 {
+			b.Buffer.Write(p[:room])
+		}
+		return len(p), nil
+	}
+	return b.Buffer.Write(p)
+}
+
+var _ io.Writer = (*bounded)(nil)
+
+func clip(b []byte) string {
+	const most = 400
+	if len(b) > most {
+		b = b[:most]
+	}
+	return strings.TrimSpace(string(b))
+}
+
+var diagnosticLine = regexp.MustCompile(`^([^:\s]+):(\d+):(\d+): (fatal error|error|warning): (.*)$`)
+
+// parseDiagnostics reads clang's messages. One about a macro of kgent.bpf.h is
+// followed by notes; the note inside the program says where.
+func parseDiagnostics(messages []byte, source string) []Diagnostic {
+	lines := strings.Split(source, "\n")
+	text := func(n int) string {
+		if n >= 1 && n <= len(lines) {
+			return lines[n-1]
+		}
+		return ""
+	}
+	var out []Diagnostic
+	for _, l := range strings.Split(string(messages), "\n") {
+		m := diagnosticLine.FindStringSubmatch(l)
+		if m == nil {
+			// "error: too many errors" and driver messages carry no place.
+			if msg, ok := strings.CutPrefix(l, "error: "); ok {
+				out = append(out, Diagnostic{Error: true, Message: msg})
+			}
+			continue
+		}
+		line, _ := strconv.Atoi(m[2])
+		column, _ := strconv.Atoi(m[3])
+		d := Diagnostic{Column: column, Error: m[4] != "warning", Message: m[5]}
+		if filepath.Base(m[1]) == sourceName {
+			d.Line, d.Source = line, text(line)
+		} else {
+			d.Message = fmt.Sprintf("%s:%d: %s", filepath.Base(m[1]), line, m[5])
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// forbidden finds what a program may not contain: directives and assembly that
+// pull in files.
+func forbidden(source string) *Diagnostic {
+	spliced := strings.NewReplacer("\\\r\n", "", "\\\n", "", "??/\n", "").Replace(source)
+	for _, l := range strings.Split(stripComments(spliced), "\n") {
+		directive := strings.TrimSpace(l)
+		rest, ok := strings.CutPrefix(directive, "#")
+		if !ok {
+			rest, ok = strings.CutPrefix(directive, "%:")
+		}
+		if !ok {
+			continue
+		}
+		rest = strings.TrimSpace(rest)
+		for _, word := range []string{"include", "import", "embed", "include_next"} {
+			arg, ok := strings.CutPrefix(rest, word)
+			if !ok || arg != "" && isWord(arg[0]) {
+				continue
+			}
+			switch strings.TrimSpace(arg) {
+			case `"kgent.bpf.h"`, `"vmlinux.h"`, `<kgent.bpf.h>`, `<vmlinux.h>`:
+			default:
+				return &Diagnostic{Error: true, Line: lineOf(source, directive), Source: directive,
+					Message: `only #include "kgent.bpf.h" is available; it brings vmlinux.h, the helpers and the usual macros`}
+			}
+		}
+	}
+	// Assembler directives that open files. The text of an asm statement may
+	// be glued together from pieces, which is why clang also runs without
+	// privileges.
+	flat := strings.ToLower(strings.NewReplacer(`"`, "", " ", "", "\t", "", "\n", "").Replace(stripComments(spliced)))
+	if strings.Contains(flat, ".incbin") || strings.Contains(flat, ".include") {
+		return &Diagnostic{Error: true, Message: "assembler directives that read files are not available"}
+	}
+	return nil
+}
+
+func isWord(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+func lineOf(source, text string) int {
+	before, _, ok := strings.Cut(source, text)
+	if !ok {
+		return 0
+	}
+	return 1 + strings.Count(before, "\n")
+}
+
+// stripComments replaces comments by a space and keeps newlines and literals.
+func stripComments(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		switch {
+		case strings.HasPrefix(s[i:], "//"):
+			for i < len(s) && s[i] != '\n' {
+				i++
+			}
+		case strings.HasPrefix(s[i:], "/*"):
+			end := strings.Index(s[i+2:], "*/")
+			if end < 0 {
+				return b.String()
+			}
+			b.WriteByte(' ')
+			b.WriteString(strings.Repeat("\n", strings.Count(s[i:i+2+end], "\n")))
+			i += end + 4
+		case s[i] == '"' || s[i] == '\'':
+			j := i + 1
+			for j < len(s) && s[j] != s[i] && s[j] != '\n' {
+				if s[j] == '\\' {
+					j++
+				}
+				j++
+			}
+			j = min(j+1, len(s))
+			b.WriteString(s[i:j])
+			i = j
+		default:
+			b.WriteByte(s[i])
+			i++
+		}
+	}
+	return b.String()
+}

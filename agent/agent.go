@@ -1,0 +1,422 @@
+// Package agent turns a request into a candidate: a program with its manifest,
+// checked as far as it can be before people are asked about it.
+//
+//	request ─▶ recipe, or a program the model writes ─▶ gates ─▶ Candidate
+//	                        ▲                             │
+//	                        └────────── feedback ─────────┘
+//
+// A request that a built-in recipe answers needs no model. Otherwise a model,
+// when one is configured, writes the program, and the first gate it fails
+// becomes the feedback for its next try, within a [Budget]. The package knows
+// no chat, attaches nothing and runs nothing.
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"kgent/agent/llm"
+	"kgent/agent/program"
+	"kgent/agent/program/compile"
+	"kgent/agent/recipes"
+	"kgent/agent/verify"
+	"kgent/retrieval/kernel"
+)
+
+// MaxRequest is the longest request read, in bytes: more than anybody types.
+const MaxRequest = 4000
+
+// Request is what somebody asked for.
+type Request struct {
+	ID   string // names the request in its record
+	Text string
+}
+
+// Target is the kernel that a candidate is made for.
+type Target struct {
+	Facts  *kernel.Facts
+	Types  compile.Types
+	Loader verify.Loader
+}
+
+// Budget bounds what the model may cost for one request.
+type Budget struct {
+	Tries  int // programs written
+	Tokens int // prompt and completion, of all calls together
+	Time   time.Duration
+}
+
+// DefaultBudget is enough for the requests people type.
+var DefaultBudget = Budget{Tries: 6, Tokens: 250_000, Time: 5 * time.Minute}
+
+// Agent prepares candidates. It is safe for concurrent use.
+type Agent struct {
+	Recipes  *recipes.Library
+	Model    llm.Model // nil: no model is configured
+	Compiler *compile.Compiler
+	Target   Target
+	Budget   Budget
+	Now      func() time.Time
+}
+
+// Candidate is what people are asked to approve, before nodes and limits are
+// put to it.
+type Candidate struct {
+	Request  Request
+	Origin   string // "recipe tcp-connect" or "model <name>"
+	Source   string
+	Object   *program.Object
+	Manifest *program.Manifest
+	Facts    []program.Facts
+	Finding  verify.Finding
+	// Understood is what was read from the sentence, one line each.
+	Understood []string
+	// Explanation is the author's own words about the program: a recipe's
+	// description, or what the model says, which is not to be trusted.
+	Explanation string
+	// Duration is how long the request asks to run; 0 when it does not say.
+	Duration time.Duration
+	Record   *Record
+}
+
+// Step tells how preparation goes on.
+type Step struct {
+	Name    string // match, write, compile, facts, prove, load
+	State   string // start, done, failed, skipped
+	Detail  string
+	Elapsed time.Duration
+}
+
+// ErrNoAnswer says that neither a recipe nor a model has a program for the
+// request. The error wrapping it says which recipes come near and what to
+// configure.
+var ErrNoAnswer = errors.New("no program for this request")
+
+// ErrRequest says that the request cannot be read.
+var ErrRequest = errors.New("cannot read the request")
+
+// RejectedError says that no program passed the gates.
+type RejectedError struct {
+	Record *Record
+	Last   error // why the last one did not
+}
+
+func (e *RejectedError) Error() string {
+	if n := len(e.Record.Attempts); n > 1 {
+		return fmt.Sprintf("none of %d programs passed; the last one: %v", n, e.Last)
+	}
+	return fmt.Sprintf("the program did not pass: %v", e.Last)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Last }
+
+// Prepare makes a candidate. progress, if not nil, is called on the caller's
+// goroutine. The error is ErrRequest, ErrNoAnswer, a *[RejectedError], the
+// context's, or a fault of this machine (no clang).
+func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
+	p := preparation{Agent: a, req: req, progress: progress}
+	if p.progress == nil {
+		p.progress = func(Step) {}
+	}
+	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, Kernel: a.Target.Facts.Release, BTF: a.Target.Facts.BTFHash}
+	c, err := p.run(ctx)
+	p.record.Seconds = a.Now().Sub(p.record.Started).Seconds()
+	if err != nil {
+		p.record.Outcome = err.Error()
+		return nil, err
+	}
+	p.record.Outcome = "candidate"
+	return c, nil
+}
+
+// preparation is the making of one candidate.
+type preparation struct {
+	*Agent
+	req      Request
+	progress func(Step)
+	record   *Record
+}
+
+// Readable refuses requests that are no request.
+func Readable(text string) error {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return fmt.Errorf("%w: it is empty; write what you want to see, for example: kgent ask \"who is killing my process\"", ErrRequest)
+	case len(text) > MaxRequest:
+		return fmt.Errorf("%w: it has %d bytes, at most %d are read; say it in a sentence or two", ErrRequest, len(text), MaxRequest)
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' && r != '\r' }):
+		return fmt.Errorf("%w: it is not text; write what you want to see in words", ErrRequest)
+	}
+	return nil
+}
+
+func (p *preparation) run(ctx context.Context) (*Candidate, error) {
+	if err := Readable(p.req.Text); err != nil {
+		return nil, err
+	}
+	var match *recipes.Match
+	err := p.step("match", func() (string, error) {
+		m, err := p.Recipes.Match(p.req.Text, recipes.MatchOptions{})
+		if err != nil {
+			return "", err
+		}
+		match = m
+		return "recipe " + m.Recipe.Name, nil
+	})
+	var none *recipes.NoMatchError
+	switch {
+	case err == nil:
+		return p.fromRecipe(ctx, match)
+	case errors.As(err, &none) && p.Model != nil:
+		return p.fromModel(ctx)
+	case errors.As(err, &none):
+		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	}
+	return nil, err
+}
+
+// step runs one step and reports it.
+func (p *preparation) step(name string, do func() (detail string, err error)) error {
+	p.progress(Step{Name: name, State: "start"})
+	start := p.Now()
+	detail, err := do()
+	s := Step{Name: name, State: "done", Detail: detail, Elapsed: p.Now().Sub(start)}
+	if err != nil {
+		s.State, s.Detail = "failed", firstLine(err.Error())
+	}
+	p.progress(s)
+	return err
+}
+
+func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
+	att := p.record.attempt("recipe "+m.Recipe.Name, m.Recipe.Source)
+	c, err := p.gates(ctx, m.Recipe.Source, m.Options, nil)
+	att.end(err)
+	if err != nil {
+		var f *verify.Failure
+		if errors.As(err, &f) {
+			return nil, &RejectedError{p.record, err}
+		}
+		return nil, err
+	}
+	c.Origin = "recipe " + m.Recipe.Name
+	c.Understood = m.Understood
+	c.Explanation = m.Recipe.Description
+	c.Duration = m.Duration
+	return c, nil
+}
+
+// gates takes a source through compile, facts, prove and load. check, if not
+// nil, sees the object before its manifest is made.
+func (p *preparation) gates(ctx context.Context, source string, opt program.Options, check func(*program.Object) error) (*Candidate, error) {
+	c := &Candidate{Request: p.req, Source: source, Record: p.record}
+	err := p.step("compile", func() (string, error) {
+		if p.Compiler == nil {
+			return "", compile.ErrNoClang
+		}
+		res, err := p.Compiler.Compile(ctx, source, p.Target.Types)
+		var bad *compile.Error
+		if errors.As(err, &bad) {
+			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		}
+		if err != nil {
+			return "", err
+		}
+		o, err := program.Parse(res.ELF)
+		if err == nil && check != nil {
+			err = check(o)
+		}
+		if err != nil {
+			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		}
+		c.Object = o
+		if c.Manifest, err = program.Build(o, opt); err != nil {
+			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		}
+		if c.Facts, err = o.Facts(); err != nil {
+			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		}
+		n := 0
+		for _, f := range c.Facts {
+			n += f.Instructions
+		}
+		return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(res.ELF)), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = p.step("facts", func() (string, error) {
+		return plural(len(c.Manifest.Programs), "hook") + " found", verify.Facts(c.Manifest, p.Target.Facts)
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Finding = verify.Unproved()
+	p.progress(Step{Name: "prove", State: "skipped", Detail: "unproved: there is no contract to check yet"})
+	err = p.step("load", func() (string, error) {
+		return "accepted by the kernel's verifier", verify.Kernel(ctx, p.Target.Loader, c.Object, c.Manifest)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// fromModel has the model write the program. A program that fails a gate is
+// given back twice with its fault; then the model starts afresh, knowing what
+// was refused.
+func (p *preparation) fromModel(ctx context.Context) (*Candidate, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.Budget.Time, fmt.Errorf("no program after %v, the time a request may take", p.Budget.Time))
+	defer cancel()
+	question, err := p.question(p.req)
+	if err != nil {
+		return nil, err
+	}
+	budget := llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: 3 * p.Budget.Tries})
+	messages := []llm.Message{llm.User(question)}
+	var refused []string
+	var last error
+	for try := 1; try <= p.Budget.Tries; try++ {
+		var ans llm.Answer
+		var parsed answer
+		err := p.step("write", func() (string, error) {
+			var err error
+			ans, err = p.Model.Complete(ctx, llm.Prompt{Purpose: "write the program", System: systemPrompt, Messages: messages,
+				Schema: answerSchema(), Budget: budget, Record: p.record.call})
+			if err != nil {
+				return "", err
+			}
+			if err := json.Unmarshal(ans.JSON, &parsed); err != nil {
+				return "", fmt.Errorf("%w: %v", llm.ErrNotJSON, err)
+			}
+			return fmt.Sprintf("try %d by %s, %d tokens", try, ans.Model, ans.Usage.PromptTokens+ans.Usage.CompletionTokens), nil
+		})
+		att := p.record.attempt("model "+ans.Model, parsed.Source)
+		var c *Candidate
+		switch {
+		case err == nil && parsed.Cannot != "" && parsed.Source == "":
+			err = fmt.Errorf("%w: the model says: %s", ErrNoAnswer, clip(parsed.Cannot, 500))
+			att.end(err)
+			return nil, err
+		case err == nil:
+			c, err = p.fromAnswer(ctx, &parsed)
+		}
+		att.end(err)
+		if err == nil {
+			c.Origin = "model " + ans.Model
+			c.Explanation = clip(parsed.Explanation, 1000)
+			return c, nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, &RejectedError{p.record, cause}
+		}
+		if !repairable(err) {
+			return nil, err
+		}
+		last = err
+		refused = append(refused, clip(err.Error(), 600))
+		if try%(repairs+1) == 0 {
+			messages = []llm.Message{llm.User(question + "\n# Programs already refused, and why\n- " + strings.Join(refused, "\n- ") + "\nWrite a different program.")}
+			continue
+		}
+		messages = append(messages[:1:1], ans.Message(), llm.User(feedback(err)))
+	}
+	return nil, &RejectedError{p.record, last}
+}
+
+// repairs is how often a program is mended before a fresh one is asked for:
+// later repairs rarely succeed.
+const repairs = 2
+
+func (p *preparation) fromAnswer(ctx context.Context, ans *answer) (*Candidate, error) {
+	opt := program.Options{Name: identifier(ans.Name), Title: clip(ans.Title, 120), Constants: map[string]string{}, Interface: ans.Interface,
+		View: program.View{Top: ans.Top, Interval: time.Duration(ans.IntervalMS) * time.Millisecond}}
+	for _, c := range ans.Parameters {
+		opt.Constants[c.Name] = c.Value
+	}
+	return p.gates(ctx, ans.Source, opt, func(o *program.Object) error {
+		if d := ans.disagreements(o); len(d) > 0 {
+			return fmt.Errorf("the answer and its source disagree: %s", strings.Join(d, "; "))
+		}
+		return nil
+	})
+}
+
+// repairable reports whether another try by the model may help.
+func repairable(err error) bool {
+	var f *verify.Failure
+	return errors.As(err, &f) || errors.Is(err, llm.ErrNotJSON) || errors.Is(err, llm.ErrTruncated)
+}
+
+// feedback is what the model is told about its program's fault.
+func feedback(err error) string {
+	var b strings.Builder
+	var f *verify.Failure
+	var bad *compile.Error
+	switch {
+	case errors.As(err, &bad):
+		b.WriteString("The source does not compile:\n")
+		for i, d := range bad.Diagnostics {
+			if i == 4 {
+				break
+			}
+			fmt.Fprintf(&b, "- %s\n", d)
+		}
+	case errors.As(err, &f) && f.Gate == verify.GateFacts:
+		fmt.Fprintf(&b, "Hooks that cannot be used on this kernel:\n%s\n", err)
+	case errors.As(err, &f) && f.Gate == verify.GateKernel:
+		fmt.Fprintf(&b, "The kernel's verifier refuses the program:\n%s\n", clip(err.Error(), 3000))
+	case errors.Is(err, llm.ErrTruncated):
+		b.WriteString("The answer was cut off. Be shorter.\n")
+	default:
+		fmt.Fprintf(&b, "%s\n", clip(err.Error(), 2000))
+	}
+	b.WriteString("Mend exactly this, keep everything else, and answer again with the whole object.")
+	return b.String()
+}
+
+// identifier makes a manifest name of what the model proposes.
+func identifier(s string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(s) {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '_':
+			b.WriteRune(r)
+		case r == ' ':
+			b.WriteByte('-')
+		}
+	}
+	name := b.String()
+	if name == "" {
+		return "trace"
+	}
+	return name[:min(len(name), 40)]
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// clip shortens text to at most n bytes, at a rune's end.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + " …"
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

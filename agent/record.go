@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"time"
+
+	"kgent/agent/llm"
+	"kgent/agent/verify"
+)
+
+// Record is everything that was tried for one request, what it cost, and why
+// it ended as it did.
+type Record struct {
+	Request       Request          `json:"request"`
+	Started       time.Time        `json:"started"`
+	Seconds       float64          `json:"seconds"`
+	PromptVersion string           `json:"prompt_version"`
+	Kernel        string           `json:"kernel"`
+	BTF           string           `json:"btf"`
+	Attempts      []*Attempt       `json:"attempts"`
+	Calls         []llm.CallRecord `json:"calls,omitempty"` // to the model
+	Outcome       string           `json:"outcome"`
+
+	mu sync.Mutex
+}
+
+// Attempt is one program.
+type Attempt struct {
+	Origin string `json:"origin"`
+	SHA256 string `json:"sha256"` // of the source
+	Source string `json:"source"`
+	// Gate is where it ended; empty when it passed or never reached one.
+	Gate  verify.Gate `json:"gate,omitempty"`
+	Error string      `json:"error,omitempty"`
+}
+
+func (r *Record) attempt(origin, source string) *Attempt {
+	sum := sha256.Sum256([]byte(source))
+	a := &Attempt{Origin: origin, Source: source, SHA256: hex.EncodeToString(sum[:])}
+	r.Attempts = append(r.Attempts, a)
+	return a
+}
+
+func (a *Attempt) end(err error) {
+	if err == nil {
+		return
+	}
+	a.Error = err.Error()
+	var f *verify.Failure
+	if errors.As(err, &f) {
+		a.Gate = f.Gate
+	}
+}
+
+func (r *Record) call(c llm.CallRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Calls = append(r.Calls, c)
+}

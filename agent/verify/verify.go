@@ -1,0 +1,116 @@
+// Package verify is the gate between a program and the people who are asked
+// to approve it.
+//
+// Gates run in order of cost, and the first failure ends the way: it becomes
+// the feedback to whoever wrote the program.
+//
+//	facts    every hook exists on the target kernel and can be attached there
+//	compile  clang accepts the source (package compile)
+//	symbolic the bytecode keeps the contract, for all inputs
+//	kernel   the kernel's own verifier accepts the program, unattached
+//
+// The outcome is a [Verdict]. Only [Verified] may be shown as proved. There is
+// no contract to hold a program against yet, so [Unproved] is what a program
+// that passes all other gates gets: UNKNOWN, with the reason.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kgent/agent/program"
+	"kgent/retrieval/kernel"
+)
+
+// Verdict is what is known about a program and its contract.
+type Verdict string
+
+const (
+	// Verified: on every path, for all inputs, the program keeps its contract.
+	Verified Verdict = "VERIFIED"
+	// Refuted: there is an input for which it does not.
+	Refuted Verdict = "REFUTED"
+	// Vacuous: the contract cannot be broken, so keeping it means nothing.
+	Vacuous Verdict = "VACUOUS"
+	// Unknown: neither could be shown; the reason says why.
+	Unknown Verdict = "UNKNOWN"
+)
+
+// Finding is a verdict with its reason.
+type Finding struct {
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason"`
+}
+
+// Unproved is the finding for a program that has no contract.
+func Unproved() Finding {
+	return Finding{Unknown, "unproved: no contract was checked; the program loads, its hooks exist, and what it may do was read from its instructions"}
+}
+
+// Gate names one of the four.
+type Gate string
+
+const (
+	GateFacts    Gate = "facts"
+	GateCompile  Gate = "compile"
+	GateSymbolic Gate = "symbolic"
+	GateKernel   Gate = "kernel"
+)
+
+// Failure says at which gate a program ended and why, in words that are meant
+// for whoever wrote the program.
+type Failure struct {
+	Gate Gate
+	Err  error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Hooks is what the facts gate asks about a kernel.
+type Hooks interface {
+	CheckHook(kind, target string) error
+}
+
+var _ Hooks = (*kernel.Facts)(nil)
+
+// Facts checks that every hook of a manifest exists on a kernel and can be
+// attached there. All that do not are reported at once.
+func Facts(m *program.Manifest, k Hooks) error {
+	var errs []error
+	for _, p := range m.Programs {
+		if err := k.CheckHook(string(p.Hook.Kind), target(p.Hook)); err != nil {
+			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))
+		}
+	}
+	if len(errs) > 0 {
+		return &Failure{GateFacts, errors.Join(errs...)}
+	}
+	return nil
+}
+
+// target is a hook's target in the form of [kernel.Facts.CheckHook].
+func target(h program.Hook) string {
+	if h.Kind.NeedsBinary() {
+		return h.Binary + ":" + h.Symbol
+	}
+	return h.Target
+}
+
+// Loader loads a program into a kernel's verifier without attaching it, and
+// unloads it again.
+type Loader interface {
+	DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error
+}
+
+// Kernel asks the kernel's verifier.
+func Kernel(ctx context.Context, l Loader, o *program.Object, m *program.Manifest) error {
+	if err := l.DryLoad(ctx, o, m); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("loading for a dry run: %w", context.Cause(ctx))
+		}
+		return &Failure{GateKernel, err}
+	}
+	return nil
+}

@@ -173,7 +173,9 @@ func (o *Object) Params() []Param {
 	return out
 }
 
-func isNodeSupplied(name string) bool { return len(name) > len(NodePrefix) && name[:len(NodePrefix)] == NodePrefix }
+func isNodeSupplied(name string) bool {
+	return len(name) > len(NodePrefix) && name[:len(NodePrefix)] == NodePrefix
+}
 
 // isVolatileConst tells a parameter from an ordinary constant, which the
 // compiler may have folded into the code.

@@ -259,7 +259,7 @@ static long (*const bpf_cgrp_storage_delete)(void *map, struct cgroup *cgroup) K
 struct kgent_counts {
 	__u64 produced;  /* events submitted */
 	__u64 lost;      /* events that found the ring buffer full */
-	__u64 map_full;  /* updates that found an output map full */
+	__u64 map_full;  /* updates that found a map full */
 	__u64 wakeup;    /* flags of the submit in progress, not a count */
 };
 struct {
@@ -731,6 +731,21 @@ static __always_inline void k_stats_add(struct k_stats *s, __u64 v)
 	} \
 	_k_cell; \
 })
+
+/*
+ * bpf_map_update_elem for scratch maps, counted as map_full when there is no
+ * room: what was not remembered cannot be reported later.
+ */
+static __always_inline long k_put(void *map, const void *key, const void *value)
+{
+	long err = bpf_map_update_elem(map, key, value, 0 /* BPF_ANY */);
+	if (err) {
+		struct kgent_counts *c = kgent_counts();
+		if (c)
+			__sync_fetch_and_add(&c->map_full, 1);
+	}
+	return err;
+}
 
 /*
  * KGENT_TASK_FILTER declares the parameters pid, comm and uid; k_task_wanted()

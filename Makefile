@@ -1,0 +1,49 @@
+# kgent: build, demonstrate, test. See README.md.
+GO      ?= go
+REQUEST ?= trace new TCP connections with process, source and destination address and port, IPv4 and IPv6
+DURATION ?= 10s
+
+# What the program needs at run time, and what its tests need besides.
+PACKAGES      = clang-19
+TEST_PACKAGES = $(PACKAGES) bash procps iproute2 util-linux
+BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
+
+.PHONY: build demo test bench vet fuzz clean
+
+build:
+	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
+
+# One command from a fresh clone to the kernel's answer. YES=1 approves.
+demo:
+	@deploy/debian-packages $(PACKAGES)
+	@$(GO) build -trimpath -o bin/kgent ./cmd/kgent
+	@bin/kgent demo --duration $(DURATION) $(if $(YES),--yes) "$$REQUEST"
+
+demo: export REQUEST := $(REQUEST)
+
+# Everything that can run here: real kernel, real clang.
+test: vet
+	@deploy/debian-packages $(TEST_PACKAGES)
+	$(GO) test -race -timeout 20m ./...
+
+vet:
+	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }
+	$(GO) vet ./...
+
+# Ratios against bpftrace and the plain reader, in the same run.
+bench:
+	@deploy/debian-packages $(BENCH_PACKAGES)
+	deploy/bench
+
+# Every fuzz target for a while each: make fuzz FUZZTIME=1m
+FUZZTIME ?= 20s
+fuzz:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf bin out

@@ -135,7 +135,11 @@ typedef struct k_stats k_stats_bytes;
 typedef struct k_stats k_stats_count;
 
 /* ---- helpers --------------------------------------------------------------- */
-/* Prototypes as in the kernel's uapi/linux/bpf.h; numbers are ABI. */
+/*
+ * As in the kernel's uapi/linux/bpf.h; numbers are ABI. Kernel types are plain
+ * pointers here, so that a program's vmlinux.h holds only the types the
+ * program itself names.
+ */
 
 #define K_HELPER(id) = (void *)(id)
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) K_HELPER(1);
@@ -146,54 +150,54 @@ static __u64 (*const bpf_ktime_get_ns)(void) K_HELPER(5);
 static long (*const bpf_trace_printk)(const char *fmt, __u32 fmt_size, ...) K_HELPER(6);
 static __u32 (*const bpf_get_prandom_u32)(void) K_HELPER(7);
 static __u32 (*const bpf_get_smp_processor_id)(void) K_HELPER(8);
-static long (*const bpf_skb_store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 len, __u64 flags) K_HELPER(9);
-static long (*const bpf_l3_csum_replace)(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 size) K_HELPER(10);
-static long (*const bpf_l4_csum_replace)(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 flags) K_HELPER(11);
+static long (*const bpf_skb_store_bytes)(void *skb, __u32 offset, const void *from, __u32 len, __u64 flags) K_HELPER(9);
+static long (*const bpf_l3_csum_replace)(void *skb, __u32 offset, __u64 from, __u64 to, __u64 size) K_HELPER(10);
+static long (*const bpf_l4_csum_replace)(void *skb, __u32 offset, __u64 from, __u64 to, __u64 flags) K_HELPER(11);
 static long (*const bpf_tail_call)(void *ctx, void *prog_array_map, __u32 index) K_HELPER(12);
-static long (*const bpf_clone_redirect)(struct __sk_buff *skb, __u32 ifindex, __u64 flags) K_HELPER(13);
+static long (*const bpf_clone_redirect)(void *skb, __u32 ifindex, __u64 flags) K_HELPER(13);
 static __u64 (*const bpf_get_current_pid_tgid)(void) K_HELPER(14);
 static __u64 (*const bpf_get_current_uid_gid)(void) K_HELPER(15);
 static long (*const bpf_get_current_comm)(void *buf, __u32 size_of_buf) K_HELPER(16);
-static __u32 (*const bpf_get_cgroup_classid)(struct __sk_buff *skb) K_HELPER(17);
+static __u32 (*const bpf_get_cgroup_classid)(void *skb) K_HELPER(17);
 static __u64 (*const bpf_perf_event_read)(void *map, __u64 flags) K_HELPER(22);
 static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) K_HELPER(23);
 static long (*const bpf_perf_event_output)(void *ctx, void *map, __u64 flags, void *data, __u64 size) K_HELPER(25);
 static long (*const bpf_skb_load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) K_HELPER(26);
 static long (*const bpf_get_stackid)(void *ctx, void *map, __u64 flags) K_HELPER(27);
 static __s64 (*const bpf_csum_diff)(__be32 *from, __u32 from_size, __be32 *to, __u32 to_size, __wsum seed) K_HELPER(28);
-static long (*const bpf_skb_under_cgroup)(struct __sk_buff *skb, void *map, __u32 index) K_HELPER(33);
-static __u32 (*const bpf_get_hash_recalc)(struct __sk_buff *skb) K_HELPER(34);
+static long (*const bpf_skb_under_cgroup)(void *skb, void *map, __u32 index) K_HELPER(33);
+static __u32 (*const bpf_get_hash_recalc)(void *skb) K_HELPER(34);
 static __u64 (*const bpf_get_current_task)(void) K_HELPER(35);
 static long (*const bpf_probe_write_user)(void *dst, const void *src, __u32 len) K_HELPER(36);
 static long (*const bpf_current_task_under_cgroup)(void *map, __u32 index) K_HELPER(37);
-static long (*const bpf_skb_pull_data)(struct __sk_buff *skb, __u32 len) K_HELPER(39);
+static long (*const bpf_skb_pull_data)(void *skb, __u32 len) K_HELPER(39);
 static long (*const bpf_get_numa_node_id)(void) K_HELPER(42);
-static long (*const bpf_xdp_adjust_head)(struct xdp_md *xdp_md, int delta) K_HELPER(44);
+static long (*const bpf_xdp_adjust_head)(void *xdp_md, int delta) K_HELPER(44);
 static long (*const bpf_probe_read_str)(void *dst, __u32 size, const void *unsafe_ptr) K_HELPER(45);
 static __u64 (*const bpf_get_socket_cookie)(void *ctx) K_HELPER(46);
-static __u32 (*const bpf_get_socket_uid)(struct __sk_buff *skb) K_HELPER(47);
+static __u32 (*const bpf_get_socket_uid)(void *skb) K_HELPER(47);
 static long (*const bpf_setsockopt)(void *bpf_socket, int level, int optname, void *optval, int optlen) K_HELPER(49);
 static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) K_HELPER(51);
-static long (*const bpf_xdp_adjust_meta)(struct xdp_md *xdp_md, int delta) K_HELPER(54);
-static long (*const bpf_perf_event_read_value)(void *map, __u64 flags, struct bpf_perf_event_value *buf, __u32 buf_size) K_HELPER(55);
+static long (*const bpf_xdp_adjust_meta)(void *xdp_md, int delta) K_HELPER(54);
+static long (*const bpf_perf_event_read_value)(void *map, __u64 flags, void *buf, __u32 buf_size) K_HELPER(55);
 static long (*const bpf_getsockopt)(void *bpf_socket, int level, int optname, void *optval, int optlen) K_HELPER(57);
-static long (*const bpf_override_return)(struct pt_regs *regs, __u64 rc) K_HELPER(58);
-static long (*const bpf_sock_ops_cb_flags_set)(struct bpf_sock_ops *bpf_sock, int argval) K_HELPER(59);
-static long (*const bpf_xdp_adjust_tail)(struct xdp_md *xdp_md, int delta) K_HELPER(65);
+static long (*const bpf_override_return)(void *regs, __u64 rc) K_HELPER(58);
+static long (*const bpf_sock_ops_cb_flags_set)(void *bpf_sock, int argval) K_HELPER(59);
+static long (*const bpf_xdp_adjust_tail)(void *xdp_md, int delta) K_HELPER(65);
 static long (*const bpf_get_stack)(void *ctx, void *buf, __u32 size, __u64 flags) K_HELPER(67);
 static long (*const bpf_skb_load_bytes_relative)(const void *skb, __u32 offset, void *to, __u32 len, __u32 start_header) K_HELPER(68);
-static long (*const bpf_fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int plen, __u32 flags) K_HELPER(69);
-static __u64 (*const bpf_skb_cgroup_id)(struct __sk_buff *skb) K_HELPER(79);
+static long (*const bpf_fib_lookup)(void *ctx, void *params, int plen, __u32 flags) K_HELPER(69);
+static __u64 (*const bpf_skb_cgroup_id)(void *skb) K_HELPER(79);
 static __u64 (*const bpf_get_current_cgroup_id)(void) K_HELPER(80);
 static void *(*const bpf_get_local_storage)(void *map, __u64 flags) K_HELPER(81);
-static __u64 (*const bpf_skb_ancestor_cgroup_id)(struct __sk_buff *skb, int ancestor_level) K_HELPER(83);
+static __u64 (*const bpf_skb_ancestor_cgroup_id)(void *skb, int ancestor_level) K_HELPER(83);
 static long (*const bpf_map_push_elem)(void *map, const void *value, __u64 flags) K_HELPER(87);
 static long (*const bpf_map_pop_elem)(void *map, void *value) K_HELPER(88);
 static long (*const bpf_map_peek_elem)(void *map, void *value) K_HELPER(89);
-static long (*const bpf_spin_lock)(struct bpf_spin_lock *lock) K_HELPER(93);
-static long (*const bpf_spin_unlock)(struct bpf_spin_lock *lock) K_HELPER(94);
-static struct bpf_sock *(*const bpf_sk_fullsock)(struct bpf_sock *sk) K_HELPER(95);
-static struct bpf_tcp_sock *(*const bpf_tcp_sock)(struct bpf_sock *sk) K_HELPER(96);
+static long (*const bpf_spin_lock)(void *lock) K_HELPER(93);
+static long (*const bpf_spin_unlock)(void *lock) K_HELPER(94);
+static void *(*const bpf_sk_fullsock)(void *sk) K_HELPER(95);
+static void *(*const bpf_tcp_sock)(void *sk) K_HELPER(96);
 static long (*const bpf_strtol)(const char *buf, unsigned long buf_len, __u64 flags, long *res) K_HELPER(105);
 static long (*const bpf_strtoul)(const char *buf, unsigned long buf_len, __u64 flags, unsigned long *res) K_HELPER(106);
 static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) K_HELPER(107);
@@ -206,53 +210,53 @@ static long (*const bpf_probe_read_user_str)(void *dst, __u32 size, const void *
 static long (*const bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *unsafe_ptr) K_HELPER(115);
 static long (*const bpf_send_signal_thread)(__u32 sig) K_HELPER(117);
 static __u64 (*const bpf_jiffies64)(void) K_HELPER(118);
-static long (*const bpf_get_ns_current_pid_tgid)(__u64 dev, __u64 ino, struct bpf_pidns_info *nsdata, __u32 size) K_HELPER(120);
+static long (*const bpf_get_ns_current_pid_tgid)(__u64 dev, __u64 ino, void *nsdata, __u32 size) K_HELPER(120);
 static __u64 (*const bpf_get_netns_cookie)(void *ctx) K_HELPER(122);
 static __u64 (*const bpf_get_current_ancestor_cgroup_id)(int ancestor_level) K_HELPER(123);
 static __u64 (*const bpf_ktime_get_boot_ns)(void) K_HELPER(125);
-static long (*const bpf_seq_printf)(struct seq_file *m, const char *fmt, __u32 fmt_size, const void *data, __u32 data_len) K_HELPER(126);
-static long (*const bpf_seq_write)(struct seq_file *m, const void *data, __u32 len) K_HELPER(127);
+static long (*const bpf_seq_printf)(void *m, const char *fmt, __u32 fmt_size, const void *data, __u32 data_len) K_HELPER(126);
+static long (*const bpf_seq_write)(void *m, const void *data, __u32 len) K_HELPER(127);
 static __u64 (*const bpf_sk_cgroup_id)(void *sk) K_HELPER(128);
 static long (*const kgent_ringbuf_output)(void *ringbuf, void *data, __u64 size, __u64 flags) K_HELPER(130);
 static void *(*const kgent_ringbuf_reserve)(void *ringbuf, __u64 size, __u64 flags) K_HELPER(131);
 static void (*const kgent_ringbuf_submit)(void *data, __u64 flags) K_HELPER(132);
 static void (*const kgent_ringbuf_discard)(void *data, __u64 flags) K_HELPER(133);
 static __u64 (*const bpf_ringbuf_query)(void *ringbuf, __u64 flags) K_HELPER(134);
-static struct tcp6_sock *(*const bpf_skc_to_tcp6_sock)(void *sk) K_HELPER(136);
-static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sk) K_HELPER(137);
-static struct udp6_sock *(*const bpf_skc_to_udp6_sock)(void *sk) K_HELPER(140);
-static long (*const bpf_get_task_stack)(struct task_struct *task, void *buf, __u32 size, __u64 flags) K_HELPER(141);
-static long (*const bpf_d_path)(struct path *path, char *buf, __u32 sz) K_HELPER(147);
+static void *(*const bpf_skc_to_tcp6_sock)(void *sk) K_HELPER(136);
+static void *(*const bpf_skc_to_tcp_sock)(void *sk) K_HELPER(137);
+static void *(*const bpf_skc_to_udp6_sock)(void *sk) K_HELPER(140);
+static long (*const bpf_get_task_stack)(void *task, void *buf, __u32 size, __u64 flags) K_HELPER(141);
+static long (*const bpf_d_path)(void *path, char *buf, __u32 sz) K_HELPER(147);
 static long (*const bpf_copy_from_user)(void *dst, __u32 size, const void *user_ptr) K_HELPER(148);
 static void *(*const bpf_per_cpu_ptr)(const void *percpu_ptr, __u32 cpu) K_HELPER(153);
 static void *(*const bpf_this_cpu_ptr)(const void *percpu_ptr) K_HELPER(154);
-static void *(*const bpf_task_storage_get)(void *map, struct task_struct *task, void *value, __u64 flags) K_HELPER(156);
-static long (*const bpf_task_storage_delete)(void *map, struct task_struct *task) K_HELPER(157);
-static struct task_struct *(*const bpf_get_current_task_btf)(void) K_HELPER(158);
+static void *(*const bpf_task_storage_get)(void *map, void *task, void *value, __u64 flags) K_HELPER(156);
+static long (*const bpf_task_storage_delete)(void *map, void *task) K_HELPER(157);
+static void *(*const bpf_get_current_task_btf)(void) K_HELPER(158);
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) K_HELPER(160);
-static struct socket *(*const bpf_sock_from_file)(struct file *file) K_HELPER(162);
+static void *(*const bpf_sock_from_file)(void *file) K_HELPER(162);
 static long (*const bpf_for_each_map_elem)(void *map, void *callback_fn, void *callback_ctx, __u64 flags) K_HELPER(164);
 static long (*const bpf_snprintf)(char *str, __u32 str_size, const char *fmt, __u64 *data, __u32 data_len) K_HELPER(165);
-static long (*const bpf_timer_init)(struct bpf_timer *timer, void *map, __u64 flags) K_HELPER(169);
-static long (*const bpf_timer_set_callback)(struct bpf_timer *timer, void *callback_fn) K_HELPER(170);
-static long (*const bpf_timer_start)(struct bpf_timer *timer, __u64 nsecs, __u64 flags) K_HELPER(171);
-static long (*const bpf_timer_cancel)(struct bpf_timer *timer) K_HELPER(172);
+static long (*const bpf_timer_init)(void *timer, void *map, __u64 flags) K_HELPER(169);
+static long (*const bpf_timer_set_callback)(void *timer, void *callback_fn) K_HELPER(170);
+static long (*const bpf_timer_start)(void *timer, __u64 nsecs, __u64 flags) K_HELPER(171);
+static long (*const bpf_timer_cancel)(void *timer) K_HELPER(172);
 static __u64 (*const bpf_get_func_ip)(void *ctx) K_HELPER(173);
 static __u64 (*const bpf_get_attach_cookie)(void *ctx) K_HELPER(174);
-static long (*const bpf_task_pt_regs)(struct task_struct *task) K_HELPER(175);
-static struct unix_sock *(*const bpf_skc_to_unix_sock)(void *sk) K_HELPER(178);
+static long (*const bpf_task_pt_regs)(void *task) K_HELPER(175);
+static void *(*const bpf_skc_to_unix_sock)(void *sk) K_HELPER(178);
 static long (*const bpf_loop)(__u32 nr_loops, void *callback_fn, void *callback_ctx, __u64 flags) K_HELPER(181);
 static long (*const bpf_strncmp)(const char *s1, __u32 s1_sz, const char *s2) K_HELPER(182);
 static long (*const bpf_get_func_arg)(void *ctx, __u32 n, __u64 *value) K_HELPER(183);
 static long (*const bpf_get_func_ret)(void *ctx, __u64 *value) K_HELPER(184);
 static long (*const bpf_get_func_arg_cnt)(void *ctx) K_HELPER(185);
-static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *xdp_md) K_HELPER(188);
-static long (*const bpf_xdp_load_bytes)(struct xdp_md *xdp_md, __u32 offset, void *buf, __u32 len) K_HELPER(189);
-static long (*const bpf_copy_from_user_task)(void *dst, __u32 size, const void *user_ptr, struct task_struct *tsk, __u64 flags) K_HELPER(191);
+static __u64 (*const bpf_xdp_get_buff_len)(void *xdp_md) K_HELPER(188);
+static long (*const bpf_xdp_load_bytes)(void *xdp_md, __u32 offset, void *buf, __u32 len) K_HELPER(189);
+static long (*const bpf_copy_from_user_task)(void *dst, __u32 size, const void *user_ptr, void *tsk, __u64 flags) K_HELPER(191);
 static void *(*const bpf_map_lookup_percpu_elem)(void *map, const void *key, __u32 cpu) K_HELPER(195);
 static __u64 (*const bpf_ktime_get_tai_ns)(void) K_HELPER(208);
-static void *(*const bpf_cgrp_storage_get)(void *map, struct cgroup *cgroup, void *value, __u64 flags) K_HELPER(210);
-static long (*const bpf_cgrp_storage_delete)(void *map, struct cgroup *cgroup) K_HELPER(211);
+static void *(*const bpf_cgrp_storage_get)(void *map, void *cgroup, void *value, __u64 flags) K_HELPER(210);
+static long (*const bpf_cgrp_storage_delete)(void *map, void *cgroup) K_HELPER(211);
 
 /* ---- what every program counts, so that no loss goes unsaid ---------------- */
 
@@ -754,6 +758,12 @@ static __always_inline long k_put(void *map, const void *key, const void *value)
  * threads of a process of that name. kgent itself is never wanted: set by user
  * space, kgent_self is the pid that must not trace its own output.
  */
+/* Of the kernel's task_struct, what the filter below reads. */
+struct task_struct___kgent {
+	struct task_struct___kgent *group_leader;
+	char comm[TASK_COMM_LEN];
+} __attribute__((preserve_access_index));
+
 #define KGENT_TASK_FILTER \
 	const volatile k_pid pid = 0; \
 	const volatile char comm[TASK_COMM_LEN] = ""; \
@@ -772,7 +782,7 @@ static __always_inline long k_put(void *map, const void *key, const void *value)
 			char _name[TASK_COMM_LEN] = {}; \
 			bpf_get_current_comm(_name, sizeof(_name)); \
 			if (!k_comm_eq(comm, _name)) { \
-				struct task_struct *_t = (void *)bpf_get_current_task(); \
+				struct task_struct___kgent *_t = (void *)bpf_get_current_task(); \
 				__builtin_memset(_name, 0, sizeof(_name)); \
 				BPF_CORE_READ_STR_INTO(&_name, _t, group_leader, comm); \
 				if (!k_comm_eq(comm, _name)) \

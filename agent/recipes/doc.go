@@ -1,0 +1,61 @@
+// Package recipes is kgent's answer when no model is configured: a library of
+// built-in eBPF programs, and a matcher that finds the one a sentence asks for
+// and reads its parameters from the sentence.
+//
+// # A recipe is a folder
+//
+//	tcp-connect/
+//	    recipe.yaml      what it shows, how people ask for it, its parameters
+//	    program.bpf.c    the program, following kgent.bpf.h
+//
+// Adding a recipe touches nothing else. recipe.yaml is read strictly:
+//
+//	name         the folder's name
+//	title        what it shows, in one line
+//	description  two to four sentences: what it shows, and what it does not
+//	phrasings    how people ask for it; tests hold that each finds it
+//	params       name, role and meaning of what the sentence can set
+//	view         defaults of top (rows of a table) and interval
+//	output       which of events, table, hist and stack the program produces
+//	needs        what else must be there: interface, cgroup, binary
+//	about        what a sentence must speak of: at least one of these groups of concepts
+//	shows        what else it may speak of, because the output has it
+//
+// The concepts of about and shows are those of lexicon.yaml; "$role" stands for
+// a parameter of that role found in the sentence.
+//
+// # Parameters
+//
+// A parameter's name is that of a `const volatile` global of the program, and
+// its role says which type that has and which value means "any":
+//
+//	role            type       any  sets
+//	pid             k_pid        0  the process (tgid)
+//	process         char[16]    ""  the process or thread name
+//	user            k_uid       -1  the user id
+//	target_pid      k_pid        0  the process acted upon
+//	target_process  char[16]    ""  the name of the process acted upon
+//	port            k_port       0  the port at either end
+//	sport, dport    k_port       0  the local port; the remote port
+//	address         k_ip       ::0  the address at either end
+//	saddr, daddr    k_ip       ::0  the address things come from; go to
+//	path            char[256]   ""  the beginning of a path
+//	errno           k_errno      0  an error, positive
+//	signal          k_signal     0  a signal
+//	syscall         k_syscall   -1  a system call
+//	capability      k_cap       -1  a capability
+//	threshold       k_ns         0  a smallest duration
+//	size            k_bytes      0  a smallest size
+//
+// The roles interface, cgroup and hz are not globals: they are where and how
+// often a program is attached. Duration, top and interval belong to the run
+// and its view and are read for every recipe.
+//
+// # A wrong guess is worse than a "no"
+//
+// The matcher accepts a recipe only when every word of the sentence that
+// carries meaning is accounted for: by the recipe's concepts, by a parameter
+// it has, or by being a word of asking. A word nobody knows, a filter the recipe
+// cannot apply, an exclusion, a look into the past or a wish to change
+// something ends in a [NoMatchError] that names it.
+package recipes

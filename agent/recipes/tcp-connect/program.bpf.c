@@ -51,29 +51,17 @@ struct {
 	__type(value, struct connect_task);
 } pending SEC(".maps");
 
-static __always_inline void ends(const struct sock *sk, k_ip *src, k_ip *dst)
-{
-	if (sk->__sk_common.skc_family == AF_INET) {
-		k_ip_from_v4(src, sk->__sk_common.skc_rcv_saddr);
-		k_ip_from_v4(dst, sk->__sk_common.skc_daddr);
-	} else {
-		BPF_CORE_READ_INTO(src, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(dst, sk, __sk_common.skc_v6_daddr);
-	}
-}
-
 static __always_inline void remember(const struct sock *sk)
 {
 	__u64 id = (__u64)sk;
 	struct connect_task t = {};
-	k_ip src, dst;
+	struct k_ends e;
 
-	if (!k_task_wanted())
+	if (!k_task_wanted() || !k_ends_of(sk, &e))
 		return;
-	if (dport && bpf_ntohs(sk->__sk_common.skc_dport) != dport)
+	if (dport && e.rport != dport)
 		return;
-	ends(sk, &src, &dst);
-	if (!k_ip_any(&daddr) && !k_ip_eq(&daddr, &dst))
+	if (!k_ip_any(&daddr) && !k_ip_eq(&daddr, &e.raddr))
 		return;
 	t.start = bpf_ktime_get_ns();
 	t.pid = k_current_pid();
@@ -87,24 +75,27 @@ static __always_inline void report(const struct sock *sk, int result)
 {
 	__u64 id = (__u64)sk;
 	struct connect_task *t = bpf_map_lookup_elem(&pending, &id);
-	struct connect_event *e;
+	struct connect_event *ev;
+	struct k_ends e;
 
 	if (!t)
 		return;
-	e = bpf_ringbuf_reserve(&connects, sizeof(*e), 0);
-	if (e) {
-		__builtin_memset(e, 0, sizeof(*e));
-		e->time = t->start;
-		e->pid = t->pid;
-		e->tid = t->tid;
-		e->uid = t->uid;
-		__builtin_memcpy(e->comm, t->comm, sizeof(e->comm));
-		ends(sk, &e->saddr, &e->daddr);
-		e->sport = sk->__sk_common.skc_num; /* host order, unlike skc_dport */
-		e->dport = bpf_ntohs(sk->__sk_common.skc_dport);
-		e->result = result;
-		e->latency = bpf_ktime_get_ns() - t->start;
-		bpf_ringbuf_submit(e, 0);
+	k_ends_of(sk, &e);
+	ev = bpf_ringbuf_reserve(&connects, sizeof(*ev), 0);
+	if (ev) {
+		__builtin_memset(ev, 0, sizeof(*ev));
+		ev->time = t->start;
+		ev->pid = t->pid;
+		ev->tid = t->tid;
+		ev->uid = t->uid;
+		__builtin_memcpy(ev->comm, t->comm, sizeof(ev->comm));
+		ev->saddr = e.laddr;
+		ev->sport = e.lport;
+		ev->daddr = e.raddr;
+		ev->dport = e.rport;
+		ev->result = result;
+		ev->latency = bpf_ktime_get_ns() - t->start;
+		bpf_ringbuf_submit(ev, 0);
 	}
 	bpf_map_delete_elem(&pending, &id);
 }
@@ -112,13 +103,11 @@ static __always_inline void report(const struct sock *sk, int result)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(connect_state, const struct sock *sk, int oldstate, int newstate)
 {
-	__u16 family = sk->__sk_common.skc_family;
-
-	if (sk->sk_protocol != IPPROTO_TCP || (family != AF_INET && family != AF_INET6))
+	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	if (newstate == TCP_SYN_SENT)
+	if (newstate == TCP_SYN_SENT) {
 		remember(sk);
-	else if (oldstate == TCP_SYN_SENT) {
+	} else if (oldstate == TCP_SYN_SENT) {
 		/* A program that gives up before the answer leaves no error. */
 		int err = sk->sk_err;
 		report(sk, newstate == TCP_CLOSE ? (err ? err : ECONNABORTED) : 0);

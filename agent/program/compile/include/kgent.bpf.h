@@ -364,8 +364,8 @@ static __always_inline long bpf_ringbuf_output(void *ringbuf, void *data, __u64 
 #define bpf_core_type_exists(t) __builtin_preserve_type_info(*(typeof(t) *)0, 0)
 #define bpf_core_type_size(t) __builtin_preserve_type_info(*(typeof(t) *)0, 1)
 #define bpf_core_type_matches(t) __builtin_preserve_type_info(*(typeof(t) *)0, 2)
-#define bpf_core_enum_value_exists(t, v) __builtin_preserve_enum_value(*(typeof(t) *)(v), 0)
-#define bpf_core_enum_value(t, v) __builtin_preserve_enum_value(*(typeof(t) *)(v), 1)
+#define bpf_core_enum_value_exists(t, v) __builtin_preserve_enum_value(*(typeof(t) *)v, 0)
+#define bpf_core_enum_value(t, v) __builtin_preserve_enum_value(*(typeof(t) *)v, 1)
 
 /* A bit-field of kernel memory, as an unsigned (or, for a signed field, sign-extended) 64-bit value. */
 #define BPF_CORE_READ_BITFIELD_PROBED(s, field) ({ \
@@ -383,13 +383,17 @@ static __always_inline long bpf_ringbuf_output(void *ringbuf, void *data, __u64 
 #define K_NARG(...) K_NARG_(_, ##__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 #define K_NARG_(_0, _1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, n, ...) n
 
+/* The type of an expression without const and volatile, which an initializer drops. */
+#define K_PLAIN(x) typeof(({ __auto_type _k_u = (x); _k_u; }))
+
 /*
  * BPF_CORE_READ(p, a, b.c, d) reads p->a->b.c->d, one safe read an arrow; a
  * failing read yields what the helper leaves: zeroes.
  */
 #define K_HOP(read, n, src, f) ({ \
 	__auto_type _k_p##n = (src); \
-	typeof(_k_p##n->f) _k_v##n; \
+	K_PLAIN(_k_p##n->f) _k_v##n; \
+	_Static_assert(sizeof(_k_v##n) == sizeof(_k_p##n->f), "an array: read it with BPF_CORE_READ_INTO or BPF_CORE_READ_STR_INTO"); \
 	read(&_k_v##n, sizeof(_k_v##n), (const void *)__builtin_preserve_access_index(&_k_p##n->f)); \
 	_k_v##n; \
 })
@@ -682,6 +686,55 @@ static __always_inline bool k_comm_eq(const volatile char *want, const char *hav
 			return true;
 	}
 	return true;
+}
+
+/*
+ * The two ends of a socket, or of anything else that begins with a
+ * sock_common (a request_sock, a timewait socket). Read safely, so any pointer
+ * to one will do.
+ */
+struct in6_addr___kgent { __u8 b[16]; };
+struct sock_common___kgent {
+	unsigned short skc_family;
+	__be32 skc_daddr, skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	struct in6_addr___kgent skc_v6_daddr, skc_v6_rcv_saddr;
+} __attribute__((preserve_access_index));
+
+struct k_ends {
+	k_ip laddr; /* this host's end */
+	k_ip raddr; /* the other end */
+	k_port lport, rport;
+};
+
+/* False, and zeroes, when the socket is neither IPv4 nor IPv6. */
+static __always_inline bool k_ends_of(const void *sock_common, struct k_ends *e)
+{
+	const struct sock_common___kgent *c = sock_common;
+	__u16 family = BPF_CORE_READ(c, skc_family);
+
+	__builtin_memset(e, 0, sizeof(*e));
+	if (family == AF_INET) {
+		k_ip_from_v4(&e->laddr, BPF_CORE_READ(c, skc_rcv_saddr));
+		k_ip_from_v4(&e->raddr, BPF_CORE_READ(c, skc_daddr));
+	} else if (family == AF_INET6) {
+		BPF_CORE_READ_INTO(&e->laddr, c, skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&e->raddr, c, skc_v6_daddr);
+	} else {
+		return false;
+	}
+	e->lport = BPF_CORE_READ(c, skc_num); /* host order, unlike the next */
+	e->rport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
+	return true;
+}
+
+/* Whether a port and an address, where given, are at either end. */
+static __always_inline bool k_ends_match(const struct k_ends *e, __u16 port, const volatile k_ip *address)
+{
+	if (port && e->lport != port && e->rport != port)
+		return false;
+	return k_ip_any(address) || k_ip_eq(address, &e->laddr) || k_ip_eq(address, &e->raddr);
 }
 
 /* 0 for 0, else 1 + floor(log2(v)), at most 63. */

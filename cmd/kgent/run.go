@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"kgent/bot"
+)
+
+// system is what a command has of its surroundings.
+type system struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+}
+
+// Exit codes, as documented in `kgent ask --help` and the README.
+const (
+	exitOK       = 0 // it ran, or showed what was asked for
+	exitInternal = 1 // a fault of kgent or of this host
+	exitUsage    = 2 // the command line or the request cannot be read
+	exitNoAnswer = 3 // neither recipe nor model has a program for it
+	exitDenied   = 4 // not approved
+	exitPolicy   = 5 // refused by policy
+	exitRejected = 6 // no program passed the gates
+	exitNode     = 7 // a node is unknown, refused the job or failed
+)
+
+var exitCodes = map[bot.Outcome]int{
+	bot.Ran: exitOK, bot.Failed: exitInternal, bot.BadInput: exitUsage, bot.NoAnswer: exitNoAnswer,
+	bot.Denied: exitDenied, bot.Refused: exitPolicy, bot.Rejected: exitRejected, bot.NodeFault: exitNode,
+}
+
+// exitError ends the process with a code; what there was to say was said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// usageError is a fault of the command line.
+type usageError struct{ error }
+
+func run(ctx context.Context, args []string, sys system) int {
+	root := &cobra.Command{
+		Use:           "kgent",
+		Short:         "from a sentence to an approved kernel trace",
+		Long:          "kgent answers, in the terminal and in chat, what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(sys.in)
+	root.SetOut(sys.out)
+	root.SetErr(sys.err)
+	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), workloadCommand(), versionCommand(sys))
+	err := root.ExecuteContext(ctx)
+	var code exitError
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	case errors.As(err, &usage) || isUnknownCommand(err):
+		fmt.Fprintf(sys.err, "kgent: %v\nSee kgent help.\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(sys.err, "kgent: %v\n", err)
+	return exitInternal
+}

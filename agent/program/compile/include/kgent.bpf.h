@@ -649,6 +649,40 @@ static __always_inline __u32 k_current_tid(void)
 	return (__u32)bpf_get_current_pid_tgid();
 }
 
+static __always_inline __u32 k_current_uid(void)
+{
+	return (__u32)bpf_get_current_uid_gid();
+}
+
+/*
+ * Zeroes size bytes, a multiple of 8. For records beyond 1 KiB, for which
+ * __builtin_memset would become a call; volatile keeps the loop from becoming
+ * one again.
+ */
+static __always_inline void k_zero(void *p, __u32 size)
+{
+	volatile __u64 *word = p;
+	for (__u32 i = 0; i < size / 8; i++)
+		word[i] = 0;
+}
+
+/*
+ * Whether text begins with the parameter prefix, an array of K_PREFIX_LEN
+ * bytes ending in NUL. Every text begins with "".
+ */
+#define K_PREFIX_LEN 128
+static __always_inline bool k_has_prefix(const volatile char *prefix, const char *text)
+{
+	for (int i = 0; i < K_PREFIX_LEN; i++) {
+		char c = prefix[i];
+		if (!c)
+			return true;
+		if (c != text[i])
+			return false;
+	}
+	return true;
+}
+
 /* The IPv4 address v (network order) as ::ffff:a.b.c.d. */
 static __always_inline void k_ip_from_v4(k_ip *ip, __be32 v)
 {

@@ -503,6 +503,13 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 #define PT_REGS_IP(x) (K_ARM(x)->pc)
 #endif
 
+/* The number of the system call that the registers at its exit belong to. */
+#if defined(__TARGET_ARCH_x86)
+#define K_SYSCALL_NR(regs) ((int)BPF_CORE_READ((regs), orig_ax))
+#elif defined(__TARGET_ARCH_arm64)
+#define K_SYSCALL_NR(regs) ((int)BPF_CORE_READ((regs), syscallno))
+#endif
+
 #define K_REGS0
 #define K_REGS1 , (void *)PT_REGS_PARM1(ctx)
 #define K_REGS2 K_REGS1, (void *)PT_REGS_PARM2(ctx)
@@ -838,45 +845,63 @@ static __always_inline long k_put(void *map, const void *key, const void *value)
 	return err;
 }
 
-/*
- * KGENT_TASK_FILTER declares the parameters pid, comm and uid; k_task_wanted()
- * then says whether the current task passes them. 0 and "" mean any. comm
- * matches the thread's own name or its process's, so that "postgres" finds all
- * threads of a process of that name. kgent itself is never wanted: set by user
- * space, kgent_self is the pid that must not trace its own output.
- */
-/* Of the kernel's task_struct, what the filter below reads. */
+/* Of the kernel's task_struct, what the following reads. */
+struct cred___kgent { struct { __u32 val; } uid; } __attribute__((preserve_access_index));
 struct task_struct___kgent {
 	struct task_struct___kgent *group_leader;
+	const struct cred___kgent *real_cred;
+	int pid, tgid;
 	char comm[TASK_COMM_LEN];
 } __attribute__((preserve_access_index));
 
+/* The name of the process that a task belongs to, which is its first thread's. */
+static __always_inline void k_process_comm(char comm[TASK_COMM_LEN], const void *task)
+{
+	const struct task_struct___kgent *t = task, *leader = BPF_CORE_READ(t, group_leader);
+	bpf_core_read_str(comm, TASK_COMM_LEN, &leader->comm);
+}
+
+/*
+ * KGENT_TASK_FILTER declares the parameters pid, comm and uid; k_task_wanted()
+ * then says whether the current task passes them, k_wants_task(task) whether
+ * another one does. 0 and "" mean any. comm matches the thread's own name or
+ * its process's, so that "postgres" finds all threads of a process of that
+ * name. kgent itself is never wanted: kgent_self, which the node sets, is the
+ * pid that must not trace its own output.
+ */
 #define KGENT_TASK_FILTER \
 	const volatile k_pid pid = 0; \
 	const volatile char comm[TASK_COMM_LEN] = ""; \
 	const volatile k_uid uid = (k_uid)-1; \
 	const volatile k_pid kgent_self = 0; \
-	static __always_inline bool k_task_wanted(void) \
+	static __always_inline bool k_task_passes(__u32 _tgid, __u32 _uid, const char *_name, const void *_task) \
 	{ \
-		__u32 _tgid = bpf_get_current_pid_tgid() >> 32; \
+		char _process[TASK_COMM_LEN] = {}; \
 		if (kgent_self && _tgid == kgent_self) \
 			return false; \
 		if (pid && _tgid != pid) \
 			return false; \
-		if (uid != (k_uid)-1 && (__u32)bpf_get_current_uid_gid() != uid) \
+		if (uid != (k_uid)-1 && _uid != uid) \
 			return false; \
-		if (comm[0]) { \
-			char _name[TASK_COMM_LEN] = {}; \
+		if (!comm[0] || k_comm_eq(comm, _name)) \
+			return true; \
+		k_process_comm(_process, _task); \
+		return k_comm_eq(comm, _process); \
+	} \
+	static __always_inline bool k_task_wanted(void) \
+	{ \
+		char _name[TASK_COMM_LEN] = {}; \
+		if (comm[0]) \
 			bpf_get_current_comm(_name, sizeof(_name)); \
-			if (!k_comm_eq(comm, _name)) { \
-				struct task_struct___kgent *_t = (void *)bpf_get_current_task(); \
-				__builtin_memset(_name, 0, sizeof(_name)); \
-				BPF_CORE_READ_STR_INTO(&_name, _t, group_leader, comm); \
-				if (!k_comm_eq(comm, _name)) \
-					return false; \
-			} \
-		} \
-		return true; \
+		return k_task_passes(k_current_pid(), k_current_uid(), _name, (const void *)bpf_get_current_task()); \
+	} \
+	static __always_inline bool k_wants_task(const void *task) \
+	{ \
+		const struct task_struct___kgent *_t = task; \
+		char _name[TASK_COMM_LEN] = {}; \
+		if (comm[0]) \
+			bpf_core_read_str(_name, sizeof(_name), &_t->comm); \
+		return k_task_passes(BPF_CORE_READ(_t, tgid), uid == (k_uid)-1 ? 0 : BPF_CORE_READ(_t, real_cred, uid.val), _name, task); \
 	}
 
 #endif /* KGENT_BPF_H */

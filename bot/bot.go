@@ -69,7 +69,7 @@ type Preparer interface {
 // returns the account. When ctx ends it stops the run and still waits, within
 // a bound, for the account.
 type Runner interface {
-	Nodes(ctx context.Context) ([]bus.Node, error)
+	Nodes(ctx context.Context) ([]bus.NodeInfo, error)
 	Run(ctx context.Context, g *job.Grant, envelope []byte, line func([]byte)) (output.Summary, error)
 }
 
@@ -102,7 +102,6 @@ type Card struct {
 type Bot struct {
 	Agent  Preparer
 	Desk   *approvals.Desk
-	Policy approvals.Policy
 	Runner Runner
 	// Home is the node asks without a selector run on.
 	Home string

@@ -11,7 +11,10 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], system{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv})
-	stop()
-	os.Exit(code)
+	// The first signal ends in order: detach, account, summary. The second
+	// ends at once; the kernel then detaches.
+	context.AfterFunc(ctx, stop)
+	// Writing to a closed pipe shall be an error, not the end of the process.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	os.Exit(run(ctx, os.Args[1:], system{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, sys system) int {
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &usage) || isUnknownCommand(err):
+	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "accepts "):
 		fmt.Fprintf(sys.err, "kgent: %v\nSee kgent help.\n", err)
 		return exitUsage
 	}

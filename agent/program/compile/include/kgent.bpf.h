@@ -740,8 +740,10 @@ struct sock_common___kgent {
 	__be32 skc_daddr, skc_rcv_saddr;
 	__be16 skc_dport;
 	__u16 skc_num;
+	volatile unsigned char skc_state;
 	struct in6_addr___kgent skc_v6_daddr, skc_v6_rcv_saddr;
 } __attribute__((preserve_access_index));
+struct inet_sock___kgent { __be16 inet_sport; } __attribute__((preserve_access_index));
 
 struct k_ends {
 	k_ip laddr; /* this host's end */
@@ -767,6 +769,18 @@ static __always_inline bool k_ends_of(const void *sock_common, struct k_ends *e)
 	}
 	e->lport = BPF_CORE_READ(c, skc_num); /* host order, unlike the next */
 	e->rport = bpf_ntohs(BPF_CORE_READ(c, skc_dport));
+	/*
+	 * A socket that closes has given its port back before it says so; its
+	 * header field still has it. Only full sockets have one: not a
+	 * request (NEW_SYN_RECV, 12) nor what is left in TIME_WAIT (6).
+	 */
+	if (!e->lport) {
+		__u8 state = BPF_CORE_READ(c, skc_state);
+		const struct inet_sock___kgent *inet = sock_common;
+
+		if (state != 12 && state != 6)
+			e->lport = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	}
 	return true;
 }
 

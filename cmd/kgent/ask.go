@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"kgent/agent"
+	"kgent/approvals"
+	"kgent/bot"
+	"kgent/bot/console"
+	"kgent/executor"
+	"kgent/executor/output"
+)
+
+// askOptions are the flags of ask and demo.
+type askOptions struct {
+	node     string
+	duration time.Duration
+	rate     int
+	yes      bool
+	show     bool
+	format   string
+	save     string
+	// attached is called once the first node has attached every probe.
+	attached func()
+}
+
+func (o *askOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.node, "node", "", "where to run: a node's `name`, a label key=value, or all (default: this host)")
+	f.DurationVar(&o.duration, "duration", 0, "how long to trace (default: what the request says, else 30s)")
+	f.IntVar(&o.rate, "rate", 0, "events a second above which a node drops and counts them; 0 is the policy's bound")
+	f.BoolVarP(&o.yes, "yes", "y", false, "approve without asking")
+	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
+	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line")
+	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`")
+}
+
+func oneRequest(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("want one request, in quotes; got %d arguments", len(args))}
+	}
+	return nil
+}
+
+func askCommand(sys system) *cobra.Command {
+	var o askOptions
+	cmd := &cobra.Command{
+		Use:   "ask [flags] \"request\"",
+		Short: "answer a request on this host: program, card, approval, output",
+		Long: `ask finds or writes an eBPF program for a request, shows what it does, asks for
+approval, runs it for a bounded time and prints what the kernel says.
+
+Exit codes:
+  0  it ran, or --show showed it
+  1  a fault of kgent or of this host
+  2  the command line or the request cannot be read
+  3  neither a recipe nor a model has a program for the request
+  4  not approved
+  5  refused by policy
+  6  no program passed the checks
+  7  a node is unknown, cannot run it, or failed`,
+		Example: `  kgent ask "who is killing my process"
+  kgent ask --duration 1m "fsync latency of postgres as a histogram"
+  kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
+		Args: oneRequest,
+		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+// ask holds one conversation in the terminal. It returns nil or an exitError.
+func ask(ctx context.Context, sys system, o askOptions, request string) error {
+	if o.format != "text" && o.format != "json" {
+		return usageError{fmt.Errorf("--output %q: want text or json", o.format)}
+	}
+	if o.duration < 0 || o.rate < 0 {
+		return usageError{errors.New("--duration and --rate cannot be negative")}
+	}
+	// The trace ends when nobody reads it: a closed pipe must come back as an
+	// error, and end the run in order.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	person := thisPerson()
+	approver := console.Approver{Person: person, Yes: o.yes, In: sys.in, Out: sys.out, Now: time.Now}
+	lost := func(error) { cancel(executor.ErrNoReader) }
+	var ch bot.Channel
+	if o.format == "json" {
+		approver.Out = sys.err
+		ch = console.NewJSON(sys.out, lost, approver)
+	} else {
+		ch = console.NewText(sys.out, lost, approver, terminal(sys))
+	}
+	if o.attached != nil {
+		ch = &watched{Channel: ch, attached: o.attached}
+	}
+	if err := agent.Readable(request); err != nil {
+		ch.Error(output.Error{Code: "usage", Message: err.Error()})
+		ch.Summary(output.Summary{Reason: output.ReasonCandidate, Nodes: []output.NodeSummary{}})
+		return exitError(exitUsage)
+	}
+	host, err := newHost(ctx, sys)
+	if err != nil {
+		ch.Error(output.Error{Code: "node", Message: err.Error()})
+		ch.Summary(output.Summary{Reason: output.ReasonFailed, Nodes: []output.NodeSummary{}})
+		return exitError(exitNode)
+	}
+	defer host.close()
+	if o.save != "" {
+		ch = &saving{Channel: ch, dir: o.save}
+	}
+	outcome := host.bot.Handle(ctx, bot.Ask{
+		ID: newID(), Text: request, Requester: person, Nodes: o.node,
+		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show,
+	}, ch)
+	if code := exitCodes[outcome]; code != exitOK {
+		return exitError(code)
+	}
+	return nil
+}
+
+// watched tells when the first node is attached.
+type watched struct {
+	bot.Channel
+	attached func()
+	once     sync.Once
+}
+
+func (w *watched) Line(line []byte) {
+	w.Channel.Line(line)
+	if rec, err := output.Decode(line); err == nil {
+		if _, ok := rec.(output.Attached); ok {
+			w.once.Do(w.attached)
+		}
+	}
+}
+
+// thisPerson is who sits at the terminal, as the grant and the audit log name
+// them.
+func thisPerson() approvals.Person {
+	id := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		id = u.Username
+	}
+	// sudo keeps who really asked.
+	if s := os.Getenv("SUDO_USER"); s != "" && os.Getuid() == 0 {
+		id = s
+	}
+	return approvals.Person{ID: id, Surface: "terminal"}
+}
+
+// terminal describes what output goes to.
+func terminal(sys system) console.Terminal {
+	t := console.Terminal{Width: 80}
+	f, ok := sys.out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return t
+	}
+	t.Live = true
+	t.Colour = sys.getenv("NO_COLOR") == "" && sys.getenv("TERM") != "dumb"
+	if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
+		t.Width = w
+	}
+	return t
+}
+
+// newID returns 64 random bits to name a request.
+func newID() string {
+	var b [8]byte
+	io.ReadFull(rand.Reader, b[:]) // never fails since Go 1.24
+	return hex.EncodeToString(b[:])
+}

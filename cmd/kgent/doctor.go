@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kgent/agent/llm"
+	"kgent/agent/program/compile"
+	"kgent/executor/probe"
+	"kgent/executor/render/text"
+	"kgent/retrieval/kernel"
+)
+
+// finding is one thing that doctor looked at.
+type finding struct {
+	Group string `json:"group"`
+	Name  string `json:"name"`
+	// State is ok, missing (and then Advice says how to get it), or optional:
+	// missing, and only some requests need it.
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+	Advice string `json:"advice,omitempty"`
+}
+
+const (
+	stateOK       = "ok"
+	stateMissing  = "missing"
+	stateOptional = "optional"
+)
+
+func doctorCommand(sys system) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "say what this host offers, what is missing, and how to get it",
+		Long: `doctor looks at the kernel, its types, the privileges of this process, and what
+is installed and configured. Every kind of probe is tried for real: loaded,
+attached and detached again.
+
+Exit codes: 0 recipes can run here, 1 something they need is missing.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "text" && format != "json" {
+				return usageError{fmt.Errorf("--output %q: want text or json", format)}
+			}
+			findings := examine(cmd.Context(), sys)
+			if format == "json" {
+				enc := json.NewEncoder(sys.out)
+				for _, f := range findings {
+					if err := enc.Encode(f); err != nil {
+						return err
+					}
+				}
+			} else {
+				printFindings(sys, findings)
+			}
+			for _, f := range findings {
+				if f.State == stateMissing {
+					return exitError(exitInternal)
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "`text` or json, one finding a line")
+	return cmd
+}
+
+func examine(ctx context.Context, sys system) []finding {
+	out := examineKernel(ctx)
+	if os.Geteuid() == 0 || len(out) > 0 {
+		for _, f := range probe.Inventory(ctx) {
+			x := finding{Group: "probes", Name: string(f.Kind), State: stateOK}
+			if !f.OK {
+				x.State, x.Detail = stateOptional, f.Why
+			}
+			out = append(out, x)
+		}
+	}
+	return append(out, examineTools(ctx, sys.getenv)...)
+}
+
+func examineKernel(ctx context.Context) []finding {
+	const group = "kernel"
+	if err := kernel.EnsureMounts(ctx); err != nil {
+		return []finding{{group, "tracefs", stateMissing, err.Error(), "run as root, or: mount -t tracefs nodev /sys/kernel/tracing"}}
+	}
+	facts, err := kernel.Live(ctx)
+	if errors.Is(err, kernel.ErrNoBTF) {
+		return []finding{{group, "BTF", stateMissing, err.Error(), "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; every current distribution's kernel is"}}
+	}
+	if err != nil {
+		return []finding{{group, "facts", stateMissing, err.Error(), ""}}
+	}
+	out := []finding{
+		{group, "release", stateOK, facts.Release + " " + facts.Arch, ""},
+		{group, "BTF", stateOK, "sha256 " + facts.BTFHash[:12], ""},
+		{group, "lockdown", stateOK, string(facts.Lockdown), ""},
+		{group, "tracefs", stateOK, facts.TracefsMount, ""},
+	}
+	if facts.CgroupMount != "" {
+		out = append(out, finding{group, "cgroup2", stateOK, facts.CgroupMount, ""})
+	} else {
+		out = append(out, finding{group, "cgroup2", stateOptional, "not mounted", "mount -t cgroup2 none /sys/fs/cgroup/unified; only cgroup programs need it"})
+	}
+	switch facts.BPFJIT {
+	case 0:
+		out = append(out, finding{group, "BPF JIT", stateOptional, "off: programs are interpreted, several times slower", "sysctl net.core.bpf_jit_enable=1"})
+	case kernel.Unknown:
+	default:
+		out = append(out, finding{group, "BPF JIT", stateOK, "on", ""})
+	}
+	caps := facts.Capabilities.String()
+	if err := privileged(facts); err != nil {
+		out = append(out, finding{group, "privileges", stateMissing, caps, err.Error()})
+	} else {
+		out = append(out, finding{group, "privileges", stateOK, caps, ""})
+	}
+	return out
+}
+
+func examineTools(ctx context.Context, getenv func(string) string) []finding {
+	var out []finding
+	if c, err := compile.Find(ctx, getenv); err != nil {
+		out = append(out, finding{"tools", "clang", stateMissing, err.Error(), "apt-get install clang-19"})
+	} else {
+		out = append(out, finding{"tools", "clang", stateOK, c.Version() + ", " + c.Path(), ""})
+	}
+	if path, err := exec.LookPath("z3"); err != nil {
+		out = append(out, finding{"tools", "solver", stateOptional, "no z3 on the path", "apt-get install z3; proofs, which a later release makes, can use it"})
+	} else {
+		out = append(out, finding{"tools", "solver", stateOK, path, ""})
+	}
+	out = append(out, examineRedis(ctx, getenv("REDIS_URL")))
+	out = append(out, examineModel(ctx, getenv))
+	for _, token := range []struct{ name, advice string }{
+		{"SLACK_BOT_TOKEN", "Slack is not served by this release; the terminal is: kgent ask"},
+		{"DISCORD_TOKEN", "Discord is not served by this release; the terminal is: kgent ask"},
+	} {
+		f := finding{"chat", token.name, stateOptional, "not set", token.advice}
+		if getenv(token.name) != "" {
+			f.Detail = "set, and not used yet"
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// examineRedis only looks whether something answers there.
+func examineRedis(ctx context.Context, address string) finding {
+	if address == "" {
+		return finding{"tools", "Redis", stateOptional, "REDIS_URL is not set", "not needed on one host: state is kept in this process"}
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return finding{"tools", "Redis", stateMissing, "REDIS_URL is no address", "write redis://host:6379"}
+	}
+	target := u.Host
+	if u.Port() == "" {
+		target = net.JoinHostPort(u.Hostname(), "6379")
+	}
+	d := net.Dialer{Timeout: 2 * time.Second}
+	conn, err := d.DialContext(ctx, "tcp", target)
+	if err != nil {
+		return finding{"tools", "Redis", stateMissing, err.Error(), "start it, or unset REDIS_URL"}
+	}
+	conn.Close()
+	return finding{"tools", "Redis", stateOptional, target + " answers; this release does not use it", ""}
+}
+
+func examineModel(ctx context.Context, getenv func(string) string) finding {
+	const advice = "set OPENAI_API_KEY, or OPENAI_BASE_URL and KGENT_MODEL for another endpoint; without a model, kgent answers what its recipes know"
+	config, ok, err := llm.FromEnv(getenv)
+	switch {
+	case err != nil:
+		return finding{"model", "endpoint", stateMissing, err.Error(), advice}
+	case !ok:
+		return finding{"model", "endpoint", stateOptional, "not configured", advice}
+	}
+	f := finding{"model", "endpoint", stateOK, fmt.Sprintf("%s, model %s", config.BaseURL, config.Model), ""}
+	u, err := url.Parse(config.BaseURL)
+	if err != nil {
+		return f
+	}
+	target := u.Host
+	if u.Port() == "" {
+		target = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80"}[u.Scheme]+map[string]string{"https": "443"}[u.Scheme])
+	}
+	d := net.Dialer{Timeout: 3 * time.Second}
+	conn, err := d.DialContext(ctx, "tcp", target)
+	if err != nil {
+		f.State, f.Advice = stateMissing, "it does not answer: "+err.Error()
+		return f
+	}
+	conn.Close()
+	return f
+}
+
+func printFindings(sys system, findings []finding) {
+	group := ""
+	for _, f := range findings {
+		if f.Group != group {
+			group = f.Group
+			fmt.Fprintf(sys.out, "%s\n", group)
+		}
+		mark := map[string]string{stateOK: "yes", stateMissing: "NO", stateOptional: "no"}[f.State]
+		fmt.Fprintf(sys.out, "  %-3s  %-18s %s\n", mark, f.Name, text.Clean(firstOf(f.Detail, 300)))
+		if f.Advice != "" {
+			fmt.Fprintf(sys.out, "       %-18s → %s\n", "", text.Clean(f.Advice))
+		}
+	}
+}
+
+// firstOf clips a detail to one line.
+func firstOf(s string, n int) string {
+	s, _, _ = strings.Cut(s, "\n")
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return s
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kgent/agent"
+	"kgent/agent/llm"
+	"kgent/agent/program"
+	"kgent/agent/program/compile"
+	"kgent/agent/program/vmlinux"
+	"kgent/agent/recipes"
+	"kgent/approvals"
+	"kgent/bot"
+	"kgent/executor"
+	"kgent/executor/bus"
+	"kgent/executor/job"
+	"kgent/executor/output"
+	"kgent/executor/probe"
+	"kgent/executor/render"
+	"kgent/retrieval/kernel"
+)
+
+// host is this machine as bot, agent and only node in one process: the
+// embedded default.
+type host struct {
+	bot   *bot.Bot
+	close func()
+}
+
+// newHost wires the parts together. Its errors say what this machine lacks.
+func newHost(ctx context.Context, sys system) (*host, error) {
+	if err := kernel.EnsureMounts(ctx); err != nil && os.Geteuid() == 0 {
+		return nil, err
+	}
+	facts, err := kernel.Live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := privileged(facts); err != nil {
+		return nil, err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("reading the host's name: %w", err)
+	}
+	library, err := recipes.Load()
+	if err != nil {
+		return nil, err
+	}
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
+	compiler, err := compile.Find(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, compile.ErrNoClang) {
+		return nil, err // without clang, the compile step says what to do
+	}
+	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
+	kern := executor.NewKernel(name, loader, render.NewEnv())
+
+	key, err := approvals.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	line := bus.NewMemory()
+	node := &executor.Executor{
+		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: map[string]string{"arch": facts.Arch, "kernel": facts.Release}},
+		Verifier: &job.Verifier{Node: name, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalMaxDuration},
+		Kernel:   kern,
+		Bus:      line,
+		Policy:   executor.DefaultPolicy(),
+	}
+	// Known before anybody asks: the node's own announcement comes a moment later.
+	if err := line.Announce(ctx, node.Node, time.Minute); err != nil {
+		return nil, err
+	}
+	// The node outlives the conversation's context: it must still detach and
+	// account when that ends.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- node.Serve(serving) }()
+
+	policy := approvals.Local(name)
+	return &host{
+		bot: &bot.Bot{
+			Agent: &agent.Agent{
+				Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
+				Target: agent.Target{Facts: facts, Types: &lazyTypes{facts: facts}, Loader: dryLoader{kern}},
+			},
+			Desk:   approvals.NewDesk(policy, key),
+			Runner: runner{line},
+			Home:   name,
+			Now:    time.Now,
+		},
+		close: func() {
+			stop()
+			<-done
+		},
+	}, nil
+}
+
+// privileged says what is missing for loading and attaching programs.
+func privileged(facts *kernel.Facts) error {
+	caps := facts.Capabilities
+	if caps.Has(unix.CAP_SYS_ADMIN) || caps.Has(unix.CAP_BPF) && caps.Has(unix.CAP_PERFMON) {
+		return nil
+	}
+	return errors.New("this process may not load eBPF programs: run kgent as root (sudo kgent …), or give it CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH and, for packets, CAP_NET_ADMIN; `kgent doctor` shows what it has")
+}
+
+// modelFromEnv returns nil when no model is configured.
+func modelFromEnv(getenv func(string) string) (llm.Model, error) {
+	config, ok, err := llm.FromEnv(getenv)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return llm.New(config)
+}
+
+// lazyTypes makes the trimmer when the first program is compiled: reading all
+// types of a kernel takes a few tenths of a second.
+type lazyTypes struct {
+	facts *kernel.Facts
+	once  sync.Once
+	trim  *vmlinux.Trimmer
+	err   error
+}
+
+func (l *lazyTypes) Header(sources ...string) ([]byte, error) {
+	l.once.Do(func() { l.trim, l.err = vmlinux.NewTrimmer(l.facts.BTF) })
+	if l.err != nil {
+		return nil, l.err
+	}
+	return l.trim.Header(sources...), nil
+}
+
+// dryLoader loads into the kernel's verifier and unloads again.
+type dryLoader struct{ kernel executor.Kernel }
+
+func (d dryLoader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error {
+	p, err := d.kernel.Load(ctx, o, m)
+	if err != nil {
+		return err
+	}
+	return p.Close()
+}
+
+// runner sends grants over a bus and follows their output.
+type runner struct{ bus bus.Control }
+
+func (r runner) Nodes(ctx context.Context) ([]bus.NodeInfo, error) { return r.bus.Nodes(ctx) }
+
+func (r runner) Run(ctx context.Context, g *job.Grant, envelope []byte, line func([]byte)) (output.Summary, error) {
+	if err := executor.Dispatch(ctx, r.bus, g, envelope); err != nil {
+		return output.Summary{}, err
+	}
+	return executor.Follow(ctx, r.bus, g, line)
+}

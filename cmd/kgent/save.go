@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"kgent/approvals"
+	"kgent/bot"
+	"kgent/bot/card"
+	"kgent/bot/console"
+)
+
+// saving writes a candidate to a directory before anybody decides on it. When
+// that does not work nothing is run: who asked for a record must not be left
+// without one.
+type saving struct {
+	bot.Channel
+	dir string
+	err error
+}
+
+func (s *saving) Candidate(c bot.Card) {
+	s.err = save(s.dir, c)
+	s.Channel.Candidate(c)
+}
+
+func (s *saving) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vote) (bool, error)) error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.Channel.Decide(ctx, c, vote)
+}
+
+// save writes program.bpf.c, program.o, manifest.json, card.txt and
+// record.json, all or none.
+func save(dir string, c bot.Card) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("saving to %s: %w", dir, err)
+		}
+	}()
+	manifest, err := json.MarshalIndent(c.Candidate.Manifest, "", "  ")
+	if err != nil {
+		return err
+	}
+	record, err := json.MarshalIndent(c.Candidate.Record, "", "  ")
+	if err != nil {
+		return err
+	}
+	text := console.Card(card.Candidate(c.Ask.Text, c.Record, c.Candidate.Understood, c.Candidate.Explanation), console.Terminal{Width: 80})
+	files := []struct {
+		name string
+		body []byte
+	}{
+		{"program.bpf.c", []byte(c.Candidate.Source)},
+		{"program.o", c.Candidate.Object.ELF()},
+		{"manifest.json", append(manifest, '\n')},
+		{"card.txt", []byte(text)},
+		{"record.json", append(record, '\n')},
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var temporary []string
+	defer func() {
+		for _, path := range temporary {
+			os.Remove(path)
+		}
+	}()
+	for _, f := range files {
+		path := filepath.Join(dir, "."+f.name+".new")
+		temporary = append(temporary, path)
+		if err := writeSynced(path, f.body); err != nil {
+			return err
+		}
+	}
+	for i, f := range files {
+		if err := os.Rename(temporary[i], filepath.Join(dir, f.name)); err != nil {
+			return err
+		}
+	}
+	temporary = nil
+	return nil
+}
+
+// writeSynced makes sure that a full disk shows now and not later.
+func writeSynced(path string, body []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	return errors.Join(err, f.Sync(), f.Close())
+}

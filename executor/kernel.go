@@ -1,0 +1,351 @@
+package executor
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/btf"
+
+	"kgent/agent/program"
+	"kgent/executor/output"
+	"kgent/executor/probe"
+	"kgent/executor/render"
+	"kgent/executor/render/symbol"
+)
+
+// Sampling of what a run costs: for a short window now and then, because
+// measuring makes every program run on the node a little slower.
+const (
+	sampleWindow = 20 * time.Millisecond
+	sampleEvery  = time.Second
+)
+
+// noteEvery is how often the processes whose stacks were recorded are looked
+// at, so that their frames can be named after they have ended.
+const noteEvery = 250 * time.Millisecond
+
+// HostKernel is the Kernel of this machine: package probe loads, attaches and
+// reads, package render says what the bytes mean.
+type HostKernel struct {
+	node   string
+	loader *probe.Loader
+	env    *render.Env
+
+	symbols sync.Once
+	kernel  *symbol.Kernel // nil when the kernel hides its addresses
+}
+
+// NewKernel returns the kernel of this machine for a node of that name.
+func NewKernel(node string, loader *probe.Loader, env *render.Env) *HostKernel {
+	return &HostKernel{node: node, loader: loader, env: env}
+}
+
+// kernelSymbols reads the kernel's symbols when they are first wanted.
+func (k *HostKernel) kernelSymbols() *symbol.Kernel {
+	k.symbols.Do(func() {
+		// Without symbols frames are addresses, marked as unknown.
+		k.kernel, _ = symbol.LoadKernel()
+	})
+	return k.kernel
+}
+
+// Load implements Kernel.
+func (k *HostKernel) Load(ctx context.Context, o *program.Object, m *program.Manifest) (Probe, error) {
+	p := &hostProbe{kernel: k, view: m.View}
+	infos := map[string]program.MapInfo{}
+	for _, info := range o.Maps() {
+		infos[info.Name] = info
+	}
+	set, err := k.loader.Load(ctx, o, m)
+	if err != nil {
+		return nil, err
+	}
+	p.set = set
+	if err := p.prepare(infos); err != nil {
+		return nil, errors.Join(err, set.Close())
+	}
+	return p, nil
+}
+
+// hostProbe is a program in this machine's kernel.
+type hostProbe struct {
+	kernel *HostKernel
+	set    *probe.Set
+	view   program.View
+	events []*render.Events // by number of their stream
+	maps   []*render.Map
+	// Programs that record stacks have these three.
+	stacks render.StackResolver
+	users  *symbol.Users
+	noted  []*render.Map // maps whose keys hold user stacks
+}
+
+func (p *hostProbe) prepare(infos map[string]program.MapInfo) error {
+	for _, info := range infos {
+		if info.Role == program.RoleStacks {
+			p.users = symbol.NewUsers()
+			p.stacks = stacks{p}
+		}
+	}
+	for _, name := range p.set.Streams() {
+		t, ok := infos[name].EventType()
+		if !ok {
+			return fmt.Errorf("ring buffer %s: it has no event type", name)
+		}
+		e, err := render.NewEvents(p.kernel.node, name, t, p.kernel.env)
+		if err != nil {
+			return fmt.Errorf("ring buffer %s: %w", name, err)
+		}
+		if p.stacks != nil {
+			e.ResolveStacks(p.stacks)
+		}
+		p.events = append(p.events, e)
+	}
+	for _, name := range p.set.Outputs() {
+		m, err := render.NewMap(infos[name], p.kernel.env)
+		if err != nil {
+			return fmt.Errorf("output map %s: %w", name, err)
+		}
+		p.maps = append(p.maps, m)
+		size, err := btf.Sizeof(infos[name].Key)
+		if err != nil {
+			return fmt.Errorf("output map %s: %w", name, err)
+		}
+		if _, ok := m.PID(make([]byte, size)); ok {
+			p.noted = append(p.noted, m)
+		}
+	}
+	return nil
+}
+
+// Attach implements Probe.
+func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
+	hooks, err := p.set.Attach(ctx)
+	if err != nil {
+		return output.Attached{}, err
+	}
+	a := output.Attached{Hooks: hooks, Streams: []output.Stream{}}
+	if a.ProgramIDs, err = p.set.ProgramIDs(); err != nil {
+		return output.Attached{}, err
+	}
+	if a.MapIDs, err = p.set.MapIDs(); err != nil {
+		return output.Attached{}, err
+	}
+	for _, e := range p.events {
+		a.Streams = append(a.Streams, e.Stream())
+	}
+	for _, m := range p.maps {
+		a.Streams = append(a.Streams, m.Stream())
+	}
+	return a, nil
+}
+
+// Stream implements Probe.
+func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var beside sync.WaitGroup
+	faults := make(chan error, 3)
+	start := func(do func(context.Context) error) {
+		beside.Go(func() {
+			if err := do(work); err != nil && work.Err() == nil {
+				faults <- err
+				cancel()
+			}
+		})
+	}
+	start(func(ctx context.Context) error { return p.print(ctx, sink) })
+	start(func(ctx context.Context) error { return p.readMaps(ctx, sink) })
+	start(p.sample)
+	errs := []error{p.set.Drain(work, probe.Tick, p.deliver(sink))}
+	cancel()
+	beside.Wait()
+	close(faults)
+	for err := range faults {
+		errs = append(errs, err)
+	}
+	// From here on ctx has ended, and what is left is to be fetched all the same.
+	rest := context.WithoutCancel(ctx)
+	errs = append(errs, p.set.Detach(), p.set.Rest(rest, p.deliver(sink)), p.showMaps(sink, nil, true))
+	return errors.Join(errs...)
+}
+
+// deliver renders events of all streams into sink.
+func (p *hostProbe) deliver(sink Sink) func(stream int, raw []byte) {
+	var line []byte
+	return func(stream int, raw []byte) {
+		if !sink.Admit() {
+			return
+		}
+		var err error
+		line, err = p.events[stream].Append(line[:0], raw)
+		if err != nil {
+			// The event is accounted for as delivered: this record is what
+			// there is to say of it.
+			line, _ = output.Encode(output.Error{Node: p.kernel.node, Code: "internal", Message: err.Error()})
+		}
+		sink.Line(line)
+	}
+}
+
+// print hands on what iterators print.
+func (p *hostProbe) print(ctx context.Context, sink Sink) error {
+	return p.set.Iterate(ctx, func(line []byte) {
+		sink.Record(output.Text{Node: p.kernel.node, Line: string(line)})
+	})
+}
+
+// readMaps shows the maps at the view's interval, and looks at the processes
+// whose stacks they hold.
+func (p *hostProbe) readMaps(ctx context.Context, sink Sink) error {
+	if len(p.maps) == 0 {
+		return nil
+	}
+	var show, note <-chan time.Time
+	if p.view.Interval > 0 {
+		t := time.NewTicker(p.view.Interval)
+		defer t.Stop()
+		show = t.C
+	}
+	if len(p.noted) > 0 {
+		t := time.NewTicker(noteEvery)
+		defer t.Stop()
+		note = t.C
+	}
+	before := make([][]render.Cell, len(p.maps))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-show:
+			if err := p.showMaps(sink, before, false); err != nil {
+				return err
+			}
+		case <-note:
+			if err := p.notePIDs(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// showMaps renders the output maps. before, if not nil, holds the cells of the
+// last time, from which on is counted, and is brought up to date; without it
+// all of the run is shown.
+func (p *hostProbe) showMaps(sink Sink, before [][]render.Cell, final bool) error {
+	for i, m := range p.maps {
+		cells, err := p.cells(m.Name())
+		if err != nil {
+			return err
+		}
+		shown := cells
+		if before != nil {
+			if shown, err = m.Since(before[i], cells); err != nil {
+				return err
+			}
+			before[i] = cells
+		}
+		records, err := m.Records(p.kernel.node, shown, p.stacks, p.view, time.Now(), final)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			sink.Record(r)
+		}
+	}
+	return nil
+}
+
+func (p *hostProbe) cells(name string) ([]render.Cell, error) {
+	raw, err := p.set.Cells(name)
+	if err != nil {
+		return nil, err
+	}
+	cells := make([]render.Cell, len(raw))
+	for i, c := range raw {
+		cells[i] = render.Cell(c)
+	}
+	return cells, nil
+}
+
+func (p *hostProbe) notePIDs() error {
+	for _, m := range p.noted {
+		cells, err := p.set.Cells(m.Name())
+		if err != nil {
+			return err
+		}
+		for _, c := range cells {
+			if pid, ok := m.PID(c.Key); ok {
+				p.users.Note(pid)
+			}
+		}
+	}
+	return nil
+}
+
+// sample measures the cost of the run until it ends. A kernel that does not
+// let it be measured is no fault.
+func (p *hostProbe) sample(ctx context.Context) error {
+	t := time.NewTicker(sampleEvery)
+	defer t.Stop()
+	for {
+		if o, err := p.set.Sample(ctx, sampleWindow); err != nil || !o.Available {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Counts implements Probe.
+func (p *hostProbe) Counts() (produced, lost, mapFull uint64, err error) {
+	c, err := p.set.Counts()
+	return c.Produced, c.Lost, c.MapFull, err
+}
+
+// Overhead implements Probe.
+func (p *hostProbe) Overhead() output.Overhead { return p.set.Overhead() }
+
+// Close implements Probe.
+func (p *hostProbe) Close() error {
+	p.users.Close() // nil closes, too
+	return p.set.Close()
+}
+
+// stacks names the frames of a program's stacks.
+type stacks struct{ p *hostProbe }
+
+func (s stacks) resolver() *render.Stacks {
+	return &render.Stacks{Maps: []render.StackMap{s}, Kernel: s.p.kernel.kernelSymbols(), Users: s.p.users}
+}
+
+func (s stacks) KernelStack(id int32) []string { return s.resolver().KernelStack(id) }
+
+func (s stacks) UserStack(pid uint32, id int32) []string { return s.resolver().UserStack(pid, id) }
+
+// LookupBytes implements render.StackMap.
+func (s stacks) LookupBytes(key any) ([]byte, error) {
+	id, ok := key.(uint32)
+	if !ok {
+		return nil, fmt.Errorf("stack id of type %T", key)
+	}
+	addresses, err := s.p.set.Stack(int32(id))
+	if errors.Is(err, probe.ErrNoStack) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, 8*len(addresses))
+	for _, a := range addresses {
+		b = binary.NativeEndian.AppendUint64(b, a)
+	}
+	return b, nil
+}

@@ -17,7 +17,7 @@ struct cap_key {
 	char comm[TASK_COMM_LEN];
 	k_cap capability;
 	k_bool granted;
-	__u8 pad[3];
+	__u8 _pad[3];
 };
 
 struct {

@@ -11,10 +11,14 @@ KGENT_TASK_FILTER
 
 enum sync_call { fsync = 1, fdatasync = 2 };
 
+struct sync_key {
+	enum sync_call call;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 2);
-	__type(key, enum sync_call);
+	__type(key, struct sync_key);
 	__type(value, k_hist_ns);
 } latency SEC(".maps") KGENT_OUTPUT;
 
@@ -39,11 +43,12 @@ static __always_inline int leave(enum sync_call call)
 {
 	__u32 tid = k_current_tid();
 	__u64 *start = bpf_map_lookup_elem(&started, &tid);
+	struct sync_key key = { .call = call };
 	k_hist_ns *h;
 
 	if (!start)
 		return 0;
-	h = k_cell(&latency, &call, k_hist_ns);
+	h = k_cell(&latency, &key, k_hist_ns);
 	if (h)
 		k_hist_add(h, bpf_ktime_get_ns() - *start);
 	bpf_map_delete_elem(&started, &tid);

@@ -11,10 +11,14 @@ KGENT_TASK_FILTER
 
 enum io_kind { other = 0, reads = 1, writes = 2 };
 
+struct io_key {
+	enum io_kind of;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 2);
-	__type(key, enum io_kind);
+	__type(key, struct io_key);
 	__type(value, k_hist_bytes);
 } sizes SEC(".maps") KGENT_OUTPUT;
 
@@ -63,15 +67,15 @@ static __always_inline enum io_kind kind(int nr)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(io_exit, struct pt_regs *regs, long ret)
 {
+	struct io_key key = {};
 	k_hist_bytes *h;
-	enum io_kind k;
 
 	if (ret < 0)
 		return 0;
-	k = kind(K_SYSCALL_NR(regs));
-	if (k == other || !k_task_wanted())
+	key.of = kind(K_SYSCALL_NR(regs));
+	if (key.of == other || !k_task_wanted())
 		return 0;
-	h = k_cell(&sizes, &k, k_hist_bytes);
+	h = k_cell(&sizes, &key, k_hist_bytes);
 	if (h)
 		k_hist_add(h, ret);
 	return 0;

@@ -13,7 +13,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 struct packet_key {
 	k_ethproto ethertype;
 	k_ipproto protocol; /* 0 (HOPOPT) when it is not IP */
-	__u8 pad;
+	__u8 _pad;
 };
 
 struct packet_counts {

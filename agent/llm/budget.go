@@ -62,9 +62,6 @@ func (b *Budget) Spent() Spent {
 	return Spent{b.requests, b.usage, b.money, b.now().Sub(b.start)}
 }
 
-// Bounds reports what the budget was made with.
-func (b *Budget) Bounds() Bounds { return b.bounds }
-
 // BudgetError says which bound was hit. It matches [ErrBudget].
 type BudgetError struct {
 	// Bound is "requests", "tokens", "money" or "time".

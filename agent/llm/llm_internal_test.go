@@ -305,6 +305,16 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// What a model said can always be given back to it: endpoints take no empty message.
+func TestAnswerAsMessage(t *testing.T) {
+	for _, a := range []Answer{{}, {Text: "x"}, {ToolCalls: []ToolCall{{ID: "a", Name: "f"}}}} {
+		m := a.Message()
+		if m.Role != RoleAssistant || m.Text == "" && len(m.ToolCalls) == 0 || a.Text != "" && m.Text != a.Text {
+			t.Errorf("%+v became %+v", a, m)
+		}
+	}
+}
+
 func TestCallParts(t *testing.T) {
 	// Without indexes, as some endpoints stream: an ID begins a call, what has none goes on with it.
 	var p callParts

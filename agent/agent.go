@@ -13,7 +13,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -173,7 +172,7 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	case err == nil:
 		return p.fromRecipe(ctx, match)
 	case errors.As(err, &none) && p.Model != nil:
-		return p.fromModel(ctx)
+		return p.fromModel(ctx, none.Nearest)
 	case errors.As(err, &none):
 		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
@@ -194,8 +193,9 @@ func (p *preparation) step(name string, do func() (detail string, err error)) er
 }
 
 func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
-	att := p.record.attempt("recipe "+m.Recipe.Name, m.Recipe.Source)
-	c, err := p.gates(ctx, m.Recipe.Source, m.Options, nil)
+	source := string(m.Recipe.Source)
+	att := p.record.attempt("recipe "+m.Recipe.Name, source)
+	c, err := p.gates(ctx, source, m.Options, nil)
 	att.end(err)
 	if err != nil {
 		var f *verify.Failure
@@ -270,10 +270,14 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 // fromModel has the model write the program. A program that fails a gate is
 // given back twice with its fault; then the model starts afresh, knowing what
 // was refused.
-func (p *preparation) fromModel(ctx context.Context) (*Candidate, error) {
+func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) (*Candidate, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.Budget.Time, fmt.Errorf("no program after %v, the time a request may take", p.Budget.Time))
 	defer cancel()
-	question, err := p.question(p.req)
+	question, err := p.question(p.req, nearest)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := llm.SchemaOf[answer]("ebpf_program")
 	if err != nil {
 		return nil, err
 	}
@@ -287,12 +291,12 @@ func (p *preparation) fromModel(ctx context.Context) (*Candidate, error) {
 		err := p.step("write", func() (string, error) {
 			var err error
 			ans, err = p.Model.Complete(ctx, llm.Prompt{Purpose: "write the program", System: systemPrompt, Messages: messages,
-				Schema: answerSchema(), Budget: budget, Record: p.record.call})
+				Schema: schema, Budget: budget, Record: p.record.call})
 			if err != nil {
 				return "", err
 			}
-			if err := json.Unmarshal(ans.JSON, &parsed); err != nil {
-				return "", fmt.Errorf("%w: %v", llm.ErrNotJSON, err)
+			if parsed, err = llm.Decode[answer](ans); err != nil {
+				return "", err
 			}
 			return fmt.Sprintf("try %d by %s, %d tokens", try, ans.Model, ans.Usage.PromptTokens+ans.Usage.CompletionTokens), nil
 		})

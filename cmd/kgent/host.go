@@ -51,7 +51,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the host's name: %w", err)
 	}
-	library, err := recipes.Load()
+	library, err := recipes.Default()
 	if err != nil {
 		return nil, err
 	}

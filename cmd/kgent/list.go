@@ -19,11 +19,11 @@ func recipesCommand(sys system) *cobra.Command {
 		Short: "list the built-in programs, or show one with its parameters and source",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			library, err := recipes.Load()
+			library, err := recipes.Default()
 			if err != nil {
 				return err
 			}
-			all := library.All()
+			all := library.Recipes()
 			if len(args) == 1 {
 				for _, r := range all {
 					if r.Name == args[0] {

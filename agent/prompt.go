@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/recipes"
 )

@@ -1,0 +1,262 @@
+// Package console is the terminal as a channel of a conversation: [Text] for
+// people, [JSON] for programs. Both ask the person at the terminal for
+// approval.
+//
+// Everything that comes from outside (a request, a model, a traced program)
+// is made harmless before it reaches the terminal.
+package console
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"kgent/approvals"
+	"kgent/bot"
+	"kgent/bot/card"
+	"kgent/executor/output"
+	"kgent/executor/render/text"
+)
+
+// Terminal describes what output goes to. The zero value is a file.
+type Terminal struct {
+	Width  int  // columns
+	Colour bool // escape sequences for colours are understood
+	Live   bool // a person looks at it: progress may be overwritten
+}
+
+func (t Terminal) options() text.Options {
+	return text.Options{Width: t.Width, Location: time.Local, Style: text.Style{Color: t.Colour}}
+}
+
+const (
+	bold  = "\x1b[1m"
+	dim   = "\x1b[2m"
+	red   = "\x1b[31m"
+	green = "\x1b[32m"
+	plain = "\x1b[0m"
+	// eraseLine clears the current line and returns to its start.
+	eraseLine = "\r\x1b[K"
+)
+
+func (t Terminal) paint(colour, s string) string {
+	if !t.Colour {
+		return s
+	}
+	return colour + s + plain
+}
+
+// Text is a channel for people.
+type Text struct {
+	out     writer
+	approve Approver
+	term    Terminal
+	opt     text.Options
+
+	progress bool // an unfinished progress line stands on the terminal
+	table    *text.Table
+	streams  map[string]output.Stream // of output maps, by name
+	nodes    map[string]bool
+	events   bool // the program has events
+}
+
+// NewText returns a channel that prints to w. lost is called once when w no
+// longer takes output.
+func NewText(w io.Writer, lost func(error), approve Approver, term Terminal) *Text {
+	opt := term.options()
+	return &Text{out: writer{w: w, lost: lost}, approve: approve, term: term, opt: opt, table: text.NewTable(opt), streams: map[string]output.Stream{}, nodes: map[string]bool{}}
+}
+
+func (t *Text) print(s string) {
+	if t.progress {
+		s = eraseLine + s
+		t.progress = false
+	}
+	t.out.write([]byte(s))
+}
+
+// stageNames is how stages are called while they last.
+var stageNames = map[string]string{
+	"match": "looking for a recipe", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
+	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
+}
+
+// Stage shows progress: on a terminal in one line that is overwritten, else
+// as a line when a stage ends.
+func (t *Text) Stage(s output.Stage) {
+	name := stageNames[s.Name]
+	if name == "" {
+		name = s.Name
+	}
+	switch s.State {
+	case "start":
+		if t.term.Live && s.Name != "approve" {
+			t.out.write([]byte(eraseLine + t.term.paint(dim, "… "+name)))
+			t.progress = true
+		}
+		return
+	case "skipped":
+		t.print(fmt.Sprintf("%s %-30s %s\n", t.term.paint(dim, "–"), name, text.Clean(s.Detail)))
+		return
+	}
+	mark := t.term.paint(green, "✓")
+	if s.State == "failed" {
+		mark = t.term.paint(red, "✗")
+	}
+	t.print(fmt.Sprintf("%s %-30s %s %s\n", mark, name, text.Clean(s.Detail), t.term.paint(dim, fmt.Sprintf("%d ms", s.Millis))))
+}
+
+// Candidate shows the card.
+func (t *Text) Candidate(c bot.Card) {
+	t.print("\n" + Card(card.Candidate(c.Ask.Text, c.Record, c.Candidate.Understood, c.Candidate.Explanation), t.term) + "\n")
+}
+
+// Decide asks the person at the terminal.
+func (t *Text) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vote) (bool, error)) error {
+	return t.approve.decide(ctx, c, vote)
+}
+
+// Line shows one record of a node.
+func (t *Text) Line(line []byte) {
+	rec, err := output.Decode(line)
+	if err != nil {
+		t.Error(output.Error{Code: "internal", Message: err.Error()})
+		return
+	}
+	switch r := rec.(type) {
+	case output.Attached:
+		t.attached(r)
+	case output.Event:
+		t.print(t.table.Event(r))
+	case output.Map:
+		t.print("\n" + text.Map(r, t.streams[r.Name], t.opt))
+	case output.Hist:
+		t.print("\n" + text.Hist(r, t.opt))
+	case output.Stack:
+		t.print("\n" + text.Stack(r, t.streams[r.Name], t.opt))
+	case output.Text:
+		t.print(text.Line(r, t.opt))
+	case output.Error:
+		t.Error(r)
+	}
+}
+
+func (t *Text) attached(a output.Attached) {
+	t.nodes[a.Node] = true
+	t.opt.Nodes = len(t.nodes) > 1
+	t.table.Attached(a)
+	for _, s := range a.Streams {
+		t.streams[s.Name] = s
+		t.events = t.events || s.Events
+	}
+	until := a.Deadline
+	if d, err := time.Parse(time.RFC3339, a.Deadline); err == nil {
+		until = d.Local().Format(time.TimeOnly)
+	}
+	hint := ""
+	if t.term.Live {
+		hint = "; Ctrl-C ends it sooner"
+	}
+	t.print(t.term.paint(dim, fmt.Sprintf("attached on %s at %s, until %s%s", text.Clean(a.Node), text.Clean(strings.Join(a.Hooks, ", ")), text.Clean(until), hint)) + "\n")
+}
+
+// Error shows what went wrong.
+func (t *Text) Error(e output.Error) {
+	// A message may have several lines; each is cleaned by itself.
+	lines := strings.Split(strings.TrimRight(e.Message, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = text.Clean(strings.ReplaceAll(l, "\t", "    "))
+	}
+	where := ""
+	if e.Node != "" && !strings.Contains(lines[0], e.Node) {
+		where = " on " + text.Clean(e.Node)
+	}
+	t.print(t.term.paint(red, "error"+where+": ") + strings.Join(lines, "\n  ") + "\n")
+}
+
+// Summary shows the account.
+func (t *Text) Summary(s output.Summary) {
+	switch s.Reason {
+	case output.ReasonShown, output.ReasonCandidate, output.ReasonDenied, output.ReasonRefused:
+		if len(s.Nodes) == 0 {
+			t.print("") // nothing ran: the error or the card said all
+			return
+		}
+	}
+	t.print("\n" + text.Summary(s, t.events, t.opt))
+}
+
+// Card draws a card.
+func Card(c card.Card, term Terminal) string {
+	width := min(max(term.Width, 60), 110)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", term.paint(bold, text.Clean(c.Title)))
+	for _, block := range c.Blocks {
+		switch x := block.(type) {
+		case card.Fields:
+			for _, f := range x {
+				wrapped(&b, term, fmt.Sprintf("  %-10s", f.Label), text.Clean(f.Text), width)
+			}
+		case card.List:
+			fmt.Fprintf(&b, "  %s\n", term.paint(bold, x.Heading))
+			for _, item := range x.Items {
+				wrapped(&b, term, "    • ", text.Clean(item), width)
+			}
+		case card.Text:
+			lead := "  "
+			if x.Quoted {
+				lead = "  | "
+			}
+			for _, l := range wrap(text.Clean(x.Body), width-len(lead)) {
+				fmt.Fprintf(&b, "%s%s\n", term.paint(dim, lead), l)
+			}
+		case card.Code:
+			for _, l := range strings.Split(x.Body, "\n") {
+				fmt.Fprintf(&b, "    %s\n", text.Clean(strings.ReplaceAll(l, "\t", "    ")))
+			}
+		}
+	}
+	return b.String()
+}
+
+// wrapped writes a label and text, the text's further lines under its first.
+func wrapped(b *strings.Builder, term Terminal, label, body string, width int) {
+	indent := strings.Repeat(" ", text.Width(label))
+	for i, l := range wrap(body, width-text.Width(label)) {
+		if i == 0 {
+			fmt.Fprintf(b, "%s%s\n", term.paint(dim, label), l)
+		} else {
+			fmt.Fprintf(b, "%s%s\n", indent, l)
+		}
+	}
+}
+
+// wrap breaks clean text into lines of at most width columns, at spaces where
+// there are any.
+func wrap(s string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		switch {
+		case line == "":
+			line = word
+		case text.Width(line)+1+text.Width(word) <= width:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	return append(lines, line)
+}
+
+// clean makes source text harmless line by line.
+func clean(source string) string {
+	lines := strings.Split(source, "\n")
+	for i, l := range lines {
+		lines[i] = text.Clean(strings.ReplaceAll(l, "\t", "    "))
+	}
+	return strings.Join(lines, "\n")
+}

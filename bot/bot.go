@@ -51,7 +51,7 @@ type Ask struct {
 	Nodes string
 	// Duration, if not 0, overrides what the text says.
 	Duration time.Duration
-	// EventsPerSecond bounds the output of each node; 0 is the policy's own.
+	// EventsPerSecond bounds the output of each node; 0 is DefaultEvents.
 	EventsPerSecond int
 	// ShowOnly ends after the card.
 	ShowOnly bool
@@ -59,6 +59,10 @@ type Ask struct {
 
 // DefaultDuration is how long a trace runs when nobody says.
 const DefaultDuration = 30 * time.Second
+
+// DefaultEvents is how many events a second are shown when nobody says: more
+// than anybody reads. What is over it is dropped on the node, and counted.
+const DefaultEvents = 20_000
 
 // Preparer makes candidates; agent.Agent is one.
 type Preparer interface {
@@ -149,7 +153,7 @@ func (b *Bot) converse(ctx context.Context, ask Ask, ch Channel) (output.Summary
 	if err != nil {
 		return output.Summary{}, end(NodeFault, output.ReasonFailed, err)
 	}
-	card, theCase, err := b.candidate(ctx, ask, nodes, ch)
+	card, id, err := b.candidate(ctx, ask, nodes, ch)
 	if err != nil {
 		return output.Summary{}, err
 	}
@@ -157,10 +161,10 @@ func (b *Bot) converse(ctx context.Context, ask Ask, ch Channel) (output.Summary
 	if ask.ShowOnly {
 		return output.Summary{Reason: output.ReasonShown}, nil
 	}
-	if err := b.decide(ctx, theCase, card, ch); err != nil {
+	if err := b.decide(ctx, id, card, ch); err != nil {
 		return output.Summary{}, err
 	}
-	envelope, grant, err := b.Desk.Grant(ctx, theCase)
+	envelope, grant, err := b.Desk.Grant(ctx, id)
 	if err != nil {
 		return output.Summary{}, end(Denied, output.ReasonDenied, err)
 	}
@@ -194,7 +198,7 @@ func (b *Bot) resolve(ctx context.Context, selector string) ([]string, error) {
 }
 
 // candidate prepares the program and opens its case.
-func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel) (Card, approvals.CaseID, error) {
+func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel) (Card, string, error) {
 	c, err := b.Agent.Prepare(ctx, agent.Request{ID: ask.ID, Text: ask.Text}, func(s agent.Step) {
 		ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
 	})
@@ -209,7 +213,10 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	case err != nil:
 		return Card{}, "", err
 	}
-	limits := job.Limits{Duration: DefaultDuration, EventsPerSecond: ask.EventsPerSecond}
+	limits := job.Limits{Duration: DefaultDuration, EventsPerSecond: DefaultEvents}
+	if ask.EventsPerSecond != 0 {
+		limits.EventsPerSecond = ask.EventsPerSecond
+	}
 	if c.Duration != 0 {
 		limits.Duration = c.Duration
 	}
@@ -225,9 +232,12 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	if err != nil {
 		return Card{}, "", err
 	}
-	tier, why := approvals.Risk(c.Facts)
-	theCase, err := b.Desk.Open(ctx, approvals.Case{
-		Request: ask.ID, Digest: digest, Program: prog, Tier: tier, Nodes: nodes, Limits: limits, Requester: ask.Requester,
+	risk, err := approvals.Assess(prog)
+	if err != nil {
+		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
+	}
+	opened, err := b.Desk.Open(ctx, approvals.Candidate{
+		Program: prog, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier, Why: risk.Why, Requester: ask.Requester,
 	})
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {
@@ -238,8 +248,8 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	}
 	record := output.Candidate{
 		Digest: digest.String(), Name: c.Manifest.Name, Title: c.Manifest.Title, Origin: c.Origin,
-		Verdict: string(c.Finding.Verdict), Reason: c.Finding.Reason, Tier: string(tier), Why: why,
-		Does: approvals.Words(c.Object, c.Facts), Nodes: nodes, Duration: limits.Duration.String(),
+		Verdict: string(c.Finding.Verdict), Reason: c.Finding.Reason, Tier: risk.Tier.String(), Why: risk.Why,
+		Does: risk.Does, Nodes: nodes, Duration: limits.Duration.String(),
 		Hooks: []string{}, Params: []output.Param{},
 	}
 	for _, p := range c.Manifest.Programs {
@@ -248,21 +258,21 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	for _, k := range c.Manifest.Constants {
 		record.Params = append(record.Params, output.Param{Name: k.Name, Value: k.Value})
 	}
-	return Card{Ask: ask, Record: record, Candidate: c}, theCase, nil
+	return Card{Ask: ask, Record: record, Candidate: c}, opened.ID, nil
 }
 
 // decide hands the channel's votes to the desk until the case is decided.
-func (b *Bot) decide(ctx context.Context, id approvals.CaseID, card Card, ch Channel) error {
+func (b *Bot) decide(ctx context.Context, id string, card Card, ch Channel) error {
 	ch.Stage(output.Stage{Name: "approve", State: "start"})
 	start := b.Now()
 	state := approvals.Pending
 	err := ch.Decide(ctx, card, func(v approvals.Vote) (bool, error) {
-		s, err := b.Desk.Decide(ctx, id, v)
+		c, err := b.Desk.Decide(ctx, id, v)
 		if err != nil {
 			return true, err
 		}
-		state = s
-		return s == approvals.Pending, nil
+		state = c.State
+		return state == approvals.Pending, nil
 	})
 	took := b.Now().Sub(start).Milliseconds()
 	if err == nil && state == approvals.Approved {

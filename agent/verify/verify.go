@@ -80,7 +80,7 @@ var _ Hooks = (*kernel.Facts)(nil)
 func Facts(m *program.Manifest, k Hooks) error {
 	var errs []error
 	for _, p := range m.Programs {
-		if err := k.CheckHook(kind(p.Hook.Kind), target(p.Hook)); err != nil {
+		if err := k.CheckHook(string(p.Hook.Kind), target(p.Hook)); err != nil {
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))
 		}
 	}
@@ -88,18 +88,6 @@ func Facts(m *program.Manifest, k Hooks) error {
 		return &Failure{GateFacts, errors.Join(errs...)}
 	}
 	return nil
-}
-
-// kind is a hook's kind as [kernel.Facts.CheckHook] knows it: for packets the
-// direction makes no difference to whether a hook exists.
-func kind(k program.Kind) string {
-	switch k {
-	case program.TCXIngress, program.TCXEgress:
-		return "tcx"
-	case program.CgroupIngress, program.CgroupEgress:
-		return "cgroup_skb"
-	}
-	return string(k)
 }
 
 // target is a hook's target in the form of [kernel.Facts.CheckHook].

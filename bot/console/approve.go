@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"kgent/approvals"
 	"kgent/bot"
@@ -21,7 +20,6 @@ type Approver struct {
 	In  io.Reader
 	// Out shows the question; it is not where records are printed.
 	Out io.Writer
-	Now func() time.Time
 }
 
 // ErrNobody says that nobody can be asked.
@@ -29,7 +27,7 @@ var ErrNobody = errors.New("nobody answered; run it in a terminal, or approve be
 
 func (a Approver) decide(ctx context.Context, c bot.Card, vote func(approvals.Vote) (bool, error)) error {
 	cast := func(choice approvals.Choice, reason string) (bool, error) {
-		return vote(approvals.Vote{Person: a.Person, Choice: choice, Reason: reason, At: a.Now()})
+		return vote(approvals.Vote{By: a.Person, Choice: choice, Reason: reason})
 	}
 	if a.Yes {
 		_, err := cast(approvals.Approve, "")

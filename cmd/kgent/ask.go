@@ -41,7 +41,7 @@ func (o *askOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.node, "node", "", "where to run: a node's `name`, a label key=value, or all (default: this host)")
 	f.DurationVar(&o.duration, "duration", 0, "how long to trace (default: what the request says, else 30s)")
-	f.IntVar(&o.rate, "rate", 0, "events a second above which a node drops and counts them; 0 is the policy's bound")
+	f.IntVar(&o.rate, "rate", 0, "events a second above which the node drops and counts them (default 20000)")
 	f.BoolVarP(&o.yes, "yes", "y", false, "approve without asking")
 	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
 	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line")
@@ -95,7 +95,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	person := thisPerson()
-	approver := console.Approver{Person: person, Yes: o.yes, In: sys.in, Out: sys.out, Now: time.Now}
+	approver := console.Approver{Person: person, Yes: o.yes, In: sys.in, Out: sys.out}
 	lost := func(error) { cancel(executor.ErrNoReader) }
 	var ch bot.Channel
 	if o.format == "json" {
@@ -159,7 +159,7 @@ func thisPerson() approvals.Person {
 	if s := os.Getenv("SUDO_USER"); s != "" && os.Getuid() == 0 {
 		id = s
 	}
-	return approvals.Person{ID: id, Surface: "terminal"}
+	return approvals.Person{ID: id, Surface: approvals.Terminal, Human: true}
 }
 
 // terminal describes what output goes to.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
 	"kgent/approvals"
+	"kgent/approvals/audit"
 	"kgent/bot"
 	"kgent/executor"
 	"kgent/executor/bus"
@@ -27,6 +29,10 @@ import (
 	"kgent/executor/render"
 	"kgent/retrieval/kernel"
 )
+
+// maxEvents is the highest rate a person may ask for on their own host, in
+// events a second: more than the kernel produces.
+const maxEvents = 100_000_000
 
 // host is this machine as bot, agent and only node in one process: the
 // embedded default.
@@ -59,6 +65,16 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if model != nil {
+		// A model must not be offered hooks that this host refuses, which only
+		// a trial shows; recipes know theirs, and say so when they load.
+		facts.Refused = map[string]string{}
+		for _, f := range probe.Inventory(ctx) {
+			if !f.OK {
+				facts.Refused[string(f.Kind)] = f.Why
+			}
+		}
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil && !errors.Is(err, compile.ErrNoClang) {
 		return nil, err // without clang, the compile step says what to do
@@ -66,14 +82,14 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
 	kern := executor.NewKernel(name, loader, render.NewEnv())
 
-	key, err := approvals.NewKey()
+	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	line := bus.NewMemory()
 	node := &executor.Executor{
 		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: map[string]string{"arch": facts.Arch, "kernel": facts.Release}},
-		Verifier: &job.Verifier{Node: name, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalMaxDuration},
+		Verifier: &job.Verifier{Node: name, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,
 		Policy:   executor.DefaultPolicy(),
@@ -88,14 +104,16 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	done := make(chan error, 1)
 	go func() { done <- node.Serve(serving) }()
 
-	policy := approvals.Local(name)
 	return &host{
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
 				Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
 				Target: agent.Target{Facts: facts, Types: &lazyTypes{facts: facts}, Loader: dryLoader{kern}},
 			},
-			Desk:   approvals.NewDesk(policy, key),
+			Desk: &approvals.Desk{
+				Store: &approvals.Memory{}, Policy: approvals.Local{Node: name, MaxEvents: maxEvents}, Signer: key,
+				Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader,
+			},
 			Runner: runner{line},
 			Home:   name,
 			Now:    time.Now,

@@ -251,18 +251,21 @@ func (f *Facts) Symbol(path, symbol string) (*Symbol, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := elf.Open(f.src.path(path))
+	var found *Symbol
+	err = f.src.withELF(path, func(file *elf.File) (err error) {
+		found, err = f.symbolIn(file, path, symbol)
+		return err
+	})
 	if err != nil {
-		if format := (*elf.FormatError)(nil); errors.As(err, &format) {
-			return nil, fmt.Errorf("looking up %s: %s is not an ELF binary; if it is a script, name its interpreter", visible(symbol), visible(path))
-		}
-		return nil, fmt.Errorf("looking up %s in %s: %w", visible(symbol), visible(path), err)
+		return nil, err
 	}
-	defer file.Close()
+	return found, nil
+}
+
+func (f *Facts) symbolIn(file *elf.File, path, symbol string) (*Symbol, error) {
 	if known := machines(f.Arch); known != nil && !slices.Contains(known, file.Machine) {
 		return nil, fmt.Errorf("looking up %s: %s is made for %s, this machine is %s", visible(symbol), visible(path), file.Machine, f.Arch)
 	}
-
 	static, err := file.Symbols()
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return nil, fmt.Errorf("reading the symbols of %s: %w", visible(path), err)
@@ -297,6 +300,25 @@ func (f *Facts) Symbol(path, symbol string) (*Symbol, error) {
 		}
 	}
 	return nil, fmt.Errorf("looking up %s: address %#x lies in no executable part of %s", visible(symbol), found.Value, visible(path))
+}
+
+// withELF opens an ELF file for use. Files come from anywhere and the reader of the
+// standard library is not made for hostile ones: where it panics, the file is at fault.
+func (s Sources) withELF(path string, use func(*elf.File) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s is a malformed ELF file: %v", visible(path), r)
+		}
+	}()
+	file, err := elf.Open(s.path(path))
+	if format := (*elf.FormatError)(nil); errors.As(err, &format) {
+		return fmt.Errorf("%s is not an ELF binary; if it is a script, name its interpreter", visible(path))
+	}
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", visible(path), err)
+	}
+	defer file.Close()
+	return use(file)
 }
 
 // findSymbol finds a function in symbol tables; nil if there is none.

@@ -223,6 +223,9 @@ func TestSymbol(t *testing.T) {
 	if s, err := f.Symbol(twice, "same"); !errors.Is(err, ErrAmbiguous) {
 		t.Errorf("same is %+v, %v", s, err)
 	}
+	if err := f.CheckHook(KindUprobe, twice+":same"); err != nil {
+		t.Error(err)
+	}
 
 	s, err := f.Symbol(goProgram(t), "main.main")
 	if err != nil {

@@ -74,7 +74,8 @@ type Facts struct {
 	// shared between goroutines; CheckHook and SearchHooks then respect it.
 	Refused map[string]string
 
-	src Sources
+	src     Sources
+	debugfs string // where debugfs is mounted, empty if it is not
 
 	kernelTypes func() (*typesOf, error)
 	moduleTypes func() ([]*typesOf, error)
@@ -159,11 +160,10 @@ func (f *Facts) readSettings() error {
 	}
 	f.CgroupMount = mounts.first("cgroup2")
 	f.TracefsMount = mounts.first("tracefs")
-	if f.TracefsMount == "" {
-		// Debugfs mounts tracefs by itself the moment somebody looks into it.
-		if debugfs := mounts.first("debugfs"); debugfs != "" && s.exists(debugfs+"/tracing/events") {
-			f.TracefsMount = debugfs + "/tracing"
-		}
+	f.debugfs = mounts.first("debugfs")
+	// Debugfs mounts tracefs by itself the moment somebody looks into it.
+	if f.TracefsMount == "" && f.debugfs != "" && s.exists(f.debugfs+"/tracing/events") {
+		f.TracefsMount = f.debugfs + "/tracing"
 	}
 	if f.Lockdown, f.LSMs, err = s.readSecurity(mounts.first("securityfs")); err != nil {
 		return err

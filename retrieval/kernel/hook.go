@@ -13,30 +13,37 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// The kinds of hooks, and what a target of each looks like.
+// The kinds of hooks, and what a target of each looks like. The names are those of a
+// program's section, and of a manifest's hooks.
 const (
-	KindTracepoint    = "tracepoint"     // "sched:sched_switch"
-	KindRawTracepoint = "raw_tracepoint" // "sched_switch"
-	KindTPBTF         = "tp_btf"         // "sched_switch"
-	KindKprobe        = "kprobe"         // "tcp_v4_connect", "tcp_v4_connect+0x10"
-	KindKretprobe     = "kretprobe"      // "tcp_v4_connect"
-	KindFentry        = "fentry"         // "tcp_v4_connect"
-	KindFexit         = "fexit"          // "tcp_v4_connect"
-	KindUprobe        = "uprobe"         // "libc:getaddrinfo", "/usr/bin/bash:readline"
-	KindUretprobe     = "uretprobe"      // as uprobe
-	KindPerfEvent     = "perf_event"     // "cpu-clock", "cpu-clock@99" for 99 Hz
-	KindXDP           = "xdp"            // "eth0"
-	KindTCX           = "tcx"            // "eth0", "eth0:ingress", "eth0:egress"
-	KindCgroupSKB     = "cgroup_skb"     // "/system.slice", "/sys/fs/cgroup/system.slice:ingress"
-	KindIter          = "iter"           // "task_file"
-	KindLSM           = "lsm"            // "file_open"
+	KindTracepoint    = "tracepoint"         // "sched:sched_switch"
+	KindRawTracepoint = "raw_tracepoint"     // "sched_switch"
+	KindTPBTF         = "tp_btf"             // "sched_switch"
+	KindKprobe        = "kprobe"             // "tcp_v4_connect", "tcp_v4_connect+0x10"
+	KindKretprobe     = "kretprobe"          // "tcp_v4_connect"
+	KindFentry        = "fentry"             // "tcp_v4_connect"
+	KindFexit         = "fexit"              // "tcp_v4_connect"
+	KindFmodRet       = "fmod_ret"           // "security_file_open"
+	KindUprobe        = "uprobe"             // "libc:getaddrinfo", "/usr/bin/bash:readline"
+	KindUretprobe     = "uretprobe"          // as uprobe
+	KindUSDT          = "usdt"               // "libc:libc:setjmp": binary, provider, name
+	KindPerfEvent     = "perf_event"         // "cpu-clock", "cpu-clock@99" for 99 Hz
+	KindXDP           = "xdp"                // "eth0"
+	KindTCXIngress    = "tcx/ingress"        // "eth0"
+	KindTCXEgress     = "tcx/egress"         // "eth0"
+	KindCgroupIngress = "cgroup_skb/ingress" // "/system.slice": below the cgroup2 mount; empty is its root
+	KindCgroupEgress  = "cgroup_skb/egress"  // as cgroup_skb/ingress
+	KindCgroup        = "cgroup"             // any other program on a cgroup; as cgroup_skb/ingress
+	KindIter          = "iter"               // "task_file"
+	KindLSM           = "lsm"                // "file_open"
 )
 
 // Kinds lists the hook kinds that CheckHook knows.
 func Kinds() []string {
 	return []string{
-		KindTracepoint, KindRawTracepoint, KindTPBTF, KindKprobe, KindKretprobe, KindFentry, KindFexit,
-		KindUprobe, KindUretprobe, KindPerfEvent, KindXDP, KindTCX, KindCgroupSKB, KindIter, KindLSM,
+		KindTracepoint, KindRawTracepoint, KindTPBTF, KindKprobe, KindKretprobe, KindFentry, KindFexit, KindFmodRet,
+		KindUprobe, KindUretprobe, KindUSDT, KindPerfEvent, KindXDP, KindTCXIngress, KindTCXEgress,
+		KindCgroupIngress, KindCgroupEgress, KindCgroup, KindIter, KindLSM,
 	}
 }
 
@@ -64,21 +71,18 @@ func (f *Facts) CheckHook(kind, target string) error {
 		return f.checkKprobe(kind, target)
 	case KindFentry, KindFexit:
 		return f.checkFentry(kind, target)
+	case KindFmodRet:
+		return f.checkFmodRet(target)
 	case KindUprobe, KindUretprobe:
 		return f.checkUprobe(kind, target)
+	case KindUSDT:
+		return f.checkUSDT(target)
 	case KindPerfEvent:
 		return f.checkPerfEvent(target)
-	case KindXDP:
+	case KindXDP, KindTCXIngress, KindTCXEgress:
 		return f.checkInterface(target)
-	case KindTCX:
-		// A name of an interface has no colon.
-		name, direction, _ := strings.Cut(target, ":")
-		if name+":"+direction == target && direction != "ingress" && direction != "egress" {
-			return fmt.Errorf("checking tcx %s: the direction is ingress or egress, not %s", visible(target), visible(direction))
-		}
-		return f.checkInterface(name)
-	case KindCgroupSKB:
-		return f.checkCgroup(trimDirection(target))
+	case KindCgroupIngress, KindCgroupEgress, KindCgroup:
+		return f.checkCgroup(kind, target)
 	case KindIter:
 		return f.checkIter(target)
 	case KindLSM:
@@ -123,7 +127,7 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 			return "", nil
 		}
 		return fmt.Sprintf("kernel %s is built without kprobes (CONFIG_KPROBE_EVENTS)", f.Release), nil
-	case KindUprobe, KindUretprobe:
+	case KindUprobe, KindUretprobe, KindUSDT:
 		if f.mayHaveProbes("uprobe") {
 			return "", nil
 		}
@@ -138,14 +142,14 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 			return "", err
 		}
 		return fmt.Sprintf("kernel %s is built without CONFIG_BPF_LSM", f.Release), nil
-	case KindFentry, KindFexit:
+	case KindFentry, KindFexit, KindFmodRet:
 		function, why = "register_ftrace_direct", "not able to call programs directly from functions (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"
-	case KindTCX:
+	case KindTCXIngress, KindTCXEgress:
 		function, why = "tcx_prog_attach", "built without TCX links (CONFIG_NET_XGRESS)"
 		if !f.hasAttachType("BPF_TCX_INGRESS") {
 			return fmt.Sprintf("kernel %s is too old for TCX links (Linux 6.6)", f.Release), nil
 		}
-	case KindCgroupSKB:
+	case KindCgroupIngress, KindCgroupEgress, KindCgroup:
 		function, why = "__cgroup_bpf_run_filter_skb", "built without CONFIG_CGROUP_BPF"
 	case KindIter:
 		function, why = "bpf_iter_reg_target", "too old for iterators (Linux 5.8)"
@@ -207,8 +211,10 @@ func (f *Facts) mayHave(function string) (bool, error) {
 func (f *Facts) alternative(kind, target string) string {
 	switch kind {
 	case KindKprobe, KindKretprobe, KindFentry, KindFexit:
-	case KindTCX:
-		return "use xdp for what comes in"
+	case KindTCXIngress:
+		return "use " + KindXDP
+	case KindTCXEgress:
+		return "use " + KindCgroupEgress
 	default:
 		return ""
 	}
@@ -341,13 +347,44 @@ func (f *Facts) checkFentry(kind, target string) error {
 	return f.checkTraceable(kind, target, symbols)
 }
 
+// checkFmodRet checks that a program may change the result of a kernel function.
+func (f *Facts) checkFmodRet(target string) error {
+	if err := f.checkFentry(KindFmodRet, target); err != nil || strings.HasPrefix(target, "security_") {
+		return err
+	}
+	if f.debugfs == "" {
+		return nil // the list of the others is not known
+	}
+	list, err := f.src.readSmall(f.debugfs + "/error_injection/list")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("checking fmod_ret %s: %w", target, err)
+	}
+	for line := range strings.Lines(list) {
+		// "name\tERRNO", with " [module]" behind the name for one in a module.
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == target {
+			return nil
+		}
+	}
+	return f.unsupported(KindFmodRet, target, "the result of this function may not be changed: only those of security_ functions and of functions made for it (ALLOW_ERROR_INJECTION) may", "use fexit to see it")
+}
+
 // checkUprobe checks that a function in a binary can be probed.
 func (f *Facts) checkUprobe(kind, target string) error {
 	binary, symbol, ok := strings.Cut(target, ":")
 	if !ok || binary == "" || symbol == "" {
 		return fmt.Errorf("checking %s %s: a target looks like \"libc:getaddrinfo\" or \"/usr/bin/bash:readline\"", kind, visible(target))
 	}
-	s, err := f.Symbol(binary, symbol)
+	path, err := f.ResolveBinary(binary)
+	if err != nil {
+		return err
+	}
+	s, err := f.Symbol(path, symbol)
+	if errors.Is(err, ErrAmbiguous) {
+		return nil // each of them can be probed
+	}
 	if err != nil {
 		return err
 	}
@@ -356,6 +393,30 @@ func (f *Facts) checkUprobe(kind, target string) error {
 		return f.unsupported(kind, target, "a return probe crashes programs written in Go", "use uprobe on the function's return instructions, or on what it calls last")
 	}
 	return nil
+}
+
+// checkUSDT checks that a binary has a probe of its authors' making.
+func (f *Facts) checkUSDT(target string) error {
+	binary, probe, ok := strings.Cut(target, ":")
+	if provider, name, both := strings.Cut(probe, ":"); !ok || !both || binary == "" || provider == "" || name == "" {
+		return fmt.Errorf("checking usdt %s: a target looks like \"libc:libc:setjmp\": binary, provider, name", visible(target))
+	}
+	path, err := f.ResolveBinary(binary)
+	if err != nil {
+		return err
+	}
+	probes, err := f.USDTProbes(path)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(probes, probe) {
+		return nil
+	}
+	missing := &NotFoundError{Kind: "USDT probe", Name: probe, Where: "in " + path, Suggestions: suggest(probe, probes)}
+	if probes == nil {
+		missing.Where += ", which has none at all"
+	}
+	return missing
 }
 
 const perfDevices = "/sys/bus/event_source/devices"
@@ -404,11 +465,6 @@ func (f *Facts) checkPerfEvent(target string) error {
 	return f.unsupported(KindPerfEvent, target, "this machine does not give its processor's counters to the kernel, as is usual for virtual machines", "use cpu-clock")
 }
 
-// trimDirection removes ":ingress" or ":egress" from the end of a target.
-func trimDirection(target string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(target, ":ingress"), ":egress")
-}
-
 // checkInterface checks that there is a network interface of that name.
 func (f *Facts) checkInterface(name string) error {
 	const dir = "/sys/class/net"
@@ -422,19 +478,14 @@ func (f *Facts) checkInterface(name string) error {
 	return &NotFoundError{Kind: "network interface", Name: name, Suggestions: suggest(name, f.src.list(dir))}
 }
 
-// checkCgroup checks that there is a cgroup of version 2 at a path, which may start at
-// the mount point or, like the paths in /proc/PID/cgroup, below it.
-func (f *Facts) checkCgroup(path string) error {
+// checkCgroup checks that there is a cgroup of version 2 at a path below the mount point
+// of the hierarchy. The path may start with a slash or not; empty is the root.
+func (f *Facts) checkCgroup(kind, path string) error {
 	if f.CgroupMount == "" {
-		return f.unsupported(KindCgroupSKB, path, "no cgroup v2 hierarchy is mounted", "as root: mount -t cgroup2 none /sys/fs/cgroup")
+		return f.unsupported(kind, path, "no cgroup v2 hierarchy is mounted", "as root: mount -t cgroup2 none /sys/fs/cgroup")
 	}
-	if !strings.HasPrefix(path, "/") {
-		return fmt.Errorf("checking cgroup %s: the path must start with a slash", visible(path))
-	}
-	full := filepath.Clean(path)
-	if full != f.CgroupMount && !strings.HasPrefix(full, f.CgroupMount+"/") {
-		full = filepath.Join(f.CgroupMount, full)
-	}
+	// Cleaned from the root, no number of .. leads out.
+	full := filepath.Join(f.CgroupMount, filepath.Clean("/"+path))
 	info, err := os.Stat(f.src.path(full))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("checking cgroup %s: %w", visible(path), err)
@@ -446,7 +497,11 @@ func (f *Facts) checkCgroup(path string) error {
 		info, err := os.Stat(f.src.path(path))
 		return err != nil || !info.IsDir()
 	})
-	return &NotFoundError{Kind: "cgroup", Name: full, Suggestions: suggest(full, groups)}
+	for i, group := range groups {
+		groups[i] = strings.TrimPrefix(group, f.CgroupMount)
+	}
+	name := strings.TrimPrefix(full, f.CgroupMount)
+	return &NotFoundError{Kind: "cgroup", Name: name, Where: "below " + f.CgroupMount, Suggestions: suggest(name, groups)}
 }
 
 // iterPrefix starts the names of the functions that stand for iterators.

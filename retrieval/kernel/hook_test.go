@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
 )
 
 func TestCheckHook(t *testing.T) {
@@ -31,15 +34,15 @@ func TestCheckHook(t *testing.T) {
 		{KindPerfEvent, "cpu-clock"},
 		{KindPerfEvent, "cpu-clock@99"},
 		{KindXDP, "eth0"},
-		{KindTCX, "eth0"},
-		{KindTCX, "eth0:ingress"},
-		{KindTCX, "eth0:egress"},
-		{KindCgroupSKB, "/"},
-		{KindCgroupSKB, "/system.slice"},
-		{KindCgroupSKB, "/system.slice:egress"},
-		{KindCgroupSKB, "/sys/fs/cgroup"},
-		{KindCgroupSKB, "/../../../../"}, // the root: nothing leads out of the hierarchy
-		{KindCgroupSKB, "/sys/fs/cgroup/system.slice/"},
+		{KindTCXIngress, "eth0"},
+		{KindTCXEgress, "eth0"},
+		{KindCgroupIngress, "/"},
+		{KindCgroupIngress, ""},
+		{KindCgroupEgress, "/system.slice"},
+		{KindCgroup, "system.slice/"},
+		{KindCgroup, "/../../../../"}, // the root: nothing leads out of the hierarchy
+		{KindFmodRet, "security_work"},
+		{KindFmodRet, "do_work"}, // the list is not known
 		{KindIter, "task"},
 		{KindLSM, "file_open"},
 	} {
@@ -91,11 +94,16 @@ func TestCheckHook(t *testing.T) {
 		{KindXDP, "../net/eth0", missing, "no network interface ../net/eth0"},
 		{KindXDP, "..", missing, "no network interface .."},
 		{KindXDP, "", missing, `no network interface ""`},
-		{KindTCX, "eth0:sideways", malformed, "the direction is ingress or egress, not sideways"},
-		{KindTCX, "eth1:ingress", missing, "no network interface eth1; did you mean eth0?"},
-		{KindCgroupSKB, "/systm.slice", missing, "no cgroup /sys/fs/cgroup/systm.slice; did you mean /sys/fs/cgroup/system.slice?"},
-		{KindCgroupSKB, "/system.slice/cgroup.procs", missing, "no cgroup"},
-		{KindCgroupSKB, "system.slice", malformed, "must start with a slash"},
+		{"tcx", "eth0", missing, "no hook kind tcx; did you mean tcx/"},
+		{KindTCXIngress, "eth1", missing, "no network interface eth1; did you mean eth0?"},
+		{KindCgroupIngress, "/systm.slice", missing, "no cgroup /systm.slice below /sys/fs/cgroup; did you mean /system.slice?"},
+		{KindCgroupEgress, "/system.slice/cgroup.procs", missing, "no cgroup"},
+		{KindCgroup, "/sys/fs/cgroup", missing, "no cgroup /sys/fs/cgroup below /sys/fs/cgroup"},
+		{KindFmodRet, "do_wrok", missing, "did you mean do_work?"},
+		{KindFmodRet, "do_not_trace", unsupported, "excludes this function"},
+		{KindUSDT, "libc:setjmp", malformed, "a target looks like"},
+		{KindUSDT, "libc::setjmp", malformed, "a target looks like"},
+		{KindUSDT, "libnone:a:b", missing, "no library libnone"},
 		{KindIter, "tasks", missing, "no iterator tasks on kernel 6.1.99-test; did you mean task?"},
 		{KindIter, "run_prog", missing, "no iterator run_prog"},
 		{KindIter, "reg_target", missing, "no iterator reg_target"},
@@ -146,12 +154,12 @@ func TestCheckHookOfOddKernels(t *testing.T) {
 		{"unknown security modules", func(m *machine) { m.remove("/sys/kernel/security") }, KindLSM, "file_open", ""},
 		{"no cgroup v2", func(m *machine) {
 			m.write("/proc/self/mountinfo", "22 20 0:21 / /sys rw - sysfs sysfs rw\n")
-		}, KindCgroupSKB, "/", "no cgroup v2 hierarchy is mounted; as root: mount -t cgroup2"},
+		}, KindCgroupIngress, "/", "no cgroup v2 hierarchy is mounted; as root: mount -t cgroup2"},
 		{"an unlimited sample rate", func(m *machine) { m.remove("/proc/sys/kernel/perf_event_max_sample_rate") }, KindPerfEvent, "cpu-clock@5000", ""},
 		{"no list of interfaces", func(m *machine) { m.remove("/sys/class/net") }, KindXDP, "eth0", "the interfaces are not known"},
 		{"no TCX in the kernel's configuration", func(m *machine) {
 			m.write("/sys/kernel/btf/vmlinux", string(kernelWithout(m.t, "tcx_prog_attach")))
-		}, KindTCX, "eth0", "built without TCX links (CONFIG_NET_XGRESS)"},
+		}, KindTCXEgress, "eth0", "built without TCX links (CONFIG_NET_XGRESS); use cgroup_skb/egress"},
 		{"no iterators", func(m *machine) {
 			m.write("/sys/kernel/btf/vmlinux", string(kernelWithout(m.t, "bpf_iter_reg_target")))
 		}, KindIter, "task", "too old for iterators (Linux 5.8)"},
@@ -180,12 +188,15 @@ func TestCheckHookWithoutFunctions(t *testing.T) {
 	m.write("/sys/kernel/btf/vmlinux", string(emptyKernel(t)))
 	f := m.facts()
 	for kind, want := range map[string]string{
-		KindFentry:    "not able to call programs directly from functions",
-		KindFexit:     "not able to call programs directly from functions",
-		KindTCX:       "too old for TCX links (Linux 6.6); use xdp for what comes in",
-		KindCgroupSKB: "built without CONFIG_CGROUP_BPF",
-		KindIter:      "too old for iterators",
-		KindLSM:       "built without CONFIG_BPF_LSM",
+		KindFentry:        "not able to call programs directly from functions",
+		KindFexit:         "not able to call programs directly from functions",
+		KindFmodRet:       "not able to call programs directly from functions",
+		KindTCXIngress:    "too old for TCX links (Linux 6.6); use xdp",
+		KindTCXEgress:     "too old for TCX links (Linux 6.6); use cgroup_skb/egress",
+		KindCgroupIngress: "built without CONFIG_CGROUP_BPF",
+		KindCgroup:        "built without CONFIG_CGROUP_BPF",
+		KindIter:          "too old for iterators",
+		KindLSM:           "built without CONFIG_BPF_LSM",
 	} {
 		err := f.CheckHook(kind, "x")
 		if !errors.Is(err, ErrNotSupported) || !strings.Contains(err.Error(), want) {
@@ -194,11 +205,11 @@ func TestCheckHookWithoutFunctions(t *testing.T) {
 	}
 	// BTF alone does not prove that it has not.
 	m.remove("/proc/kallsyms")
-	if err := m.facts().CheckHook(KindCgroupSKB, "/"); err != nil {
+	if err := m.facts().CheckHook(KindCgroupIngress, "/"); err != nil {
 		t.Error(err)
 	}
 	m.write("/proc/kallsyms", "0 T __cgroup_bpf_run_filter_skb\n")
-	if err := m.facts().CheckHook(KindCgroupSKB, "/"); err != nil {
+	if err := m.facts().CheckHook(KindCgroupIngress, "/"); err != nil {
 		t.Error(err)
 	}
 }
@@ -266,7 +277,7 @@ func TestCheckHookTellsTheTruth(t *testing.T) {
 		{KindKprobe, "tcp_v4_connect"}, {KindKretprobe, "tcp_v4_connect"}, {KindKprobe, "tcp_v4_conect"},
 		{KindUprobe, libc + ":getaddrinfo"}, {KindUretprobe, libc + ":getaddrinfo"}, {KindUprobe, libc + ":getaddrinfoo"},
 		{KindPerfEvent, "cpu-clock"}, {KindPerfEvent, "page-faults"}, {KindPerfEvent, "cycles"},
-		{KindXDP, "lo"}, {KindXDP, "lo7"}, {KindTCX, "lo:ingress"},
+		{KindXDP, "lo"}, {KindXDP, "lo7"}, {KindTCXIngress, "lo"}, {KindTCXEgress, "lo"},
 		{KindIter, "task"}, {KindIter, "tasks"},
 	}...)
 	if f.CgroupMount != "" {
@@ -275,12 +286,13 @@ func TestCheckHookTellsTheTruth(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.Remove(group)
-		hooks = append(hooks, [2]string{KindCgroupSKB, group + ":ingress"}, [2]string{KindCgroupSKB, group + "-none:ingress"})
+		name := filepath.Base(group)
+		hooks = append(hooks, [2]string{KindCgroupIngress, name}, [2]string{KindCgroupEgress, "/" + name}, [2]string{KindCgroupIngress, name + "-none"})
 	}
 	passed, refused := 0, 0
 	for _, hook := range hooks {
 		check := f.CheckHook(hook[0], hook[1])
-		attach := inOwnNetwork(t, func() error { return tryHook(t, hook[0], hook[1]) })
+		attach := inOwnNetwork(t, func() error { return tryHook(t, f, hook[0], hook[1]) })
 		if (check == nil) != (attach == nil) {
 			t.Errorf("%s: CheckHook says %v, the kernel says %v", hook, check, attach)
 		}
@@ -311,7 +323,7 @@ func inOwnNetwork(t *testing.T, do func() error) error {
 }
 
 // tryHook attaches a program that does nothing and detaches it again.
-func tryHook(t *testing.T, kind, target string) error {
+func tryHook(t *testing.T, f *Facts, kind, target string) error {
 	t.Helper()
 	spec := &ebpf.ProgramSpec{
 		License:      "GPL",
@@ -331,11 +343,14 @@ func tryHook(t *testing.T, kind, target string) error {
 	case KindXDP:
 		spec.Type = ebpf.XDP
 		spec.Instructions[0] = asm.Mov.Imm(asm.R0, 2) // XDP_PASS
-	case KindTCX:
+	case KindTCXIngress, KindTCXEgress:
 		spec.Type = ebpf.SchedCLS
 		spec.Instructions[0] = asm.Mov.Imm(asm.R0, -1) // TCX_NEXT
-	case KindCgroupSKB:
+	case KindCgroupIngress, KindCgroupEgress:
 		spec.Type, spec.AttachType = ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress
+		if kind == KindCgroupEgress {
+			spec.AttachType = ebpf.AttachCGroupInetEgress
+		}
 		spec.Instructions[0] = asm.Mov.Imm(asm.R0, 1) // let it pass
 	case KindIter:
 		spec.Type, spec.AttachType, spec.AttachTo = ebpf.Tracing, ebpf.AttachTraceIter, target
@@ -379,9 +394,8 @@ func tryHook(t *testing.T, kind, target string) error {
 		return l.Close()
 	case KindPerfEvent:
 		return tryPerfEvent(program, target)
-	case KindXDP, KindTCX:
-		name := trimDirection(target)
-		text, err := os.ReadFile("/sys/class/net/" + name + "/ifindex")
+	case KindXDP, KindTCXIngress, KindTCXEgress:
+		text, err := os.ReadFile("/sys/class/net/" + target + "/ifindex")
 		if err != nil {
 			return err
 		}
@@ -396,14 +410,18 @@ func tryHook(t *testing.T, kind, target string) error {
 			}
 			return l.Close()
 		}
-		l, err := link.AttachTCX(link.TCXOptions{Program: program, Interface: index, Attach: ebpf.AttachTCXIngress})
+		attach := ebpf.AttachTCXIngress
+		if kind == KindTCXEgress {
+			attach = ebpf.AttachTCXEgress
+		}
+		l, err := link.AttachTCX(link.TCXOptions{Program: program, Interface: index, Attach: attach})
 		if err != nil {
 			return err
 		}
 		return l.Close()
-	case KindCgroupSKB:
+	case KindCgroupIngress, KindCgroupEgress:
 		attached, err = link.AttachCgroup(link.CgroupOptions{
-			Path: trimDirection(target), Attach: ebpf.AttachCGroupInetIngress, Program: program,
+			Path: filepath.Join(f.CgroupMount, target), Attach: spec.AttachType, Program: program,
 		})
 	case KindIter:
 		attached, err = link.AttachIter(link.IterOptions{Program: program})
@@ -449,6 +467,29 @@ func TestAllIterators(t *testing.T) {
 	}
 }
 
+func TestCheckFmodRet(t *testing.T) {
+	m := newMachine(t)
+	m.write("/proc/self/mountinfo", `22 20 0:21 / /sys/kernel/debug rw - debugfs debugfs rw
+23 22 0:22 / /sys/kernel/tracing rw - tracefs nodev rw
+`)
+	f := m.facts()
+	if err := f.CheckHook(KindFmodRet, "do_work"); err != nil {
+		t.Errorf("without the list: %v", err)
+	}
+	m.write("/sys/kernel/debug/error_injection/list", "wide_args\tERRNO\nother [mod]\tNULL\n")
+	err := f.CheckHook(KindFmodRet, "do_work")
+	if !errors.Is(err, ErrNotSupported) || !strings.Contains(err.Error(), "ALLOW_ERROR_INJECTION") {
+		t.Errorf("not in the list: %v", err)
+	}
+	if err := f.CheckHook(KindFmodRet, "security_work"); err != nil {
+		t.Error(err)
+	}
+	m.write("/sys/kernel/debug/error_injection/list", "do_work [mod]\tERRNO\n")
+	if err := f.CheckHook(KindFmodRet, "do_work"); err != nil {
+		t.Errorf("in the list: %v", err)
+	}
+}
+
 func TestUretprobeOfGo(t *testing.T) {
 	f := host(t)
 	program := goProgram(t)
@@ -463,7 +504,7 @@ func TestUretprobeOfGo(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	kinds := Kinds()
-	if len(slices.Compact(slices.Sorted(slices.Values(kinds)))) != 15 {
+	if len(slices.Compact(slices.Sorted(slices.Values(kinds)))) != 20 {
 		t.Errorf("kinds are %q", kinds)
 	}
 	// Every kind has a check: none falls through.
@@ -471,6 +512,16 @@ func TestKinds(t *testing.T) {
 	for _, kind := range kinds {
 		if err := f.CheckHook(kind, "no such thing"); err == nil || strings.Contains(err.Error(), "no check for this kind") {
 			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	// They are those of a manifest.
+	for _, kind := range []program.Kind{
+		program.Tracepoint, program.RawTracepoint, program.TPBTF, program.Kprobe, program.Kretprobe, program.Fentry, program.Fexit,
+		program.FmodRet, program.LSM, program.Iter, program.Uprobe, program.Uretprobe, program.USDT, program.PerfEvent, program.XDP,
+		program.TCXIngress, program.TCXEgress, program.CgroupIngress, program.CgroupEgress, program.CgroupSock,
+	} {
+		if !slices.Contains(kinds, string(kind)) {
+			t.Errorf("%s is not among the kinds", kind)
 		}
 	}
 }

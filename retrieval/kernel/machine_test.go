@@ -57,11 +57,12 @@ func newMachine(t testing.TB) *machine {
 	m.write("/sys/kernel/tracing/events/sched/sched_wakeup/format", switchFormat)
 	m.write("/sys/kernel/tracing/events/sched/sched_wakeup/enable", "0\n")
 	m.write("/sys/kernel/tracing/events/ftrace/function/format", switchFormat)
-	m.write("/sys/kernel/tracing/available_filter_functions", "do_work\nwide_args\nwide_result\nmod_func [extra]\ntwin\n")
+	m.write("/sys/kernel/tracing/available_filter_functions", "do_work\nsecurity_work\nwide_args\nwide_result\nmod_func [extra]\ntwin\n")
 	m.write("/sys/kernel/tracing/kprobe_events", "")
 	m.write("/sys/bus/event_source/devices/software/type", "1\n")
 	m.write("/sys/bus/event_source/devices/uprobe/type", "7\n")
 	m.write("/proc/kallsyms", `0000000000000000 T do_work
+0000000000000000 T security_work
 0000000000000000 t do_not_trace
 0000000000000000 t twin
 0000000000000000 t twin
@@ -187,6 +188,7 @@ func testTypes() []btf.Type {
 		function("__bpf_trace_classed", intType, btf.FuncParam{Name: "__data", Type: void}, btf.FuncParam{Name: "level", Type: intType}),
 		function("do_work", intType, btf.FuncParam{Name: "task", Type: taskPointer}, btf.FuncParam{Name: "n", Type: intType}),
 		function("do_not_trace", &btf.Void{}),
+		function("security_work", intType),
 		function("twin", &btf.Void{}),
 		function("gone_by_inlining", &btf.Void{}),
 		function("wide_args", &btf.Void{}, btf.FuncParam{Name: "w", Type: wide}),

@@ -21,6 +21,9 @@ type Hook struct {
 	Score float64
 }
 
+// String writes the hook in one line: "tp_btf sched_switch(bool preempt, …)".
+func (h Hook) String() string { return h.Kind + " " + h.Signature }
+
 // Constants of the ranking function BM25, at their usual values.
 const (
 	bm25Saturation = 1.2  // how fast another occurrence of a word stops mattering

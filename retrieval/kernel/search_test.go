@@ -74,6 +74,9 @@ func TestSearchHooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got := hooks[0].String(); !strings.HasPrefix(got, "fentry int tcp_v4_connect(struct sock *sk, ") {
+		t.Errorf("the hook is written %q", got)
+	}
 	if hooks[0].Kind != KindFentry || hooks[0].Target != "tcp_v4_connect" || !strings.HasPrefix(hooks[0].Signature, "int tcp_v4_connect(struct sock *sk, ") {
 		t.Errorf("tcp_v4_connect leads to %+v", hooks[0])
 	}

@@ -72,7 +72,7 @@ type node struct {
 	bits     uint8 // bit-fields: how many; 0 for everything else
 	unit     string
 	name     func(int64) string // shapeName: of a number
-	cache    map[uint64]string  // what name returned
+	cache    map[uint64]string  // what name, or the kernel's symbols, said
 	enum     map[uint64]string  // shapeName: instead of name; others stay numbers
 	quoted   bool               // shapeName: names may hold anything
 	pid      uint32             // shapeUStack: where the k_pid is, from the start of the enclosing struct
@@ -547,7 +547,7 @@ type meaning struct {
 
 func (m meaning) apply(n *node) {
 	n.shape, n.merge, n.unit, n.name = m.shape, m.merge, m.unit, m.name
-	if n.name != nil {
+	if n.name != nil || n.shape == shapeAddr {
 		n.cache = map[uint64]string{}
 	}
 	n.pid = noPID

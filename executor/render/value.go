@@ -232,10 +232,8 @@ func (p *printer) text(dst []byte, n *node, base []byte) ([]byte, form) {
 		return strconv.AppendUint(dst, v, 10), formSafe
 	case shapeAddr:
 		v := n.load(base)
-		if p.env.KernelSymbol != nil {
-			if name, ok := p.env.KernelSymbol(v); ok && len(name) <= maxFrame {
-				return append(dst, name...), formText
-			}
+		if name := p.kernelSymbol(n, v); name != "" && len(name) <= maxFrame {
+			return append(dst, name...), formText
 		}
 		return n.hex(dst, base), formSafe
 	case shapeFloat:
@@ -334,6 +332,21 @@ func (p *printer) named(dst []byte, n *node, v uint64) ([]byte, form) {
 		}
 	}
 	return append(dst, name...), formSafe
+}
+
+// kernelSymbol returns the kernel's name of an address, or nothing.
+func (p *printer) kernelSymbol(n *node, addr uint64) string {
+	if p.env.KernelSymbol == nil || !isKernel(addr) {
+		return ""
+	}
+	name, ok := n.cache[addr]
+	if !ok {
+		name, _ = p.env.KernelSymbol(addr)
+		if len(n.cache) < maxNames {
+			n.cache[addr] = name
+		}
+	}
+	return name
 }
 
 // time appends a wall-clock time as RFC 3339 in UTC; nothing for 0, which no

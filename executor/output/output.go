@@ -253,8 +253,8 @@ func (NodeSummary) recordType() Type { return "node_summary" }
 func (Error) recordType() Type       { return TypeError }
 
 // Fields are named values in the order of the program's struct; a plain JSON
-// map would lose the order. Values are string, bool, json.Number or nested
-// Fields.
+// map would lose the order. Values are string, bool, json.Number, nested
+// Fields, or []any of these.
 type Fields []Field
 
 // Field is one name and value.
@@ -366,7 +366,8 @@ func value(dec *json.Decoder, depth int) (any, error) {
 	return t, nil
 }
 
-// Encode returns a record as a line, newline included.
+// Encode returns a record as a line, newline included. The line may be written
+// to a terminal: see [AppendString].
 func Encode(r Record) ([]byte, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -380,7 +381,7 @@ func Encode(r Record) ([]byte, error) {
 		line = append(line, ',')
 	}
 	line = append(line, body[1:]...)
-	return append(line, '\n'), nil
+	return append(escapeLine(line), '\n'), nil
 }
 
 // MaxLine is the longest line [Decode] accepts, in bytes.

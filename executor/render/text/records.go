@@ -1,0 +1,289 @@
+package text
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"kgent/executor/output"
+)
+
+// Map shows a table of an output map. s is the map's stream of the attached
+// record; without columns they are made up from the entries.
+func Map(m output.Map, s output.Stream, o Options) string {
+	title := heading(m.Node, m.Name, nil, o)
+	if len(m.Entries) == 0 {
+		return title + ": no entries\n"
+	}
+	columns := s.Columns
+	if len(columns) == 0 {
+		columns = columnsOf(columnsOf(nil, "", m.Entries[0].Key), "", m.Entries[0].Value)
+	}
+	keys := len(columnsOf(nil, "", m.Entries[0].Key))
+	l := newLayout(columns, o)
+	rows := make([][]string, len(m.Entries))
+	for i, e := range m.Entries {
+		for j, c := range l.columns {
+			// A value may be called like a key, so each is looked up on its side.
+			from, other := e.Key, e.Value
+			if j >= keys {
+				from, other = other, from
+			}
+			v := lookup(from, c.path)
+			if v == nil {
+				v = lookup(other, c.path)
+			}
+			rows[i] = append(rows[i], Value(c.kind, v, o))
+		}
+	}
+	l.widths(rows)
+	var b strings.Builder
+	b.WriteString(title + "\n")
+	b.WriteString(l.head(o))
+	for _, r := range rows {
+		b.WriteString(l.row(r))
+	}
+	if more := m.Total - len(m.Entries); more > 0 {
+		b.WriteString(o.Style.dim(fmt.Sprintf("… and %s more", count(uint64(more)))) + "\n")
+	}
+	return b.String()
+}
+
+// heading names what follows: "opens on db-3, comm=nginx".
+func heading(node, name string, key output.Fields, o Options) string {
+	s := o.Style.bold(Clean(name))
+	if o.Nodes && node != "" {
+		s += " on " + Clean(node)
+	}
+	if len(key) > 0 {
+		s += ", " + Fields(key)
+	}
+	return s
+}
+
+// widths sets the columns to what the rows need.
+func (l *layout) widths(rows [][]string) {
+	l.gap = 2
+	for i := range l.columns {
+		c := &l.columns[i]
+		c.width = Width(c.title)
+		for _, r := range rows {
+			c.width = max(c.width, Width(r[i]))
+		}
+	}
+	l.shrinkText()
+}
+
+// shrinkText is shrink for known content, of which only text may be cut.
+func (l *layout) shrinkText() {
+	if l.total() > l.limit {
+		l.gap = 1
+	}
+	for l.total() > l.limit {
+		widest, room := -1, 0
+		for i, c := range l.columns {
+			if r := c.width - max(Width(c.title), 8); c.cut && r > room {
+				widest, room = i, r
+			}
+		}
+		if widest < 0 {
+			return
+		}
+		l.columns[widest].width--
+	}
+}
+
+// Hist shows a histogram with a bar for each bucket.
+func Hist(h output.Hist, o Options) string {
+	var b strings.Builder
+	b.WriteString(heading(h.Node, h.Name, h.Key, o))
+	if len(h.Buckets) == 0 {
+		b.WriteString(": no values\n")
+		return b.String()
+	}
+	b.WriteString(": " + plural(h.Count, "value") + "\n")
+	labels, counts := make([]string, len(h.Buckets)), make([]string, len(h.Buckets))
+	labelWidth, countWidth, most := 0, 0, uint64(1)
+	for i, x := range h.Buckets {
+		labels[i], counts[i] = bucketLabel(h.Unit, x), count(x.Count)
+		labelWidth, countWidth = max(labelWidth, Width(labels[i])), max(countWidth, Width(counts[i]))
+		most = max(most, x.Count)
+	}
+	room := max(o.width()-labelWidth-countWidth-4, 10)
+	for i, x := range h.Buckets {
+		line := labels[i] + spaces(labelWidth-Width(labels[i])) + "  " + spaces(countWidth-Width(counts[i])) + counts[i] + "  " + bar(x.Count, most, room)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return b.String()
+}
+
+// bucketLabel is the range of a bucket, with its unit: [128us, 256us).
+func bucketLabel(unit string, b output.Bucket) string {
+	if b.Max == math.MaxUint64 {
+		return "[" + bound(unit, float64(b.Min)) + ", …)"
+	}
+	return "[" + bound(unit, float64(b.Min)) + ", " + bound(unit, float64(b.Max)+1) + ")"
+}
+
+func bound(unit string, f float64) string {
+	s := ""
+	switch unit {
+	case "ns":
+		s = duration(f)
+	case "us":
+		s = duration(f * 1e3)
+	case "ms":
+		s = duration(f * 1e6)
+	case "bytes":
+		s = size(f)
+	default:
+		return thousands(strconv.FormatFloat(f, 'f', 0, 64))
+	}
+	return strings.Replace(s, ".0", "", 1)
+}
+
+// bar has a length in proportion to n; what is not nothing is to be seen.
+func bar(n, most uint64, room int) string {
+	eighths := int(math.Round(float64(n) / float64(most) * float64(room) * 8))
+	if n > 0 {
+		eighths = max(eighths, 1)
+	}
+	s := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		s += string([]rune("▏▎▍▌▋▊▉")[rest-1])
+	}
+	return s
+}
+
+// Stack shows a stack trace: how often and whose, then its frames, innermost
+// first. s is the map's stream of the attached record, which says what was
+// counted.
+func Stack(x output.Stack, s output.Stream, o Options) string {
+	kind := "k_count"
+	for _, c := range s.Columns {
+		if lookup(x.Key, c.Name) == nil {
+			kind = c.Kind
+			break
+		}
+	}
+	if kind == "int" {
+		kind = "k_count"
+	}
+	var b strings.Builder
+	b.WriteString(o.Style.bold(number(kind, strconv.FormatUint(x.Count, 10))))
+	if o.Nodes && x.Node != "" {
+		b.WriteString(" on " + Clean(x.Node))
+	}
+	if len(x.Key) > 0 {
+		b.WriteString("  " + Fields(x.Key))
+	}
+	b.WriteByte('\n')
+	const indent = "    "
+	for _, f := range x.Frames {
+		b.WriteString(indent + fit(Clean(f), o.width()-len(indent)) + "\n")
+	}
+	return b.String()
+}
+
+// Line shows a line that a program printed itself.
+func Line(t output.Text, o Options) string {
+	s := Clean(strings.ReplaceAll(strings.TrimRight(t.Line, "\r\n"), "\t", "    "))
+	if o.Nodes && t.Node != "" {
+		s = Clean(t.Node) + ": " + s
+	}
+	return s + "\n"
+}
+
+// Summary accounts for a run: why and when it ended, how many events there
+// were, and where those are that were not shown. events says whether the
+// program has events at all, or only counts in the kernel.
+func Summary(s output.Summary, events bool, o Options) string {
+	var b strings.Builder
+	switch s.Reason {
+	case output.ReasonDenied, output.ReasonCandidate, output.ReasonShown, output.ReasonRefused:
+		b.WriteString(sentence(ended[s.Reason], s.Detail))
+	default:
+		what, ok := ended[s.Reason]
+		if !ok {
+			what = "Ended (" + Clean(string(s.Reason)) + ")"
+		}
+		what += " after " + duration(s.Seconds*1e9)
+		if events || s.Produced > 0 {
+			what += ": " + account(s.Counters)
+		}
+		b.WriteString(sentence(what, s.Detail))
+	}
+	warn := func(text string) { b.WriteString(" " + o.Style.warn(text)) }
+	if !s.Balanced() {
+		sum := s.Delivered + s.KernelLost + s.Dropped + s.BusTrimmed
+		if sum < s.Produced {
+			warn(plural(s.Produced-sum, "event") + " cannot be accounted for.")
+		} else {
+			warn("The account is off: it holds " + plural(sum-s.Produced, "event") + " more than there were.")
+		}
+	}
+	if s.MapFull > 0 {
+		warn(plural(s.MapFull, "update") + " found a map full: what it shows is incomplete.")
+	}
+	if s.Overhead.Missed > 0 {
+		warn("The kernel skipped the program " + plural(s.Overhead.Missed, "time") + ".")
+	}
+	if s.Overhead.Available && s.Overhead.Runs > 0 {
+		fmt.Fprintf(&b, " It took %s of one core.", percent(s.Overhead.CPUShare))
+	}
+	b.WriteByte('\n')
+	for _, n := range s.Nodes {
+		if n.Reason != s.Reason {
+			b.WriteString(Clean(n.Node) + ": " + sentence(strings.ToLower(ended[n.Reason]), n.Detail) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// ended says why a run is over.
+var ended = map[output.Reason]string{
+	output.ReasonDeadline: "Ended", output.ReasonStopped: "Stopped", output.ReasonInterrupted: "Interrupted",
+	output.ReasonOutput: "Ended because nobody read the output,", output.ReasonFailed: "Failed", output.ReasonRefused: "Refused by the node",
+	output.ReasonDenied: "Not run: it was not approved", output.ReasonCandidate: "Not run: there is no program to approve",
+	output.ReasonShown: "Not run, only shown",
+}
+
+func sentence(what, detail string) string {
+	if detail = strings.TrimSuffix(Clean(detail), "."); detail != "" {
+		what += " (" + detail + ")"
+	}
+	return what + "."
+}
+
+// account says how many events were seen, and what became of the others.
+func account(c output.Counters) string {
+	var lost []string
+	for _, l := range []struct {
+		n     uint64
+		where string
+	}{{c.KernelLost, "lost in the kernel (buffer full)"}, {c.Dropped, "dropped over the rate limit"}, {c.BusTrimmed, "lost between node and reader"}} {
+		if l.n > 0 {
+			lost = append(lost, count(l.n)+" "+l.where)
+		}
+	}
+	switch {
+	case len(lost) > 0:
+		return count(c.Delivered) + " of " + plural(c.Produced, "event") + ", " + strings.Join(lost, ", ")
+	case c.Produced == 0 && c.Delivered == 0:
+		return "no events, none lost"
+	}
+	return plural(c.Delivered, "event") + ", none lost"
+}
+
+// percent shows a share of a core: 0.3%, 12%.
+func percent(share float64) string {
+	p := share * 100
+	switch {
+	case p > 0 && p < 0.01:
+		return "less than 0.01%"
+	case p < 0.995:
+		return strconv.FormatFloat(p, 'f', 2, 64) + "%"
+	}
+	return short(p) + "%"
+}

@@ -136,7 +136,9 @@ func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
 		return output.Attached{}, err
 	}
 	for _, e := range p.events {
-		a.Streams = append(a.Streams, e.Stream())
+		s := e.Stream()
+		s.Events = true
+		a.Streams = append(a.Streams, s)
 	}
 	for _, m := range p.maps {
 		a.Streams = append(a.Streams, m.Stream())

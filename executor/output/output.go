@@ -85,7 +85,9 @@ type Attached struct {
 // Stream describes the fields of the events of one ring buffer, or the key
 // and value fields of one output map.
 type Stream struct {
-	Name    string   `json:"name"`
+	Name string `json:"name"`
+	// Events: of a ring buffer, each event a record of its own.
+	Events  bool     `json:"events,omitempty"`
 	Columns []Column `json:"columns"`
 }
 

@@ -178,12 +178,9 @@ func (t *Text) Error(e output.Error) {
 
 // Summary shows the account.
 func (t *Text) Summary(s output.Summary) {
-	switch s.Reason {
-	case output.ReasonShown, output.ReasonCandidate, output.ReasonDenied, output.ReasonRefused:
-		if len(s.Nodes) == 0 {
-			t.print("") // nothing ran: the error or the card said all
-			return
-		}
+	if len(s.Nodes) == 0 { // nothing ran: the error or the card has said all
+		t.print("")
+		return
 	}
 	t.print("\n" + text.Summary(s, t.events, t.opt))
 }

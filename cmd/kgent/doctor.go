@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"kgent/agent/llm"
 	"kgent/agent/program/compile"
@@ -78,14 +78,12 @@ Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 
 func examine(ctx context.Context, sys system) []finding {
 	out := examineKernel(ctx)
-	if os.Geteuid() == 0 || len(out) > 0 {
-		for _, f := range probe.Inventory(ctx) {
-			x := finding{Group: "probes", Name: string(f.Kind), State: stateOK}
-			if !f.OK {
-				x.State, x.Detail = stateOptional, f.Why
-			}
-			out = append(out, x)
+	for _, f := range probe.Inventory(ctx) {
+		x := finding{Group: "probes", Name: string(f.Kind), State: stateOK}
+		if !f.OK {
+			x.State, x.Detail = stateOptional, f.Why
 		}
+		out = append(out, x)
 	}
 	return append(out, examineTools(ctx, sys.getenv)...)
 }
@@ -120,13 +118,36 @@ func examineKernel(ctx context.Context) []finding {
 	default:
 		out = append(out, finding{group, "BPF JIT", stateOK, "on", ""})
 	}
-	caps := facts.Capabilities.String()
 	if err := privileged(facts); err != nil {
-		out = append(out, finding{group, "privileges", stateMissing, caps, err.Error()})
+		out = append(out, finding{group, "privileges", stateMissing, privileges(facts), err.Error()})
 	} else {
-		out = append(out, finding{group, "privileges", stateOK, caps, ""})
+		out = append(out, finding{group, "privileges", stateOK, privileges(facts), ""})
 	}
 	return out
+}
+
+// privileges lists the capabilities that tracing can need, and which of them
+// this process has.
+func privileges(facts *kernel.Facts) string {
+	var has, lacks []string
+	for _, c := range []struct {
+		name string
+		cap  int
+	}{
+		{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_SYS_ADMIN (user probes)", unix.CAP_SYS_ADMIN},
+		{"CAP_DAC_READ_SEARCH (tracefs)", unix.CAP_DAC_READ_SEARCH}, {"CAP_NET_ADMIN (packets)", unix.CAP_NET_ADMIN},
+		{"CAP_SYSLOG (kernel symbols)", unix.CAP_SYSLOG}, {"CAP_SYS_PTRACE (user symbols)", unix.CAP_SYS_PTRACE},
+	} {
+		if facts.Capabilities.Has(c.cap) {
+			has = append(has, strings.Fields(c.name)[0])
+		} else {
+			lacks = append(lacks, c.name)
+		}
+	}
+	if len(lacks) == 0 {
+		return strings.Join(has, ", ")
+	}
+	return "has " + strings.Join(append(has, "no others"), ", ") + "; lacks " + strings.Join(lacks, ", ")
 }
 
 func examineTools(ctx context.Context, getenv func(string) string) []finding {

@@ -1,0 +1,192 @@
+// Package bus is how jobs reach nodes and output comes back: the seam between
+// the side that decides what runs and the nodes that run it.
+//
+// A bus is not trusted. A job is an envelope that carries its own proof (see
+// executor/job), so whoever controls a bus can delay, withhold, repeat or read
+// what travels, and nothing more. Nor is it reliable beyond what is written
+// here, which is what Redis Streams with consumer groups can keep:
+//
+//   - Jobs wait in one queue per node and are delivered at least once: one that
+//     was taken and not acknowledged is delivered again.
+//   - Output is one stream per run and node, in the order it was published, each
+//     chunk at least once. A stream is bounded: when nobody reads fast enough its
+//     oldest chunks are trimmed, which sequence numbers and cumulative counters
+//     show.
+//   - A stop is told twice: at once to whoever listens (at most once), and for
+//     [StopKept] in the state of the run's lease.
+//
+// [Memory] serves one process. Every implementation passes the tests of
+// package bustest.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kgent/executor/output"
+)
+
+// Bounds that every implementation keeps.
+const (
+	// KeepChunks is how many of the newest chunks of a stream are kept at
+	// least; at most twice as many are.
+	KeepChunks = 1024
+	// KeepJobs is how many jobs wait for a node at most; the oldest, which
+	// have expired long before, give way.
+	KeepJobs = 1024
+	// OutputKept is how long a stream is kept after its last chunk.
+	OutputKept = 15 * time.Minute
+	// StopKept is how long a stop is remembered: longer than any grant can
+	// wait for its node.
+	StopKept = 15 * time.Minute
+	// MaxBlock is how long a blocking call may take to notice that its context
+	// has ended.
+	MaxBlock = time.Second
+)
+
+// ErrStopped is the error of [Bus.Renew] for a run that was stopped.
+var ErrStopped = errors.New("the run was stopped")
+
+// Bus carries jobs and output. Its methods are safe for concurrent use, and
+// fail with their context's error when it ends. Names of runs and nodes must
+// pass [CheckName].
+type Bus interface {
+	Control
+	Node
+}
+
+// Control is the side that sends jobs and reads output.
+type Control interface {
+	// Submit queues an envelope for a node, which need not exist yet.
+	Submit(ctx context.Context, node string, envelope []byte) error
+
+	// Follow calls each with every chunk that the streams of a run on these
+	// nodes still keep and then with every new one, each stream in its order,
+	// never two at once. It returns the error of each, or of the bus, or of
+	// ctx. Calling it again begins at the beginning.
+	Follow(ctx context.Context, run string, nodes []string, each func(Chunk) error) error
+
+	// Renew lets a run live until ttl from now. Nodes detach a run whose
+	// lease is gone. Once stopped, a run cannot be renewed: [ErrStopped].
+	Renew(ctx context.Context, run string, ttl time.Duration) error
+
+	// Stop ends a run on all its nodes, now or before it begins. It needs
+	// nobody's approval. Stopping twice, or what never was, is no error.
+	Stop(ctx context.Context, run string) error
+
+	// Nodes returns the nodes that announced themselves lately, by name.
+	Nodes(ctx context.Context) ([]NodeInfo, error)
+}
+
+// Node is the side that runs jobs.
+type Node interface {
+	// Consume calls each with the node's jobs, one at a time: first those that
+	// any consumer of this node took and nobody acknowledged, then new ones as
+	// they come, until ctx ends or the bus fails. Consumer names the process,
+	// differently after each start. A job taken is delivered again when
+	// Consume is called again, until it is acknowledged.
+	Consume(ctx context.Context, node, consumer string, each func(Job)) error
+
+	// Ack says that a job needs no further delivery.
+	Ack(ctx context.Context, node, id string) error
+
+	// Publish appends a chunk to its stream. When it fails the chunk may be
+	// there nevertheless, and may be published again. The chunk's lines must
+	// not be changed afterwards.
+	Publish(ctx context.Context, c Chunk) error
+
+	// Lease returns the state of a run's lease.
+	Lease(ctx context.Context, run string) (Lease, error)
+
+	// Stops returns the names of runs as they are stopped. It may miss some.
+	// The channel is closed when ctx ends or the bus fails.
+	Stops(ctx context.Context) (<-chan string, error)
+
+	// Announce lists the node for ttl from now, in place of what it announced
+	// before; a ttl of 0 takes it off the list.
+	Announce(ctx context.Context, n NodeInfo, ttl time.Duration) error
+}
+
+// Job is one delivery of an envelope.
+type Job struct {
+	// ID is the bus's name for the job, the same at each delivery.
+	ID string
+	// Envelope must not be changed.
+	Envelope []byte
+	// Again says that the job was delivered before, perhaps to a process that
+	// is gone.
+	Again bool
+}
+
+// Chunk is a piece of the output of a run on a node.
+type Chunk struct {
+	Run  string `json:"run"`
+	Node string `json:"node"`
+	// Seq counts the chunks of the run on the node from 1, without gaps. It is
+	// 0 in the last word of a node that keeps no count of the run, because it
+	// refused it or because it has been restarted since.
+	Seq uint64 `json:"seq"`
+	// Lines are whole records, each with its newline, as executor/output
+	// encodes them. A chunk without any is a sign of life.
+	Lines []byte `json:"lines,omitempty"`
+	// Events is how many of the lines are events.
+	Events uint64 `json:"events,omitempty"`
+	// Counters are the account of the run on the node up to and with this
+	// chunk. They only grow. Until the final chunk events may be on their way,
+	// so that they need not balance; BusTrimmed is not the node's to know.
+	Counters output.Counters `json:"counters"`
+	// Attached is how long the run has been attached.
+	Attached time.Duration `json:"attached_ns"`
+	// Final marks the last chunk, whose last line is a node's summary.
+	Final bool `json:"final,omitempty"`
+}
+
+// Lease is the state of a run as the control side wants it.
+type Lease int
+
+const (
+	// LeaseGone means that nobody follows the run any more, or not yet.
+	LeaseGone Lease = iota
+	// LeaseLive means that the run may go on.
+	LeaseLive
+	// LeaseStopped means that somebody stopped it.
+	LeaseStopped
+)
+
+func (l Lease) String() string {
+	switch l {
+	case LeaseLive:
+		return "live"
+	case LeaseStopped:
+		return "stopped"
+	}
+	return "gone"
+}
+
+// NodeInfo is what a node says of itself, for requests to be aimed by.
+type NodeInfo struct {
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Kernel string            `json:"kernel"` // release, as uname -r
+	Arch   string            `json:"arch"`   // as GOARCH
+}
+
+// maxName is the length of the longest name: that of a host name.
+const maxName = 253
+
+// CheckName reports what is wrong with the name of a run or a node: it has 1
+// to 253 letters, digits, dots, dashes and underscores and begins with a letter
+// or digit, so that it can be part of a key or a channel's name.
+func CheckName(s string) error {
+	ok := s != "" && len(s) <= maxName && s[0] != '.' && s[0] != '-' && s[0] != '_'
+	for i := 0; ok && i < len(s); i++ {
+		c := s[i]
+		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_'
+	}
+	if !ok {
+		return fmt.Errorf("name %.64q: want 1 to %d letters, digits, dots, dashes and underscores, the first a letter or digit", s, maxName)
+	}
+	return nil
+}

@@ -1,0 +1,443 @@
+// Package executor runs approved programs on nodes and follows their output.
+//
+// On every node an [Executor] takes jobs from a bus, believes only what is
+// signed, holds the program's instructions against its own policy, and then
+// loads exactly the approved bytes, attaches them, streams their output for
+// the approved time and takes everything out of the kernel again. The deadline
+// is the node's own. A run also ends when it is stopped, when nobody follows it
+// any more, when the bus is out of reach, and when the executor ends; no path
+// leaves a probe attached.
+//
+// On the other side [Dispatch] sends an approved job to its nodes, [Follow]
+// merges what they send into one stream of records and one account, and [Stop]
+// ends a run.
+//
+// The account is exact: every event that a program produced was delivered, or
+// lost in the kernel because its buffer was full, or dropped by the node over
+// its rate limit or because the bus was slow, or trimmed between the node and
+// the follower.
+package executor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"kgent/agent/program"
+	"kgent/executor/bus"
+	"kgent/executor/job"
+	"kgent/executor/output"
+)
+
+// Kernel loads programs.
+type Kernel interface {
+	// Load brings a program and its maps into the kernel and attaches nothing.
+	// The manifest fits the object. On error nothing is left behind.
+	Load(ctx context.Context, o *program.Object, m *program.Manifest) (Probe, error)
+}
+
+// Probe is one loaded program. Its methods are called in this order, each at
+// most once, except Counts; Close is always called.
+type Probe interface {
+	// Attach attaches every program, or none and returns an error. Of the
+	// record it fills in what it knows: hooks, ids and streams.
+	Attach(ctx context.Context) (output.Attached, error)
+
+	// Stream hands events and, as the manifest's view asks, maps to sink until
+	// ctx ends. Then it detaches, hands over what is left and the final maps,
+	// and returns nil. It returns nil before ctx ends when the program has
+	// nothing more to say.
+	Stream(ctx context.Context, sink Sink) error
+
+	// Counts returns how many events the programs produced, those included
+	// that were lost because the ring buffer was full; how many were lost; and
+	// how many updates found an output map full. The numbers only grow, and
+	// are final after Stream has returned. It may be called while Stream runs,
+	// not after Close.
+	Counts() (produced, lost, mapFull uint64, err error)
+
+	// Overhead returns what the run has cost. It is called after Stream.
+	Overhead() output.Overhead
+
+	// Close takes everything out of the kernel. When Stream does not return
+	// in time it is called beside it. An error means that something may be
+	// left.
+	Close() error
+}
+
+// Sink takes what a probe has to say. It never makes the probe wait, and is
+// safe for concurrent use.
+type Sink interface {
+	// Admit is asked about every event before it is rendered; false means
+	// that it is over the run's rate: the sink has counted it as dropped.
+	Admit() bool
+	// Line takes the JSON line of an admitted event, which it copies.
+	Line(line []byte)
+	// Record takes a map, hist, stack or text.
+	Record(r output.Record)
+}
+
+// How a node works with its bus.
+const (
+	leasePoll     = 500 * time.Millisecond
+	announceEvery = 5 * time.Second
+	announceTTL   = 15 * time.Second
+	busAgain      = time.Second // before trying a bus again that failed
+	ackLimit      = 2 * time.Second
+	drainLimit    = 20 * time.Second // from the end of a run to its last event
+)
+
+// Executor is the executor of one node. Its fields are set before
+// [Executor.Serve] and not changed afterwards.
+type Executor struct {
+	// Node is the node's name, and what it tells of itself.
+	Node bus.NodeInfo
+	// Verifier is for the same node.
+	Verifier *job.Verifier
+	Kernel   Kernel
+	Bus      bus.Node
+	Policy   NodePolicy
+	// Audit, if set, is told everything that concerns a job, one at a time.
+	Audit func(Entry)
+	// Log, if set, gets what an operator should know beside that.
+	Log *slog.Logger
+
+	cpus    int
+	auditMu sync.Mutex
+	mu      sync.Mutex
+	runs    map[string]*run // in progress, by name
+}
+
+// Entry is what the audit log is told.
+type Entry struct {
+	At   time.Time `json:"at"`
+	Node string    `json:"node"`
+	// What happened: refused, accepted, attached, ended.
+	What string `json:"what"`
+	// Job is the bus's name for the job.
+	Job string `json:"job"`
+	// Run, Grant, Digest and Approval are the grant's. Of a job that failed
+	// verification only Run is set, and nobody vouches for it.
+	Run      string        `json:"run,omitempty"`
+	Grant    string        `json:"grant,omitempty"`
+	Digest   string        `json:"digest,omitempty"`
+	Approval *job.Approval `json:"approval,omitempty"`
+	// Rule is what a refused job broke: a [job.Refusal], the rule of a
+	// [PolicyError], or program, run or lease.
+	Rule string `json:"rule,omitempty"`
+	// ProgramIDs are those of an attached run.
+	ProgramIDs []uint32 `json:"program_ids,omitempty"`
+	// Summary is that of an ended run.
+	Summary *output.NodeSummary `json:"summary,omitempty"`
+	Detail  string              `json:"detail,omitempty"`
+}
+
+// Serve takes the node's jobs until ctx ends, then ends its runs and returns
+// nil when nothing of them is left. Other errors mean that the executor is not
+// set up right.
+func (e *Executor) Serve(ctx context.Context) error {
+	if err := e.prepare(); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { e.announce(ctx) })
+	wg.Go(func() { e.listen(ctx) })
+	consumer := rand.Text()
+	for {
+		err := e.Bus.Consume(ctx, e.Node.Name, consumer, func(j bus.Job) { e.take(ctx, j, &wg) })
+		if ctx.Err() != nil {
+			break
+		}
+		e.Log.Warn("taking jobs", "err", err)
+		if !pause(ctx, busAgain) {
+			break
+		}
+	}
+	wg.Wait()
+	return nil
+}
+
+func (e *Executor) prepare() error {
+	if err := bus.CheckName(e.Node.Name); err != nil {
+		return fmt.Errorf("starting executor: node: %w", err)
+	}
+	if e.Verifier == nil || e.Kernel == nil || e.Bus == nil {
+		return errors.New("starting executor: verifier, kernel and bus must be set")
+	}
+	if e.Verifier.Node != e.Node.Name {
+		return fmt.Errorf("starting executor: the verifier is for node %q, this is %q", e.Verifier.Node, e.Node.Name)
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("starting executor: counting processors: %w", err)
+	}
+	e.cpus, e.runs = cpus, map[string]*run{}
+	if e.Log == nil {
+		e.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// announce keeps the node on the bus's list.
+func (e *Executor) announce(ctx context.Context) {
+	for {
+		if err := e.Bus.Announce(ctx, e.Node, announceTTL); err != nil && ctx.Err() == nil {
+			e.Log.Warn("announcing node", "err", err)
+		}
+		if !pause(ctx, announceEvery) {
+			break
+		}
+	}
+	off, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackLimit)
+	defer cancel()
+	if err := e.Bus.Announce(off, e.Node, 0); err != nil {
+		e.Log.Warn("taking node off the list", "err", err)
+	}
+}
+
+// listen hears of stops at once; the lease is what counts.
+func (e *Executor) listen(ctx context.Context) {
+	for {
+		stops, err := e.Bus.Stops(ctx)
+		if err == nil {
+			for name := range stops {
+				e.mu.Lock()
+				r := e.runs[name]
+				e.mu.Unlock()
+				if r != nil {
+					go r.post(event{kind: stopped}) // it may be busy ending
+				}
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		e.Log.Warn("listening for stops", "err", err)
+		if !pause(ctx, busAgain) {
+			return
+		}
+	}
+}
+
+// take decides about one delivery of a job. It runs only what passes every
+// check, in a goroutine of wg.
+func (e *Executor) take(ctx context.Context, j bus.Job, wg *sync.WaitGroup) {
+	if ctx.Err() != nil {
+		return // for the next executor
+	}
+	if e.isRunning(j.ID) {
+		return // it is acknowledged when it is over
+	}
+	taken := time.Now()
+	g, p, err := e.Verifier.Open(j.Envelope)
+	if err != nil {
+		e.disbelieve(ctx, j, err)
+		return
+	}
+	a := answer{job: j, run: g.Run, grant: g}
+	if err := bus.CheckName(g.Run); err != nil {
+		a.run = "" // there is nowhere to answer
+		e.refuse(ctx, a, "run", err)
+		return
+	}
+	r := newRun(e, g, p, j, taken)
+	if rule, err := e.enter(r); err != nil {
+		if rule == "run" {
+			a.run = "" // the output with this name belongs to another run
+		}
+		e.refuse(ctx, a, rule, err)
+		return
+	}
+	wg.Go(func() {
+		defer e.leave(r)
+		r.run(ctx)
+	})
+}
+
+func (e *Executor) isRunning(jobID string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.runs {
+		if r.job.ID == jobID {
+			return true
+		}
+	}
+	return false
+}
+
+// enter takes one of the node's places for a run.
+func (e *Executor) enter(r *run) (rule string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.runs[r.grant.Run] != nil {
+		return "run", fmt.Errorf("run %s: a run of this name is in progress on this node", r.grant.Run)
+	}
+	if len(e.runs) >= e.Policy.MaxRuns {
+		return "runs", &PolicyError{"runs", fmt.Sprintf("%d runs are in progress, at most %d: wait for one to end, or stop one", len(e.runs), e.Policy.MaxRuns)}
+	}
+	e.runs[r.grant.Run] = r
+	return "", nil
+}
+
+func (e *Executor) leave(r *run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.runs, r.grant.Run)
+}
+
+// disbelieve answers a job that failed verification. The run that it names is
+// used as an address only, and not when this node has such a run in progress:
+// nobody must be able to end a run by sending rubbish.
+func (e *Executor) disbelieve(ctx context.Context, j bus.Job, err error) {
+	rule := "internal"
+	var refused *job.RefusedError
+	if errors.As(err, &refused) {
+		rule = string(refused.Refusal)
+	}
+	a := answer{job: j, run: claimedRun(j.Envelope)}
+	e.mu.Lock()
+	if e.runs[a.run] != nil {
+		a.run = ""
+	}
+	e.mu.Unlock()
+	if j.Again && rule == string(job.RefusedReplay) {
+		a.reason = output.ReasonFailed
+		err = errors.New("this node took the job before and cannot tell how it ended: its executor was restarted, or cut off from the bus")
+	}
+	e.refuse(ctx, a, rule, err)
+}
+
+// answer is what a node says to a job that it does not run.
+type answer struct {
+	job    bus.Job
+	run    string // where the answer goes; "" for nowhere
+	grant  *job.Grant
+	reason output.Reason // refused, if not set
+}
+
+// refuse tells the audit log and whoever follows, and acknowledges the job.
+// When the answer finds no way out the job is left to be delivered again.
+func (e *Executor) refuse(ctx context.Context, a answer, rule string, cause error) {
+	if a.reason == "" {
+		a.reason = output.ReasonRefused
+	}
+	entry := Entry{What: "refused", Job: a.job.ID, Run: a.run, Rule: rule, Detail: cause.Error()}
+	if a.grant == nil {
+		entry.Run = claimedRun(a.job.Envelope)
+	}
+	e.tell(entry.of(a.grant))
+	if a.run != "" {
+		if err := e.say(ctx, a, cause); err != nil {
+			e.Log.Warn("answering a job", "run", a.run, "err", err)
+			return
+		}
+	}
+	e.ack(ctx, a.job)
+}
+
+func (entry Entry) of(g *job.Grant) Entry {
+	if g != nil {
+		entry.Run, entry.Grant, entry.Digest, entry.Approval = g.Run, g.ID, g.Digest, &g.Approval
+	}
+	return entry
+}
+
+// say publishes a final chunk outside the sequence.
+func (e *Executor) say(ctx context.Context, a answer, cause error) error {
+	code := "node"
+	var policy *PolicyError
+	if errors.As(cause, &policy) {
+		code = "policy"
+	}
+	c := bus.Chunk{Run: a.run, Node: e.Node.Name, Final: true}
+	for _, r := range []output.Record{
+		output.Error{Node: e.Node.Name, Code: code, Message: cause.Error()},
+		output.NodeSummary{Node: e.Node.Name, Reason: a.reason, Detail: cause.Error()},
+	} {
+		line, err := output.Encode(r)
+		if err != nil {
+			return err
+		}
+		c.Lines = append(c.Lines, line...)
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	for {
+		err := e.Bus.Publish(ctx, c)
+		if err == nil || !pause(ctx, publishAgain) {
+			return err
+		}
+	}
+}
+
+// ack acknowledges a job, also when the executor is ending.
+func (e *Executor) ack(ctx context.Context, j bus.Job) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackLimit)
+	defer cancel()
+	if err := e.Bus.Ack(ctx, e.Node.Name, j.ID); err != nil {
+		// It will be delivered again, and refused as replayed.
+		e.Log.Warn("acknowledging a job", "job", j.ID, "err", err)
+	}
+}
+
+// tell hands an entry to the audit log, which must not take the node down.
+func (e *Executor) tell(entry Entry) {
+	if e.Audit == nil {
+		return
+	}
+	entry.At, entry.Node = time.Now(), e.Node.Name
+	e.auditMu.Lock()
+	defer e.auditMu.Unlock()
+	if err := e.guard("writing the audit log", func() error { e.Audit(entry); return nil }); err != nil {
+		e.Log.Error("writing the audit log", "err", err)
+	}
+}
+
+// claimedRun returns the run that an envelope names, or "" if it names none
+// that is a name. Nobody vouches for it.
+func claimedRun(envelope []byte) string {
+	if len(envelope) > job.MaxEnvelope {
+		return ""
+	}
+	var env struct {
+		Grant []byte `json:"grant"`
+	}
+	var g struct {
+		Run string `json:"run"`
+	}
+	if json.Unmarshal(envelope, &env) != nil || json.Unmarshal(env.Grant, &g) != nil || bus.CheckName(g.Run) != nil {
+		return ""
+	}
+	return g.Run
+}
+
+// guard turns a panic of f into an error.
+func (e *Executor) guard(doing string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.Log.Error("panic while "+doing, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%s: panic: %v", doing, p)
+		}
+	}()
+	return f()
+}
+
+// pause waits, and reports false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

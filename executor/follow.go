@@ -1,0 +1,469 @@
+package executor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"kgent/executor/bus"
+	"kgent/executor/job"
+	"kgent/executor/output"
+)
+
+// How long the control side waits.
+const (
+	leaseTTL     = 5 * time.Second // how long a run outlives its follower
+	renewEvery   = time.Second
+	lookEvery    = 250 * time.Millisecond
+	answerLimit  = 10 * time.Second // for a node's first word
+	silenceLimit = 10 * time.Second // between two of its words
+	busLimit     = 10 * time.Second // for a bus that fails
+	// endLimit is how much longer than approved a node may take, for loading
+	// and for the rest of its output.
+	endLimit = 2 * time.Minute
+	// After a stop, a node that has not said a word may still be about to
+	// find that out; one that has is ending its run.
+	stopUnanswered = 2 * time.Second
+	stopLimit      = drainLimit + 3*grace
+)
+
+// ErrNoReader, as the cause of the end of the context of [Follow], says that
+// nobody reads the output any more.
+var ErrNoReader = errors.New("nobody reads the output any more")
+
+// Dispatch sends a sealed grant to each of its nodes. Call [Follow] right
+// after it: a run that nobody follows does not last. When a node's queue
+// cannot be reached the run is stopped everywhere.
+func Dispatch(ctx context.Context, b bus.Control, g *job.Grant, envelope []byte) error {
+	if err := b.Renew(ctx, g.Run, leaseTTL); err != nil {
+		return fmt.Errorf("dispatching run %s: %w", g.Run, err)
+	}
+	for _, node := range g.Nodes {
+		if err := b.Submit(ctx, node, envelope); err != nil {
+			err = fmt.Errorf("dispatching run %s to %s: %w", g.Run, node, err)
+			return errors.Join(err, stopSoon(ctx, b, g.Run))
+		}
+	}
+	return nil
+}
+
+// Stop ends a run on all its nodes, or keeps it from beginning.
+func Stop(ctx context.Context, b bus.Control, run string) error {
+	if err := b.Stop(ctx, run); err != nil {
+		return fmt.Errorf("stopping run %s: %w", run, err)
+	}
+	return nil
+}
+
+// stopSoon stops a run although ctx may have ended.
+func stopSoon(ctx context.Context, b bus.Control, run string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	return keepStopping(ctx, b, run)
+}
+
+// keepStopping tries to stop a run until that is done or ctx ends.
+func keepStopping(ctx context.Context, b bus.Control, run string) error {
+	for {
+		err := Stop(ctx, b, run)
+		if err == nil || !pause(ctx, publishAgain) {
+			return err
+		}
+	}
+}
+
+// Follow keeps a dispatched run alive and hands its records to sink, each a
+// line with its newline that sink must copy to keep, until every node has
+// ended or is given up. What the nodes say of their end is not handed on but
+// returned as the summary, the caller's last record.
+//
+// When ctx ends the run is stopped, and Follow goes on to hand over what is
+// left, for a bounded time. The reason in the summary is then "interrupted",
+// or what the context's cause says: "output" for [ErrNoReader], "stopped" for
+// [bus.ErrStopped].
+//
+// A node that does not answer, falls silent or does not end is named in the
+// summary and given up, and the run is stopped so that it does not run
+// unwatched. The summary is complete also when an error is returned, which
+// means that the bus cannot be read.
+func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []byte)) (output.Summary, error) {
+	f := newFollower(g, sink, time.Now())
+	if err := f.check(); err != nil {
+		f.giveUp(err.Error())
+		return f.summary(), err
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	chunks, broken := make(chan bus.Chunk), make(chan error, 1)
+	wg.Go(func() {
+		if err := read(work, b, f.run, f.names(), chunks); err != nil {
+			broken <- err
+		}
+	})
+	wg.Go(func() { renew(ctx, work, b, f.run) })
+	wg.Go(func() { // not in the loop, which sink can hold up
+		select {
+		case <-ctx.Done():
+			keepStopping(work, b, f.run)
+		case <-work.Done():
+		}
+	})
+
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	ended := ctx.Done()
+	var err error
+	for !f.done() {
+		select {
+		case c := <-chunks:
+			start := time.Now()
+			f.take(c, start)
+			f.excuse(time.Since(start))
+		case <-tick.C:
+			f.look(time.Now())
+		case <-ended:
+			f.stop(context.Cause(ctx), time.Now())
+			ended = nil
+		case err = <-broken:
+			err = fmt.Errorf("following run %s: %w", f.run, err)
+			f.giveUp(err.Error())
+		}
+	}
+	if f.lost > 0 {
+		err = errors.Join(err, stopSoon(ctx, b, f.run))
+	}
+	return f.summary(), err
+}
+
+// read hands on a run's chunks until ctx ends or the bus has failed for long.
+// After a failure it begins again; the repetition is known by its numbers.
+func read(ctx context.Context, b bus.Control, run string, nodes []string, chunks chan<- bus.Chunk) error {
+	var failing time.Time
+	for {
+		err := b.Follow(ctx, run, nodes, func(c bus.Chunk) error {
+			failing = time.Time{}
+			select {
+			case chunks <- c:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if failing.IsZero() {
+			failing = time.Now()
+		}
+		if time.Since(failing) >= busLimit {
+			return err
+		}
+		if !pause(ctx, busAgain) {
+			return nil
+		}
+	}
+}
+
+// renew renews the lease until the caller or the work has ended. That it
+// cannot be renewed needs no other answer than the nodes': they detach.
+func renew(caller, work context.Context, b bus.Control, run string) {
+	ctx, cancel := context.WithCancel(caller)
+	defer cancel()
+	defer context.AfterFunc(work, cancel)()
+	for {
+		limit, cancel := context.WithTimeout(ctx, leaseTTL)
+		err := b.Renew(limit, run, leaseTTL)
+		cancel()
+		if errors.Is(err, bus.ErrStopped) || !pause(ctx, renewEvery) {
+			return
+		}
+	}
+}
+
+// follower merges what the nodes of a run say. It knows no bus and no clock.
+type follower struct {
+	run     string
+	sink    func([]byte)
+	nodes   []*tail
+	limit   time.Duration // of the run
+	begun   time.Time
+	stopped time.Time     // when the caller's context ended
+	reason  output.Reason // of that
+	lost    int           // nodes given up
+}
+
+// tail is what is known of one node.
+type tail struct {
+	name     string
+	heard    time.Time // zero before its first word
+	seq      uint64    // of the newest chunk
+	missing  uint64    // chunks that never came
+	received uint64    // events
+	counters output.Counters
+	attached time.Duration
+	final    bool // the counters are the node's last
+	end      *output.NodeSummary
+}
+
+func newFollower(g *job.Grant, sink func([]byte), now time.Time) *follower {
+	f := &follower{run: g.Run, sink: sink, limit: g.Limits.Duration, begun: now}
+	for _, name := range g.Nodes {
+		if f.node(name) == nil {
+			f.nodes = append(f.nodes, &tail{name: name})
+		}
+	}
+	return f
+}
+
+func (f *follower) node(name string) *tail {
+	for _, t := range f.nodes {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (f *follower) names() []string {
+	out := make([]string, len(f.nodes))
+	for i, t := range f.nodes {
+		out[i] = t.name
+	}
+	return out
+}
+
+func (f *follower) check() error {
+	if err := bus.CheckName(f.run); err != nil {
+		return fmt.Errorf("following run: %w", err)
+	}
+	if len(f.nodes) == 0 {
+		return fmt.Errorf("following run %s: its grant names no node", f.run)
+	}
+	for _, t := range f.nodes {
+		if err := bus.CheckName(t.name); err != nil {
+			return fmt.Errorf("following run %s: node: %w", f.run, err)
+		}
+	}
+	return nil
+}
+
+func (f *follower) done() bool {
+	for _, t := range f.nodes {
+		if t.end == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// take takes in a chunk.
+func (f *follower) take(c bus.Chunk, now time.Time) {
+	t := f.node(c.Node)
+	if t == nil || c.Run != f.run || t.end != nil {
+		return
+	}
+	t.heard = now
+	lines := c.Lines
+	switch {
+	case c.Seq == 0 && c.Final:
+		// The node keeps no account; what is known of it stays.
+	case c.Seq <= t.seq:
+		return // seen before
+	default:
+		t.missing += c.Seq - t.seq - 1
+		t.seq = c.Seq
+		t.received += c.Events
+		t.counters, t.attached, t.final = c.Counters, c.Attached, c.Final
+	}
+	var last []byte
+	if c.Final {
+		lines, last = lastLine(lines)
+	}
+	for len(lines) > 0 {
+		n := bytes.IndexByte(lines, '\n') + 1
+		if n == 0 {
+			n = len(lines)
+		}
+		f.sink(lines[:n:n])
+		lines = lines[n:]
+	}
+	if c.Final {
+		t.finish(last)
+	}
+}
+
+// lastLine cuts off the last line.
+func lastLine(lines []byte) (rest, last []byte) {
+	i := bytes.LastIndexByte(bytes.TrimSuffix(lines, []byte{'\n'}), '\n') + 1
+	return lines[:i], lines[i:]
+}
+
+// finish takes a node at its last word.
+func (t *tail) finish(line []byte) {
+	s := output.NodeSummary{}
+	r, err := output.Decode(line)
+	if err == nil {
+		var ok bool
+		if s, ok = r.(output.NodeSummary); !ok {
+			err = errors.New("it is no summary")
+		}
+	}
+	if err != nil {
+		s = output.NodeSummary{Reason: output.ReasonFailed, Detail: fmt.Sprintf("reading the end of its output: %v", err)}
+	}
+	t.conclude(s)
+}
+
+// conclude ends a node with its account as seen from here: what it handed to
+// the bus and what arrived may differ, and when its own end is not known, what
+// it had not delivered by its last word is gone too.
+func (t *tail) conclude(s output.NodeSummary) {
+	c := t.counters
+	adds := c.Delivered >= t.received
+	if adds {
+		c.BusTrimmed = c.Delivered - t.received
+	}
+	c.Delivered = t.received
+	if sum := c.Delivered + c.KernelLost + c.Dropped + c.BusTrimmed; !t.final && c.Produced > sum {
+		c.BusTrimmed += c.Produced - sum
+	}
+	s.Node, s.Counters = t.name, c
+	note := func(format string, args ...any) {
+		if s.Detail != "" {
+			s.Detail += "; "
+		}
+		s.Detail += fmt.Sprintf(format, args...)
+	}
+	if !adds || !c.Balanced() {
+		note("its account of events does not add up")
+		s.Reason = output.ReasonFailed
+	}
+	if t.missing > 0 {
+		note("%d chunks of its output did not arrive", t.missing)
+	}
+	t.end = &s
+}
+
+// look gives up the nodes that are overdue.
+func (f *follower) look(now time.Time) {
+	for _, t := range f.nodes {
+		if t.end != nil {
+			continue
+		}
+		answered, stopping := !t.heard.IsZero(), !f.stopped.IsZero()
+		switch {
+		case !answered && stopping && now.Sub(f.stopped) > stopUnanswered:
+			f.lose(t, "it had not answered when the run was stopped")
+		case !answered && now.Sub(f.begun) > answerLimit:
+			f.lose(t, fmt.Sprintf("no answer within %v: see that its executor runs and reaches the bus", answerLimit))
+		case !answered:
+		case now.Sub(t.heard) > silenceLimit:
+			f.lose(t, fmt.Sprintf("it fell silent: nothing for %v", silenceLimit))
+		case stopping && now.Sub(f.stopped) > stopLimit:
+			f.lose(t, fmt.Sprintf("it was told to stop and had not ended after %v", stopLimit))
+		case now.Sub(f.begun) > f.limit+endLimit:
+			f.lose(t, fmt.Sprintf("its %v were over long ago and it had not ended", f.limit))
+		}
+	}
+}
+
+func (f *follower) lose(t *tail, why string) {
+	f.lost++
+	t.conclude(output.NodeSummary{Reason: output.ReasonFailed, Detail: why})
+}
+
+func (f *follower) giveUp(why string) {
+	for _, t := range f.nodes {
+		if t.end == nil {
+			f.lose(t, why)
+		}
+	}
+}
+
+// excuse keeps time that sink took from being held against the nodes.
+func (f *follower) excuse(d time.Duration) {
+	f.begun = f.begun.Add(d)
+	if !f.stopped.IsZero() {
+		f.stopped = f.stopped.Add(d)
+	}
+	for _, t := range f.nodes {
+		if !t.heard.IsZero() {
+			t.heard = t.heard.Add(d)
+		}
+	}
+}
+
+// stop notes that the caller does not want to go on.
+func (f *follower) stop(cause error, now time.Time) {
+	f.stopped = now
+	switch {
+	case errors.Is(cause, ErrNoReader):
+		f.reason = output.ReasonOutput
+	case errors.Is(cause, bus.ErrStopped):
+		f.reason = output.ReasonStopped
+	default:
+		f.reason = output.ReasonInterrupted
+	}
+}
+
+// gravity orders the reasons of nodes: that of the whole run is the gravest.
+var gravity = map[output.Reason]int{
+	output.ReasonDeadline:    1,
+	reasonComplete:           2,
+	output.ReasonStopped:     3,
+	output.ReasonInterrupted: 4,
+	output.ReasonOutput:      5,
+	output.ReasonRefused:     6,
+	output.ReasonFailed:      7,
+}
+
+// summary adds up what the nodes, which have all ended, have said.
+func (f *follower) summary() output.Summary {
+	s := output.Summary{Nodes: []output.NodeSummary{}, Overhead: output.Overhead{Available: len(f.nodes) > 0}}
+	var details []string
+	for _, t := range f.nodes {
+		n := *t.end
+		s.Nodes = append(s.Nodes, n)
+		s.Counters = s.Counters.Add(n.Counters)
+		s.Overhead = worse(s.Overhead, n.Overhead)
+		s.Seconds = max(s.Seconds, t.attached.Seconds())
+		if s.Reason == "" || gravity[n.Reason] > gravity[s.Reason] {
+			s.Reason = n.Reason
+		}
+		switch {
+		case n.Detail == "":
+		case len(f.nodes) == 1:
+			details = append(details, n.Detail)
+		default:
+			details = append(details, n.Node+": "+n.Detail)
+		}
+	}
+	const shown = 5
+	if n := len(details); n > shown {
+		details = append(details[:shown], fmt.Sprintf("and %d more", n-shown))
+	}
+	s.Detail = strings.Join(details, "; ")
+	if f.reason != "" {
+		s.Reason = f.reason
+	}
+	return s
+}
+
+// worse adds up the overhead of two nodes; of shares and delays, which do not
+// add up, it keeps the larger.
+func worse(a, b output.Overhead) output.Overhead {
+	return output.Overhead{
+		Runs:      a.Runs + b.Runs,
+		Nanos:     a.Nanos + b.Nanos,
+		CPUShare:  max(a.CPUShare, b.CPUShare),
+		Available: a.Available && b.Available,
+		Missed:    a.Missed + b.Missed,
+		AttachMS:  max(a.AttachMS, b.AttachMS),
+	}
+}

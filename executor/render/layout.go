@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -319,8 +320,8 @@ func (c *compiler) array(n *node, t *btf.Array, depth int) error {
 func (c *compiler) members(members []btf.Member, size uint32, depth int) ([]node, error) {
 	var out []node
 	for _, m := range members {
-		if m.Name == "" && m.BitfieldSize > 0 || isEmptyArray(m.Type) {
-			continue // padding, or nothing
+		if isPadding(m) || isEmptyArray(m.Type) {
+			continue
 		}
 		n, err := c.node(m.Name, m.Type, depth+1)
 		if err != nil {
@@ -375,6 +376,12 @@ func (c *compiler) unnamed(t btf.Type, n *node) ([]node, error) {
 		return inner, nil
 	}
 	return nil, fmt.Errorf("an unnamed field of type %v", t)
+}
+
+// isPadding reports whether a member only fills a hole: keys must have no
+// bytes that nobody has set, so programs spell their padding out.
+func isPadding(m btf.Member) bool {
+	return m.Name == "" && m.BitfieldSize > 0 || strings.HasPrefix(m.Name, "_pad") || strings.HasPrefix(m.Name, "__pad")
 }
 
 // isEmptyArray reports whether t is an array without elements, or without a

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWallClock(t *testing.T) {
@@ -48,8 +50,8 @@ func TestWallClock(t *testing.T) {
 func TestRealClocks(t *testing.T) {
 	before := time.Now()
 	e := NewEnv()
-	w, ok := e.wall(uint64(clock(1 /* CLOCK_MONOTONIC */)), false)
-	b, okBoot := e.wall(uint64(clock(7 /* CLOCK_BOOTTIME */)), true)
+	w, ok := e.wall(uint64(clock(unix.CLOCK_MONOTONIC)), false)
+	b, okBoot := e.wall(uint64(clock(unix.CLOCK_BOOTTIME)), true)
 	after := time.Now()
 	slack := time.Duration(clockNoise) + time.Millisecond
 	for _, ns := range []int64{w, b} {

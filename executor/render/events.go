@@ -23,7 +23,8 @@
 // An IPv4 address in a k_ip is shown as such; sixteen zero bytes are "::",
 // since "no address" and "any address" look alike. A k_time of 0 is "".
 // Structs are objects, unions are their first member, char[] is text up to the
-// NUL, __u8[] is hexadecimal, other arrays are lists.
+// NUL, __u8[] is hexadecimal, other arrays are lists. Members whose names begin
+// with _pad fill holes and are not shown.
 //
 // Strings come from programs that anybody may have started: whatever their
 // bytes, a line is valid UTF-8 and harmless to a terminal, see

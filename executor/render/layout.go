@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -14,27 +15,27 @@ import (
 type shape uint8
 
 const (
-	shapeInt   shape = iota // a number
-	shapeBE                 // a number in network byte order
-	shapeHex                // an integer or pointer, hexadecimal
-	shapeBool               //
-	shapeChar               // one character
-	shapeFloat              //
-	shapeName               // a number with a name, see node.name
-	shapeTime               // CLOCK_MONOTONIC
-	shapeBoot               // CLOCK_BOOTTIME
-	shapeRet                // a number, or the name of an error
-	shapeExit               // task->exit_code
-	shapeDev
-	shapeMode
-	shapeIP
-	shapeIPv4
-	shapeMAC
-	shapeIfindex
-	shapeCgroup
-	shapeAddr
-	shapeKStack
-	shapeUStack
+	shapeInt     shape = iota // a number
+	shapeBE                   // a number in network byte order
+	shapeHex                  // an integer or pointer, hexadecimal
+	shapeBool                 // true or false
+	shapeChar                 // one character
+	shapeFloat                //
+	shapeName                 // a number with a name, see node.name
+	shapeTime                 // CLOCK_MONOTONIC
+	shapeBoot                 // CLOCK_BOOTTIME
+	shapeRet                  // a number, or the name of an error
+	shapeExit                 // task->exit_code
+	shapeDev                  // dev_t
+	shapeMode                 // octal
+	shapeIP                   // 16 bytes
+	shapeIPv4                 // 4 bytes
+	shapeMAC                  // 6 bytes
+	shapeIfindex              // by Env.Interface
+	shapeCgroup               // by Env.Cgroup
+	shapeAddr                 // by Env.KernelSymbol
+	shapeKStack               // by a StackResolver
+	shapeUStack               // by a StackResolver
 	// Here begin the shapes of more than one scalar.
 	shapeString // char[]
 	shapeBytes  // __u8[]
@@ -67,10 +68,10 @@ type node struct {
 	merge  merging
 	kind   string // for people: a k_ typedef, or string, enum, int, bool, bytes, list
 
-	signed   bool  // shapeInt
-	shift    uint8 // bit-fields: distance of the lowest bit from off*8
-	bits     uint8 // bit-fields: how many; 0 for everything else
-	unit     string
+	signed   bool               // of numbers
+	shift    uint8              // bit-fields: distance of the lowest bit from off*8
+	bits     uint8              // bit-fields: how many; 0 for everything else
+	unit     string             // shapeHist, shapeStats: ns, us, bytes or count
 	name     func(int64) string // shapeName: of a number
 	cache    map[uint64]string  // what name, or the kernel's symbols, said
 	enum     map[uint64]string  // shapeName: instead of name; others stay numbers
@@ -319,8 +320,8 @@ func (c *compiler) array(n *node, t *btf.Array, depth int) error {
 func (c *compiler) members(members []btf.Member, size uint32, depth int) ([]node, error) {
 	var out []node
 	for _, m := range members {
-		if m.Name == "" && m.BitfieldSize > 0 || isEmptyArray(m.Type) {
-			continue // padding, or nothing
+		if isPadding(m) || isEmptyArray(m.Type) {
+			continue
 		}
 		n, err := c.node(m.Name, m.Type, depth+1)
 		if err != nil {
@@ -375,6 +376,12 @@ func (c *compiler) unnamed(t btf.Type, n *node) ([]node, error) {
 		return inner, nil
 	}
 	return nil, fmt.Errorf("an unnamed field of type %v", t)
+}
+
+// isPadding reports whether a member only fills a hole: keys must have no
+// bytes that nobody has set, so programs spell their padding out.
+func isPadding(m btf.Member) bool {
+	return m.Name == "" && m.BitfieldSize > 0 || strings.HasPrefix(m.Name, "_pad") || strings.HasPrefix(m.Name, "__pad")
 }
 
 // isEmptyArray reports whether t is an array without elements, or without a
@@ -520,6 +527,7 @@ func (n *node) columns(dst []output.Column, path string) []output.Column {
 	default: // numbers
 		col.Width, col.Right = 8, true
 	}
+	col.Width = max(col.Width, 4)
 	return append(dst, col)
 }
 

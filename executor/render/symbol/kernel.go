@@ -32,7 +32,7 @@ type Kernel struct {
 
 type span struct{ start, end uint32 }
 
-// LoadKernel reads /proc/kallsyms, which takes some 50 ms and 8 MB. It fails
+// LoadKernel reads /proc/kallsyms, which takes some 0.1 s and 8 MB. It fails
 // with [ErrHidden] when the addresses in it are all zero.
 func LoadKernel() (*Kernel, error) {
 	f, err := os.Open("/proc/kallsyms")

@@ -23,7 +23,8 @@ const (
 // early: after [Users.Note], the stacks of a process can be named even when it
 // has ended. What happens between a stack and the first mention of its process
 // here cannot be known: that the process id was given to another process, or
-// that the process executed another program.
+// that the process executed another program. When it is seen that an id was
+// given away, only what is the same in both processes has a name.
 type Users struct {
 	proc  string // where procfs is
 	debug string // where separate debugging symbols are
@@ -69,9 +70,9 @@ type process struct {
 	before   *process  // the look before, for what has been unmapped since
 }
 
-// stale is how old a look may be before an unknown address makes us look
-// again. Code without a file, and stacks that were walked wrongly, have
-// unknown addresses all the time.
+// stale is how old a look may be before we check whether it still holds. It
+// bounds what stacks with unknown addresses cost: code without a file and stacks
+// that were walked wrongly have them all the time.
 const stale = time.Second
 
 // mapping is a range of addresses and what is behind it.
@@ -96,14 +97,14 @@ func (u *Users) Note(pid uint32) {
 	}
 }
 
-// look takes a snapshot of a process. When the process is gone, or another
-// one has its id, what was seen before remains.
+// look takes a snapshot of a process. What was seen before remains, for what
+// has been unmapped since, and for when the process is gone.
 func (u *Users) look(pid uint32) *process {
 	old, known := u.processes.get(pid)
 	p := u.snapshot(pid)
 	if known {
 		old.at = p.at
-		if p.problem != "" || p.started != old.started {
+		if p.problem != "" {
 			return old
 		}
 		p.before, old.before = old, nil
@@ -151,13 +152,24 @@ func (u *Users) Frames(pid uint32, addrs []uint64) []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p, ok := u.processes.get(pid)
-	if !ok || u.now().Sub(p.at) >= stale && !p.covers(addrs) {
-		p = u.look(pid) // not seen yet, or it has loaded a library since
+	if !ok || u.changed(pid, p, addrs) {
+		p = u.look(pid)
 	}
 	for i, a := range addrs {
 		out[i] = u.frame(pid, p, a, callSite(i, a))
 	}
 	return out
+}
+
+// changed reports whether it is worth another look: the process has loaded a
+// library since, or is another one by now.
+func (u *Users) changed(pid uint32, p *process, addrs []uint64) bool {
+	if u.now().Sub(p.at) < stale {
+		return false
+	}
+	p.at = u.now()
+	started, err := startTime(u.proc, pid)
+	return err == nil && (started != p.started || !p.covers(addrs))
 }
 
 func (p *process) covers(addrs []uint64) bool {
@@ -170,14 +182,27 @@ func (p *process) covers(addrs []uint64) bool {
 }
 
 func (p *process) find(addr uint64) *mapping {
+	var m *mapping
 	i := sort.Search(len(p.mappings), func(i int) bool { return p.mappings[i].end > addr })
 	if i < len(p.mappings) && p.mappings[i].start <= addr {
-		return &p.mappings[i]
+		m = &p.mappings[i]
 	}
-	if p.before != nil {
-		return p.before.find(addr)
+	if p.before == nil {
+		return m
 	}
-	return nil
+	old := p.before.find(addr)
+	switch {
+	case m == nil:
+		return old
+	case old != nil && p.before.started != p.started && !m.same(old):
+		return nil // nobody knows of which process the stack is
+	}
+	return m
+}
+
+// same reports whether two mappings have the same behind every address.
+func (m *mapping) same(o *mapping) bool {
+	return m.id == o.id && m.path == o.path && m.start-m.offset == o.start-o.offset
 }
 
 // frame names addr, looking at at.

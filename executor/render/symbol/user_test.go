@@ -428,6 +428,48 @@ func TestOpenThroughRoot(t *testing.T) {
 	})
 }
 
+// A process that changes, and one that takes over another's id.
+func TestChangingProcess(t *testing.T) {
+	proc, _ := fakeProc(t, "", 0)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(proc, "7", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Unix(1000, 0)
+	u := newUsers(t)
+	u.proc, u.now = proc, func() time.Time { return now }
+	is := func(when string, addr uint64, want string) {
+		t.Helper()
+		if got := u.Frames(7, []uint64{addr})[0]; got != fmt.Sprintf("[unknown] 0x%x%s", addr, want) {
+			t.Errorf("%s: got %q, want %q", when, got, want)
+		}
+	}
+	write("maps", "1000-2000 r-xp 0 00:00 0 [one]\n")
+	u.Note(7)
+	is("at first", 0x1800, " (one)")
+	is("at first", 0x3800, "")
+	write("maps", "3000-4000 r-xp 0 00:00 0 [two]\n")
+	is("a moment later", 0x3800, "")
+	now = now.Add(stale)
+	is("later", 0x3800, " (two)")
+	is("what was unmapped", 0x1800, " (one)")
+
+	write("stat", "7 (x) S"+strings.Repeat(" 2", 30)+"\n")
+	write("maps", "3000-3800 r-xp 0 00:00 0 [three]\n5000-6000 r-xp 0 00:00 0 [three]\n")
+	now = now.Add(stale)
+	is("only in the second process", 0x5800, " (three)")
+	is("only in the first", 0x3900, " (two)")
+	is("different in both", 0x3400, "")
+
+	if err := os.RemoveAll(filepath.Join(proc, "7")); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(stale)
+	is("gone", 0x5800, " (three)")
+}
+
 // What is remembered has an end, and what is closed is forgotten.
 func TestUsersBounds(t *testing.T) {
 	u := newUsers(t)

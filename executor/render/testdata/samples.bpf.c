@@ -56,7 +56,7 @@ struct exits { k_exitcode ok, three, killed, dumped; } exits = {0, 3 << 8, 9, 11
 struct addrs { k_addr text, user; k_hex hex, zero; void *pointer; unsigned __int128 wide; } addrs = {
 	0xffffffff81000010, 0x7fff12345678, 0xdeadbeef, 0, (void *)0x1000, ((unsigned __int128)1 << 64) + 5};
 
-struct flags { k_bool yes, no; bool on, off; } flags = {1, 0, true, false};
+struct flags { k_bool yes; __u8 _pad[2]; k_bool no; bool on; __u8 __pad0; bool off; __u32 padlock; } flags = {1, {1, 2}, 0, true, 3, false, 4};
 
 enum color { RED, GREEN = 5, BLUE = -3 };
 enum wide { SMALL = 1, LARGE = 0x100000001 };

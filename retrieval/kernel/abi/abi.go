@@ -6,6 +6,7 @@
 package abi
 
 import (
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -16,20 +17,19 @@ import (
 
 //go:generate go run gen.go
 
-// maxErrno is the kernel's MAX_ERRNO: larger values are no errors.
-const maxErrno = 4095
-
 // Errno returns the number of an error's name (ECONNREFUSED).
 func Errno(name string) (int, bool) {
 	name = strings.ToUpper(name)
-	switch name { // aliases the table below does not carry
+	switch name {
 	case "EWOULDBLOCK":
 		name = "EAGAIN"
 	case "ENOTSUP":
 		name = "EOPNOTSUPP"
+	case "EDEADLOCK":
+		name = "EDEADLK"
 	}
-	for n := 1; n < 134; n++ {
-		if unix.ErrnoName(syscall.Errno(n)) == name {
+	for n := 1; n <= lastErrno; n++ {
+		if x := errnoName(n); x != "" && x == name {
 			return n, true
 		}
 	}
@@ -43,15 +43,26 @@ func ErrnoName(n int64) string {
 	if n < 0 {
 		n = -n
 	}
-	if n > 0 && n <= maxErrno {
-		if name := unix.ErrnoName(syscall.Errno(n)); name != "" {
-			return name
-		}
-		if name, ok := internalErrnos[int(n)]; ok {
+	if n > 0 && n <= lastErrno {
+		if name := errnoName(int(n)); name != "" {
 			return name
 		}
 	}
 	return "errno " + strconv.FormatInt(n, 10)
+}
+
+// lastErrno is the largest number with a name.
+const lastErrno = 530
+
+// errnoName returns nothing for a number without a name.
+func errnoName(n int) string {
+	if n == int(unix.EOPNOTSUPP) {
+		return "EOPNOTSUPP" // the kernel's name; Go's table has libc's other one
+	}
+	if name, ok := internalErrnos[n]; ok {
+		return name
+	}
+	return unix.ErrnoName(syscall.Errno(n))
 }
 
 // internalErrnos are from include/linux/errno.h.
@@ -68,27 +79,50 @@ func Signal(name string) (int, bool) {
 	if !strings.HasPrefix(name, "SIG") {
 		name = "SIG" + name
 	}
-	if rt, ok := strings.CutPrefix(name, "SIGRTMIN"); ok {
-		n := 0
-		if rt != "" {
-			var err error
-			if n, err = strconv.Atoi(strings.TrimPrefix(rt, "+")); err != nil || n < 0 || n > 30 {
-				return 0, false
-			}
-		}
-		return sigRTMin + n, true
+	if rest, ok := strings.CutPrefix(name, "SIGRTMIN"); ok {
+		return realtime(sigRTMin, "+", rest)
+	}
+	if rest, ok := strings.CutPrefix(name, "SIGRTMAX"); ok {
+		return realtime(sigRTMax, "-", rest)
+	}
+	switch name {
+	case "SIGIOT":
+		name = "SIGABRT"
+	case "SIGPOLL":
+		name = "SIGIO"
+	case "SIGCLD":
+		name = "SIGCHLD"
 	}
 	n := unix.SignalNum(name)
 	return int(n), n != 0
 }
 
-// sigRTMin is the first real-time signal that libc leaves to programs.
-const sigRTMin = 34
+// realtime reads what follows SIGRTMIN or SIGRTMAX: nothing, or a distance.
+func realtime(from int, sign, rest string) (int, bool) {
+	if rest == "" {
+		return from, true
+	}
+	distance, ok := strings.CutPrefix(rest, sign)
+	n, err := strconv.ParseUint(distance, 10, 8)
+	if !ok || err != nil || n > sigRTMax-sigRTMin {
+		return 0, false
+	}
+	if sign == "-" {
+		return from - int(n), true
+	}
+	return from + int(n), true
+}
+
+// The real-time signals that libc leaves to programs.
+const (
+	sigRTMin = 34
+	sigRTMax = 64
+)
 
 // SignalName returns SIGKILL for 9, SIGRTMIN+3 for real-time signals, and
 // "signal 70" for what is none.
 func SignalName(n int64) string {
-	if n > 0 && n < 65 {
+	if n > 0 && n <= sigRTMax {
 		if name := unix.SignalName(syscall.Signal(n)); name != "" {
 			return name
 		}
@@ -99,7 +133,7 @@ func SignalName(n int64) string {
 	return "signal " + strconv.FormatInt(n, 10)
 }
 
-// Syscall returns the number of a system call's name.
+// Syscall returns the number of a system call's name: openat, or openat().
 func Syscall(name string) (int, bool) {
 	name = strings.ToLower(strings.TrimSuffix(name, "()"))
 	i := sort.Search(len(syscallsByName), func(i int) bool { return syscallsByName[i].name >= name })
@@ -211,7 +245,7 @@ func OpenFlagNames(n int64) string {
 	names := flagNames(rest, []flag{{unix.O_TMPFILE, "O_TMPFILE"}, {unix.O_SYNC, "O_SYNC"}, {unix.O_CREAT, "O_CREAT"},
 		{unix.O_EXCL, "O_EXCL"}, {unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_TRUNC, "O_TRUNC"}, {unix.O_APPEND, "O_APPEND"},
 		{unix.O_NONBLOCK, "O_NONBLOCK"}, {unix.O_DSYNC, "O_DSYNC"}, {0x2000, "O_ASYNC"}, {unix.O_DIRECT, "O_DIRECT"},
-		{0x8000, "O_LARGEFILE"}, {unix.O_DIRECTORY, "O_DIRECTORY"}, {unix.O_NOFOLLOW, "O_NOFOLLOW"},
+		{largeFile, "O_LARGEFILE"}, {unix.O_DIRECTORY, "O_DIRECTORY"}, {unix.O_NOFOLLOW, "O_NOFOLLOW"},
 		{unix.O_NOATIME, "O_NOATIME"}, {unix.O_CLOEXEC, "O_CLOEXEC"}, {unix.O_PATH, "O_PATH"}})
 	if rest == 0 {
 		return access
@@ -219,14 +253,19 @@ func OpenFlagNames(n int64) string {
 	return access + "|" + names
 }
 
+// largeFile is the kernel's O_LARGEFILE, which 64-bit programs need not set and
+// Go defines as 0. Its value is O_NOFOLLOW's on the other architecture.
+var largeFile = map[string]int64{"amd64": 0x8000, "arm64": 0x20000}[runtime.GOARCH]
+
 // MountFlagNames returns "MS_RDONLY|MS_NOSUID" for the flags of mount(2).
 func MountFlagNames(n int64) string {
 	return flagNames(n, []flag{{unix.MS_RDONLY, "MS_RDONLY"}, {unix.MS_NOSUID, "MS_NOSUID"}, {unix.MS_NODEV, "MS_NODEV"},
 		{unix.MS_NOEXEC, "MS_NOEXEC"}, {unix.MS_SYNCHRONOUS, "MS_SYNCHRONOUS"}, {unix.MS_REMOUNT, "MS_REMOUNT"},
-		{unix.MS_MANDLOCK, "MS_MANDLOCK"}, {unix.MS_DIRSYNC, "MS_DIRSYNC"}, {unix.MS_NOATIME, "MS_NOATIME"},
-		{unix.MS_NODIRATIME, "MS_NODIRATIME"}, {unix.MS_BIND, "MS_BIND"}, {unix.MS_MOVE, "MS_MOVE"}, {unix.MS_REC, "MS_REC"},
+		{unix.MS_MANDLOCK, "MS_MANDLOCK"}, {unix.MS_DIRSYNC, "MS_DIRSYNC"}, {unix.MS_NOSYMFOLLOW, "MS_NOSYMFOLLOW"},
+		{unix.MS_NOATIME, "MS_NOATIME"}, {unix.MS_NODIRATIME, "MS_NODIRATIME"}, {unix.MS_BIND, "MS_BIND"}, {unix.MS_MOVE, "MS_MOVE"}, {unix.MS_REC, "MS_REC"},
 		{unix.MS_SILENT, "MS_SILENT"}, {unix.MS_UNBINDABLE, "MS_UNBINDABLE"}, {unix.MS_PRIVATE, "MS_PRIVATE"},
-		{unix.MS_SLAVE, "MS_SLAVE"}, {unix.MS_SHARED, "MS_SHARED"}, {unix.MS_RELATIME, "MS_RELATIME"},
+		{unix.MS_SLAVE, "MS_SLAVE"}, {unix.MS_SHARED, "MS_SHARED"}, {unix.MS_POSIXACL, "MS_POSIXACL"},
+		{unix.MS_RELATIME, "MS_RELATIME"}, {unix.MS_I_VERSION, "MS_I_VERSION"},
 		{unix.MS_STRICTATIME, "MS_STRICTATIME"}, {unix.MS_LAZYTIME, "MS_LAZYTIME"}})
 }
 

@@ -39,9 +39,12 @@ type HostKernel struct {
 	kernel  *symbol.Kernel // nil when the kernel hides its addresses
 }
 
-// NewKernel returns the kernel of this machine for a node of that name.
+// NewKernel returns the kernel of this machine for a node of that name. It
+// gives env the kernel's symbols, read when they are first wanted.
 func NewKernel(node string, loader *probe.Loader, env *render.Env) *HostKernel {
-	return &HostKernel{node: node, loader: loader, env: env}
+	k := &HostKernel{node: node, loader: loader, env: env}
+	env.KernelSymbol = func(addr uint64) (string, bool) { return k.kernelSymbols().Name(addr) }
+	return k
 }
 
 // kernelSymbols reads the kernel's symbols when they are first wanted.

@@ -129,7 +129,7 @@ func RunArgs(t *testing.T, args []string, request string, workload func(*Live)) 
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	args = append([]string{"ask", "--yes", "--output", "json", "--duration", "50s"}, args...)
-	cmd := exec.CommandContext(ctx, binary(t), append(args, request)...)
+	cmd := exec.CommandContext(ctx, Binary(t), append(args, request)...)
 	// The trace must not depend on what the person running the tests has configured.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "OPENAI_") || strings.HasPrefix(kv, "KGENT_MODEL")
@@ -241,9 +241,9 @@ func Gone(t *testing.T, a output.Attached) {
 	wait("map", a.MapIDs, func(id uint32) (io.Closer, error) { return ebpf.NewMapFromID(ebpf.MapID(id)) })
 }
 
-// binary builds kgent once for all test packages; the go command does nothing
+// Binary returns the path of kgent, which it builds once for all test packages; the go command does nothing
 // when it is up to date.
-func binary(t *testing.T) string {
+func Binary(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("KGENT_TEST_BINARY"); path != "" {
 		return path

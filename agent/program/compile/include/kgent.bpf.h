@@ -9,7 +9,7 @@
  *
  *   events      a ring buffer whose __type(value, struct x) is the event;
  *               every member of x becomes a field of the output, in order;
- *               members whose name begins with _ (padding) are not shown.
+ *               members named _pad, _pad1, ... are not shown.
  *   output map  any map tagged KGENT_OUTPUT; other maps are never shown.
  *   parameters  `const volatile` globals; user space sets them before load.
  *   meaning     the typedef of a member says what it is: k_ns is a duration in

@@ -17,7 +17,12 @@ func recipesCommand(sys system) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recipes [name]",
 		Short: "list the built-in programs, or show one with its parameters and source",
-		Args:  cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("want one name at most, got %d", len(args))}
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			library, err := recipes.Default()
 			if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -51,7 +50,13 @@ func run(ctx context.Context, args []string, sys system) int {
 		Long:          "kgent answers, in the terminal and in chat, what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q", args[0])}
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetIn(sys.in)
 	root.SetOut(sys.out)
@@ -67,7 +72,7 @@ func run(ctx context.Context, args []string, sys system) int {
 		return exitOK
 	case errors.As(err, &code):
 		return int(code)
-	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "accepts "):
+	case errors.As(err, &usage):
 		fmt.Fprintf(sys.err, "kgent: %v\nSee kgent help.\n", err)
 		return exitUsage
 	}

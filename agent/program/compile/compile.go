@@ -201,15 +201,24 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	// The directory may lie where clang's user may not go (a private TMPDIR).
+	// Handed over open, it is reached through the descriptor.
+	open, err := os.Open(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compiling: %w", err)
+	}
+	defer open.Close()
+	const handed = "/proc/self/fd/3/"
 	cmd := exec.CommandContext(ctx, c.path,
 		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-D__TARGET_ARCH_"+targetArch(),
-		"-nostdinc", "-I.", "-fdebug-compilation-dir=.", "-fno-ident",
+		"-nostdinc", "-I"+handed, "-fdebug-compilation-dir=.", "-fno-ident",
 		"-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Werror=implicit-function-declaration", "-Werror=int-conversion",
 		"-Wno-compare-distinct-pointer-types", "-Wno-address-of-packed-member", "-Wno-missing-declarations", "-Wno-pass-failed",
 		"-fno-color-diagnostics", "-fno-caret-diagnostics", "-ferror-limit=8",
-		"-c", sourceName, "-o", "-")
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TMPDIR=" + dir}
+		"-c", handed+sourceName, "-o", "-")
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{open}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TMPDIR=/nonexistent"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}

@@ -295,4 +295,3 @@ func TestSaveFullDisk(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
-

@@ -92,6 +92,7 @@ const (
 	announceTTL   = 15 * time.Second
 	busAgain      = time.Second // before trying a bus again that failed
 	ackLimit      = 2 * time.Second
+	startLimit    = time.Minute      // for loading and attaching
 	drainLimit    = 20 * time.Second // from the end of a run to its last event
 )
 
@@ -105,15 +106,17 @@ type Executor struct {
 	Kernel   Kernel
 	Bus      bus.Node
 	Policy   NodePolicy
-	// Audit, if set, is told everything that concerns a job, one at a time.
+	// Audit, if set, is told everything that concerns a job, one entry at a
+	// time. Nothing is loaded before it has taken the entry that says so;
+	// a run that is attached ends in time even if it hangs.
 	Audit func(Entry)
 	// Log, if set, gets what an operator should know beside that.
 	Log *slog.Logger
 
-	cpus    int
-	auditMu sync.Mutex
-	mu      sync.Mutex
-	runs    map[string]*run // in progress, by name
+	cpus     int
+	auditing chan struct{} // holds a token while the audit log is told
+	mu       sync.Mutex
+	runs     map[string]*run // in progress, by name
 }
 
 // Entry is what the audit log is told.
@@ -179,7 +182,7 @@ func (e *Executor) prepare() error {
 	if err != nil {
 		return fmt.Errorf("starting executor: counting processors: %w", err)
 	}
-	e.cpus, e.runs = cpus, map[string]*run{}
+	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
 	}
@@ -237,7 +240,12 @@ func (e *Executor) take(ctx context.Context, j bus.Job, wg *sync.WaitGroup) {
 		return // it is acknowledged when it is over
 	}
 	taken := time.Now()
-	g, p, err := e.Verifier.Open(j.Envelope)
+	var g *job.Grant
+	var p job.Program
+	err := e.guard("opening a job", func() (err error) {
+		g, p, err = e.Verifier.Open(j.Envelope)
+		return err
+	})
 	if err != nil {
 		e.disbelieve(ctx, j, err)
 		return
@@ -394,8 +402,8 @@ func (e *Executor) tell(entry Entry) {
 		return
 	}
 	entry.At, entry.Node = time.Now(), e.Node.Name
-	e.auditMu.Lock()
-	defer e.auditMu.Unlock()
+	e.auditing <- struct{}{}
+	defer func() { <-e.auditing }()
 	if err := e.guard("writing the audit log", func() error { e.Audit(entry); return nil }); err != nil {
 		e.Log.Error("writing the audit log", "err", err)
 	}

@@ -282,6 +282,46 @@ func TestAuditPanics(t *testing.T) {
 	})
 }
 
+// A log that hangs keeps nothing attached, and nothing new from being refused
+// or loaded without it.
+func TestAuditHangs(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		hang := make(chan struct{})
+		b.e.Audit = func(e Entry) {
+			if e.What == "attached" {
+				<-hang
+			}
+		}
+		b.serve()
+		g := b.dispatch(b.grant(10 * time.Second))
+		followed := make(chan result)
+		go func() { followed <- b.follow(t.Context(), g) }()
+		time.Sleep(5 * time.Second)
+		second := b.dispatch(b.grant(time.Minute))
+		r := <-followed
+		r.want(t, output.ReasonDeadline, "")
+		p := b.probe() // and no second one
+		if d := p.detachedAt.Sub(p.attachedAt); d != 10*time.Second {
+			t.Errorf("attached for %v", d)
+		}
+		close(hang)
+		b.follow(t.Context(), second)
+	})
+}
+
+// Loading that does not end.
+func TestSlowStart(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.kernel.load = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		b.serve()
+		r := b.run(b.grant(time.Hour))
+		r.want(t, output.ReasonFailed, "loading and attaching: not done after 1m0s")
+		if r.took > startLimit+time.Second {
+			t.Errorf("it took %v", r.took)
+		}
+	})
+}
+
 // Everything that ends a run before its time.
 func TestEndings(t *testing.T) {
 	for _, test := range []struct {

@@ -53,6 +53,7 @@ const (
 	closed
 
 	// What ends a run.
+	slow     // it was not attached in time
 	deadline // its time is up
 	stopped  // somebody stopped it
 	unled    // its lease is gone: nobody follows it
@@ -181,6 +182,11 @@ func (s state) interrupted(e event) (state, []effect) {
 		return s, nil
 	}
 	switch e.kind {
+	case slow:
+		if s.phase == streaming {
+			return s, nil
+		}
+		s = s.fail(fmt.Errorf("loading and attaching: not done after %v", startLimit))
 	case deadline:
 		s.reason = output.ReasonDeadline
 	case stopped:

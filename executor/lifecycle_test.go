@@ -11,7 +11,7 @@ import (
 )
 
 func (k eventKind) String() string {
-	return [...]string{"loaded", "attached", "streamed", "closed", "deadline", "stopped", "unled", "cutOff", "shutdown", "overdue"}[k]
+	return [...]string{"loaded", "attached", "streamed", "closed", "slow", "deadline", "stopped", "unled", "cutOff", "shutdown", "overdue"}[k]
 }
 
 func (e effect) String() string {
@@ -136,6 +136,22 @@ func TestLife(t *testing.T) {
 			"loaded stopped attached! closed",
 			"attach | interrupt | close | finish",
 			output.ReasonStopped, ""},
+		{"loading takes too long",
+			"slow loaded closed",
+			"interrupt | close | finish",
+			output.ReasonFailed, "loading and attaching: not done after 1m0s"},
+		{"attaching takes too long, and fails for it",
+			"loaded slow attached! closed",
+			"attach | interrupt | close | finish",
+			output.ReasonFailed, "loading and attaching: not done after 1m0s"},
+		{"stopped while attaching, which takes too long",
+			"loaded stopped slow attached streamed closed",
+			"attach | interrupt | - | announce limit stream | close | finish",
+			output.ReasonStopped, ""},
+		{"it was attached in time",
+			"loaded attached slow deadline slow streamed slow closed",
+			"attach | announce stream | - | interrupt limit | - | close | - | finish",
+			output.ReasonDeadline, ""},
 		{"it does not stop reading",
 			"loaded attached deadline overdue closed streamed",
 			"attach | announce stream | interrupt limit | close | finish | -",
@@ -234,7 +250,7 @@ func TestEveryLife(t *testing.T) {
 			possible = append(possible, event{kind: kind}, event{kind, fmt.Errorf("%v fails", kind)})
 		}
 		if len(l.course) < 6 {
-			possible = append(possible, event{kind: deadline}, event{kind: stopped}, event{cutOff, errors.New("no bus")}, event{kind: shutdown})
+			possible = append(possible, event{kind: deadline}, event{kind: slow}, event{kind: stopped}, event{cutOff, errors.New("no bus")}, event{kind: shutdown})
 			if l.limited {
 				possible = append(possible, event{kind: overdue})
 			}

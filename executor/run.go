@@ -35,6 +35,7 @@ type run struct {
 	attachMS float64
 	clean    bool // Stream returned without error
 	closing  bool
+	told     sync.WaitGroup // the audit log, that it is attached
 	account  output.Counters
 	overhead output.Overhead
 }
@@ -152,6 +153,7 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 		}
 	}()
 
+	r.after(startLimit, slow)
 	go r.load(work, o, m)
 	for s := (state{}); s.phase != ended; {
 		e := <-r.events
@@ -227,7 +229,9 @@ func (r *run) announce() {
 	r.out.begin(r.counts)
 	r.out.Record(r.record)
 	r.out.flush()
-	r.e.tell(Entry{What: "attached", Job: r.job.ID, ProgramIDs: r.record.ProgramIDs}.of(r.grant))
+	// Beside the loop: a log that hangs must not keep the run attached.
+	entry := Entry{What: "attached", Job: r.job.ID, ProgramIDs: r.record.ProgramIDs}.of(r.grant)
+	r.told.Go(func() { r.e.tell(entry) })
 }
 
 func (r *run) counts() (produced, lost, mapFull uint64, err error) {
@@ -301,5 +305,6 @@ func (r *run) finish(ctx context.Context, s state) {
 	} else {
 		r.e.ack(ctx, r.job)
 	}
+	r.told.Wait()
 	r.e.tell(entry.of(r.grant))
 }

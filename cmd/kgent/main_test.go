@@ -22,7 +22,41 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if recipetest.IsWorkload() {
+		recipetest.Main(m, map[string]func([]string) error{"flood": flood})
+	}
 	testscript.Main(m, map[string]func(){"kgent": main})
+}
+
+// flood makes as many system calls as it is told, as fast as it can.
+func flood(args []string) error {
+	calls, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for range calls {
+		syscall.Getppid()
+	}
+	return nil
+}
+
+// A program that says more than anybody can read: every event is accounted
+// for, whether it was shown, dropped over the rate, or lost in the kernel.
+func TestFlood(t *testing.T) {
+	const calls = 300_000
+	run := recipetest.RunArgs(t, []string{"--rate", "50000"}, "system calls slower than 1ns by rt-flood", func(l *recipetest.Live) {
+		l.Child("rt-flood", "flood", strconv.Itoa(calls))
+	})
+	s := run.Summary
+	if s.Produced < calls {
+		t.Errorf("%d events of %d calls: %+v", s.Produced, calls, s.Counters)
+	}
+	if s.Dropped == 0 || s.Delivered == 0 {
+		t.Errorf("at 50000 a second some must have been shown and some dropped: %+v", s.Counters)
+	}
+	if s.BusTrimmed != 0 {
+		t.Errorf("in one process nothing can be lost between node and here: %+v", s.Counters)
+	}
 }
 
 // TestScripts specifies the command's behaviour: anyone can read

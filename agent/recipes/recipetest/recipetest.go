@@ -65,6 +65,10 @@ func Main(m *testing.M, workloads map[string]func(args []string) error) {
 	os.Exit(m.Run())
 }
 
+// IsWorkload reports whether this process is a child that [Main] should run a
+// workload in; a TestMain with other things to do asks first.
+func IsWorkload() bool { return os.Getenv(workloadEnv) != "" }
+
 // Live is a trace that is attached.
 type Live struct {
 	*testing.T

@@ -1,0 +1,429 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
+)
+
+// LoadError says why the kernel took a program or map not.
+type LoadError struct {
+	// Program is the refused program, Map the refused map; at most one is set.
+	Program, Map string
+	// Reason says in words what is wrong, and what to do.
+	Reason string
+	// Source is the place in the C source that the kernel objects to, as far as
+	// the object's line information tells.
+	Source *SourceLine
+	// Log is the end of the verifier's log: the last instruction it looked at,
+	// and what it said. Empty when the verifier was never asked.
+	Log []string
+	// Err is the kernel's error.
+	Err error
+}
+
+// SourceLine is a line of a program's source.
+type SourceLine struct {
+	File string // without its folder
+	Line int    // from 1
+	Text string
+}
+
+func (e *LoadError) Error() string {
+	var b strings.Builder
+	switch {
+	case e.Program != "":
+		fmt.Fprintf(&b, "loading program %s: %s", e.Program, e.Reason)
+	case e.Map != "":
+		fmt.Fprintf(&b, "creating map %s: %s", e.Map, e.Reason)
+	default:
+		fmt.Fprintf(&b, "loading the programs: %s", e.Reason)
+	}
+	if e.Source != nil {
+		fmt.Fprintf(&b, " (%s:%d: %s)", e.Source.File, e.Source.Line, e.Source.Text)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return printable(b.String())
+}
+
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// explainLoad turns the library's error into a LoadError.
+func explainLoad(err error, spec *ebpf.CollectionSpec, m *program.Manifest) error {
+	e := &LoadError{Err: err}
+	for _, p := range m.Programs {
+		if strings.HasPrefix(err.Error(), "program "+p.Name+": ") {
+			e.Program = p.Name
+			e.explainProgram(err, spec.Programs[p.Name], p.Hook, spec.Types)
+			return e
+		}
+	}
+	for name, ms := range spec.Maps {
+		if strings.HasPrefix(err.Error(), "map "+name+": ") {
+			e.Map = name
+			e.Reason, e.Err = mapReason(err, ms)
+			return e
+		}
+	}
+	e.Reason = "the kernel refused them"
+	return e
+}
+
+func (e *LoadError) explainProgram(err error, p *ebpf.ProgramSpec, h program.Hook, types *btf.Spec) {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) && len(meaningful(verifier.Log)) > 0 {
+		e.explainVerifier(verifier, p, types)
+		return
+	}
+	e.Err = errno(err)
+	switch {
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
+		// Before the verifier looked at a single instruction.
+		e.Reason = fmt.Sprintf("this host forbids %s programs altogether%s; use another kind of hook, or another host", h.Kind, why(forbidding()))
+	case errors.Is(err, ebpf.ErrNotSupported) && strings.Contains(err.Error(), "attach "):
+		e.Reason, e.Err = noTarget(h), nil
+	case errors.Is(err, btf.ErrNotSupported):
+		e.Reason = "this kernel carries no type information (/sys/kernel/btf/vmlinux), which the program needs: use a kernel built with CONFIG_DEBUG_INFO_BTF"
+	case errors.Is(err, btf.ErrMultipleMatches):
+		e.Reason, e.Err = fmt.Sprintf("this kernel has several functions named %s, so it is not clear which one is meant: choose another function", h.Target), nil
+	case errors.Is(err, unix.E2BIG):
+		e.Reason = fmt.Sprintf("it is too large for this kernel (%d instructions)", len(p.Instructions))
+	case errors.Is(err, unix.EINVAL):
+		e.Reason = fmt.Sprintf("this kernel (%s) does not know %s programs of this form; they need a newer one", release(), h.Kind)
+	case errors.Is(err, unix.ENOMEM):
+		e.Reason = "the kernel has no memory for it"
+	default:
+		e.Reason, e.Err = "the kernel refused it", err
+	}
+}
+
+func (e *LoadError) explainVerifier(v *ebpf.VerifierError, p *ebpf.ProgramSpec, types *btf.Spec) {
+	e.Log = meaningful(v.Log)
+	e.Source = sourceOf(v, p)
+	said := e.Log[len(e.Log)-1]
+	e.Err = errno(v.Cause)
+	switch {
+	case poisoned(v):
+		e.Reason = "it uses " + absent(v.Log, p, types) + " that this kernel does not have"
+		e.Log = nil // of the instruction put in its place; it misleads
+	case errors.Is(v.Cause, unix.E2BIG):
+		e.Reason = "it is too complex for the verifier: " + said
+	default:
+		e.Reason = "the verifier refused it: " + said
+	}
+}
+
+// errno reduces the library's chain to the kernel's own error: what surrounds
+// it is advice that does not fit here.
+func errno(err error) error {
+	var no unix.Errno
+	if errors.As(err, &no) {
+		return no
+	}
+	return err
+}
+
+var (
+	logInsn   = regexp.MustCompile(`^\d+: \([0-9a-f]{2}\) `)
+	logNoise  = regexp.MustCompile(`^(processed \d+ insns|verification time |stack depth |mark_precise: |from \d+ to \d+|max_states_per_insn|func#\d+ @)`)
+	logRegs   = regexp.MustCompile(`^(\d+: )?R\d+(_w)?=`)
+	maxLogged = 4
+
+	logProcessed = regexp.MustCompile(`^processed (\d+) insns`)
+)
+
+// meaningful returns the end of a verifier log: the last instruction and what
+// follows it, without states and statistics, at most four lines.
+func meaningful(log []string) []string {
+	var out []string
+	for _, line := range log {
+		line = strings.TrimSpace(line)
+		if len(line) > 300 {
+			line = line[:300] + "…"
+		}
+		switch {
+		case line == "" || line[0] == ';' || logNoise.MatchString(line) || logRegs.MatchString(line):
+		case logInsn.MatchString(line):
+			// The register states stand behind the instruction.
+			line, _, _ = strings.Cut(line, " ; R")
+			out = append(out[:0], printable(strings.TrimSpace(line)))
+		default:
+			out = append(out, printable(line))
+		}
+	}
+	if len(out) > maxLogged {
+		out = append(out[:1], out[len(out)-maxLogged+1:]...)
+	}
+	return out
+}
+
+// worthTracing reports whether the verifier refused a program after so few
+// instructions that a log of all of them is cheap.
+func worthTracing(err error) bool {
+	var v *ebpf.VerifierError
+	if !errors.As(err, &v) {
+		return false
+	}
+	const cheap = 20_000
+	for _, line := range v.Log {
+		if m := logProcessed.FindStringSubmatch(line); m != nil {
+			n, err := strconv.Atoi(m[1])
+			return err == nil && n <= cheap
+		}
+	}
+	return false
+}
+
+// poisoned reports whether the verifier met an instruction that stands for
+// something the kernel's type information lacks.
+func poisoned(v *ebpf.VerifierError) bool { return strings.Contains(v.Cause.Error(), "CO-RE") }
+
+// lastInsn returns the offset of the last instruction in the log.
+func lastInsn(log []string) (asm.RawInstructionOffset, bool) {
+	for _, line := range slices.Backward(log) {
+		if logInsn.MatchString(line) {
+			n, _, _ := strings.Cut(line, ":")
+			offset, err := strconv.ParseUint(n, 10, 32)
+			return asm.RawInstructionOffset(offset), err == nil
+		}
+	}
+	return 0, false
+}
+
+// sourceOf finds the source line of the last instruction in the log.
+func sourceOf(v *ebpf.VerifierError, p *ebpf.ProgramSpec) *SourceLine {
+	last, ok := lastInsn(v.Log)
+	if !ok {
+		return nil
+	}
+	// Line information stands at the first instruction of each line. clang
+	// puts the offset of a field before the line that uses it.
+	var at *btf.Line
+	it := p.Instructions.Iterate()
+	for it.Next() {
+		if it.Offset > last && (!poisoned(v) || at != nil) {
+			break
+		}
+		if poisoned(v) && it.Offset < last {
+			continue
+		}
+		if l, ok := it.Ins.Source().(*btf.Line); ok {
+			at = l
+		}
+	}
+	if at == nil || at.LineNumber() == 0 {
+		return nil
+	}
+	return &SourceLine{
+		File: printable(path.Base(at.FileName())),
+		Line: int(at.LineNumber()),
+		Text: printable(strings.TrimSpace(at.Line())),
+	}
+}
+
+// absent names what the last instruction in the log stands for.
+func absent(log []string, p *ebpf.ProgramSpec, types *btf.Spec) string {
+	const unknown = "a kernel type, field or enumerator"
+	last, ok := lastInsn(log)
+	if !ok {
+		return unknown
+	}
+	it := p.Instructions.Iterate()
+	for it.Next() {
+		if it.Offset == last {
+			if what, ok := accessed(btf.CORERelocationMetadata(it.Ins), types); ok {
+				return what
+			}
+		}
+	}
+	return unknown
+}
+
+// relocation is how the library prints one: its accessor and the id of the
+// local type, of which it offers no other view.
+var relocation = regexp.MustCompile(`\[([\d:]+)\], local_id=(\d+)\)$`)
+
+// accessed names the type, field or enumerator that a relocation is about.
+func accessed(r *btf.CORERelocation, types *btf.Spec) (string, bool) {
+	if r == nil || types == nil {
+		return "", false
+	}
+	m := relocation.FindStringSubmatch(r.String())
+	if m == nil {
+		return "", false
+	}
+	id, err := strconv.ParseUint(m[2], 10, 32)
+	if err != nil {
+		return "", false
+	}
+	t, err := types.TypeByID(btf.TypeID(id))
+	if err != nil {
+		return "", false
+	}
+	var steps []int
+	for n := range strings.SplitSeq(m[1], ":") {
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			return "", false
+		}
+		steps = append(steps, i)
+	}
+	t = btf.UnderlyingType(t)
+	name := typeName(t)
+	if e, ok := t.(*btf.Enum); ok {
+		if steps[0] >= len(e.Values) {
+			return "", false
+		}
+		return fmt.Sprintf("the enumerator %s of %s", withoutFlavour(e.Values[steps[0]].Name), name), true
+	}
+	// The first step is the index of an array of t.
+	for _, i := range steps[1:] {
+		var members []btf.Member
+		switch c := t.(type) {
+		case *btf.Struct:
+			members = c.Members
+		case *btf.Union:
+			members = c.Members
+		case *btf.Array:
+			t = btf.UnderlyingType(c.Type)
+			continue
+		}
+		if i >= len(members) {
+			return "", false
+		}
+		if field := members[i].Name; field != "" {
+			name += "." + field
+		}
+		t = btf.UnderlyingType(members[i].Type)
+	}
+	return name, true
+}
+
+func typeName(t btf.Type) string {
+	kind := "type"
+	switch t.(type) {
+	case *btf.Struct:
+		kind = "struct"
+	case *btf.Union:
+		kind = "union"
+	case *btf.Enum:
+		kind = "enum"
+	}
+	return kind + " " + withoutFlavour(t.TypeName())
+}
+
+// withoutFlavour removes ___suffix, which tells a program's versions of one
+// type apart.
+func withoutFlavour(name string) string {
+	name, _, _ = strings.Cut(name, "___")
+	return name
+}
+
+func mapReason(err error, m *ebpf.MapSpec) (string, error) {
+	switch e := errno(err); e {
+	case unix.EPERM:
+		return "this host forbids creating it" + why(forbidding()), e
+	case unix.ENOMEM:
+		return fmt.Sprintf("the kernel has no memory for a %s of %d entries; ask for fewer", m.Type, m.MaxEntries), e
+	case unix.EINVAL:
+		return fmt.Sprintf("this kernel (%s) does not know maps of type %s in this form", release(), m.Type), e
+	case unix.E2BIG:
+		return fmt.Sprintf("a %s of %d entries is larger than this kernel allows; ask for fewer", m.Type, m.MaxEntries), e
+	default:
+		return "the kernel refused it", err
+	}
+}
+
+// noTarget explains that a BTF-typed hook names something the kernel does not
+// have.
+func noTarget(h program.Hook) string {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("this kernel carries no type information (/sys/kernel/btf/vmlinux), which %s programs need: use a kernel built with CONFIG_DEBUG_INFO_BTF", h.Kind)
+	}
+	switch h.Kind {
+	case program.TPBTF:
+		return fmt.Sprintf("this kernel has no tracepoint %s%s", h.Target, didYouMean(h.Target, rawTracepoints()))
+	case program.Iter:
+		return fmt.Sprintf("this kernel has no iterator %s; task, task_file, tcp and udp are the common ones", h.Target)
+	case program.LSM:
+		return fmt.Sprintf("this kernel has no LSM hook %s", h.Target)
+	default:
+		return fmt.Sprintf("this kernel has no function %s that can be attached to%s", h.Target, didYouMean(h.Target, kernelFunctions()))
+	}
+}
+
+// forbidding names what may keep this process from loading programs.
+func forbidding() string {
+	var causes []string
+	if eff, ok := effectiveCaps(); ok {
+		const admin = 1 << unix.CAP_SYS_ADMIN
+		for _, c := range []struct {
+			bit  int
+			name string
+		}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
+			if eff&(1<<c.bit) == 0 && eff&admin == 0 {
+				causes = append(causes, "kgent lacks "+c.name)
+			}
+		}
+	}
+	if b, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil {
+		if _, mode, ok := strings.Cut(string(b), "["); ok && !strings.HasPrefix(mode, "none") {
+			mode, _, _ = strings.Cut(mode, "]")
+			causes = append(causes, "kernel lockdown is "+printable(mode))
+		}
+	}
+	return strings.Join(causes, ", ")
+}
+
+func why(causes string) string {
+	if causes == "" {
+		return ""
+	}
+	return " (" + causes + ")"
+}
+
+func effectiveCaps() (uint64, bool) {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
+// release is the kernel's version as uname gives it.
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "of unknown version"
+	}
+	return printable(unix.ByteSliceToString(u.Release[:]))
+}
+
+// printable escapes what must not reach a terminal: names and log lines come
+// out of an object file.
+func printable(s string) string {
+	q := strconv.Quote(s)
+	q = q[1 : len(q)-1]
+	q = strings.ReplaceAll(q, `\"`, `"`)
+	return strings.ReplaceAll(q, `\\`, `\`)
+}

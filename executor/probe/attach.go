@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
+	"kgent/retrieval/kernel"
 )
 
 // AttachError says why a program could not be attached to its hook.
@@ -57,7 +60,6 @@ type loaded struct {
 	prog       *ebpf.Program
 	attachType ebpf.AttachType
 	passive    bool // of tcx: never decides about a packet
-	places     []place
 
 	iter  *link.Iter
 	links []io.Closer // closed last to first
@@ -68,13 +70,13 @@ type host struct {
 	opt         Options
 	uprobeMulti bool // Linux 6.6: one link for many places, without CAP_SYS_ADMIN
 	perfLinks   bool // try them: Linux 5.15
+	// facts reads what is known of the kernel. It is asked when something has
+	// failed, and then for what holds now.
+	facts func(context.Context) (*kernel.Facts, error)
 }
 
 func newHost(opt Options) host {
-	if opt.Resolve == nil {
-		opt.Resolve = resolveBinary
-	}
-	return host{opt: opt, uprobeMulti: features.HaveBPFLinkUprobeMulti() == nil, perfLinks: true}
+	return host{opt: opt, uprobeMulti: features.HaveBPFLinkUprobeMulti() == nil, perfLinks: true, facts: kernel.Live}
 }
 
 // Attach attaches every program, or none: when one cannot be attached, those
@@ -96,7 +98,7 @@ func (s *Set) Attach(ctx context.Context) ([]string, error) {
 		err := ctx.Err()
 		var resolved string
 		if err == nil {
-			resolved, err = s.host.attach(p)
+			resolved, err = s.host.attach(ctx, p)
 		}
 		if err != nil {
 			return nil, errors.Join(err, s.detachLocked())
@@ -147,20 +149,20 @@ func (p *loaded) detach() error {
 
 // attach attaches one program and returns the hook as resolved. On error,
 // nothing of it stays attached.
-func (h host) attach(p *loaded) (string, error) {
-	resolved, err := h.attachKind(p)
+func (h host) attach(ctx context.Context, p *loaded) (string, error) {
+	resolved, err := h.attachKind(ctx, p)
 	if err == nil {
 		return resolved, nil
 	}
-	e := &AttachError{Program: p.name, Hook: p.hook, Reason: "the kernel refused", Err: err}
 	var r *refusal
-	if errors.As(err, &r) {
-		e.Reason, e.Err = r.reason, r.err
+	if !errors.As(err, &r) {
+		errors.As(h.explain(ctx, p.hook, err), &r)
 	}
+	e := &AttachError{Program: p.name, Hook: p.hook, Reason: r.reason, Err: r.err}
 	return "", errors.Join(e, p.detach())
 }
 
-func (h host) attachKind(p *loaded) (string, error) {
+func (h host) attachKind(ctx context.Context, p *loaded) (string, error) {
 	switch p.hook.Kind {
 	case program.Tracepoint:
 		return p.attachTracepoint()
@@ -169,15 +171,15 @@ func (h host) attachKind(p *loaded) (string, error) {
 	case program.TPBTF, program.Fentry, program.Fexit, program.FmodRet:
 		return p.attachTracing()
 	case program.LSM:
-		return p.attachLSM()
+		return h.attachLSM(ctx, p)
 	case program.Iter:
 		return p.attachIter()
 	case program.Kprobe, program.Kretprobe:
 		return p.attachKprobe()
 	case program.Uprobe, program.Uretprobe:
-		return h.attachUprobe(p)
+		return h.attachUprobe(ctx, p)
 	case program.USDT:
-		return h.attachUSDT(p)
+		return h.attachUSDT(ctx, p)
 	case program.PerfEvent:
 		return h.attachPerfEvent(p)
 	case program.XDP:
@@ -185,9 +187,94 @@ func (h host) attachKind(p *loaded) (string, error) {
 	case program.TCXIngress, program.TCXEgress:
 		return p.attachTCX()
 	case program.CgroupIngress, program.CgroupEgress, program.CgroupSock:
-		return h.attachCgroup(p)
+		return h.attachCgroup(ctx, p)
 	}
 	return "", refuse(nil, "this version of kgent does not attach programs of this kind")
+}
+
+// explain finds out why the kernel did not attach to a hook, or load a program
+// for it: most often the hook does not exist, which the kernel says in the
+// most various ways. It always returns a refusal.
+func (h host) explain(ctx context.Context, hook program.Hook, err error) error {
+	facts, factsErr := h.facts(ctx)
+	if factsErr == nil {
+		if hook.Kind == program.Kprobe || hook.Kind == program.Kretprobe {
+			// Whose place fentry and fexit take, if the host lets them.
+			facts.Refused = h.refused(ctx, program.Fentry, program.Fexit)
+		}
+		objection := facts.CheckHook(string(hook.Kind), checkTarget(hook))
+		var missing *kernel.NotFoundError
+		if errors.As(objection, &missing) || errors.Is(objection, kernel.ErrNotSupported) || errors.Is(objection, kernel.ErrAmbiguous) || errors.Is(objection, kernel.ErrNoTracefs) {
+			return objected(objection)
+		}
+	} else if errors.Is(factsErr, kernel.ErrNoBTF) && errors.Is(err, ebpf.ErrNotSupported) {
+		return refuse(nil, "%v", factsErr)
+	}
+	if forbidden(err) {
+		return refuse(errno(err), "this host forbids it%s", suspects(facts))
+	}
+	return refuse(errno(err), "the kernel refused")
+}
+
+// refused tries kinds of hooks and says why those that fail cannot be used.
+func (h host) refused(ctx context.Context, kinds ...program.Kind) map[string]string {
+	refused := map[string]string{}
+	types := btf.NewCache()
+	for _, s := range samples {
+		if slices.Contains(kinds, s.hook.Kind) {
+			if err := h.try(ctx, s, types); err != nil {
+				refused[string(s.hook.Kind)] = whyNot(err)
+			}
+		}
+	}
+	return refused
+}
+
+// objected makes an objection of package kernel a refusal. That the hook cannot
+// be attached to goes without saying by then.
+func objected(objection error) error {
+	text := objection.Error()
+	if _, reason, ok := strings.Cut(text, kernel.ErrNotSupported.Error()+": "); ok && errors.Is(objection, kernel.ErrNotSupported) {
+		text = reason
+	}
+	return refuse(nil, "%s", text)
+}
+
+// checkTarget is a hook's target as package kernel writes it.
+func checkTarget(h program.Hook) string {
+	switch {
+	case h.Kind.NeedsBinary():
+		return h.Binary + ":" + h.Symbol
+	case h.Kind == program.PerfEvent:
+		return fmt.Sprintf("%s@%d", h.Target, h.Hz)
+	}
+	return h.Target
+}
+
+// suspects names, in brackets, what may keep this process from attaching and
+// loading programs.
+func suspects(facts *kernel.Facts) string {
+	if facts == nil {
+		return ""
+	}
+	var all []string
+	if !facts.Capabilities.Has(unix.CAP_SYS_ADMIN) {
+		for _, c := range []struct {
+			bit  int
+			name string
+		}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
+			if !facts.Capabilities.Has(c.bit) {
+				all = append(all, "kgent lacks "+c.name)
+			}
+		}
+	}
+	if facts.Lockdown == kernel.LockdownIntegrity || facts.Lockdown == kernel.LockdownConfidentiality {
+		all = append(all, "kernel lockdown is "+string(facts.Lockdown))
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(all, ", ") + ")"
 }
 
 func (p *loaded) add(l io.Closer) { p.links = append(p.links, l) }
@@ -197,11 +284,11 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// because reduces an error to the kernel's own, when there is one: the
-// library's context repeats what the AttachError says.
-func because(err error) error { return errno(err) }
-
 // forbidden reports whether the kernel refused for lack of privilege.
 func forbidden(err error) bool {
-	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return true
+	}
+	// The library cuts the chain of what it returns for perf events.
+	return err != nil && (strings.HasSuffix(err.Error(), ": "+unix.EPERM.Error()) || strings.HasSuffix(err.Error(), ": "+unix.EACCES.Error()))
 }

@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -489,22 +490,24 @@ func TestAttachMissing(t *testing.T) {
 		want          []string
 	}{
 		{name: "tracepoint", section: "tp/sched/sched_proces_exec", want: []string{"no tracepoint sched:sched_proces_exec", "did you mean sched:sched_process_exec"}},
-		{name: "tracepoint category", section: "tp/shed/sched_process_exec", want: []string{"no tracepoint category shed", "sched:sched_process_exec"}},
+		{name: "tracepoint category", section: "tp/shed/sched_process_exec", want: []string{"no tracepoint shed:sched_process_exec", "sched:sched_process_exec"}},
 		{name: "raw tracepoint", section: "raw_tp/sched_proces_exec", want: []string{"no raw tracepoint sched_proces_exec", "did you mean sched_process_exec"}},
 		{name: "interface", section: "xdp", opt: program.Options{Interface: "nosuch0"}, want: []string{"no interface nosuch0; it has", "lo"}},
 		{name: "interface tcx", section: "tcx/egress", opt: program.Options{Interface: "nosuch0"}, want: []string{"no interface nosuch0; it has", "lo"}},
-		{name: "cgroup", section: "cgroup_skb/ingress", opt: program.Options{Cgroup: "no/such"}, want: []string{"no cgroup ", "/no/such; below ", " there are: "}},
+		{name: "cgroup", section: "cgroup_skb/ingress", opt: program.Options{Cgroup: "no/such"}, want: []string{"no cgroup /no/such below "}},
 		{name: "cgroup/skb", section: "cgroup/skb", want: []string{`write SEC("cgroup_skb/ingress")`}},
 		{name: "file", section: "uprobe//no/such:work", want: []string{"no file /no/such"}},
-		{name: "bare name", section: "uprobe/no-such-binary:work", want: []string{"its binary was not found", "no no-such-binary in /usr/local/bin", "name it by its full path"}},
-		{name: "relative path", section: "uprobe/bin/bash:work", want: []string{"neither a bare name nor an absolute path"}},
+		{name: "bare name", section: "uprobe/bsah:work", want: []string{"its binary was not found", "no program bsah; did you mean", "bash"}},
+		{name: "relative path", section: "uprobe/bin/bash:work", want: []string{"a path must be absolute"}},
 		{name: "not ELF", section: "uprobe//etc/passwd:work", want: []string{"/etc/passwd cannot be read as an ELF file"}},
 		{name: "symbol", section: "uprobe/" + bin + ":wrok", want: []string{"no function wrok", "did you mean work"}},
+		{name: "version", section: "uprobe/libc.so.6:getaddrinfo@GLIBC_9", want: []string{"no exported function getaddrinfo@GLIBC_9"}},
 		{name: "ifunc", section: "uprobe/" + bin + ":chosen", want: []string{"IFUNC"}},
 		{name: "imported", section: "uprobe/" + bin + ":printf", want: []string{"lives in one of its libraries (libc.so.6)"}},
 		{name: "stripped", section: "uprobe/" + stripped + ":work", want: []string{"stripped"}},
-		{name: "usdt", section: "usdt/" + bin + ":kgent:nosuch", want: []string{"no USDT probe kgent:nosuch; it has kgent:guarded, kgent:plain"}},
-		{name: "no usdt", section: "usdt//usr/bin/true:kgent:plain", want: []string{"built without USDT probes"}},
+		{name: "Go", section: "uretprobe/" + os.Args[0] + ":kgent/executor/probe.uncalled", want: []string{"a return probe crashes programs written in Go"}},
+		{name: "usdt", section: "usdt/" + bin + ":kgent:plane", want: []string{"no USDT probe kgent:plane", "did you mean kgent:plain"}},
+		{name: "no usdt", section: "usdt//usr/bin/true:kgent:plain", want: []string{"which has none at all"}},
 		{name: "rate", section: "perf_event", opt: program.Options{Hz: 10_000}},
 		{name: "map iterator", section: "iter/bpf_map_elem", want: []string{"elements of one map cannot be run by kgent"}},
 	}
@@ -544,6 +547,12 @@ func TestKernelFunctions(t *testing.T) {
 			kprobes = true
 		}
 	}
+	fentry := false
+	for _, f := range probe.Inventory(t.Context()) {
+		if f.Kind == program.Fentry {
+			fentry = f.OK
+		}
+	}
 	l := probe.NewLoader(probe.Options{})
 	for _, tt := range []struct{ section, hook string }{
 		{"kprobe/do_filp_open", "kprobe do_filp_open"},
@@ -579,8 +588,11 @@ func TestKernelFunctions(t *testing.T) {
 			defer s.Close()
 			hooks, err := s.Attach(t.Context())
 			if strings.HasPrefix(tt.section, "k") && !kprobes {
-				if err == nil || !strings.Contains(err.Error(), "was built without kprobes (CONFIG_KPROBES); use a tracepoint") {
+				if err == nil || !strings.Contains(err.Error(), "built without kprobes") {
 					t.Errorf("error %v, want one that says kprobes are missing", err)
+				}
+				if strings.Contains(err.Error(), "use fentry") && !fentry {
+					t.Errorf("error %v proposes what this host forbids", err)
 				}
 				return
 			}
@@ -588,5 +600,16 @@ func TestKernelFunctions(t *testing.T) {
 				t.Errorf("hooks %q, %v", hooks, err)
 			}
 		})
+	}
+}
+
+func TestAttachContext(t *testing.T) {
+	residue.Check(t)
+	o := object(t, "tp_btf.bpf.c", "")
+	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Attach(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 }

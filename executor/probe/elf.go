@@ -5,11 +5,9 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -56,10 +54,11 @@ func parseBinary(r io.ReaderAt, path string, use func(binaryFile) error) (err er
 	return use(binaryFile{f})
 }
 
-// function returns where a function starts. A name can stand for several
-// functions: versions of a library's function, or static ones of several
-// files; a probe goes to each.
-func (b binaryFile) function(name string) ([]place, error) {
+// function returns where a function starts; no place when the file has none of
+// that name. A name can stand for several: versions of a library's function
+// (name@version is one of them), or static functions of several files. A probe
+// goes to each.
+func (b binaryFile) function(want string) ([]place, error) {
 	symtab, err := b.f.Symbols()
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return nil, refuse(err, "its symbols cannot be read")
@@ -68,47 +67,46 @@ func (b binaryFile) function(name string) ([]place, error) {
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return nil, refuse(err, "its symbols cannot be read")
 	}
-	const gnuIFunc = elf.SymType(10)
 	var places []place
-	var names []string
-	var imported, chosen bool
+	imported := false
 	for _, s := range slices.Concat(symtab, dynamic) {
-		typ := elf.ST_TYPE(s.Info)
-		if typ != elf.STT_FUNC && typ != gnuIFunc {
+		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || !named(s, want) {
 			continue
 		}
-		if s.Name != name {
-			if s.Section != elf.SHN_UNDEF {
-				names = append(names, s.Name)
-			}
-			continue
-		}
-		switch {
-		case s.Section == elf.SHN_UNDEF:
+		if s.Section == elf.SHN_UNDEF {
 			imported = true
-		case typ == gnuIFunc:
-			chosen = true
-		default:
-			off, ok := b.offset(s.Value, elf.PF_X)
-			if !ok {
-				return nil, refuse(nil, "its symbol %s lies outside of its code", name)
-			}
-			if p := (place{offset: off}); !slices.Contains(places, p) {
-				places = append(places, p)
-			}
+			continue
+		}
+		off, ok := b.offset(s.Value, elf.PF_X)
+		if !ok {
+			return nil, refuse(nil, "its symbol %s lies outside of its code", want)
+		}
+		if p := (place{offset: off}); !slices.Contains(places, p) {
+			places = append(places, p)
 		}
 	}
-	switch {
-	case len(places) > 0:
-		return places, nil
-	case chosen:
-		return nil, refuse(nil, "%s is chosen among several implementations when the library is loaded (IFUNC); probe a function that calls it", name)
-	case imported:
-		return nil, refuse(nil, "%s is only called there; it lives in one of its libraries (%s): probe it there", name, b.libraries())
-	case len(symtab) == 0:
-		return nil, refuse(nil, "it exports no function %s, and its own symbols are stripped%s", name, didYouMean(name, names))
+	if len(places) == 0 && imported {
+		return nil, refuse(nil, "%s is only called there; it lives in one of its libraries (%s): probe it there", want, b.libraries())
 	}
-	return nil, refuse(nil, "it has no function %s%s", name, didYouMean(name, names))
+	return places, nil
+}
+
+// named reports whether a symbol is called name or name@version. The symbol
+// table writes versions into names, with @@ for the default one; the dynamic
+// one keeps them apart.
+func named(s elf.Symbol, want string) bool {
+	name, version, versioned := strings.Cut(strings.Replace(want, "@@", "@", 1), "@")
+	base, its, ok := strings.Cut(strings.Replace(s.Name, "@@", "@", 1), "@")
+	if !ok {
+		its = s.Version
+	}
+	return base == name && (!versioned || its == version)
+}
+
+// isGo reports whether a function was written in Go. Return probes replace
+// return addresses on the stack, which Go moves and reads: the program dies.
+func (b binaryFile) isGo(function string) bool {
+	return b.f.Section(".gopclntab") != nil && strings.Contains(function, ".")
 }
 
 func (b binaryFile) libraries() string {
@@ -129,11 +127,12 @@ func (b binaryFile) offset(addr uint64, flags elf.ProgFlag) (uint64, bool) {
 	return 0, false
 }
 
-// marker returns where a USDT probe, provider:name, stands.
+// marker returns where a USDT probe, provider:name, stands; no place when there
+// is none of that name.
 func (b binaryFile) marker(want string) ([]place, error) {
 	sec := b.f.Section(".note.stapsdt")
 	if sec == nil {
-		return nil, refuse(nil, "it was built without USDT probes")
+		return nil, nil
 	}
 	data, err := sec.Data()
 	if err != nil {
@@ -148,10 +147,8 @@ func (b binaryFile) marker(want string) ([]place, error) {
 		base = s.Addr
 	}
 	var places []place
-	var names []string
 	for _, n := range notes {
 		if n.name != want {
-			names = append(names, n.name)
 			continue
 		}
 		// A note holds addresses from before the file was prelinked; the base
@@ -173,11 +170,7 @@ func (b binaryFile) marker(want string) ([]place, error) {
 			places = append(places, p)
 		}
 	}
-	if len(places) > 0 {
-		return places, nil
-	}
-	slices.Sort(names)
-	return nil, refuse(nil, "it has no USDT probe %s; it has %s", want, someOf(slices.Compact(names)))
+	return places, nil
 }
 
 // note is one entry of .note.stapsdt.
@@ -228,56 +221,4 @@ func parseNotes(data []byte, order binary.ByteOrder, class elf.Class) ([]note, e
 		notes = append(notes, n)
 	}
 	return notes, nil
-}
-
-// someOf lists names for a person, not too many.
-func someOf(names []string) string {
-	const most = 12
-	switch {
-	case len(names) == 0:
-		return "none"
-	case len(names) > most:
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
-}
-
-// resolveBinary finds a program or library by its bare name in the usual
-// directories.
-func resolveBinary(name string) (string, error) {
-	dirs := []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"}
-	if strings.Contains(name, ".so") {
-		dirs = nil
-		for _, root := range []string{"/usr/local/lib", "/lib", "/usr/lib", "/lib64", "/usr/lib64"} {
-			dirs = append(dirs, root)
-			// Debian keeps the libraries of each architecture in a folder of
-			// their own; the machine's own is the one with its C library.
-			multi, err := filepath.Glob(filepath.Join(root, "*-linux-gnu*"))
-			if err != nil {
-				return "", err
-			}
-			dirs = append(dirs, multi...)
-		}
-	}
-	for _, dir := range dirs {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && sameMachine(path) {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("this host has no %s in %s; name it by its full path", name, strings.Join(dirs, ", "))
-}
-
-// sameMachine reports whether an ELF file is for the machine kgent runs on.
-func sameMachine(path string) bool {
-	machine := func(path string) elf.Machine {
-		f, err := elf.Open(path)
-		if err != nil {
-			return elf.EM_NONE
-		}
-		defer f.Close()
-		return f.Machine
-	}
-	m := machine(path)
-	return m != elf.EM_NONE && m == machine("/proc/self/exe")
 }

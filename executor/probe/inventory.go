@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
+	"kgent/retrieval/kernel"
 )
 
 // Feature is one thing that probes need of the kernel, and whether it is
@@ -40,17 +41,27 @@ const (
 // Inventory tries everything that probes need, for real: of each kind of hook
 // it loads a program of two instructions, attaches it, and detaches it at once.
 // The programs do nothing and let everything pass; of user programs only this
-// process's own is probed, in a function nobody calls. What the
-// version of a kernel promises and what it does differ too often to go by
-// that. It takes well under two seconds, and ends early with ctx.
+// process's own is probed, in a function nobody calls. What the version of a
+// kernel promises and what it does differ too often to go by that.
+//
+// It takes about half a second, and ends early with ctx.
 func Inventory(ctx context.Context) []Feature {
 	types := btf.NewCache()
 	h := newHost(Options{})
+	facts, factsErr := kernel.Live(ctx)
+	h.facts = func(context.Context) (*kernel.Facts, error) { return facts, factsErr }
 	var out []Feature
-	add := func(kind program.Kind, try func() error) {
+	// hook is the kind of hook whose absence would explain a failure.
+	add := func(kind, hook program.Kind, try func() error) {
 		err := ctx.Err()
 		if err == nil {
 			err = try()
+		}
+		if err != nil && factsErr == nil && hook != "" {
+			// A missing kind is no matter of the sample's target.
+			if objection := facts.CheckHook(string(hook), ""); errors.Is(objection, kernel.ErrNotSupported) {
+				err = objected(objection)
+			}
 		}
 		f := Feature{Kind: kind, OK: err == nil}
 		if err != nil {
@@ -59,17 +70,17 @@ func Inventory(ctx context.Context) []Feature {
 		out = append(out, f)
 	}
 	for _, s := range samples {
-		add(s.hook.Kind, func() error { return h.try(s, types) })
+		add(s.hook.Kind, s.hook.Kind, func() error { return h.try(ctx, s, types) })
 	}
-	add(FeatureUprobeMulti, func() error {
+	add(FeatureUprobeMulti, program.Uprobe, func() error {
 		multi := h
 		multi.uprobeMulti = true
-		return multi.try(sample{hook: program.Hook{Kind: program.Uprobe}, typ: ebpf.Kprobe}, types)
+		return multi.try(ctx, sample{hook: program.Hook{Kind: program.Uprobe}, typ: ebpf.Kprobe}, types)
 	})
-	add(FeatureKprobeMulti, tryKprobeMulti)
-	add(FeatureBTF, func() error { _, err := types.Kernel(); return err })
-	add(FeatureRingBuffer, tryRingBuffer)
-	add(FeatureStatistics, func() error {
+	add(FeatureKprobeMulti, program.Kprobe, tryKprobeMulti)
+	add(FeatureBTF, "", func() error { _, err := types.Kernel(); return err })
+	add(FeatureRingBuffer, "", tryRingBuffer)
+	add(FeatureStatistics, "", func() error {
 		stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 		if err != nil {
 			return err
@@ -138,7 +149,7 @@ var samples = []sample{
 const triedFunction = "wake_up_new_task"
 
 // try loads, attaches and detaches a sample.
-func (h host) try(s sample, types *btf.Cache) (err error) {
+func (h host) try(ctx context.Context, s sample, types *btf.Cache) (err error) {
 	const name = "kgent_try"
 	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{name: {
 		Name:         name,
@@ -156,14 +167,14 @@ func (h host) try(s sample, types *btf.Cache) (err error) {
 	p := &loaded{name: name, hook: s.hook, attachType: s.attach, passive: s.result == -1}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
-		return explainLoad(err, spec, &program.Manifest{Programs: []program.Program{{Name: name, Hook: s.hook}}})
+		return h.explainLoad(ctx, err, spec, &program.Manifest{Programs: []program.Program{{Name: name, Hook: s.hook}}})
 	}
 	defer coll.Close()
 	p.prog = coll.Programs[name]
 	if s.hook.Kind.NeedsBinary() {
 		err = h.attachUncalled(p)
 	} else {
-		_, err = h.attach(p)
+		_, err = h.attach(ctx, p)
 	}
 	return errors.Join(err, p.detach())
 }
@@ -203,9 +214,6 @@ func fileOffset(maps string, addr uint64) (uint64, bool) {
 }
 
 func tryKprobeMulti() error {
-	if !haveKprobes() {
-		return noKprobes()
-	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name:         "kgent_try",
 		Type:         ebpf.Kprobe,

@@ -18,7 +18,8 @@ const maxLine = 64 << 10
 // longer than 64 KiB come in pieces. The bytes are only valid during the call
 // and hold whatever the program copied from the kernel: they are not safe for a
 // terminal. Events and map updates of iterators come the usual ways, so a Drain
-// should run beside it.
+// should run beside it; and for [Set.Rest] to account for them all, Iterate has
+// to be over by then.
 //
 // Iterate returns nil when all programs are through or there are none, and
 // ctx's error when that ends first.

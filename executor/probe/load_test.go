@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -198,4 +199,53 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%s: %v, want ErrClosed", name, err)
 		}
 	}
+}
+
+// Global variables start with their values, parameters with the manifest's;
+// programs change theirs.
+func TestGlobals(t *testing.T) {
+	residue.Check(t)
+	o := object(t, "globals.bpf.c", "")
+	mark := newMark()
+	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark), "parameter": "9"}}))
+	attach(t, s)
+	r := drain(t, s)
+	flood(mark, 2, 1)
+	r.wait(2)
+	all, _ := r.finish()
+	for i, e := range all {
+		want := []uint64{9, uint64(i), 40 + uint64(i), 2 + uint64(i), 5}
+		for j, w := range want {
+			if got := e.u64(8 * j); got != w {
+				t.Errorf("event %d: variable %d is %d, want %d", i, j, got, w)
+			}
+		}
+		if major := e.u64(40) >> 16; major < 4 || major > 20 {
+			t.Errorf("event %d: kernel version %#x", i, e.u64(40))
+		}
+	}
+}
+
+// One Loader serves many at a time.
+func TestLoadConcurrently(t *testing.T) {
+	residue.Check(t)
+	l := probe.NewLoader(probe.Options{})
+	var wg sync.WaitGroup
+	for _, file := range []string{"tp_btf.bpf.c", "maps.bpf.c", "raw_tp.bpf.c", "iter.bpf.c"} {
+		o := object(t, file, "")
+		m := manifest(t, o, program.Options{})
+		for range 3 {
+			wg.Go(func() {
+				s, err := l.Load(t.Context(), o, m)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
 }

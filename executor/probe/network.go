@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -28,7 +29,7 @@ func findInterface(name string) (*net.Interface, error) {
 	for _, i := range all {
 		names = append(names, i.Name)
 	}
-	return nil, refuse(nil, "this host has no interface %s; it has %s", name, someOf(names))
+	return nil, refuse(nil, "this host has no interface %s; it has %s", name, strings.Join(names, ", "))
 }
 
 // attachXDP attaches in the network driver where it can, else in the generic
@@ -56,13 +57,13 @@ func (p *loaded) attachXDP() (string, error) {
 	}
 	switch {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return "", refuse(because(err), "another XDP program is attached to %s already, and kgent does not replace it; use tcx/ingress", ifc.Name)
+		return "", refuse(errno(err), "another XDP program is attached to %s already, and kgent does not replace it; use tcx/ingress", ifc.Name)
 	case errors.Is(err, link.ErrNotSupported):
 		return "", refuse(nil, "this kernel (%s) is too old; XDP links need Linux 5.9", release())
 	case forbidden(err):
-		return "", refuse(because(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
+		return "", refuse(errno(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
 	}
-	return "", refuse(err, "the kernel refused")
+	return "", err
 }
 
 // attachTCX attaches to an interface's traffic. A program that never decides
@@ -90,11 +91,11 @@ func (p *loaded) attachTCX() (string, error) {
 	case errors.Is(err, link.ErrNotSupported):
 		return "", refuse(nil, "this kernel (%s) has no tcx; it needs Linux 6.6: use cgroup_skb/ingress or cgroup_skb/egress", release())
 	case forbidden(err):
-		return "", refuse(because(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
+		return "", refuse(errno(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
 	case errors.Is(err, unix.ERANGE):
-		return "", refuse(because(err), "%s has as many programs attached as the kernel allows", ifc.Name)
+		return "", refuse(errno(err), "%s has as many programs attached as the kernel allows", ifc.Name)
 	}
-	return "", refuse(err, "the kernel refused")
+	return "", err
 }
 
 // passive reports whether a tcx program always leaves the packet to the next
@@ -111,62 +112,38 @@ func passive(f program.Facts) bool {
 	return true
 }
 
-func (h host) attachCgroup(p *loaded) (string, error) {
+func (h host) attachCgroup(ctx context.Context, p *loaded) (string, error) {
 	if strings.TrimSuffix(p.hook.Symbol, "/") == "cgroup/skb" {
 		return "", refuse(nil, `SEC("cgroup/skb") does not say which direction is meant; write SEC("cgroup_skb/ingress") or SEC("cgroup_skb/egress")`)
 	}
-	dir, err := h.cgroup(p.hook.Target)
-	if err != nil {
+	root := h.opt.Cgroups
+	if root == "" {
+		facts, err := h.facts(ctx)
+		if err != nil {
+			return "", err
+		}
+		if root = facts.CgroupMount; root == "" {
+			return "", refuse(nil, "no cgroup v2 hierarchy is mounted on this host; as root: mount -t cgroup2 none /sys/fs/cgroup")
+		}
+	}
+	// Cleaning from the root keeps any number of .. inside of the mount.
+	dir := filepath.Join(root, filepath.Clean("/"+p.hook.Target))
+	if _, err := os.Stat(dir); err != nil {
 		return "", err
 	}
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: p.attachType, Program: p.prog})
 	switch {
-	case err == nil:
-		p.add(l)
-		what := string(p.hook.Kind)
-		if p.hook.Kind == program.CgroupSock {
-			what = p.hook.Symbol
-		}
-		return what + " " + dir, nil
 	case forbidden(err):
-		return "", refuse(because(err), "either kgent lacks CAP_NET_ADMIN, or a program attached to %s or above it allows no other beside it", dir)
+		return "", refuse(errno(err), "either kgent lacks CAP_NET_ADMIN, or a program attached to %s or above it allows no other beside it", dir)
 	case errors.Is(err, link.ErrNotSupported):
 		return "", refuse(nil, "this kernel (%s) does not know this kind of cgroup program", release())
+	case err != nil:
+		return "", err
 	}
-	return "", refuse(err, "the kernel refused")
-}
-
-// cgroup returns the folder of a cgroup given relative to the cgroup2 mount.
-func (h host) cgroup(target string) (string, error) {
-	root := h.opt.Cgroups
-	if root == "" {
-		mounts := mountsOf("cgroup2")
-		if len(mounts) == 0 {
-			return "", refuse(nil, "cgroup2 is not mounted on this host; run: mount -t cgroup2 none /sys/fs/cgroup/unified")
-		}
-		root = mounts[0]
+	p.add(l)
+	what := string(p.hook.Kind)
+	if p.hook.Kind == program.CgroupSock {
+		what = p.hook.Symbol
 	}
-	// Cleaning from the root keeps any number of .. inside of the mount.
-	dir := filepath.Join(root, filepath.Clean("/"+target))
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return dir, nil
-	}
-	parent := filepath.Dir(dir)
-	for parent != root {
-		if _, err := os.Stat(parent); err == nil {
-			break
-		}
-		parent = filepath.Dir(parent)
-	}
-	entries, err := os.ReadDir(parent)
-	if err != nil {
-		return "", refuse(err, "the cgroups below %s cannot be listed", parent)
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	return "", refuse(nil, "this host has no cgroup %s; below %s there are: %s", dir, parent, someOf(names))
+	return what + " " + dir, nil
 }

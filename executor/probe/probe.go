@@ -41,11 +41,10 @@ var ErrClosed = errors.New("the probe is closed")
 // Options are what a Loader needs to know of its host. The zero value works.
 type Options struct {
 	// Resolve returns the absolute path of a binary or shared library that a
-	// manifest names without one, such as bash or libc.so.6. Nil looks into
-	// the usual directories.
+	// manifest names without one, such as bash or libc.so.6. Nil asks package
+	// kernel, each time.
 	Resolve func(name string) (string, error)
-	// Cgroups is where cgroup2 is mounted. Empty finds it in
-	// /proc/self/mountinfo.
+	// Cgroups is where cgroup2 is mounted. Empty asks package kernel.
 	Cgroups string
 }
 
@@ -155,7 +154,7 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 				traced.Close()
 			}
 		}
-		return nil, explainLoad(err, spec, m)
+		return nil, l.host.explainLoad(ctx, err, spec, m)
 	}
 	s := &Set{host: l.host, maps: coll.Maps, started: started, done: make(chan struct{})}
 	for i, p := range m.Programs {

@@ -1,9 +1,9 @@
 package probe
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -18,7 +18,7 @@ import (
 	"kgent/agent/program"
 )
 
-// LoadError says why the kernel took a program or map not.
+// LoadError says why the kernel did not take a program or a map.
 type LoadError struct {
 	// Program is the refused program, Map the refused map; at most one is set.
 	Program, Map string
@@ -63,19 +63,24 @@ func (e *LoadError) Error() string {
 func (e *LoadError) Unwrap() error { return e.Err }
 
 // explainLoad turns the library's error into a LoadError.
-func explainLoad(err error, spec *ebpf.CollectionSpec, m *program.Manifest) error {
+func (h host) explainLoad(ctx context.Context, err error, spec *ebpf.CollectionSpec, m *program.Manifest) error {
 	e := &LoadError{Err: err}
 	for _, p := range m.Programs {
 		if strings.HasPrefix(err.Error(), "program "+p.Name+": ") {
 			e.Program = p.Name
-			e.explainProgram(err, spec.Programs[p.Name], p.Hook, spec.Types)
+			var verifier *ebpf.VerifierError
+			if errors.As(err, &verifier) && len(meaningful(verifier.Log)) > 0 {
+				e.explainVerifier(verifier, spec.Programs[p.Name], spec.Types)
+			} else {
+				h.explainProgram(ctx, e, spec.Programs[p.Name], p.Hook)
+			}
 			return e
 		}
 	}
 	for name, ms := range spec.Maps {
 		if strings.HasPrefix(err.Error(), "map "+name+": ") {
 			e.Map = name
-			e.Reason, e.Err = mapReason(err, ms)
+			h.explainMap(ctx, e, ms)
 			return e
 		}
 	}
@@ -83,31 +88,25 @@ func explainLoad(err error, spec *ebpf.CollectionSpec, m *program.Manifest) erro
 	return e
 }
 
-func (e *LoadError) explainProgram(err error, p *ebpf.ProgramSpec, h program.Hook, types *btf.Spec) {
-	var verifier *ebpf.VerifierError
-	if errors.As(err, &verifier) && len(meaningful(verifier.Log)) > 0 {
-		e.explainVerifier(verifier, p, types)
-		return
-	}
+// explainProgram explains an error that came before the verifier looked at a
+// single instruction.
+func (h host) explainProgram(ctx context.Context, e *LoadError, p *ebpf.ProgramSpec, hook program.Hook) {
+	err := e.Err
 	e.Err = errno(err)
 	switch {
-	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		// Before the verifier looked at a single instruction.
-		e.Reason = fmt.Sprintf("this host forbids %s programs altogether%s; use another kind of hook, or another host", h.Kind, why(forbidding()))
-	case errors.Is(err, ebpf.ErrNotSupported) && strings.Contains(err.Error(), "attach "):
-		e.Reason, e.Err = noTarget(h), nil
-	case errors.Is(err, btf.ErrNotSupported):
-		e.Reason = "this kernel carries no type information (/sys/kernel/btf/vmlinux), which the program needs: use a kernel built with CONFIG_DEBUG_INFO_BTF"
-	case errors.Is(err, btf.ErrMultipleMatches):
-		e.Reason, e.Err = fmt.Sprintf("this kernel has several functions named %s, so it is not clear which one is meant: choose another function", h.Target), nil
+	case forbidden(err):
+		facts, _ := h.facts(ctx) // only the suspects would be lost
+		e.Reason = fmt.Sprintf("this host forbids %s programs altogether%s; use another kind of hook, or another host", hook.Kind, suspects(facts))
 	case errors.Is(err, unix.E2BIG):
 		e.Reason = fmt.Sprintf("it is too large for this kernel (%d instructions)", len(p.Instructions))
 	case errors.Is(err, unix.EINVAL):
-		e.Reason = fmt.Sprintf("this kernel (%s) does not know %s programs of this form; they need a newer one", release(), h.Kind)
+		e.Reason = fmt.Sprintf("this kernel (%s) does not know %s programs of this form; they need a newer one", release(), hook.Kind)
 	case errors.Is(err, unix.ENOMEM):
 		e.Reason = "the kernel has no memory for it"
 	default:
-		e.Reason, e.Err = "the kernel refused it", err
+		var r *refusal
+		errors.As(h.explain(ctx, hook, err), &r)
+		e.Reason, e.Err = r.reason, r.err
 	}
 }
 
@@ -333,81 +332,22 @@ func withoutFlavour(name string) string {
 	return name
 }
 
-func mapReason(err error, m *ebpf.MapSpec) (string, error) {
-	switch e := errno(err); e {
+func (h host) explainMap(ctx context.Context, e *LoadError, m *ebpf.MapSpec) {
+	err := errno(e.Err)
+	e.Err = err
+	switch err {
 	case unix.EPERM:
-		return "this host forbids creating it" + why(forbidding()), e
+		facts, _ := h.facts(ctx) // only the suspects would be lost
+		e.Reason = "this host forbids creating it" + suspects(facts)
 	case unix.ENOMEM:
-		return fmt.Sprintf("the kernel has no memory for a %s of %d entries; ask for fewer", m.Type, m.MaxEntries), e
+		e.Reason = fmt.Sprintf("the kernel has no memory for a %s of %d entries; ask for fewer", m.Type, m.MaxEntries)
 	case unix.EINVAL:
-		return fmt.Sprintf("this kernel (%s) does not know maps of type %s in this form", release(), m.Type), e
+		e.Reason = fmt.Sprintf("this kernel (%s) does not know maps of type %s in this form", release(), m.Type)
 	case unix.E2BIG:
-		return fmt.Sprintf("a %s of %d entries is larger than this kernel allows; ask for fewer", m.Type, m.MaxEntries), e
+		e.Reason = fmt.Sprintf("a %s of %d entries is larger than this kernel allows; ask for fewer", m.Type, m.MaxEntries)
 	default:
-		return "the kernel refused it", err
+		e.Reason = "the kernel refused it"
 	}
-}
-
-// noTarget explains that a BTF-typed hook names something the kernel does not
-// have.
-func noTarget(h program.Hook) string {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return fmt.Sprintf("this kernel carries no type information (/sys/kernel/btf/vmlinux), which %s programs need: use a kernel built with CONFIG_DEBUG_INFO_BTF", h.Kind)
-	}
-	switch h.Kind {
-	case program.TPBTF:
-		return fmt.Sprintf("this kernel has no tracepoint %s%s", h.Target, didYouMean(h.Target, rawTracepoints()))
-	case program.Iter:
-		return fmt.Sprintf("this kernel has no iterator %s; task, task_file, tcp and udp are the common ones", h.Target)
-	case program.LSM:
-		return fmt.Sprintf("this kernel has no LSM hook %s", h.Target)
-	default:
-		return fmt.Sprintf("this kernel has no function %s that can be attached to%s", h.Target, didYouMean(h.Target, kernelFunctions()))
-	}
-}
-
-// forbidding names what may keep this process from loading programs.
-func forbidding() string {
-	var causes []string
-	if eff, ok := effectiveCaps(); ok {
-		const admin = 1 << unix.CAP_SYS_ADMIN
-		for _, c := range []struct {
-			bit  int
-			name string
-		}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
-			if eff&(1<<c.bit) == 0 && eff&admin == 0 {
-				causes = append(causes, "kgent lacks "+c.name)
-			}
-		}
-	}
-	if b, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil {
-		if _, mode, ok := strings.Cut(string(b), "["); ok && !strings.HasPrefix(mode, "none") {
-			mode, _, _ = strings.Cut(mode, "]")
-			causes = append(causes, "kernel lockdown is "+printable(mode))
-		}
-	}
-	return strings.Join(causes, ", ")
-}
-
-func why(causes string) string {
-	if causes == "" {
-		return ""
-	}
-	return " (" + causes + ")"
-}
-
-func effectiveCaps() (uint64, bool) {
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			n, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
 }
 
 // release is the kernel's version as uname gives it.

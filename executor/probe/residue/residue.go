@@ -149,6 +149,7 @@ func (o object) String() string {
 type snapshot struct {
 	objects map[object]bool // in the kernel
 	own     map[object]int  // file descriptors of this process, by object
+	mapped  int             // BPF maps in this process's memory
 	events  map[string]bool // kgent's lines of uprobe_events and kprobe_events
 	lo      map[string]bool // programs on the loopback interface
 }
@@ -186,6 +187,9 @@ func take() (*snapshot, error) {
 		s.objects[object{"link", id}] = true
 	}
 	if s.own, err = held("self"); err != nil {
+		return nil, err
+	}
+	if s.mapped, err = mapped("self"); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"uprobe_events", "kprobe_events"} {
@@ -293,6 +297,9 @@ func (s *snapshot) beyond(before *snapshot) ([]string, error) {
 			left = append(left, fmt.Sprintf("a file descriptor of %s", o))
 		}
 	}
+	if n := s.mapped - before.mapped; n > 0 {
+		left = append(left, fmt.Sprintf("the memory of %d maps", n))
+	}
 	for _, pair := range []struct{ now, then map[string]bool }{{s.events, before.events}, {s.lo, before.lo}} {
 		for what := range pair.now {
 			if !pair.then[what] {
@@ -309,12 +316,12 @@ func (s *snapshot) beyond(before *snapshot) ([]string, error) {
 	if len(fresh) == 0 {
 		return left, nil
 	}
-	others, err := heldByOthers()
+	others, mapping, err := heldByOthers()
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range fresh {
-		if others[o] == 0 {
+		if others[o] == 0 && !(mapping && o.kind == "map") {
 			left = append(left, o.String())
 		}
 	}
@@ -323,26 +330,33 @@ func (s *snapshot) beyond(before *snapshot) ([]string, error) {
 }
 
 // heldByOthers returns the objects that file descriptors of other processes
-// keep alive, directly or through a link's program or a program's maps.
-func heldByOthers() (map[object]int, error) {
+// keep alive, directly or through a link's program or a program's maps. A map
+// in a process's memory is kept alive by that too, but which one it is cannot
+// be known; mapping says that there are such processes.
+func heldByOthers() (all map[object]int, mapping bool, err error) {
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	all := map[object]int{}
+	all = map[object]int{}
 	for _, p := range procs {
 		pid := filepath.Base(p)
 		if pid == strconv.Itoa(os.Getpid()) {
 			continue
 		}
 		theirs, err := held(pid)
+		n := 0
+		if err == nil {
+			n, err = mapped(pid)
+		}
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.ESRCH) {
 			continue // gone, or not to be looked into
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		maps.Copy(all, theirs)
+		mapping = mapping || n > 0
 	}
 	for o := range maps.Clone(all) {
 		if o.kind != "prog" {
@@ -353,19 +367,28 @@ func heldByOthers() (map[object]int, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		info, err := p.Info()
 		p.Close()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		ids, _ := info.MapIDs()
 		for _, id := range ids {
 			all[object{"map", uint32(id)}]++
 		}
 	}
-	return all, nil
+	return all, mapping, nil
+}
+
+// mapped counts the BPF maps in a process's memory.
+func mapped(pid string) (int, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", pid, "maps"))
+	if err != nil {
+		return 0, fmt.Errorf("listing mappings: %w", err)
+	}
+	return strings.Count(string(b), "anon_inode:bpf-map") + strings.Count(string(b), "anon_inode:[bpf-map]"), nil
 }
 
 // held counts the file descriptors of a process by BPF object.

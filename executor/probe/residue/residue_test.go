@@ -119,7 +119,7 @@ func TestLeft(t *testing.T) {
 			return func() {
 				_ = memory.Size() // keeps it mapped until here
 			}
-		}, []string{"map", "is left"}},
+		}, []string{"the memory of 1 maps is left"}},
 		{"link", func(t *testing.T) func() {
 			l, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: p, Attach: ebpf.AttachTCXIngress})
 			if err != nil {

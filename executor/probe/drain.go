@@ -1,0 +1,177 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
+)
+
+// Tick is a good interval for [Set.Drain]: short enough for a person to see no
+// delay, long enough to read many events at once.
+const Tick = 20 * time.Millisecond
+
+// Drain reads the programs' events until ctx ends, and then returns nil soon,
+// without reading what is left. It calls fn for each event with the number of
+// its stream and the bytes the program submitted, which are only valid during
+// the call; fn is called from this goroutine alone and must not close the Set.
+// Rings are looked at every tick, and sooner when one fills.
+//
+// Only one of Drain and Rest runs at a time; another waits its turn.
+func (s *Set) Drain(ctx context.Context, tick time.Duration, fn func(stream int, raw []byte)) error {
+	if err := s.acquire(); err != nil {
+		return err
+	}
+	defer s.release()
+	if s.ring == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.done:
+			return ErrClosed
+		}
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	var ended atomic.Bool
+	defer context.AfterFunc(ctx, func() {
+		ended.Store(true)
+		s.ring.wake()
+	})()
+	stop := func() bool { return ended.Load() || s.closing.Load() }
+	for !stop() {
+		n, more, err := s.ring.pass(stop, fn)
+		s.delivered += n
+		if err != nil {
+			return err
+		}
+		if more {
+			continue
+		}
+		if err := s.ring.wait(tick); err != nil {
+			return err
+		}
+	}
+	if s.closing.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// restLimit bounds how long Rest waits for programs that still run.
+const restLimit = 200 * time.Millisecond
+
+// Rest reads what the programs had submitted when they were detached. When it
+// returns nil, every event that was produced has been handed to fn, here or by
+// Drain, or is counted as lost, and [Set.Counts] is final. It takes a
+// millisecond or two, at most 200; an error says that the counters of the
+// program and the events read do not agree.
+func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
+	if err := s.acquire(); err != nil {
+		return err
+	}
+	defer s.release()
+	s.links.Lock()
+	ended := s.attached == attachEnded
+	s.links.Unlock()
+	if !ended {
+		return errors.New("draining the rest: the programs are still attached; detach them first")
+	}
+	if s.ring == nil {
+		return nil
+	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	quiesce()
+	deadline := time.Now().Add(restLimit)
+	stop := func() bool { return ctx.Err() != nil || s.closing.Load() }
+	var last program.Counts
+	for first := true; ; first = false {
+		n, more, err := s.ring.pass(stop, fn)
+		s.delivered += n
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.closing.Load():
+			return ErrClosed
+		case ctx.Err() != nil:
+			return fmt.Errorf("draining the rest: %w", ctx.Err())
+		case more:
+			continue
+		}
+		counts, err := s.counts()
+		if err != nil {
+			return err
+		}
+		if !first && counts == last && s.delivered == counts.Produced {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("draining the rest: the program says it submitted %d events, %d were read", counts.Produced, s.delivered)
+		}
+		last = counts
+		if err := s.ring.wait(time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// quiesce waits until no CPU runs code that it entered before: programs that
+// were running when their links were closed have then ended, except those
+// that may sleep.
+func quiesce() {
+	// Refused on hosts with tickless CPUs; the loop in Rest then does alone.
+	const global = 1 // MEMBARRIER_CMD_GLOBAL
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
+}
+
+// Counts is the account of a Set's events.
+type Counts struct {
+	// Produced is how many events the programs made, lost ones included.
+	Produced uint64
+	// Lost is how many of them found their ring buffer full.
+	Lost uint64
+	// MapFull is how many updates found an output map full. They are not
+	// events.
+	MapFull uint64
+}
+
+// Counts returns what the programs have counted so far, over all CPUs. The
+// numbers only grow; they are final after [Set.Rest]. All are zero when the
+// programs neither have ring buffers nor include kgent.bpf.h.
+func (s *Set) Counts() (Counts, error) {
+	if err := s.acquire(); err != nil {
+		return Counts{}, err
+	}
+	defer s.release()
+	c, err := s.counts()
+	return Counts{Produced: c.Produced + c.Lost, Lost: c.Lost, MapFull: c.MapFull}, err
+}
+
+// countsSize is the size of one CPU's counters.
+const countsSize = uint32(unsafe.Sizeof(program.Counts{}))
+
+// counts sums the counters over the CPUs.
+func (s *Set) counts() (program.Counts, error) {
+	var sum program.Counts
+	if s.stats == nil {
+		return sum, nil
+	}
+	var cpus []program.Counts
+	if err := s.stats.Lookup(uint32(0), &cpus); err != nil {
+		return sum, fmt.Errorf("reading the program's counters: %w", err)
+	}
+	for _, c := range cpus {
+		sum.Produced += c.Produced
+		sum.Lost += c.Lost
+		sum.MapFull += c.MapFull
+	}
+	return sum, nil
+}

@@ -1,0 +1,260 @@
+package probe_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
+	"kgent/agent/program/compile"
+	"kgent/executor/probe"
+)
+
+// floodEnv makes a re-executed test binary a workload: mark:calls:threads.
+const floodEnv = "KGENT_PROBE_TEST_FLOOD"
+
+func TestMain(m *testing.M) {
+	if arg := os.Getenv(floodEnv); arg != "" {
+		var mark, calls uint64
+		var threads int
+		if _, err := fmt.Sscanf(arg, "%d:%d:%d", &mark, &calls, &threads); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		flood(mark, calls, threads)
+		os.Exit(0)
+	}
+	if os.Getenv(pidEnv) != "" {
+		if err := printPID(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// call makes one system call that the programs of testdata look for.
+func call(mark, number uint64) {
+	_, _, _ = unix.RawSyscall(unix.SYS_GETPPID, uintptr(mark), uintptr(number), 0)
+}
+
+// flood makes calls from each of several threads.
+func flood(mark, calls uint64, threads int) {
+	var wg sync.WaitGroup
+	for range threads {
+		wg.Go(func() {
+			for n := range calls {
+				call(mark, n)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// floodFrom does it from another process.
+func floodFrom(t testing.TB, mark, calls uint64, threads int) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d:%d", floodEnv, mark, calls, threads))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// newMark returns a number that no other test, and no one else, puts into an
+// argument of a system call.
+func newMark() uint64 {
+	return uint64(time.Now().UnixNano())<<8 | 0x5b<<56 | 1
+}
+
+// handmade is the vmlinux.h of testdata.
+type handmade struct{}
+
+func (handmade) Header(...string) ([]byte, error) {
+	return os.ReadFile("testdata/vmlinux.h")
+}
+
+var compiled sync.Map // file and prefix -> func() (*program.Object, error)
+
+// object compiles a program of testdata, once for all tests. prefix is put
+// before its text.
+func object(t testing.TB, file, prefix string) *program.Object {
+	t.Helper()
+	build, _ := compiled.LoadOrStore(file+"\x00"+prefix, sync.OnceValues(func() (*program.Object, error) {
+		source, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		c, err := compile.Find(ctx, os.Getenv)
+		if err != nil {
+			return nil, err
+		}
+		res, err := c.Compile(ctx, prefix+string(source), handmade{})
+		if err != nil {
+			return nil, err
+		}
+		return program.Parse(res.ELF)
+	}))
+	o, err := build.(func() (*program.Object, error))()
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return o
+}
+
+func manifest(t testing.TB, o *program.Object, opt program.Options) *program.Manifest {
+	t.Helper()
+	if opt.Name == "" {
+		opt.Name = "test"
+	}
+	m, err := program.Build(o, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// load loads a program of testdata; it is closed when the test ends.
+func load(t testing.TB, l *probe.Loader, o *program.Object, m *program.Manifest) *probe.Set {
+	t.Helper()
+	s, err := l.Load(t.Context(), o, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	return s
+}
+
+func attach(t testing.TB, s *probe.Set) []string {
+	t.Helper()
+	hooks, err := s.Attach(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hooks
+}
+
+// record is one event.
+type record struct {
+	stream int
+	raw    []byte
+}
+
+func (r record) u32(off int) uint32 { return binary.NativeEndian.Uint32(r.raw[off:]) }
+func (r record) u64(off int) uint64 { return binary.NativeEndian.Uint64(r.raw[off:]) }
+
+// reading is a Drain that runs beside a test.
+type reading struct {
+	t      testing.TB
+	s      *probe.Set
+	cancel context.CancelFunc
+	err    chan error
+	mu     sync.Mutex
+	events []record
+}
+
+// drain starts reading.
+func drain(t testing.TB, s *probe.Set) *reading {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &reading{t: t, s: s, cancel: cancel, err: make(chan error, 1)}
+	go func() { r.err <- s.Drain(ctx, probe.Tick, r.add) }()
+	t.Cleanup(cancel)
+	return r
+}
+
+func (r *reading) add(stream int, raw []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, record{stream, append([]byte(nil), raw...)})
+}
+
+func (r *reading) seen() []record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events[:len(r.events):len(r.events)]
+}
+
+// wait waits until as many events have come as wanted.
+func (r *reading) wait(n int) []record {
+	r.t.Helper()
+	return r.until(fmt.Sprintf("%d events", n), func(all []record) bool { return len(all) >= n })
+}
+
+// until waits for events that satisfy ok.
+func (r *reading) until(what string, ok func([]record) bool) []record {
+	r.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		all := r.seen()
+		if ok(all) {
+			return all
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited in vain for %s; there are %d", what, len(all))
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// finish ends the reading, detaches, reads the rest, and checks the account.
+func (r *reading) finish() ([]record, probe.Counts) {
+	r.t.Helper()
+	r.cancel()
+	if err := <-r.err; err != nil {
+		r.t.Fatalf("draining: %v", err)
+	}
+	if err := r.s.Detach(); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.s.Rest(context.Background(), r.add); err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := r.s.Counts()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if c.Produced != uint64(len(r.events))+c.Lost {
+		r.t.Errorf("produced %d, delivered %d, lost %d: they do not add up", c.Produced, len(r.events), c.Lost)
+	}
+	return r.events, c
+}
+
+// target builds the program that user.bpf.c probes.
+func target(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kgent-target")
+	out, err := exec.Command("clang-19", "-O1", "-g", "-o", path, "testdata/target.c").CombinedOutput()
+	if err != nil {
+		t.Fatalf("building testdata/target.c: %v\n%s", err, out)
+	}
+	return path
+}
+
+func mustRun(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+func utoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,149 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
+)
+
+func findInterface(name string) (*net.Interface, error) {
+	ifc, err := net.InterfaceByName(name)
+	if err == nil {
+		return ifc, nil
+	}
+	all, listErr := net.Interfaces()
+	if listErr != nil {
+		return nil, refuse(errors.Join(err, listErr), "the interfaces of this host cannot be listed")
+	}
+	var names []string
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return nil, refuse(nil, "this host has no interface %s; it has %s", name, strings.Join(names, ", "))
+}
+
+// attachXDP attaches in the network driver where it can, else in the generic
+// path of the network stack, which is slower and sees the packet later.
+// Requires Linux 5.9.
+func (p *loaded) attachXDP() (string, error) {
+	ifc, err := findInterface(p.hook.Target)
+	if err != nil {
+		return "", err
+	}
+	for _, mode := range []struct {
+		flags link.XDPAttachFlags
+		name  string
+	}{{link.XDPDriverMode, "native"}, {link.XDPGenericMode, "generic"}} {
+		var l link.Link
+		l, err = link.AttachXDP(link.XDPOptions{Program: p.prog, Interface: ifc.Index, Flags: mode.flags})
+		if err == nil {
+			p.add(l)
+			return fmt.Sprintf("%s (%s)", p.hook, mode.name), nil
+		}
+		// A driver that cannot says so in one of these two ways.
+		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		return "", refuse(errno(err), "another XDP program is attached to %s already, and kgent does not replace it; use tcx/ingress", ifc.Name)
+	case errors.Is(err, link.ErrNotSupported):
+		return "", refuse(nil, "this kernel (%s) is too old; XDP links need Linux 5.9", release())
+	case forbidden(err):
+		return "", refuse(errno(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
+	}
+	return "", err
+}
+
+// attachTCX attaches to an interface's traffic. A program that never decides
+// about a packet goes before those of others, so that it sees all of them; one
+// that does goes behind, so that it does not take a packet from them. Requires
+// Linux 6.6.
+func (p *loaded) attachTCX() (string, error) {
+	ifc, err := findInterface(p.hook.Target)
+	if err != nil {
+		return "", err
+	}
+	opt := link.TCXOptions{Program: p.prog, Interface: ifc.Index, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()}
+	if p.hook.Kind == program.TCXEgress {
+		opt.Attach = ebpf.AttachTCXEgress
+	}
+	order := "after other programs"
+	if p.passive {
+		opt.Anchor, order = link.Head(), "before other programs"
+	}
+	l, err := link.AttachTCX(opt)
+	switch {
+	case err == nil:
+		p.add(l)
+		return fmt.Sprintf("%s (%s)", p.hook, order), nil
+	case errors.Is(err, link.ErrNotSupported):
+		return "", refuse(nil, "this kernel (%s) has no tcx; it needs Linux 6.6: use cgroup_skb/ingress or cgroup_skb/egress", release())
+	case forbidden(err):
+		return "", refuse(errno(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
+	case errors.Is(err, unix.ERANGE):
+		return "", refuse(errno(err), "%s has as many programs attached as the kernel allows", ifc.Name)
+	}
+	return "", err
+}
+
+// passive reports whether a tcx program always leaves the packet to the next
+// one (TCX_NEXT).
+func passive(f program.Facts) bool {
+	if f.Verdicts == nil {
+		return false
+	}
+	for _, v := range f.Verdicts {
+		if v != -1 {
+			return false
+		}
+	}
+	return true
+}
+
+func (h host) attachCgroup(ctx context.Context, p *loaded) (string, error) {
+	if strings.TrimSuffix(p.hook.Symbol, "/") == "cgroup/skb" {
+		return "", refuse(nil, `SEC("cgroup/skb") does not say which direction is meant; write SEC("cgroup_skb/ingress") or SEC("cgroup_skb/egress")`)
+	}
+	root := h.opt.Cgroups
+	if root == "" {
+		facts, err := h.facts(ctx)
+		if err != nil {
+			return "", err
+		}
+		if root = facts.CgroupMount; root == "" {
+			return "", refuse(nil, "no cgroup v2 hierarchy is mounted on this host; as root: mount -t cgroup2 none /sys/fs/cgroup")
+		}
+	}
+	// Cleaning from the root keeps any number of .. inside of the mount.
+	dir := filepath.Join(root, filepath.Clean("/"+p.hook.Target))
+	if _, err := os.Stat(dir); err != nil {
+		return "", err
+	}
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: p.attachType, Program: p.prog})
+	switch {
+	case forbidden(err):
+		return "", refuse(errno(err), "either kgent lacks CAP_NET_ADMIN, or a program attached to %s or above it allows no other beside it", dir)
+	case errors.Is(err, link.ErrNotSupported):
+		return "", refuse(nil, "this kernel (%s) does not know this kind of cgroup program", release())
+	case err != nil:
+		return "", err
+	}
+	p.add(l)
+	what := string(p.hook.Kind)
+	if p.hook.Kind == program.CgroupSock {
+		what = p.hook.Symbol
+	}
+	return what + " " + dir, nil
+}

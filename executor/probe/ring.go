@@ -1,0 +1,135 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+)
+
+// turn is how many records are read from one ring before the others have
+// theirs.
+const turn = 4096
+
+// ringReader reads several ring buffers from one goroutine.
+//
+// Programs submit without waking anyone: a wake-up for each event costs the
+// traced program several times the event itself. So the reader looks at the
+// rings at each tick, and programs wake it only when a ring holds 64 KiB. To
+// be woken by those wake-ups and nothing else it waits on an epoll instance of
+// its own, edge-triggered: a level-triggered one would return at once for
+// every event that came without a wake-up, and small batches are what makes
+// reading expensive.
+type ringReader struct {
+	readers []*ringbuf.Reader
+	records []ringbuf.Record
+	epoll   int
+	event   *os.File // eventfd that ends a wait
+	events  [8]unix.EpollEvent
+}
+
+// newRingReader takes no ownership of the maps.
+func newRingReader(maps []*ebpf.Map) (_ *ringReader, err error) {
+	r := &ringReader{epoll: -1, records: make([]ringbuf.Record, len(maps))}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("creating the readers' epoll instance: %w", err)
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("creating the readers' eventfd: %w", err)
+	}
+	r.event = os.NewFile(uintptr(fd), "eventfd")
+	if err := r.watch(fd); err != nil {
+		return nil, err
+	}
+	for _, m := range maps {
+		reader, err := ringbuf.NewReader(m)
+		if err != nil {
+			return nil, fmt.Errorf("reading ring buffer %s: %w", m, err)
+		}
+		r.readers = append(r.readers, reader)
+		// Waiting is done here: a deadline in the past makes the reader return
+		// what there is.
+		reader.SetDeadline(time.Unix(1, 0))
+		if err := r.watch(m.FD()); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *ringReader) watch(fd int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("watching a ring buffer: %w", err)
+	}
+	return nil
+}
+
+// wait returns at the next tick, or sooner when a ring fills or wake is
+// called.
+func (r *ringReader) wait(tick time.Duration) error {
+	ms := max(1, int(tick.Milliseconds()))
+	_, err := unix.EpollWait(r.epoll, r.events[:], ms)
+	if err != nil && err != unix.EINTR {
+		return fmt.Errorf("waiting for events: %w", err)
+	}
+	return nil
+}
+
+// wake ends the current or the next wait. It may be called at any time from
+// any goroutine, also after close.
+func (r *ringReader) wake() {
+	// The counter is never read: each write is an edge. It cannot overflow.
+	one := [8]byte{0: 1}
+	_, _ = r.event.Write(one[:]) // fails only once closed, when nobody waits
+}
+
+// pass hands over what the rings hold, up to one turn each, until stop says
+// so. It reports how many records that were, and whether there are more.
+func (r *ringReader) pass(stop func() bool, fn func(stream int, raw []byte)) (n uint64, more bool, err error) {
+	for i, reader := range r.readers {
+		rec := &r.records[i]
+		for left := turn; ; left-- {
+			if left == 0 {
+				more = true
+				break
+			}
+			if stop() {
+				return n, false, nil
+			}
+			if err := reader.ReadInto(rec); err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					break // empty
+				}
+				return n, false, fmt.Errorf("reading ring buffer %d: %w", i, err)
+			}
+			fn(i, rec.RawSample)
+			n++
+		}
+	}
+	return n, more, nil
+}
+
+func (r *ringReader) close() error {
+	var errs []error
+	for _, reader := range r.readers {
+		errs = append(errs, reader.Close())
+	}
+	if r.event != nil {
+		errs = append(errs, r.event.Close())
+	}
+	if r.epoll >= 0 {
+		errs = append(errs, unix.Close(r.epoll))
+	}
+	return errors.Join(errs...)
+}

@@ -1,12 +1,14 @@
 package program
 
 import (
+	"maps"
 	"slices"
 	"sort"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // Facts is what the instructions of one program say about it: the basis of
@@ -20,10 +22,21 @@ type Facts struct {
 	Instructions int              `json:"instructions"`
 	Helpers      []string         `json:"helpers"` // bpf_… names, sorted
 	Kfuncs       []string         `json:"kfuncs"`  // sorted
-	// Verdicts are the values the program can return, when its type makes the
-	// return value an action on a packet, a call or a connection, and all of
-	// them are constants; nil means they are not known.
+	// Verdicts are the values the program can return, when all of them are
+	// constants and it never continues in another program; nil means they are
+	// not known. They matter where the hook makes the return value an action
+	// on a packet, a call or a connection.
 	Verdicts []int32 `json:"verdicts,omitempty"`
+	// Packet says that the program may read the bytes of packets directly, that
+	// is, without a helper.
+	Packet bool `json:"packet,omitempty"`
+	// Writes is what the program's own stores may change besides its stack,
+	// maps and events: [WritesContext], [WritesPacket], [WritesUnknown]. What
+	// helpers and kfuncs change is not in it.
+	Writes []string `json:"writes,omitempty"`
+	// Holds is the most bytes that one key or one value of the output maps it
+	// uses can hold, histograms and sums not counted.
+	Holds uint32 `json:"holds,omitempty"`
 }
 
 // Facts returns the facts of every program, by name order.
@@ -38,14 +51,22 @@ func (o *Object) Facts() ([]Facts, error) {
 		helpers, kfuncs := map[string]bool{}, map[string]bool{}
 		for _, ins := range p.Instructions {
 			switch {
-			case ins.IsBuiltinCall():
-				helpers[helperName(asm.BuiltinFunc(ins.Constant))] = true
+			case ins.IsFunctionCall():
 			case ins.IsKfuncCall():
 				kfuncs[ins.Reference()] = true
+			case ins.OpCode.JumpOp() == asm.Call:
+				helpers[helperName(asm.BuiltinFunc(ins.Constant))] = true
+			case ins.IsLoadFromMap():
+				if m := o.spec.Maps[ins.Reference()]; m != nil && slices.Contains(m.Tags, OutputTag) {
+					f.Holds = max(f.Holds, held(m.Key, m.KeySize), held(m.Value, m.ValueSize))
+				}
 			}
 		}
 		f.Helpers, f.Kfuncs = sortedKeys(helpers), sortedKeys(kfuncs)
-		f.Verdicts = returned(p.Instructions)
+		if !helpers["bpf_tail_call"] {
+			f.Verdicts = returned(p.Instructions)
+		}
+		f.Packet, f.Writes = accesses(p.Type, p.Instructions)
 		out = append(out, f)
 	}
 	return out, nil
@@ -85,94 +106,123 @@ func sortedKeys(set map[string]bool) []string {
 	return out
 }
 
+// held returns how many bytes of a key or value of type t are neither
+// histogram nor sum; t is nil when only the size is known.
+func held(t btf.Type, size uint32) uint32 {
+	s, ok := btf.UnderlyingType(t).(*btf.Struct)
+	if !ok {
+		return size
+	}
+	if isAggregate(s) {
+		return 0
+	}
+	out := size
+	for _, m := range s.Members {
+		if s, ok := btf.UnderlyingType(m.Type).(*btf.Struct); ok && isAggregate(s) {
+			out -= min(out, s.Size)
+		}
+	}
+	return out
+}
+
+func isAggregate(s *btf.Struct) bool {
+	return s.Name == "k_hist" && s.Size == 64*8 || s.Name == "k_stats" && s.Size == 4*8
+}
+
 // returned finds the constants that R0 can hold where the program ends, by
 // walking back from each exit along the control flow. It gives up (nil) on
 // anything but moves of constants between registers.
 func returned(insns asm.Instructions) []int32 {
-	// The first function of the stream is the program; others are subprograms
-	// whose exits return to it.
-	end := len(insns)
+	// The first function of the stream is the program; the others are
+	// subprograms, whose exits return to it, and callbacks.
+	body := insns
 	for i := 1; i < len(insns); i++ {
-		if s := insns[i].Symbol(); s != "" && isFunctionStart(insns, s) {
-			end = i
+		if insns[i].Symbol() != "" {
+			body = insns[:i]
 			break
 		}
 	}
-	body := insns[:end]
 	preds, ok := predecessors(body)
 	if !ok {
 		return nil
 	}
-	w := backwalk{body: body, preds: preds, seen: map[place]bool{}, values: map[int32]bool{}}
-	exits := 0
-	for i, ins := range body {
-		if ins.OpCode.JumpOp() != asm.Exit || !isJump(ins) {
-			continue
-		}
-		exits++
-		if !w.before(i, asm.R0) {
-			return nil
+	values := map[int32]bool{}
+	if slices.ContainsFunc(insns, isClassicLoad) {
+		values[0] = true // it ends the program where the packet is too short
+	}
+	// A place asks: what can reg hold before instruction at?
+	type place struct {
+		at  int
+		reg asm.Register
+	}
+	seen := map[place]bool{}
+	var work []place
+	ask := func(p place) {
+		if !seen[p] {
+			seen[p] = true
+			work = append(work, p)
 		}
 	}
-	if exits == 0 {
+	for i, ins := range body {
+		if ins.OpCode.JumpOp() == asm.Exit {
+			ask(place{i, asm.R0})
+		}
+	}
+	for len(work) > 0 {
+		p := work[len(work)-1]
+		work = work[:len(work)-1]
+		if p.at == 0 || len(preds[p.at]) == 0 {
+			return nil // from the caller
+		}
+		for _, from := range preds[p.at] {
+			switch reg, how := written(&body[from], p.reg); how {
+			case untouched, moved:
+				ask(place{from, reg})
+			case constant:
+				values[int32(body[from].Constant)] = true
+			default:
+				return nil
+			}
+		}
+	}
+	if len(values) == 0 {
 		return nil
 	}
-	out := make([]int32, 0, len(w.values))
-	for v := range w.values {
-		out = append(out, v)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(values))
 }
 
-func isFunctionStart(insns asm.Instructions, symbol string) bool {
-	for _, ins := range insns {
-		if ins.IsFunctionCall() && ins.Reference() == symbol {
-			return true
-		}
-	}
-	return false
-}
-
-func isJump(ins asm.Instruction) bool {
-	c := ins.OpCode.Class()
-	return c == asm.JumpClass || c == asm.Jump32Class
+// isClassicLoad reports whether an instruction is one of classic BPF's loads
+// from the packet.
+func isClassicLoad(ins asm.Instruction) bool {
+	return ins.OpCode.Class() == asm.LdClass && !ins.OpCode.IsDWordLoad()
 }
 
 // predecessors maps each instruction's index to the indexes that control
 // comes from. It fails on jumps it cannot resolve.
 func predecessors(body asm.Instructions) ([][]int, bool) {
-	bySymbol := map[string]int{}
 	byOffset := map[asm.RawInstructionOffset]int{}
 	iter := body.Iterate()
 	for iter.Next() {
 		byOffset[iter.Offset] = iter.Index
-		if s := iter.Ins.Symbol(); s != "" {
-			bySymbol[s] = iter.Index
-		}
 	}
 	preds := make([][]int, len(body))
 	iter = body.Iterate()
 	for iter.Next() {
 		i, ins := iter.Index, iter.Ins
 		next := true
-		if isJump(*ins) {
-			switch op := ins.OpCode.JumpOp(); {
-			case op == asm.Exit:
+		if ins.OpCode.Class().IsJump() {
+			switch op := ins.OpCode.JumpOp(); op {
+			case asm.Exit:
 				next = false
-			case op == asm.Call:
+			case asm.Call:
+			case asm.InvalidJumpOp:
+				return nil, false
 			default:
-				var to int
-				var ok bool
-				if ref := ins.Reference(); ref != "" {
-					to, ok = bySymbol[ref]
-				} else {
-					dist := int64(ins.Offset)
-					if op == asm.Ja && ins.OpCode.Class() == asm.Jump32Class {
-						dist = ins.Constant
-					}
-					to, ok = byOffset[asm.RawInstructionOffset(int64(iter.Offset)+1+dist)]
+				distance, ok := jumpDistance(ins)
+				if !ok {
+					return nil, false
 				}
+				to, ok := byOffset[asm.RawInstructionOffset(int64(iter.Offset)+1+distance)]
 				if !ok {
 					return nil, false
 				}
@@ -190,61 +240,65 @@ func predecessors(body asm.Instructions) ([][]int, bool) {
 	return preds, true
 }
 
-type place struct {
-	at  int
-	reg asm.Register
+// jumpDistance returns how far a jump goes from the instruction after it, in
+// raw instructions; false when that is not in the instruction.
+func jumpDistance(ins *asm.Instruction) (int64, bool) {
+	switch {
+	case ins.Reference() != "":
+		return 0, false
+	case ins.OpCode.JumpOp() != asm.Ja:
+		return int64(ins.Offset), true
+	case ins.OpCode.Source() == asm.RegSource: // to an address in a register
+		return 0, false
+	case ins.OpCode.Class() == asm.Jump32Class:
+		return ins.Constant, true
+	}
+	return int64(ins.Offset), true
 }
 
-type backwalk struct {
-	body   asm.Instructions
-	preds  [][]int
-	seen   map[place]bool
-	values map[int32]bool
-}
+// What an instruction does to a register.
+const (
+	untouched = iota
+	moved     // it gets another register's value
+	constant  // it gets the instruction's constant
+	unknown
+)
 
-// before collects what reg can hold before instruction i.
-func (w *backwalk) before(i int, reg asm.Register) bool {
-	p := place{i, reg}
-	if w.seen[p] {
-		return true
-	}
-	w.seen[p] = true
-	if i == 0 || len(w.preds[i]) == 0 {
-		return false // from the caller: unknown
-	}
-	for _, from := range w.preds[i] {
-		if !w.after(from, reg) {
-			return false
-		}
-	}
-	return true
-}
-
-// after collects what reg can hold after instruction i.
-func (w *backwalk) after(i int, reg asm.Register) bool {
-	ins := w.body[i]
+// written tells what an instruction does to reg; the register returned is the
+// one whose value before it is the value of reg after it.
+func written(ins *asm.Instruction, reg asm.Register) (asm.Register, int) {
 	class := ins.OpCode.Class()
 	switch {
-	case isJump(ins):
-		if ins.OpCode.JumpOp() == asm.Call && reg <= asm.R5 {
-			return false
+	case ins.OpCode.JumpOp() == asm.Call:
+		if reg <= asm.R5 {
+			return 0, unknown
 		}
-		return w.before(i, reg)
-	case class == asm.StXClass && ins.OpCode.Mode() == asm.AtomicMode:
-		if ins.Src == reg || reg == asm.R0 {
-			return false // a fetching atomic may write it
+		return reg, untouched
+	case class.IsJump():
+		return reg, untouched
+	case ins.OpCode.Mode() == asm.AtomicMode:
+		// What it fetches goes to R0, Src or (an acquiring load) Dst.
+		if reg == asm.R0 || reg == ins.Src || reg == ins.Dst {
+			return 0, unknown
 		}
-		return w.before(i, reg)
-	case class == asm.StClass || class == asm.StXClass:
-		return w.before(i, reg)
+		return reg, untouched
+	case class.IsStore():
+		return reg, untouched
+	case isClassicLoad(*ins):
+		if reg <= asm.R5 {
+			return 0, unknown
+		}
+		return reg, untouched
 	case ins.Dst != reg:
-		return w.before(i, reg)
+		return reg, untouched
 	case class.IsALU() && ins.OpCode.ALUOp() == asm.Mov && ins.Offset == 0:
-		if ins.OpCode.Source() == asm.ImmSource {
-			w.values[int32(ins.Constant)] = true
-			return true
+		if ins.OpCode.Source() != asm.ImmSource {
+			return ins.Src, moved
 		}
-		return w.before(i, ins.Src)
+		if btf.CORERelocationMetadata(ins) != nil {
+			return 0, unknown // each kernel puts its own number there
+		}
+		return reg, constant
 	}
-	return false
+	return 0, unknown
 }

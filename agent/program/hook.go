@@ -89,9 +89,7 @@ func (e *UnsupportedHookError) Error() string {
 // empty: a section does not name them.
 func HookOf(p *ebpf.ProgramSpec) (Hook, error) {
 	prefix, target, _ := strings.Cut(p.SectionName, "/")
-	if strings.HasSuffix(prefix, ".s") { // sleepable
-		prefix = strings.TrimSuffix(prefix, ".s")
-	}
+	prefix = strings.TrimSuffix(prefix, ".s") // sleepable
 	need := func(h Hook) (Hook, error) {
 		if target == "" {
 			return Hook{}, fmt.Errorf("program %s: SEC(%q) names no target: write SEC(\"%s/<target>\")", p.Name, p.SectionName, prefix)
@@ -144,17 +142,23 @@ func HookOf(p *ebpf.ProgramSpec) (Hook, error) {
 		}
 		return h, nil
 	case "xdp":
-		return Hook{Kind: XDP}, nil
+		if target == "" {
+			return Hook{Kind: XDP}, nil
+		}
 	case "tc", "tcx", "classifier":
-		if target == "egress" {
+		switch target {
+		case "", "ingress":
+			return Hook{Kind: TCXIngress}, nil
+		case "egress":
 			return Hook{Kind: TCXEgress}, nil
 		}
-		return Hook{Kind: TCXIngress}, nil
 	case "cgroup_skb":
-		if target == "egress" {
+		switch target {
+		case "", "ingress":
+			return Hook{Kind: CgroupIngress}, nil
+		case "egress":
 			return Hook{Kind: CgroupEgress}, nil
 		}
-		return Hook{Kind: CgroupIngress}, nil
 	case "cgroup", "sockops":
 		return Hook{Kind: CgroupSock, Symbol: p.SectionName}, nil
 	}

@@ -305,6 +305,9 @@ func (o *Object) Collection(m *Manifest, node map[string]string) (*ebpf.Collecti
 
 func setVariable(spec *ebpf.CollectionSpec, name, value string) error {
 	v := spec.Variables[name]
+	if v == nil || v.Type == nil {
+		return fmt.Errorf("parameter %s: the object does not say its type: compile it with -g", name)
+	}
 	b, err := EncodeValue(v.Type.Type, value)
 	if err != nil {
 		return fmt.Errorf("parameter %s: %w", name, err)

@@ -14,10 +14,12 @@ package program
 
 import (
 	"bytes"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -55,9 +57,9 @@ type Object struct {
 
 // Parse reads an ELF object. It accepts any bytes and reports what is wrong
 // with them; it never panics.
-func Parse(elf []byte) (_ *Object, err error) {
-	if len(elf) > MaxELF {
-		return nil, fmt.Errorf("parsing object: %d bytes, more than the %d allowed", len(elf), MaxELF)
+func Parse(raw []byte) (_ *Object, err error) {
+	if len(raw) > MaxELF {
+		return nil, fmt.Errorf("parsing object: %d bytes, more than the %d allowed", len(raw), MaxELF)
 	}
 	// The ELF reader is a large piece of code fed with outside input: one of
 	// its panics must refuse the object, not end a node's executor.
@@ -66,7 +68,10 @@ func Parse(elf []byte) (_ *Object, err error) {
 			err = fmt.Errorf("parsing object: malformed ELF: %v", r)
 		}
 	}()
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(elf))
+	if err := checkSections(raw); err != nil {
+		return nil, fmt.Errorf("parsing object: %w", err)
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(raw))
 	if err != nil {
 		return nil, fmt.Errorf("parsing object: %w", err)
 	}
@@ -79,8 +84,33 @@ func Parse(elf []byte) (_ *Object, err error) {
 				return nil, fmt.Errorf("parsing object: ring buffer %s: its __type(value, …) is %s, want a struct", name, m.Value)
 			}
 		}
+		if m.Pinning != ebpf.PinNone || m.InnerMap != nil && m.InnerMap.Pinning != ebpf.PinNone {
+			return nil, fmt.Errorf("parsing object: map %s is pinned: a program shares no map with others and leaves none behind; remove __uint(pinning, …)", name)
+		}
 	}
-	return &Object{elf: bytes.Clone(elf), spec: spec}, nil
+	for name, p := range spec.Programs {
+		for _, ins := range p.Instructions {
+			if ins.IsLoadFromMap() && ins.Reference() == "" {
+				return nil, fmt.Errorf("parsing object: program %s uses a map by the number of a file descriptor, which would be one of the loader's own; name the map", name)
+			}
+		}
+	}
+	return &Object{elf: bytes.Clone(raw), spec: spec}, nil
+}
+
+// checkSections refuses sections that are much larger in memory than in the
+// file: zero-initialised data, and compressed ones.
+func checkSections(raw []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	for _, s := range f.Sections {
+		if s.Size > MaxELF {
+			return fmt.Errorf("section %q holds %d bytes, more than the %d allowed", s.Name, s.Size, MaxELF)
+		}
+	}
+	return nil
 }
 
 // ELF returns the object's bytes, which must not be changed.
@@ -174,14 +204,18 @@ func (o *Object) Params() []Param {
 }
 
 func isNodeSupplied(name string) bool {
-	return len(name) > len(NodePrefix) && name[:len(NodePrefix)] == NodePrefix
+	return len(name) > len(NodePrefix) && strings.HasPrefix(name, NodePrefix)
 }
+
+// maxNesting bounds chains of qualifiers, typedefs and nested structs: an
+// object's BTF may be cyclic.
+const maxNesting = 32
 
 // isVolatileConst tells a parameter from an ordinary constant, which the
 // compiler may have folded into the code.
 func isVolatileConst(t btf.Type) bool {
 	volatile := false
-	for {
+	for range maxNesting {
 		switch q := t.(type) {
 		case *btf.Const:
 			t = q.Type
@@ -193,6 +227,7 @@ func isVolatileConst(t btf.Type) bool {
 			return volatile
 		}
 	}
+	return false
 }
 
 func isRing(t ebpf.MapType) bool { return t == ebpf.RingBuf }

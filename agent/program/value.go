@@ -28,6 +28,7 @@ import (
 //	k_bytes                 4096, 4k, 1M
 //	k_bool, bool            true, false, yes, no, 1, 0
 //	any enum                an enumerator, or its number
+//	k_mode                  0644 is octal
 //	any integer             a number, decimal or 0x…
 //
 // Values that do not fit the type are errors.
@@ -53,15 +54,19 @@ func EncodeValue(t btf.Type, text string) ([]byte, error) {
 			return b, nil
 		}
 	}
+	// The names promise a layout; an object may break the promise.
+	if want := map[string]int{"k_ip": 16, "k_ipv4": 4, "k_be16": 2}[name]; want != 0 && want != size {
+		return nil, fmt.Errorf("a %s has %d bytes, not %d", name, want, size)
+	}
 	switch name {
 	case "k_ip", "k_ipv4":
 		return encodeAddr(name, text)
 	case "k_be16":
-		n, err := strconv.ParseUint(text, 0, 16)
-		if err != nil {
+		n, ok := plain(name, text)
+		if !ok || n.neg || n.abs > math.MaxUint16 {
 			return nil, fmt.Errorf("%q is no 16-bit number", text)
 		}
-		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+		return binary.BigEndian.AppendUint16(nil, uint16(n.abs)), nil
 	}
 	n, err := number(name, bare, text)
 	if err != nil {
@@ -77,7 +82,7 @@ func EncodeValue(t btf.Type, text string) ([]byte, error) {
 // strip removes qualifiers and typedefs; name is the outermost typedef's, or
 // the plain type's own.
 func strip(t btf.Type) (name string, bare btf.Type) {
-	for {
+	for range maxNesting {
 		switch q := t.(type) {
 		case *btf.Const:
 			t = q.Type
@@ -99,6 +104,7 @@ func strip(t btf.Type) (name string, bare btf.Type) {
 			return name, t
 		}
 	}
+	return name, (*btf.Void)(nil)
 }
 
 func isChar(t btf.Type) bool {
@@ -122,7 +128,7 @@ func encodeAddr(name, text string) ([]byte, error) {
 			return make([]byte, 4), nil
 		}
 		a, err := netip.ParseAddr(text)
-		if err != nil || !a.Unmap().Is4() {
+		if err != nil || !a.Unmap().Is4() || a.Zone() != "" {
 			return nil, fmt.Errorf("%q is no IPv4 address", text)
 		}
 		b := a.Unmap().As4()
@@ -146,8 +152,18 @@ type integer struct {
 }
 
 func number(name string, bare btf.Type, text string) (integer, error) {
-	if n, ok := plain(text); ok {
+	isBool := name == "k_bool" || name == "bool" || name == "_Bool"
+	if n, ok := plain(name, text); ok && (!isBool || !n.neg && n.abs <= 1) {
 		return n, nil
+	}
+	if isBool {
+		switch strings.ToLower(text) {
+		case "true", "yes":
+			return integer{abs: 1}, nil
+		case "false", "no":
+			return integer{}, nil
+		}
+		return integer{}, fmt.Errorf("%q is neither true nor false", text)
 	}
 	named := func(n int, ok bool, what string) (integer, error) {
 		if !ok {
@@ -176,14 +192,6 @@ func number(name string, bare btf.Type, text string) (integer, error) {
 		return duration(text, time.Millisecond)
 	case "k_bytes":
 		return size(text)
-	case "k_bool", "bool", "_Bool":
-		switch strings.ToLower(text) {
-		case "true", "yes":
-			return integer{abs: 1}, nil
-		case "false", "no":
-			return integer{}, nil
-		}
-		return integer{}, fmt.Errorf("%q is neither true nor false", text)
 	}
 	if e, ok := bare.(*btf.Enum); ok {
 		for _, v := range e.Values {
@@ -199,9 +207,18 @@ func number(name string, bare btf.Type, text string) (integer, error) {
 	return integer{}, fmt.Errorf("%q is no number", text)
 }
 
-func plain(text string) (integer, bool) {
+// plain reads a number. A leading zero means octal for modes only: a port
+// written 0443 is 443.
+func plain(name, text string) (integer, bool) {
 	digits, neg := strings.CutPrefix(text, "-")
-	n, err := strconv.ParseUint(digits, 0, 64)
+	base := 10
+	switch {
+	case strings.HasPrefix(digits, "0x"), strings.HasPrefix(digits, "0X"):
+		digits, base = digits[2:], 16
+	case name == "k_mode" && strings.HasPrefix(digits, "0"):
+		base = 8
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
 	return integer{neg: neg, abs: n}, err == nil
 }
 

@@ -80,7 +80,14 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	if err := decodeStrict(raw, &env); err != nil {
 		return nil, Program{}, refuse(RefusedMalformed, "envelope: %v", err)
 	}
-	i := slices.IndexFunc(v.Keys, func(k ed25519.PublicKey) bool { return KeyID(k) == env.KeyID })
+	// One envelope has one form, so that what is logged, compared or counted
+	// by its bytes cannot be had in a second spelling.
+	if exact, err := json.Marshal(env); err != nil || !bytes.Equal(exact, raw) {
+		return nil, Program{}, refuse(RefusedMalformed, "envelope: not as Sign writes it")
+	}
+	i := slices.IndexFunc(v.Keys, func(k ed25519.PublicKey) bool {
+		return len(k) == ed25519.PublicKeySize && KeyID(k) == env.KeyID
+	})
 	if i < 0 {
 		return nil, Program{}, refuse(RefusedKey, "key %q is not one this node trusts", env.KeyID)
 	}
@@ -125,7 +132,9 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	}
 	// Last, so that a grant that was altered on its way does not use up the
 	// real one.
-	first, err := v.Replays.Claim(g.ID, g.Expires.Add(MaxSkew))
+	// Remembered for longer than it is valid: a clock set back must not make
+	// it new again.
+	first, err := v.Replays.Claim(g.ID, g.Expires.Add(2*MaxSkew))
 	if err != nil {
 		return nil, Program{}, refuse(RefusedReplay, "the record of used grants cannot be kept: %v", err)
 	}

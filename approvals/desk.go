@@ -1,0 +1,491 @@
+package approvals
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"kgent/approvals/audit"
+	"kgent/executor/job"
+)
+
+// Recorder takes the entries of the audit log; see [audit.Log]. A desk hands
+// out nothing that it could not record.
+type Recorder interface {
+	Append(ctx context.Context, e audit.Entry) error
+}
+
+// Desk is where cases are opened, decided and granted. All fields must be set.
+// A desk keeps no state of its own: several may share a [Store].
+type Desk struct {
+	Store  Store
+	Policy Policy
+	Signer Signer
+	Audit  Recorder
+	Now    func() time.Time
+	Random io.Reader // crypto/rand.Reader outside of tests
+}
+
+const (
+	// maxReason is how much of a reason is kept, in characters.
+	maxReason = 500
+	// maxNodes and maxNodeName bound what one case is about.
+	maxNodes    = 1000
+	maxNodeName = 253
+	// grantWithin is how long after the approval a case can be granted: people
+	// agreed to a run now, not to one whenever a lost process comes back.
+	grantWithin = 10 * time.Minute
+)
+
+// Open opens a case for a candidate. When the candidate revises an undecided
+// case, that one is superseded before the new one can be seen. A
+// [*RefusedError] says why there is no case; then the old one stays as it is.
+func (d *Desk) Open(ctx context.Context, cand Candidate) (Case, error) {
+	c, err := d.open(ctx, cand)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return Case{}, d.recordRefusal(ctx, "", cand.Digest.String(), cand.Requester, err)
+	}
+	if err != nil {
+		return Case{}, fmt.Errorf("opening request: %w", err)
+	}
+	return c, nil
+}
+
+func (d *Desk) open(ctx context.Context, cand Candidate) (Case, error) {
+	c, err := d.draft(cand)
+	if err != nil {
+		return Case{}, err
+	}
+	if c.Revises != "" {
+		old, err := d.Store.Get(ctx, c.Revises)
+		if err != nil {
+			return Case{}, err
+		}
+		c.Revision = old.Revision + 1
+		c.Authors = slices.Clone(old.Authors)
+	}
+	if !slices.Contains(c.Authors, c.Requester.ID) {
+		c.Authors = append(c.Authors, c.Requester.ID)
+	}
+	if c.Ruling, err = d.judge(ctx, c); err != nil {
+		return Case{}, err
+	}
+	c.Expires = c.Opened.Add(c.Ruling.Expiry)
+	if c.ID, err = d.randomID(); err != nil {
+		return Case{}, err
+	}
+	if c.Revises != "" {
+		if err := d.supersede(ctx, c.Revises); err != nil {
+			return Case{}, err
+		}
+	}
+	if err := d.Store.Create(ctx, c, cand.Program); err != nil {
+		return Case{}, err
+	}
+	return c, d.record(ctx, audit.Request, c, c.Requester, fmt.Sprintf("%s on %d nodes for %v, revision %d", c.Tier, len(c.Nodes), c.Limits.Duration, c.Revision), c)
+}
+
+// draft checks a candidate against its own bytes.
+func (d *Desk) draft(cand Candidate) (Case, error) {
+	if err := checkPerson(cand.Requester); err != nil {
+		return Case{}, err
+	}
+	nodes := slices.Sorted(slices.Values(cand.Nodes))
+	switch {
+	case len(nodes) == 0:
+		return Case{}, refuse(RuleNode, "no node is named")
+	case len(nodes) > maxNodes:
+		return Case{}, refuse(RuleNode, "%d nodes are named, at most %d", len(nodes), maxNodes)
+	case nodes[0] == "":
+		return Case{}, refuse(RuleNode, "a node has no name")
+	case slices.ContainsFunc(nodes, func(n string) bool { return len(n) > maxNodeName }):
+		return Case{}, refuse(RuleNode, "a node's name is longer than %d bytes", maxNodeName)
+	case len(slices.Compact(slices.Clone(nodes))) != len(nodes):
+		return Case{}, refuse(RuleNode, "a node is named twice")
+	case cand.Limits.Duration <= 0:
+		return Case{}, refuse(RuleDuration, "a run of %v is none", cand.Limits.Duration)
+	}
+	digest, err := job.DigestOf(cand.Program, nodes, cand.Limits)
+	if err != nil {
+		return Case{}, err
+	}
+	if digest != cand.Digest {
+		return Case{}, refuse(RuleCandidate, "what was shown has the digest %s, what would run has %s", cand.Digest.Short(), digest.Short())
+	}
+	risk, err := Assess(cand.Program)
+	if err != nil {
+		return Case{}, refuse(RuleCandidate, "%v", err)
+	}
+	if cand.Tier < risk.Tier || cand.Tier > Act {
+		return Case{}, refuse(RuleCandidate, "it was shown as %s, but it is %s: %s", cand.Tier, risk.Tier, risk.Why[0])
+	}
+	return Case{
+		Revision: 1, Revises: cand.Revises, Digest: digest.String(),
+		Tier: cand.Tier, Why: append(risk.Why, cand.Why...),
+		Nodes: nodes, Limits: cand.Limits, Requester: cand.Requester,
+		State: Pending, Opened: d.Now().UTC().Round(0),
+	}, nil
+}
+
+func checkPerson(p Person) error {
+	switch {
+	case p.ID == "":
+		return refuse(RuleHuman, "nobody is named")
+	case !p.Human:
+		return refuse(RuleHuman, "%s is not known to be a person of this organisation; only people ask and answer", plain(p.ID, maxName))
+	}
+	return nil
+}
+
+// judge asks the policy and holds the case against the answer.
+func (d *Desk) judge(ctx context.Context, c Case) (Ruling, error) {
+	r, err := d.Policy.Judge(ctx, c)
+	if err != nil {
+		return Ruling{}, asking("the policy", err)
+	}
+	return r, r.allows(c)
+}
+
+// asking passes a policy's refusal on, which speaks to people as it is, and
+// says of other errors what they were about.
+func asking(what string, err error) error {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return refused
+	}
+	return fmt.Errorf("asking %s: %w", what, err)
+}
+
+// Get returns a case as it stands. A case that is past its time may still be
+// pending in it; see [Desk.Sweep].
+func (d *Desk) Get(ctx context.Context, id string) (Case, error) { return d.Store.Get(ctx, id) }
+
+// Decide takes one person's answer to a case and returns the case as it then
+// stands. It is the only way to answer, and it is atomic: of all answers given
+// at once, on whatever surface, each is taken entirely or refused with a
+// [*RefusedError] or [*StaleError] that says why. With any other error the
+// answer may not have been taken.
+func (d *Desk) Decide(ctx context.Context, id string, v Vote) (Case, error) {
+	v.Reason = plain(v.Reason, maxReason)
+	for {
+		c, err := d.Store.Get(ctx, id)
+		if err != nil {
+			return Case{}, fmt.Errorf("reading request: %w", err)
+		}
+		now := d.Now().UTC().Round(0)
+		if expired, ok := c.expire(now); ok {
+			if c, err = d.end(ctx, expired); errors.Is(err, ErrConflict) {
+				continue
+			} else if err != nil {
+				return c, err
+			}
+		}
+		v.At = now
+		next, err := d.answer(ctx, c, v)
+		if err != nil {
+			return c, d.recordRefusal(ctx, c.ID, c.Digest, v.By, err)
+		}
+		switch err := d.Store.Swap(ctx, next); {
+		case errors.Is(err, ErrConflict):
+			continue // somebody else answered meanwhile: look again
+		case err != nil:
+			return c, fmt.Errorf("storing answer: %w", err)
+		}
+		next.Version++
+		return next, d.record(ctx, audit.Vote, next, v.By, fmt.Sprintf("%s: %s", v.Choice, next.State), v)
+	}
+}
+
+// answer applies a vote to a case.
+func (d *Desk) answer(ctx context.Context, c Case, v Vote) (Case, error) {
+	if err := checkPerson(v.By); err != nil {
+		return Case{}, err
+	}
+	if !c.Undecided() {
+		return Case{}, c.stale()
+	}
+	next := c.clone()
+	next.Votes = append(next.Votes, v)
+	end := func(s State) (Case, error) {
+		next.State, next.Reason, next.By, next.Decided = s, v.Reason, v.By.ID, v.At
+		return next, nil
+	}
+	if v.Choice == Cancel {
+		if v.By.ID != c.Requester.ID {
+			return Case{}, refuse(RuleChoice, "only %s, who asked, can take it back; deny it instead", plain(c.Requester.ID, maxName))
+		}
+		return end(Cancelled)
+	}
+	if c.State != Pending {
+		return Case{}, c.stale()
+	}
+	ruling, err := d.judge(ctx, c)
+	if err != nil {
+		return Case{}, err
+	}
+	if err := d.Policy.MayApprove(ctx, c, v.By); err != nil {
+		return Case{}, asking("who may answer", err)
+	}
+	switch v.Choice {
+	case Deny:
+		return end(Denied)
+	case Approve:
+	default:
+		return Case{}, refuse(RuleChoice, "%q is no answer", plain(string(v.Choice), maxName))
+	}
+	if !ruling.Self && slices.Contains(c.Authors, v.By.ID) {
+		return Case{}, refuse(RuleSelf, "you asked for this, so somebody else must approve it: %s", ruling.Approvers)
+	}
+	if slices.ContainsFunc(c.Votes, func(o Vote) bool { return o.Choice == Approve && o.By.ID == v.By.ID }) {
+		return Case{}, refuse(RuleTwice, "you have approved this already; %d of %d have", len(c.Approvals(ruling.Self)), ruling.Quorum)
+	}
+	counted, err := d.count(ctx, next, ruling)
+	if err != nil {
+		return Case{}, err
+	}
+	if len(counted) >= ruling.Quorum {
+		return end(Approved)
+	}
+	return next, nil
+}
+
+// count returns the approvals of those who may approve now.
+func (d *Desk) count(ctx context.Context, c Case, r Ruling) ([]Vote, error) {
+	var out []Vote
+	for _, v := range c.Approvals(r.Self) {
+		err := d.Policy.MayApprove(ctx, c, v.By)
+		var refused *RefusedError
+		switch {
+		case err == nil:
+			out = append(out, v)
+		case !errors.As(err, &refused):
+			return nil, fmt.Errorf("asking who may answer: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// expire returns the case as expired when its time is over.
+func (c Case) expire(now time.Time) (Case, bool) {
+	next := c.clone()
+	next.State, next.By, next.Decided = Expired, "", now
+	switch {
+	case c.State == Pending && !now.Before(c.Expires):
+		next.Reason = "nobody decided in time"
+	case c.State == Approved && c.Grant == nil && now.Sub(c.Decided) >= grantWithin:
+		next.Reason = "it was approved, but not started in time"
+	default:
+		return c, false
+	}
+	return next, true
+}
+
+// end stores an end that no vote made.
+func (d *Desk) end(ctx context.Context, c Case) (Case, error) {
+	if err := d.Store.Swap(ctx, c); err != nil {
+		return c, fmt.Errorf("storing state: %w", err)
+	}
+	c.Version++
+	return c, d.record(ctx, audit.State, c, Person{}, fmt.Sprintf("%s: %s", c.State, c.Reason), nil)
+}
+
+// supersede ends an undecided case because a new revision takes its place. A
+// case that has come to another end is left as it is.
+func (d *Desk) supersede(ctx context.Context, id string) error {
+	for {
+		c, err := d.Store.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if c.State == Superseded {
+			return c.stale() // another revision was faster
+		}
+		if !c.Undecided() {
+			return nil
+		}
+		c.State, c.Reason, c.By, c.Decided = Superseded, "there is a newer revision", "", d.Now().UTC().Round(0)
+		if _, err = d.end(ctx, c); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// Undeliverable ends a pending case because the question reached nobody.
+func (d *Desk) Undeliverable(ctx context.Context, id, reason string) (Case, error) {
+	for {
+		c, err := d.Store.Get(ctx, id)
+		if err != nil {
+			return Case{}, fmt.Errorf("reading request: %w", err)
+		}
+		if c.State != Pending {
+			return c, c.stale()
+		}
+		c.State, c.Reason, c.By, c.Decided = Undeliverable, plain(reason, maxReason), "", d.Now().UTC().Round(0)
+		if c, err = d.end(ctx, c); !errors.Is(err, ErrConflict) {
+			return c, err
+		}
+	}
+}
+
+// Sweep ends all cases whose time is over and returns them. Votes and grants
+// do not depend on it: they look at the time themselves.
+func (d *Desk) Sweep(ctx context.Context) ([]Case, error) {
+	cases, err := d.Store.Undecided(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading requests: %w", err)
+	}
+	var out []Case
+	for _, c := range cases {
+		expired, ok := c.expire(d.Now().UTC().Round(0))
+		if !ok {
+			continue
+		}
+		expired, err := d.end(ctx, expired)
+		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
+			continue // it came to another end
+		}
+		if err != nil {
+			return out, err
+		}
+		out = append(out, expired)
+	}
+	return out, nil
+}
+
+// Grant signs the grant of an approved case and returns the sealed envelope.
+// It does so once: a second call gets [ErrGranted], or, before the approval,
+// [ErrPending], and in other states a [*StaleError]. When the process ends
+// before the envelope is sent, the run does not happen.
+func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error) {
+	fail := func(err error) ([]byte, *job.Grant, error) { return nil, nil, fmt.Errorf("granting: %w", err) }
+	p, err := d.Store.Program(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	for {
+		c, err := d.Store.Get(ctx, id)
+		if err != nil {
+			return fail(err)
+		}
+		now := d.Now().UTC().Round(0)
+		if expired, ok := c.expire(now); ok {
+			if c, err = d.end(ctx, expired); errors.Is(err, ErrConflict) {
+				continue
+			} else if err != nil {
+				return fail(err)
+			}
+		}
+		switch {
+		case c.State == Pending:
+			return fail(ErrPending)
+		case c.State != Approved:
+			return fail(c.stale())
+		case c.Grant != nil:
+			return fail(ErrGranted)
+		}
+		next, envelope, err := d.seal(ctx, c, p, now)
+		if err != nil {
+			return fail(d.recordRefusal(ctx, c.ID, c.Digest, Person{}, err))
+		}
+		switch err := d.Store.Swap(ctx, next); {
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			return fail(err)
+		}
+		// From here on the case is granted. What cannot be recorded is not
+		// handed out, and then never runs.
+		if err := d.record(ctx, audit.Grant, next, Person{}, fmt.Sprintf("on %d nodes for %v", len(next.Nodes), next.Limits.Duration), next.Grant); err != nil {
+			return fail(err)
+		}
+		return envelope, next.clone().Grant, nil
+	}
+}
+
+// seal makes the grant of a case from those votes that count now.
+func (d *Desk) seal(ctx context.Context, c Case, p job.Program, now time.Time) (Case, []byte, error) {
+	ruling, err := d.judge(ctx, c)
+	if err != nil {
+		return Case{}, nil, err
+	}
+	counted, err := d.count(ctx, c, ruling)
+	if err != nil {
+		return Case{}, nil, err
+	}
+	if len(counted) < ruling.Quorum {
+		return Case{}, nil, refuse(RuleApprover, "%d of those who approved may do so, %d are needed: the policy has changed", len(counted), ruling.Quorum)
+	}
+	g := job.Grant{
+		Version: job.GrantVersion, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
+		Approval:  job.Approval{Requester: c.Requester.ID, Tier: c.Tier.String(), Quorum: ruling.Quorum, Policy: ruling.Policy},
+		NotBefore: now, Expires: now.Add(job.MaxWindow),
+	}
+	for _, v := range counted {
+		g.Approval.Approvers = append(g.Approval.Approvers, job.Person{ID: v.By.ID, Surface: v.By.Surface, Message: v.By.Message, At: v.At})
+	}
+	if g.ID, err = d.randomID(); err != nil {
+		return Case{}, nil, err
+	}
+	if g.Run, err = d.randomID(); err != nil {
+		return Case{}, nil, err
+	}
+	envelope, err := d.Signer.Sign(g, p)
+	if err != nil {
+		return Case{}, nil, err
+	}
+	next := c.clone()
+	next.Grant = &g
+	return next, envelope, nil
+}
+
+func (d *Desk) randomID() (string, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(d.Random, id[:]); err != nil {
+		return "", fmt.Errorf("making a random id: %w", err)
+	}
+	return hex.EncodeToString(id[:]), nil
+}
+
+// recordTimeout is how long a change that was made may take to be recorded. It
+// is recorded also when who made it has gone away meanwhile.
+const recordTimeout = 10 * time.Second
+
+func (d *Desk) append(ctx context.Context, e audit.Entry) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if err := d.Audit.Append(ctx, e); err != nil {
+		return fmt.Errorf("recording %s: %w", e.Kind, err)
+	}
+	return nil
+}
+
+// record writes an audit entry about a case.
+func (d *Desk) record(ctx context.Context, kind audit.Kind, c Case, by Person, detail string, data any) error {
+	e := audit.Entry{Kind: kind, Case: c.ID, Digest: c.Digest, Person: by.ID, Surface: by.Surface, Detail: detail}
+	if c.Grant != nil {
+		e.Run = c.Grant.Run
+	}
+	if data != nil {
+		raw, err := json.Marshal(data)
+		if err != nil {
+			return fmt.Errorf("encoding audit data: %w", err)
+		}
+		e.Data = raw
+	}
+	return d.append(ctx, e)
+}
+
+// recordRefusal writes that something was refused, and returns the refusal.
+func (d *Desk) recordRefusal(ctx context.Context, id, digest string, by Person, refusal error) error {
+	e := audit.Entry{Kind: audit.Refusal, Case: id, Digest: digest, Person: by.ID, Surface: by.Surface, Detail: refusal.Error()}
+	if err := d.append(ctx, e); err != nil {
+		return errors.Join(refusal, err)
+	}
+	return refusal
+}

@@ -112,10 +112,8 @@ func actsBecause(f program.Facts, spec *ebpf.ProgramSpec) string {
 			return "calls the kernel function " + k + ", which is not known to observe only"
 		}
 	}
-	if f.Hook.Kind == program.CgroupSock {
-		// These may rewrite addresses, ports and options in their context,
-		// which no return value shows.
-		return fmt.Sprintf("is a %s program, which can change connections", f.Hook.Symbol)
+	if len(f.Writes) > 0 {
+		return "may write into its " + strings.Join(f.Writes, " and ")
 	}
 	pass, ok := passing[f.Hook.Kind]
 	if !ok {
@@ -150,6 +148,7 @@ var passing = map[program.Kind]struct {
 	program.TCXEgress:     {-1, "TCX_NEXT (-1)"},
 	program.CgroupIngress: {1, "1"},
 	program.CgroupEgress:  {1, "1"},
+	program.CgroupSock:    {1, "1"},
 	program.LSM:           {0, "0"},
 	program.FmodRet:       {0, "0"},
 }

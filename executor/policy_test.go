@@ -65,8 +65,16 @@ SEC("tp_btf/inet_sock_set_state") int p(void *ctx) { bpf_sock_destroy((void *)ct
 		{"drops a cgroup's packets", section("cgroup_skb/ingress") + `return 0; }`, DefaultPolicy(), "observe", "act", "can return 0"},
 		{"drops short packets without saying so", `long load(void *skb, unsigned long long off) asm("llvm.bpf.load.byte");
 ` + section("cgroup_skb/ingress") + `static volatile long sink; sink = load(ctx, 60000); return 1; }`, DefaultPolicy(), "observe", "act", "packet loads"},
+		{"watches where a cgroup connects", `struct bpf_sock_addr { __u32 x; };
+SEC("cgroup/connect4") int p(struct bpf_sock_addr *ctx) { return 1; }`, DefaultPolicy(), "observe", "", ""},
 		{"changes where a cgroup connects", `struct bpf_sock_addr { __u32 x; };
-SEC("cgroup/connect4") int p(struct bpf_sock_addr *ctx) { return 1; }`, DefaultPolicy(), "observe", "act", "cgroup/connect4"},
+SEC("cgroup/connect4") int p(struct bpf_sock_addr *ctx) { ctx->x = 1; return 1; }`, DefaultPolicy(), "observe", "act", "may write into its context"},
+		{"changes packets that it passes", `struct xdp_md { __u32 data; __u32 data_end; };
+SEC("xdp") int p(struct xdp_md *ctx) {
+	char *d = (char *)(long)ctx->data, *end = (char *)(long)ctx->data_end;
+	if (d + 1 <= end) *d = 0;
+	return 2;
+}`, DefaultPolicy(), "observe", "act", "may write into its packet"},
 		{"allows everything", `SEC("lsm/file_open") int p(__u64 *ctx) { return 0; }`, DefaultPolicy(), "observe", "", ""},
 		{"denies opening files", `SEC("lsm/file_open") int p(__u64 *ctx) { return -1; }`, DefaultPolicy(), "observe", "act", "can return -1 to lsm"},
 		{"changes a result", `SEC("fmod_ret/do_nanosleep") int p(__u64 *ctx) { return -4; }`, DefaultPolicy(), "observe", "act", "fmod_ret"},

@@ -90,7 +90,9 @@ func Parse(raw []byte) (_ *Object, err error) {
 	}
 	for name, p := range spec.Programs {
 		for _, ins := range p.Instructions {
-			if ins.IsLoadFromMap() && ins.Reference() == "" {
+			// A __kconfig variable has no name here either, but no number: the
+			// loader makes its map.
+			if ins.IsLoadFromMap() && ins.Reference() == "" && uint32(ins.Constant) != 0 {
 				return nil, fmt.Errorf("parsing object: program %s uses a map by the number of a file descriptor, which would be one of the loader's own; name the map", name)
 			}
 		}

@@ -65,7 +65,7 @@ func (s *Set) Drain(ctx context.Context, tick time.Duration, fn func(stream int,
 }
 
 // restLimit bounds how long Rest waits for programs that still run.
-const restLimit = 200 * time.Millisecond
+const restLimit = time.Second
 
 // Rest reads what the programs had submitted when they were detached. When it
 // returns nil, every event that was produced has been handed to fn, here or by
@@ -113,7 +113,9 @@ func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 		if !first && counts == last && s.delivered == counts.Produced {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		// On a busy machine the deadline can pass before the second look: as long
+		// as the numbers agree there is no fault in that.
+		if time.Now().After(deadline) && s.delivered != counts.Produced {
 			return fmt.Errorf("draining the rest: the program says it submitted %d events, %d were read", counts.Produced, s.delivered)
 		}
 		last = counts

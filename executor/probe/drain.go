@@ -70,7 +70,7 @@ const restLimit = time.Second
 // Rest reads what the programs had submitted when they were detached. When it
 // returns nil, every event that was produced has been handed to fn, here or by
 // Drain, or is counted as lost, and [Set.Counts] is final. It takes a
-// millisecond or two, at most 200; an error says that the counters of the
+// millisecond or two, at most a second; an error says that the counters of the
 // program and the events read do not agree.
 func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 	if err := s.acquire(); err != nil {

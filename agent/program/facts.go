@@ -65,6 +65,13 @@ func (o *Object) Facts() ([]Facts, error) {
 		f.Helpers, f.Kfuncs = sortedKeys(helpers), sortedKeys(kfuncs)
 		if !helpers["bpf_tail_call"] {
 			f.Verdicts = returned(p.Instructions)
+			if f.Verdicts != nil && p.Type == ebpf.SchedCLS && slices.ContainsFunc(p.Instructions, isClassicLoad) {
+				// The old packet loads, which this type alone may use, end the
+				// program with 0 when they are out of bounds.
+				f.Verdicts = append(f.Verdicts, 0)
+				slices.Sort(f.Verdicts)
+				f.Verdicts = slices.Compact(f.Verdicts)
+			}
 		}
 		f.Packet, f.Writes = accesses(p.Type, p.Instructions)
 		out = append(out, f)
@@ -147,9 +154,6 @@ func returned(insns asm.Instructions) []int32 {
 		return nil
 	}
 	values := map[int32]bool{}
-	if slices.ContainsFunc(insns, isClassicLoad) {
-		values[0] = true // it ends the program where the packet is too short
-	}
 	// A place asks: what can reg hold before instruction at?
 	type place struct {
 		at  int

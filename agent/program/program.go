@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -90,9 +91,10 @@ func Parse(raw []byte) (_ *Object, err error) {
 	}
 	for name, p := range spec.Programs {
 		for _, ins := range p.Instructions {
-			// A __kconfig variable has no name here either, but no number: the
-			// loader makes its map.
-			if ins.IsLoadFromMap() && ins.Reference() == "" && uint32(ins.Constant) != 0 {
+			// Variables of the kernel's configuration (__kconfig) look like a
+			// map of descriptor 0, standard input, until they are loaded.
+			kconfig := ins.Src == asm.PseudoMapValue && ins.Constant == 0
+			if ins.IsLoadFromMap() && ins.Reference() == "" && !kconfig {
 				return nil, fmt.Errorf("parsing object: program %s uses a map by the number of a file descriptor, which would be one of the loader's own; name the map", name)
 			}
 		}

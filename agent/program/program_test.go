@@ -65,6 +65,14 @@ func TestParseRefuses(t *testing.T) {
 			return source(t, `SEC("raw_tp/sys_enter") __attribute__((naked)) int p(void *ctx) {
 				asm volatile(".8byte 0x0000000700001118\n.8byte 0\nr0 = 0\nexit"); }`) // r1 = map of descriptor 7
 		}, "number of a file descriptor"},
+		{"map by file descriptor 0", func(t *testing.T) []byte {
+			return source(t, `SEC("raw_tp/sys_enter") __attribute__((naked)) int p(void *ctx) {
+				asm volatile(".8byte 0x0000000000001118\n.8byte 0\nr0 = 0\nexit"); }`)
+		}, "number of a file descriptor"},
+		{"value in a map by file descriptor", func(t *testing.T) []byte {
+			return source(t, `SEC("raw_tp/sys_enter") __attribute__((naked)) int p(void *ctx) {
+				asm volatile(".8byte 0x0000000700002118\n.8byte 0\nr0 = 0\nexit"); }`)
+		}, "number of a file descriptor"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,6 +162,20 @@ func TestParams(t *testing.T) {
 	}
 	if names != "comm daddr dport longer_than pid uid " {
 		t.Errorf("parameters %q", names)
+	}
+}
+
+// What is not in the object itself: kernel configuration, globals of other
+// sections.
+func TestOutsideData(t *testing.T) {
+	o := parsed(t, source(t, `extern int LINUX_KERNEL_VERSION __kconfig;
+		int counter SEC(".data.own") = 5;
+		SEC("raw_tp/sys_enter") int p(void *ctx) { counter++; return LINUX_KERNEL_VERSION; }`))
+	if got := o.Maps(); len(got) != 1 || got[0].Name != StatsMap {
+		t.Errorf("maps %v", got)
+	}
+	if facts, err := o.Facts(); err != nil || len(facts[0].Writes) != 0 {
+		t.Errorf("facts %+v (%v)", facts, err)
 	}
 }
 

@@ -11,7 +11,7 @@ var actions = struct{ always, nouns []string }{
 		"increase", "reduce", "decrease", "tune", "optimize", "optimise", "fix", "repair", "patch", "upgrade", "downgrade", "configure", "set", "unset", "add", "install", "uninstall", "unload", "detach", "evict", "wipe", "purge",
 		"truncate", "rotate", "replace", "revert", "rollback", "shutdown", "halt", "intercept", "allow", "permit", "stop", "ratelimit", "rate-limit", "force", "lower", "raise", "clear", "drop", "unlink", "sinkhole", "blackhole", "mitigate", "defend", "protect", "spoof", "mangle", "encrypt", "compress", "copy",
 	},
-	nouns: []string{"kill", "create", "write", "block", "mount", "unmount", "umount", "delete", "remove", "rename", "move", "close", "signal", "send", "reset", "flush", "change", "switch", "load", "start", "launch", "execute", "exec", "run", "connect", "open", "erase", "unlink", "type", "resend", "retransmit", "accept", "bind"},
+	nouns: []string{"talk", "listen", "kill", "create", "write", "block", "mount", "unmount", "umount", "delete", "remove", "rename", "move", "close", "signal", "send", "reset", "flush", "change", "switch", "load", "start", "launch", "execute", "exec", "run", "connect", "open", "erase", "unlink", "type", "resend", "retransmit", "accept", "bind"},
 }
 
 // objects are words that follow a verb that is an order.
@@ -44,6 +44,8 @@ func (q *query) action() (verb string, ok bool) {
 			return w.text, true
 		case order && noun && (q.named(i+1) || q.is(i+1, objects...)) && !q.is(i+2, "calls", "events", "syscalls"):
 			return w.text, true
+		case order && q.is(i, "connect", "talk", "listen") && q.is(i+1, "to", "on") && q.named(i+2):
+			return w.text, true
 		case i > 0 && q.is(i-1, "and", "or", "then") && (pronoun || always && !q.is(i+1, "by", "of", "events", "calls")):
 			return w.text, true
 		case pronoun && i > 0 && !q.is(i-1, "who", "what", "which", "does", "did", "that"):
@@ -62,7 +64,7 @@ func (q *query) is(i int, any ...string) bool {
 // named reports whether a process, address, path or the like is named at word i.
 func (q *query) named(i int) bool {
 	return slices.ContainsFunc(q.args, func(a arg) bool {
-		if a.first > i || i >= a.last {
+		if a.first != i {
 			return false
 		}
 		switch a.readings[0].role {

@@ -37,6 +37,13 @@ type meaning struct {
 	asking   bool // needs no explanation by a recipe
 }
 
+// stops reports whether the phrase speaks of what no recipe does.
+func (m meaning) stops() bool {
+	return slices.ContainsFunc(m.concepts, func(c string) bool {
+		return c == conceptPast || c == conceptNegation || c == conceptSnapshot || c == conceptForeign
+	})
+}
+
 // lexiconFile is lexicon.yaml.
 type lexiconFile struct {
 	Asking       string            `yaml:"asking"`
@@ -88,7 +95,7 @@ func parseLexicon(data []byte) (*lexicon, error) {
 	}
 	// A word that must stop a match cannot be one that is passed over.
 	for phrase, m := range l.meanings {
-		if m.asking && slices.ContainsFunc(m.concepts, func(c string) bool { return c == conceptPast || c == conceptNegation || c == conceptSnapshot }) {
+		if m.asking && m.stops() {
 			return nil, fmt.Errorf("reading lexicon: %q is both a word of asking and of what recipes cannot do", phrase)
 		}
 	}

@@ -64,14 +64,18 @@ type Recipe struct {
 	View        View     `yaml:"view"`
 	Output      []Output `yaml:"output"`
 	Needs       []Need   `yaml:"needs"`
-	// About holds groups of concepts and "$role"s: a request is about the
-	// recipe when it speaks of everything in at least one group.
-	About [][]string `yaml:"about"`
+	// About holds groups of concepts and "$role"s, separated by spaces: a request
+	// is about the recipe when it speaks of everything in at least one group.
+	About []string `yaml:"about"`
 	// Shows holds the other concepts that a request may speak of.
 	Shows []string `yaml:"shows"`
+	// Rows holds the concepts that one line, row or histogram is for: what "per"
+	// and "by" may be followed by.
+	Rows []string `yaml:"rows"`
 	// Source is the C program, program.bpf.c.
 	Source []byte `yaml:"-"`
 
+	groups     [][]string      // About, cut
 	vocabulary map[string]bool // concepts it explains
 	terms      map[string]int  // how often its texts use a concept
 	length     int             // sum of terms
@@ -208,7 +212,10 @@ func (r *Recipe) check(lex *lexicon) error {
 			}
 		}
 	}
-	for _, c := range slices.Concat(slices.Concat(r.About...), r.Shows) {
+	for _, group := range r.About {
+		r.groups = append(r.groups, strings.Fields(group))
+	}
+	for _, c := range slices.Concat(slices.Concat(r.groups...), r.Shows, r.Rows) {
 		if role, ok := strings.CutPrefix(c, "$"); ok {
 			if !isRole(Role(role)) {
 				return fmt.Errorf("about, shows: no role %q", role)

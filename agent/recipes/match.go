@@ -111,7 +111,42 @@ func (l *Library) Match(text string, opt MatchOptions) (*Match, error) {
 		return nil, &NoMatchError{Reason: ReasonAmbiguous, Nearest: []*Recipe{fits[0].recipe, rival.recipe},
 			Why: fmt.Sprintf("it can mean %s (%s) or %s (%s); say which", fits[0].recipe.Name, lowerFirst(fits[0].recipe.Title), rival.recipe.Name, lowerFirst(rival.recipe.Title))}
 	}
+	if other := l.second(q, fits[0]); other != nil {
+		return nil, &NoMatchError{Reason: ReasonAmbiguous, Nearest: []*Recipe{fits[0].recipe, other},
+			Why: fmt.Sprintf("it asks for two things, %s and %s; ask for them one after the other", fits[0].recipe.Name, other.Name)}
+	}
 	return fits[0].match(q), nil
+}
+
+// second returns the recipe that a request asks for besides the one it fits: of
+// "signals and exits", process exits explain both words, since they show the
+// signal, but each word asks for a recipe of its own.
+func (l *Library) second(q *query, f fit) *Recipe {
+	alone := func(u unit, except *Recipe) *Recipe {
+		for _, r := range l.recipes {
+			if r != except && slices.ContainsFunc(r.groups, func(g []string) bool { return len(g) == 1 && slices.Contains(u.meaning.concepts, g[0]) }) {
+				return r
+			}
+		}
+		return nil
+	}
+	units := q.units(make([]byte, len(q.words)))
+	for i := 1; i+1 < len(units); i++ {
+		if !q.is(units[i].first, "and") {
+			continue
+		}
+		for _, pair := range [][2]unit{{units[i-1], units[i+1]}, {units[i+1], units[i-1]}} {
+			own, foreign := pair[0], pair[1]
+			others := slices.DeleteFunc(slices.Clone(units), func(u unit) bool { return u.first == own.first })
+			if alone(own, nil) == nil || !slices.ContainsFunc(own.meaning.concepts, func(c string) bool { return slices.Contains(f.recipe.About, c) }) || f.heaviest(l, f.speaksOf(others, 0)) > 0 {
+				continue
+			}
+			if r := alone(foreign, f.recipe); r != nil && !slices.ContainsFunc(foreign.meaning.concepts, func(c string) bool { return slices.Contains(f.recipe.About, c) }) {
+				return r
+			}
+		}
+	}
+	return nil
 }
 
 // margin is how much heavier the words that speak for the best recipe must be
@@ -141,6 +176,8 @@ type query struct {
 	words []word
 	args  []arg
 	cache map[string][]unit // units by the words that are taken
+	story int               // how many words stand before the last sentence
+	asks  []*Recipe         // what the story alone speaks of
 }
 
 // unit is a word, or a phrase that means something as a whole.
@@ -161,7 +198,21 @@ func (l *Library) read(text string, opt MatchOptions) *query {
 			w.fixed, w.low, w.stem = fixed, fixed, stem(fixed)
 		}
 	}
-	return &query{lex: l.lexicon, words: words, args: readArgs(l.lexicon, words, opt.UserID), cache: map[string][]unit{}}
+	args := readArgs(l.lexicon, words, opt.UserID)
+	// Names are found; what is left of hyphens joins words.
+	named := make([]bool, len(words))
+	for _, a := range args {
+		for i := a.first; i < a.last; i++ {
+			named[i] = true
+		}
+	}
+	words, place := compounds(words, func(i int) bool { return !named[i] }, l.lexicon.inHyphens)
+	for i := range args {
+		args[i].first, args[i].last = place[args[i].first], place[args[i].last]
+	}
+	q := &query{lex: l.lexicon, words: words, args: args, cache: map[string][]unit{}}
+	l.findStory(q)
+	return q
 }
 
 // inHyphens reports whether a word in lower case may be one of several that
@@ -269,29 +320,22 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 	if f.weight = f.heaviest(l, present); f.weight > 0 {
 		f.about = true
 	}
-	// A sentence before the last one tells a story ("uploads vanish. Trace
-	// deletions under /srv"): a word nobody knows is none of the request there, if
-	// the last one says by itself what to watch.
-	story := q.story()
-	if story > 0 {
-		last := map[string]bool{}
-		for _, u := range units {
-			for _, c := range u.meaning.concepts {
-				last[c] = last[c] || u.first >= story
-			}
-		}
-		for _, b := range f.bound {
-			last["$"+string(b.role)] = true
-		}
-		if f.heaviest(l, last) <= 0 {
-			story = 0
-		}
+	story := q.story
+	if slices.ContainsFunc(q.asks, func(asked *Recipe) bool { return asked != r }) {
+		story = 0 // a request of its own
 	}
-	for _, u := range units {
-		if u.first < story && !u.known {
-			continue
+	if story > 0 && f.heaviest(l, f.speaksOf(units, story)) <= 0 {
+		story = 0 // the last sentence alone does not say what to watch
+	}
+	for i, u := range units {
+		ok := explained[u.first] || r.explains(u, present) || u.first < story && !u.meaning.stops()
+		switch {
+		case grouping(q, units[i:], present):
+			ok = r.brokenDown(units[i:], explained)
+		case q.is(u.first, "only", "solely", "exclusively"):
+			ok = r.only(q, units, i, taken)
 		}
-		if !explained[u.first] && !r.explains(u, present) {
+		if !ok {
 			f.strange = append(f.strange, u)
 		}
 	}
@@ -306,7 +350,7 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 // which everything is present; 0 when there is none.
 func (f *fit) heaviest(l *Library, present map[string]bool) float64 {
 	best := 0.0
-	for _, group := range f.recipe.About {
+	for _, group := range f.recipe.groups {
 		if slices.ContainsFunc(group, func(c string) bool { return !present[c] }) {
 			continue
 		}
@@ -319,14 +363,45 @@ func (f *fit) heaviest(l *Library, present map[string]bool) float64 {
 	return best
 }
 
-// story returns the number of words before the last sentence.
-func (q *query) story() int {
-	for i := len(q.words) - 1; i > 0; i-- {
-		if q.words[i-1].stops {
-			return i
+// speaksOf returns the concepts of the units from word first on, and the values.
+func (f *fit) speaksOf(units []unit, first int) map[string]bool {
+	out := map[string]bool{}
+	for _, u := range units {
+		for _, c := range u.meaning.concepts {
+			out[c] = out[c] || u.first >= first
 		}
 	}
-	return 0
+	for _, b := range f.bound {
+		out["$"+string(b.role)] = true
+	}
+	return out
+}
+
+// findStory finds the words before the last sentence. They tell what happened
+// ("our uploads vanish. Trace deletions under /srv"), and what nobody can explain in
+// them is no part of the request; unless they ask for something themselves.
+func (l *Library) findStory(q *query) {
+	last := len(q.words) - 1
+	for last > 0 && !q.words[last-1].stops {
+		last--
+	}
+	if last <= 0 {
+		return
+	}
+	told := map[string]bool{}
+	for _, u := range q.units(make([]byte, len(q.words))) {
+		for _, c := range u.meaning.concepts {
+			told[c] = told[c] || u.first < last
+		}
+	}
+	for _, r := range l.recipes {
+		if slices.ContainsFunc(r.groups, func(group []string) bool {
+			return !slices.ContainsFunc(group, func(c string) bool { return !told[c] })
+		}) {
+			q.asks = append(q.asks, r)
+		}
+	}
+	q.story = last
 }
 
 // bind finds where a value goes.
@@ -384,13 +459,59 @@ func (r *Recipe) explains(u unit, present map[string]bool) bool {
 	return false
 }
 
+// grouping reports whether the first of the units demands that the output be broken
+// down: "per connection", "by error". It does not in "the busiest by bytes", "sent by
+// nginx", and "by process", which every recipe shows or does not know about.
+func grouping(q *query, units []unit, present map[string]bool) bool {
+	u := units[0]
+	switch q.words[u.first].low {
+	case "per":
+		return true
+	case "by":
+		return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && !units[1].meaning.asking &&
+			!present[conceptRank] && !present["$"+string(roleTop)] && !(u.first > 0 && participle(q.words[u.first-1].low))
+	}
+	return false
+}
+
+// brokenDown reports whether the recipe's output is broken down as the first of the
+// units demands.
+func (r *Recipe) brokenDown(units []unit, explained []bool) bool {
+	u := units[0]
+	if u.last == u.first+1 { // the word alone; what it is about follows
+		if len(units) == 1 || units[1].first != u.last {
+			return false
+		}
+		u = units[1]
+	}
+	return explained[u.first] || slices.ContainsFunc(u.meaning.concepts, func(c string) bool { return slices.Contains(r.Rows, c) })
+}
+
+// only reports whether a recipe shows nothing but what "only", unit i, is said
+// of: values narrow what is shown; of what a recipe is about it shows nothing
+// else; anything more would have to be a parameter.
+func (r *Recipe) only(q *query, units []unit, i int, taken []byte) bool {
+	u := units[i]
+	if u.first > 0 && taken[u.first-1] != 0 || u.last < len(q.words) && taken[u.last] != 0 {
+		return true
+	}
+	next := i+1 < len(units) && units[i+1].first == u.last && !q.words[u.first].ends
+	if next {
+		m := units[i+1].meaning
+		return m.asking || slices.ContainsFunc(m.concepts, func(c string) bool {
+			return slices.ContainsFunc(r.groups, func(group []string) bool { return slices.Contains(group, c) })
+		})
+	}
+	return i == 0 || units[i-1].meaning.asking
+}
+
 // index prepares the recipes for matching.
 func (l *Library) index() {
 	df := map[string]int{}
 	total := 0
 	for _, r := range l.recipes {
 		r.vocabulary, r.terms = map[string]bool{}, map[string]int{}
-		for _, c := range slices.Concat(slices.Concat(r.About...), r.Shows) {
+		for _, c := range slices.Concat(slices.Concat(r.groups...), r.Shows) {
 			if !strings.HasPrefix(c, "$") {
 				r.vocabulary[c] = true
 			}

@@ -332,7 +332,7 @@ func (r *reader) simpleAmount(i int) (time.Duration, int) {
 	if d, err := time.ParseDuration(low); err == nil && d > 0 && d <= maxAmount {
 		return d, 1
 	}
-	for phrase, v := range map[string]float64{"half a": 0.5, "half": 0.5, "a half": 0.5, "half an": 0.5, "a quarter of a": 0.25, "quarter of a": 0.25, "a quarter": 0.25, "a tenth of a": 0.1,
+	for phrase, v := range map[string]float64{"half a": 0.5, "half": 0.5, "a half": 0.5, "half an": 0.5, "a quarter of an": 0.25, "quarter of an": 0.25, "three quarters of an": 0.75, "three quarters of a": 0.75, "a quarter of a": 0.25, "quarter of a": 0.25, "a quarter": 0.25, "a tenth of a": 0.1,
 		"one and a half": 1.5, "two and a half": 2.5} {
 		if n := r.says(i, phrase); n > 0 {
 			if u, ok := timeUnit(r.low(i + n)); ok && len(r.low(i+n)) > 1 {
@@ -720,6 +720,9 @@ func (r *reader) ports(i int) int {
 	if r.is(j, "number", "no", "nr", "is") {
 		j++
 	}
+	if r.longestBefore(i, atMost) > 0 || r.longestBefore(i, atLeast) > 0 || r.is(j, "above", "below", "over", "under", ">", "<", ">=", "<=", "between") {
+		return r.take(i, i, i+1, problem(role, "ports cannot be compared; name one"))
+	}
 	n := 0
 	for first := i; ; first = j {
 		low := r.low(j)
@@ -1065,6 +1068,8 @@ func (r *reader) agency(first, last int) heading {
 			return toward
 		case r.signalVerb(j): // "who SIGTERMs nginx"
 			return toward
+		case r.stem(j) == "signal" && r.is(j-1, "who", "that", "which", "process", "what", "somebody", "someone"):
+			return toward
 		case r.stem(j) == "kill" || r.is(j, "signalling", "signaling", "hitting", "hit", "stopping", "terminating", "terminates", "terminated", "shooting", "reaching", "hits", "reaches"):
 			return toward
 		}
@@ -1290,13 +1295,20 @@ func (r *reader) programs(i int) int {
 	if r.is(i+1, "service", "services", "unit", "units", "slice", "slices", "container", "containers", "image", "images") && !r.is(i-1, "by", "of", "for", "from", "the") {
 		return 0 // "systemd services", "docker containers"
 	}
+	if r.is(i+1, "job", "jobs", "script", "scripts", "plugin", "plugins", "client", "clients", "query", "queries", "user", "users") {
+		return 0 // of other names
+	}
 	if r.is(i-1, "via", "through", "over", "using", "behind") || r.is(i-1, "in", "inside", "within") && r.is(i, "docker", "podman", "qemu", "tmux") {
 		return 0
 	}
 	if (r.lex.wordPrograms[low] || r.lex.isWord(low)) && !r.isName(i) {
 		return 0
 	}
-	return r.process(i, i, i+1)
+	first := i
+	if r.is(i-1, "process", "program", "daemon", "service", "command", "binary", "application", "app") && !r.words[i-1].ends {
+		first--
+	}
+	return r.process(i, first, i+1)
 }
 
 // isName reports whether word i stands where only a name can.
@@ -1341,11 +1353,19 @@ func (r *reader) unknownName(i int, shaped bool) bool {
 	if dot := strings.LastIndexByte(low, '.'); dot >= 0 && isAlpha(low[dot+1:]) && !slices.Contains([]string{"sh", "py", "rb", "pl", "smp", "bin", "exe", "jar", "js", "php", "real", "elf"}, low[dot+1:]) {
 		return false // a host name
 	}
+	if !r.named(i) && cut(low, "-", r.lex.known) != nil {
+		return false // "off-cpu", "short-lived"
+	}
 	looksLikeName := strings.ContainsAny(low, "-_.0123456789") || text[1:] != strings.ToLower(text[1:]) && strings.ToUpper(text) != text
 	if shaped || looksLikeName {
 		return looksLikeName
 	}
 	return !hasAnySuffix(low, "s", "ing", "ion", "ly", "ment", "ness", "ity", "ance", "ence", "able", "ible", "ful", "less", "ive", "ical", "ous", "ism", "ship", "ware")
+}
+
+// named reports whether the words before i say that a process is named.
+func (r *reader) named(i int) bool {
+	return r.is(i-1, "process", "program", "named", "called", "binary", "command", "service", "daemon", "app", "application") || r.is(i-1, "by") && participle(r.low(i-2))
 }
 
 // names reads the names of other programs where the sentence says that they

@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -157,7 +158,7 @@ func chunk(out []word, text string, known func(string) bool) []word {
 	return out
 }
 
-// parts cuts "pid=12", "read/write" and "off-cpu" but neither paths nor names.
+// parts cuts "pid=12", "read/write" and "30-second" but neither paths nor names.
 func parts(s string, known func(string) bool) []string {
 	if key, value, ok := strings.Cut(s, "="); ok && isAlpha(key) && value != "" {
 		return append(parts(key, known), value)
@@ -168,26 +169,67 @@ func parts(s string, known func(string) bool) []string {
 	if known(strings.ToLower(s)) {
 		return []string{s}
 	}
-	for _, sep := range []string{"/", "-", "_", ","} {
-		if !strings.Contains(s, sep) {
-			continue
-		}
-		var out []string
-		for i, p := range strings.Split(s, sep) {
-			if _, ok := timeUnit(p); ok && i > 0 && sep == "/" {
-				out = append(out, "per") // "packets/s"
-			}
-			if p == "" || !known(strings.ToLower(p)) && !strings.ContainsAny(p, "-_") {
-				out = nil
-				break
-			}
-			out = append(out, parts(p, known)...)
-		}
-		if out != nil {
+	for _, sep := range []string{"/", ","} {
+		if out := cut(s, sep, known); out != nil {
 			return out
 		}
 	}
+	if first, rest, ok := strings.Cut(s, "-"); ok && (isNumeral(strings.ToLower(first)) || slices.Contains([]string{"per", "non", "top", "half", "by"}, strings.ToLower(first))) {
+		if out := cut(rest, "-", known); out != nil {
+			return append([]string{first}, out...)
+		}
+		if known(strings.ToLower(rest)) {
+			return []string{first, rest}
+		}
+	}
 	return []string{s}
+}
+
+// cut splits s where all parts are known; else it returns nil.
+func cut(s, sep string, known func(string) bool) []string {
+	if !strings.Contains(s, sep) {
+		return nil
+	}
+	var out []string
+	for i, p := range strings.Split(s, sep) {
+		if _, ok := timeUnit(p); ok && i > 0 && sep == "/" {
+			out = append(out, "per") // "packets/s"
+		}
+		inner := []string{p}
+		if !known(strings.ToLower(p)) {
+			if inner = cut(p, "-", known); sep == "-" || inner == nil {
+				return nil
+			}
+		}
+		out = append(out, inner...)
+	}
+	return out
+}
+
+// compounds splits the words that free allows at their hyphens and underscores,
+// where all parts are known, and returns where each word has gone.
+func compounds(words []word, free func(i int) bool, known func(string) bool) (out []word, place []int) {
+	place = make([]int, len(words)+1)
+	for i, w := range words {
+		place[i] = len(out)
+		var pieces []string
+		if free(i) && !w.quoted && !known(w.low) {
+			if pieces = cut(w.text, "-", known); pieces == nil {
+				pieces = cut(w.text, "_", known)
+			}
+		}
+		if pieces == nil {
+			out = append(out, w)
+			continue
+		}
+		for _, p := range pieces {
+			out = append(out, newWord(p))
+		}
+		last := &out[len(out)-1]
+		last.ends, last.stops = w.ends, w.stops
+	}
+	place[len(words)] = len(out)
+	return out, place
 }
 
 func newWord(text string) word {

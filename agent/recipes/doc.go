@@ -29,23 +29,28 @@
 // A parameter's name is that of a `const volatile` global of the program, and
 // its role says which type that has and which value means "any":
 //
-//	role            type       any  sets
-//	pid             k_pid        0  the process (tgid)
-//	process         char[16]    ""  the process or thread name
-//	user            k_uid       -1  the user id
-//	target_pid      k_pid        0  the process acted upon
-//	target_process  char[16]    ""  the name of the process acted upon
-//	port            k_port       0  the port at either end
-//	sport, dport    k_port       0  the local port; the remote port
-//	address         k_ip       ::0  the address at either end
-//	saddr, daddr    k_ip       ::0  the address things come from; go to
-//	path            char[256]   ""  the beginning of a path
-//	errno           k_errno      0  an error, positive
-//	signal          k_signal     0  a signal
-//	syscall         k_syscall   -1  a system call
-//	capability      k_cap       -1  a capability
-//	threshold       k_ns         0  a smallest duration
-//	size            k_bytes      0  a smallest size
+//	role            type       any  keeps only
+//	pid             k_pid        0  this process (tgid)
+//	process         char[16]    ""  this process or thread name
+//	user            k_uid       -1  this user id
+//	server          char[16]    ""  this process or thread name, said to be connected to
+//	sender_pid      k_pid        0  this process, said to act
+//	sender          char[16]    ""  this process name, said to act
+//	sender_user     k_uid       -1  this user, said to act
+//	target_pid      k_pid        0  this process, said to be acted upon
+//	target_process  char[16]    ""  this process name, said to be acted upon
+//	port            k_port       0  this port at either end
+//	lport           k_port       0  this local port, which others connect to
+//	dport           k_port       0  this port that connections go to
+//	address         k_ip       ::0  this address at either end
+//	saddr, daddr    k_ip       ::0  this address that connections come from; go to
+//	path            char[256]   ""  paths that begin so
+//	errno           k_errno      0  this error, positive
+//	signal          k_signal     0  this signal
+//	syscall         k_syscall   -1  this system call
+//	capability      k_cap       -1  this capability
+//	threshold       k_ns         0  what takes at least this long
+//	size            k_bytes      0  what is at least this large
 //
 // The roles interface, cgroup and hz are not globals: they are where and how
 // often a program is attached. Duration, top and interval belong to the run

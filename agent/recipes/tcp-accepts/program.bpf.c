@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * TCP connections that a process accepts, when accept(2) or accept4(2)
  * returns: the new descriptor leads to the socket. A descriptor that is no TCP

@@ -3,6 +3,7 @@ package recipetest
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"time"
 	"unsafe"
@@ -146,7 +147,12 @@ func sockaddr(s string) (family int, sa unix.Sockaddr, err error) {
 // The thread shares the network of the thread that calls, and its end is the
 // end of whatever else f changed of it, such as its user.
 func Thread(comm string, f func(tid int) error) error {
-	parent, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	const ns = "/proc/thread-self/ns/net"
+	here, err := os.Readlink(ns)
+	if err != nil {
+		return fmt.Errorf("reading the thread's network namespace: %w", err)
+	}
+	parent, err := unix.Open(ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening the thread's network namespace: %w", err)
 	}
@@ -155,8 +161,14 @@ func Thread(comm string, f func(tid int) error) error {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		done <- func() error {
-			if err := unix.Setns(parent, unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("entering the network namespace: %w", err)
+			there, err := os.Readlink(ns)
+			if err != nil {
+				return fmt.Errorf("reading the thread's network namespace: %w", err)
+			}
+			if there != here { // or else it takes no privilege
+				if err := unix.Setns(parent, unix.CLONE_NEWNET); err != nil {
+					return fmt.Errorf("entering the network namespace: %w", err)
+				}
 			}
 			name, err := unix.BytePtrFromString(comm)
 			if err != nil {

@@ -51,24 +51,23 @@ func outcomes([]string) error {
 	if _, err := recipetest.Dial("127.0.0.2:40004", "127.0.0.9:444"); !errors.Is(err, unix.ECONNREFUSED) {
 		return fmt.Errorf("connecting to a closed port: %w, want ECONNREFUSED", err)
 	}
-	var worker int
+	// This one fills the queue; nobody answers the next to the same port.
+	if _, err := recipetest.Dial("127.0.0.2:40006", "127.0.0.9:4430"); err != nil {
+		return err
+	}
+	var worker, waits int
 	if err := recipetest.Thread("rt-worker", func(tid int) error {
 		worker = tid
 		if err := recipetest.SetUID(user); err != nil {
 			return err
 		}
-		_, err := recipetest.Dial("127.0.0.2:40005", "127.0.0.9:443")
+		if _, err := recipetest.Dial("127.0.0.2:40005", "127.0.0.9:443"); err != nil {
+			return err
+		}
+		var err error
+		waits, err = unanswered("127.0.0.2:40007")
 		return err
 	}); err != nil {
-		return err
-	}
-
-	// The first fills the queue; nobody answers the next two.
-	if _, err := recipetest.Dial("127.0.0.2:40006", "127.0.0.9:4430"); err != nil {
-		return err
-	}
-	waits, err := unanswered("127.0.0.2:40007")
-	if err != nil {
 		return err
 	}
 	gone, err := unanswered("127.0.0.2:40008")
@@ -202,7 +201,7 @@ func TestOutcomes(t *testing.T) {
 		{"saddr": "127.0.0.2", "sport": 40004, "daddr": "127.0.0.9", "dport": 444, "result": "ECONNREFUSED"},
 		{"saddr": "127.0.0.2", "sport": 40005, "daddr": "127.0.0.9", "dport": 443, "result": "OK", "tid": worker, "comm": "rt-worker", "uid": user},
 		{"saddr": "127.0.0.2", "sport": 40006, "daddr": "127.0.0.9", "dport": 4430, "result": "OK"},
-		{"saddr": "127.0.0.2", "sport": 40007, "daddr": "127.0.0.9", "dport": 4430, "result": "EINPROGRESS"},
+		{"saddr": "127.0.0.2", "sport": 40007, "daddr": "127.0.0.9", "dport": 4430, "result": "EINPROGRESS", "tid": worker, "comm": "rt-worker", "uid": user},
 		{"saddr": "127.0.0.2", "sport": 40008, "daddr": "127.0.0.9", "dport": 4430, "result": "ECONNABORTED"},
 		{"saddr": "127.0.0.1", "sport": port, "daddr": "127.0.0.9", "dport": 443, "result": "OK"},
 	}

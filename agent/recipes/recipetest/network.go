@@ -13,12 +13,16 @@ import (
 
 // Isolate moves the calling goroutine, for good, onto a thread with a network
 // of its own: a loopback interface that is up, with 127.0.0.0/8 and ::1 and
-// the IPv6 addresses given. So a workload may use any port, and nothing else
-// on the host meets its packets. The network ends with the thread.
+// the IPv6 addresses given. So a workload may use any port, as any user, and
+// nothing else on the host meets its packets. The network ends with the thread.
 func Isolate(ipv6 ...string) error {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("making a network namespace: %w", err)
+	}
+	// Which file this is depends on the network of the thread that opens it.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0); err != nil {
+		return fmt.Errorf("opening all ports to users: %w", err)
 	}
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -158,29 +162,42 @@ func Thread(comm string, f func(tid int) error) error {
 	}
 	defer unix.Close(parent)
 	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- func() error {
-			there, err := os.Readlink(ns)
-			if err != nil {
-				return fmt.Errorf("reading the thread's network namespace: %w", err)
+	go newThread(done, func() error {
+		there, err := os.Readlink(ns)
+		if err != nil {
+			return fmt.Errorf("reading the thread's network namespace: %w", err)
+		}
+		if there != here { // or else it takes no privilege
+			if err := unix.Setns(parent, unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("entering the network namespace: %w", err)
 			}
-			if there != here { // or else it takes no privilege
-				if err := unix.Setns(parent, unix.CLONE_NEWNET); err != nil {
-					return fmt.Errorf("entering the network namespace: %w", err)
-				}
-			}
-			name, err := unix.BytePtrFromString(comm)
-			if err != nil {
-				return err
-			}
-			if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0); err != nil {
-				return fmt.Errorf("naming the thread: %w", err)
-			}
-			return f(unix.Gettid())
-		}()
-	}()
+		}
+		name, err := unix.BytePtrFromString(comm)
+		if err != nil {
+			return err
+		}
+		if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0); err != nil {
+			return fmt.Errorf("naming the thread: %w", err)
+		}
+		return f(unix.Gettid())
+	})
 	return <-done
+}
+
+// newThread runs f on a thread that ends with it.
+func newThread(done chan<- error, f func() error) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if unix.Gettid() != unix.Getpid() {
+		done <- f()
+		return
+	}
+	// The first thread's name is the process's. While it is locked here, the
+	// next goroutine is on another.
+	other := make(chan error)
+	go newThread(other, f)
+	err := <-other
+	runtime.UnlockOSThread()
+	done <- err
 }
 
 // SetUID makes the calling thread, and no other, one of another user. The

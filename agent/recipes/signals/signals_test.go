@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"slices"
@@ -23,11 +24,10 @@ func TestMain(m *testing.M) {
 
 const user = 23456
 
-// target survives SIGUSR1 and SIGUSR2, ignores SIGHUP, and has one thread that
-// blocks SIGUSR2. It belongs to a user who may signal it.
+// target survives SIGUSR1 and SIGUSR2, and has one thread that blocks SIGUSR2.
+// It belongs to a user who may signal it.
 func target([]string) error {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1, unix.SIGUSR2)
-	signal.Ignore(unix.SIGHUP)
 	if err := syscall.Setuid(user); err != nil {
 		return err
 	}
@@ -43,13 +43,14 @@ func target([]string) error {
 	})
 }
 
-// sender sends in every way there is: to a target, one of its threads, and a
-// process of root's, which a user may not signal.
+// sender sends in every way there is: to a target, one of its threads, a
+// process of root's, which a user may not signal, and one that ignores it.
 func sender(args []string) error {
 	pid, err1 := strconv.Atoi(args[0])
 	tid, err2 := strconv.Atoi(args[1])
 	root, err3 := strconv.Atoi(args[2])
-	if err := errors.Join(err1, err2, err3); err != nil {
+	deaf, err4 := strconv.Atoi(args[3])
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
 	runtime.LockOSThread()
@@ -58,7 +59,7 @@ func sender(args []string) error {
 		unix.Tgkill(pid, tid, unix.SIGUSR1),
 		unix.Tgkill(pid, tid, unix.SIGUSR2),
 		unix.Tgkill(pid, tid, unix.SIGUSR2),
-		unix.Kill(pid, unix.SIGHUP),
+		unix.Kill(deaf, unix.SIGWINCH),
 		queue(pid, unix.SIGUSR2),
 		unix.Kill(pid, 0), // only asks whether it could
 	); err != nil {
@@ -72,7 +73,7 @@ func sender(args []string) error {
 		if err := unix.Kill(root, unix.SIGURG); err != unix.EPERM {
 			return fmt.Errorf("signalling root's process: %w, want EPERM", err)
 		}
-		return unix.Kill(pid, unix.SIGUSR1)
+		return unix.Kill(pid, unix.SIGURG)
 	})
 }
 
@@ -101,9 +102,15 @@ func fault() {
 func TestWays(t *testing.T) {
 	goal := recipetest.Start(t, "rt-target", "target")
 	tid := goal.Hear()
+	deaf := exec.CommandContext(t.Context(), "sleep", "1000") // no signal interests it that does not kill
+	if err := deaf.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Wait()
+	defer deaf.Process.Kill()
 	var from, other int
 	run := recipetest.Run(t, "signals sent by rt-sender", func(l *recipetest.Live) {
-		args := []string{strconv.Itoa(goal.Pid), tid, strconv.Itoa(os.Getpid())}
+		args := []string{strconv.Itoa(goal.Pid), tid, strconv.Itoa(os.Getpid()), strconv.Itoa(deaf.Process.Pid)}
 		from = l.Child("rt-sender", "sender", args...)
 		other = l.Child("rt-other", "sender", args...)
 	})
@@ -123,15 +130,15 @@ func TestWays(t *testing.T) {
 		}
 		return all
 	}
-	run.Event("signals", to(want{"sig": "SIGUSR1", "comm": "rt-sender"}))
+	run.Event("signals", to(want{"sig": "SIGUSR1"}))
 	run.Event("signals", to(want{"sig": "SIGUSR1", "target_tid": tid}))
 	run.Event("signals", to(want{"sig": "SIGUSR2", "target_tid": tid}))
 	run.Event("signals", to(want{"sig": "SIGUSR2", "target_tid": tid, "result": "already_pending"}))
-	run.Event("signals", to(want{"sig": "SIGHUP", "result": "ignored"}))
+	run.Event("signals", to(want{"sig": "SIGWINCH", "target_pid": deaf.Process.Pid, "target_comm": "sleep", "result": "ignored"}))
 	run.Event("signals", to(want{"sig": "SIGUSR2"}))
-	run.Event("signals", to(want{"sig": "SIGUSR1", "comm": "rt-worker", "uid": user}))
-	if n := len(run.Events("signals", want{"target_pid": goal.Pid})); n != 7 {
-		t.Errorf("rt-sender sent 7 signals to the target, %d are shown", n)
+	run.Event("signals", to(want{"sig": "SIGURG", "comm": "rt-worker", "uid": user}))
+	if n := len(run.Events("signals", want{"target_pid": goal.Pid})); n != 6 {
+		t.Errorf("rt-sender sent 6 signals to the target, %d are shown", n)
 	}
 
 	run.Event("signals", want{

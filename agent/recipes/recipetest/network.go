@@ -82,12 +82,17 @@ func usable(addr netip.Addr) error {
 // Socket returns a TCP socket bound to an address like "127.0.0.2:443"; port 0
 // lets the kernel choose. [::ffff:127.0.0.2] means an IPv6 socket that speaks
 // IPv4.
-func Socket(local string) (int, error) {
+func Socket(local string) (int, error) { return socket(local, unix.IPPROTO_TCP) }
+
+// MultipathSocket is [Socket] for multipath TCP.
+func MultipathSocket(local string) (int, error) { return socket(local, unix.IPPROTO_MPTCP) }
+
+func socket(local string, protocol int) (int, error) {
 	family, sa, err := sockaddr(local)
 	if err != nil {
 		return -1, err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return -1, fmt.Errorf("opening a socket: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Process is a workload that runs beside the test and talks with it a line at
@@ -90,4 +91,19 @@ func Hear() (string, error) {
 		}
 		line = append(line, b[0])
 	}
+}
+
+// Asleep waits until a thread of this process sleeps in a system call; for
+// workloads whose call must have begun before something else.
+func Asleep(tid, syscall int) error {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", tid))
+		if err != nil {
+			return fmt.Errorf("looking at thread %d: %w", tid, err)
+		}
+		if strings.HasPrefix(string(text), fmt.Sprintf("%d ", syscall)) { // "running" while it runs
+			return nil
+		}
+	}
+	return fmt.Errorf("thread %d does not sleep in system call %d", tid, syscall)
 }

@@ -74,6 +74,16 @@ func (p *Process) Wait() {
 	}
 }
 
+// End returns when the workload has ended, however it did, and says how in the
+// words of [os.ProcessState].
+func (p *Process) End() string {
+	p.t.Helper()
+	if _, ok := p.cmd.Wait().(*exec.ExitError); !ok && !p.cmd.ProcessState.Success() {
+		p.t.Fatalf("waiting for workload %s: %v\n%s", p.name, p.cmd.ProcessState, p.stderr)
+	}
+	return p.cmd.ProcessState.String()
+}
+
 // Say tells the test something; for workloads.
 func Say(v ...any) { fmt.Println(v...) }
 

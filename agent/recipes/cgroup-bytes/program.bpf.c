@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Bytes and packets that the sockets of each cgroup send and receive, with IP
  * headers. Every packet is let through.

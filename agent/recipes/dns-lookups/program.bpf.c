@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Host names looked up with the C library's getaddrinfo, how long that took and
  * what came of it. A call whose start was before the trace is left out.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Packets that arrive on an interface, by protocol. Every packet is passed on.
  *

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * TCP connections that a process accepts, when accept(2) or accept4(2)
  * returns: the new descriptor leads to the socket. A descriptor that is no TCP
- * socket (a UNIX one) is left out. Connections accepted through io_uring do
- * not pass here.
+ * socket (a UNIX one) is left out. With multipath TCP, which some servers ask
+ * for by default, it is the socket of that. Connections accepted through
+ * io_uring do not pass here.
  */
 #include "kgent.bpf.h"
 
@@ -40,6 +42,7 @@ static __always_inline int accepted(long fd)
 	struct socket *socket;
 	struct sock *sk;
 	struct k_ends e;
+	__u16 protocol;
 
 	if (fd < 0 || !k_task_wanted())
 		return 0;
@@ -48,7 +51,8 @@ static __always_inline int accepted(long fd)
 	bpf_probe_read_kernel(&file, sizeof(file), &fds[fd]);
 	socket = BPF_CORE_READ(file, private_data);
 	sk = BPF_CORE_READ(socket, sk);
-	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || !k_ends_of(sk, &e))
+	protocol = sk ? BPF_CORE_READ(sk, sk_protocol) : 0;
+	if ((protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) || !k_ends_of(sk, &e))
 		return 0;
 	if (port && e.lport != port)
 		return 0;

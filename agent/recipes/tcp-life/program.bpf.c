@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * TCP connections when they end: whose, between which ends, for how long, and
  * how many bytes of data went each way.

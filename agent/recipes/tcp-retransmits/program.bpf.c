@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * TCP segments that this host sends again: data, FIN and SYN of a socket, and
  * the SYN-ACK of a connection that has no socket yet.

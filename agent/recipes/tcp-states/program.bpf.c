@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Every change of a TCP socket's state, and how long the old state lasted.
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Lines that people enter into an interactive bash: what its readline
  * function returns. End of input returns no line.

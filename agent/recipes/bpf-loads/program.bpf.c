@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * BPF programs that are loaded, and attempts that fail.
  *
@@ -31,11 +32,16 @@ struct {
 	__type(value, struct load_event);
 } loads SEC(".maps");
 
+struct load_call {
+	__u64 attr;
+	__u64 size;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct load_call);
 } calls SEC(".maps");
 
 /* The beginning of union bpf_attr for this command, which is ABI. */
@@ -56,10 +62,12 @@ SEC("tp/syscalls/sys_enter_bpf")
 int load_enter(struct trace_event_raw_sys_enter *ctx)
 {
 	__u32 tid = k_current_tid();
-	__u64 attr = ctx->args[1];
+	struct load_call c = {};
 
+	c.attr = ctx->args[1];
+	c.size = (__u32)ctx->args[2];
 	if (ctx->args[0] == K_BPF_PROG_LOAD && k_current_pid() != kgent_self)
-		k_put(&calls, &tid, &attr);
+		k_put(&calls, &tid, &c);
 	return 0;
 }
 
@@ -78,22 +86,24 @@ SEC("tp/syscalls/sys_exit_bpf")
 int load_exit(struct trace_event_raw_sys_exit *ctx)
 {
 	__u32 tid = k_current_tid();
-	__u64 *address = bpf_map_lookup_elem(&calls, &tid);
+	struct load_call *c = bpf_map_lookup_elem(&calls, &tid);
 	struct load_attr attr = {};
 	struct load_event *ev;
 	long ret = ctx->ret;
+	__u64 size;
 
-	if (!address)
+	if (!c)
 		return 0;
 	/* Older programs hand over fewer bytes; what they leave out is 0. */
-	bpf_probe_read_user(&attr, sizeof(attr), (const void *)*address);
+	size = c->size < sizeof(attr) ? c->size : sizeof(attr);
+	bpf_probe_read_user(&attr, size, (const void *)c->attr);
 	ev = bpf_ringbuf_reserve(&loads, sizeof(*ev), 0);
 	if (ev) {
 		__builtin_memset(ev, 0, sizeof(*ev));
 		ev->time = bpf_ktime_get_ns();
 		ev->pid = k_current_pid();
 		ev->uid = k_current_uid();
-		bpf_get_current_comm(ev->comm, sizeof(ev->comm));
+		k_process_comm(ev->comm, (const void *)bpf_get_current_task());
 		__builtin_memcpy(ev->name, attr.prog_name, sizeof(ev->name));
 		ev->type = attr.prog_type;
 		ev->instructions = attr.insn_cnt;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Capability checks of the kernel, by process, capability and outcome. Many
  * checks only choose between two ways of doing something: a denied one need not

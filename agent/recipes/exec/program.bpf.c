@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Programs that are executed, with their arguments.
  *
@@ -27,13 +28,31 @@ struct {
 	__type(value, struct exec_event);
 } execs SEC(".maps");
 
+/*
+ * The filter is for the program that starts and for the process that started
+ * it: "what does cron run" means cron's children. The user is the program's.
+ */
+static __always_inline bool wanted(struct task_struct *task)
+{
+	struct task_struct *parent;
+	char name[TASK_COMM_LEN] = {};
+
+	if (k_task_wanted())
+		return true;
+	if (!pid && !comm[0])
+		return false;
+	parent = BPF_CORE_READ(task, real_parent);
+	bpf_core_read_str(name, sizeof(name), &parent->comm);
+	return k_task_passes(BPF_CORE_READ(parent, tgid), k_current_uid(), name, parent);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(executed, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct exec_event *ev;
 	__u64 start, length;
 
-	if (!k_task_wanted())
+	if (!wanted(task))
 		return 0;
 	ev = bpf_ringbuf_reserve(&execs, sizeof(*ev), 0);
 	if (!ev)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Attempts to open a file that fail: open, creat, openat and openat2.
  *

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Files that are opened: open, creat, openat and openat2 calls that succeed.
  *

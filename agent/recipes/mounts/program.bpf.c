@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * mount(2) and umount2(2) calls with their result.
  *
@@ -8,6 +9,8 @@
 #include "kgent.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+#define K_MS_MGC 0xc0ed
 
 enum mount_what { mounted = 1, unmounted = 2 };
 
@@ -57,7 +60,7 @@ static __always_inline int leave(long ret)
 		ev->time = bpf_ktime_get_ns();
 		ev->pid = k_current_pid();
 		ev->uid = k_current_uid();
-		bpf_get_current_comm(ev->comm, sizeof(ev->comm));
+		k_process_comm(ev->comm, (const void *)bpf_get_current_task());
 		ev->what = c->what;
 		ev->result = ret;
 		ev->flags = c->flags;
@@ -83,6 +86,8 @@ int mount_enter(struct trace_event_raw_sys_enter *ctx)
 	c.target = (const char *)ctx->args[1];
 	c.fstype = (const char *)ctx->args[2];
 	c.flags = ctx->args[3];
+	if (c.flags >> 16 == K_MS_MGC) /* what old programs must say; the kernel takes it off */
+		c.flags &= 0xffff;
 	k_put(&calls, &tid, &c);
 	return 0;
 }

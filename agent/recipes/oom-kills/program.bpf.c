@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Processes that the out-of-memory killer ends. The current task is the one
  * whose allocation found no memory.
@@ -46,7 +47,7 @@ int oom_victim(struct trace_event_raw_mark_victim *ctx)
 	ev->shared = ctx->shmem_rss << 10;
 	ev->oom_score_adj = ctx->oom_score_adj;
 	ev->by_pid = k_current_pid();
-	bpf_get_current_comm(ev->by, sizeof(ev->by));
+	k_process_comm(ev->by, (const void *)bpf_get_current_task());
 	bpf_ringbuf_submit(ev, 0);
 	return 0;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * How many page faults processes take, in user mode and in the kernel on their
  * behalf.

@@ -12,10 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
+	"kgent/agent/program/vmlinux"
 	"kgent/executor/probe"
 )
 
@@ -79,12 +81,19 @@ func newMark() uint64 {
 	return uint64(time.Now().UnixNano())<<8 | 0x5b<<56 | 1
 }
 
-// handmade is the vmlinux.h of testdata.
-type handmade struct{}
+// types cut a vmlinux.h for each program out of this kernel's own types.
+var types = sync.OnceValues(func() (trimmer, error) {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return trimmer{}, err
+	}
+	t, err := vmlinux.NewTrimmer(spec)
+	return trimmer{t}, err
+})
 
-func (handmade) Header(...string) ([]byte, error) {
-	return os.ReadFile("testdata/vmlinux.h")
-}
+type trimmer struct{ *vmlinux.Trimmer }
+
+func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
 
 var compiled sync.Map // file and prefix -> func() (*program.Object, error)
 
@@ -103,7 +112,11 @@ func object(t testing.TB, file, prefix string) *program.Object {
 		if err != nil {
 			return nil, err
 		}
-		res, err := c.Compile(ctx, prefix+string(source), handmade{})
+		header, err := types()
+		if err != nil {
+			return nil, err
+		}
+		res, err := c.Compile(ctx, prefix+string(source), header)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,9 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 struct event {
 	__u64 value;
 };
+struct task_struct___absent {
+	int kgent_no_such_field;
+} __attribute__((preserve_access_index));
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
@@ -50,7 +53,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
 	bpf_ringbuf_submit(e, 0);
 #endif
 #ifdef NO_FIELD
-	struct task_struct *t = (void *)bpf_get_current_task();
+	struct task_struct___absent *t = (void *)bpf_get_current_task();
 	struct event e = {};
 	e.value = BPF_CORE_READ(t, kgent_no_such_field); // refused: no such field
 	bpf_ringbuf_output(&events, &e, sizeof(e), 0);

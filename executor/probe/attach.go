@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -129,12 +130,18 @@ func (s *Set) detach() error {
 
 func (s *Set) detachLocked() error {
 	s.attached = attachEnded
-	var errs []error
-	for _, p := range slices.Backward(s.programs) {
-		if err := p.detach(); err != nil {
-			errs = append(errs, fmt.Errorf("detaching program %s from %s: %w", p.name, p.hook, err))
-		}
+	// The kernel waits for a grace period for each link, some 80 ms for a
+	// tracepoint: together they wait for the same one.
+	errs := make([]error, len(s.programs))
+	var closing sync.WaitGroup
+	for i, p := range s.programs {
+		closing.Go(func() {
+			if err := p.detach(); err != nil {
+				errs[i] = fmt.Errorf("detaching program %s from %s: %w", p.name, p.hook, err)
+			}
+		})
 	}
+	closing.Wait()
 	return errors.Join(errs...)
 }
 

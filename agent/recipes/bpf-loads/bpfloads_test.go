@@ -203,6 +203,9 @@ func TestLoads(t *testing.T) {
 		t.Errorf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	result.Event("loads", recipetest.Want{"pid": user, "uid": 65533, "comm": "rt-bpf-user", "result": "EFAULT", "id": 0, "instructions": 0})
+	if n := len(result.Events("loads", recipetest.Want{"pid": user})); n != 1 {
+		t.Errorf("%d events of a process that loaded once", n)
+	}
 	// kgent's own.
 	for _, id := range result.Attached.ProgramIDs {
 		result.NoEvent("loads", recipetest.Want{"id": strconv.Itoa(int(id))})

@@ -3,6 +3,7 @@ package failedopens_test
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 		"thread": inThread,
 		"told":   told,
 		"as":     as,
+		"blocks": blocks,
 	})
 }
 
@@ -121,6 +123,70 @@ func as(args []string) error {
 		return err
 	}
 	return miss(args[1:])
+}
+
+// blocks opens a pipe that nobody writes to, until SIGUSR2 interrupts it. It
+// says its thread, and when SIGUSR1, which must not, has come.
+func blocks(args []string) error {
+	restarts := make(chan os.Signal, 1)
+	signal.Notify(restarts, unix.SIGUSR1)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR2)
+	// Go's handlers restart calls: not this one.
+	var action struct {
+		handler, flags, restorer, mask uint64
+	}
+	at := uintptr(unsafe.Pointer(&action))
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGUSR2), 0, at, 8, 0, 0); errno != 0 {
+		return errno
+	}
+	action.flags &^= 0x10000000 // SA_RESTART
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGUSR2), at, 0, 8, 0, 0); errno != 0 {
+		return errno
+	}
+	go func() {
+		<-restarts
+		recipetest.Say("restarts")
+	}()
+	return recipetest.Thread("rt-fail-blocks", func(tid int) error {
+		recipetest.Say(tid)
+		if _, err := unix.Open(args[0], 0, 0); err != unix.EINTR {
+			return fmt.Errorf("opening a pipe: %v, want %v", err, unix.EINTR)
+		}
+		return nil
+	})
+}
+
+// A signal may or may not make an open fail.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	pipe := dir + "/pipe"
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var p *recipetest.Process
+	var tid string
+	result := recipetest.Run(t, "failed opens under "+dir, func(a *recipetest.Live) {
+		p = recipetest.Start(t, "rt-fail-pipe", "blocks", pipe)
+		tid = p.Hear()
+		send := func(sig unix.Signal) {
+			recipetest.InSyscall(t, p.Pid, tid, unix.SYS_OPENAT)
+			n, err := strconv.Atoi(tid)
+			if err == nil {
+				err = unix.Tgkill(p.Pid, n, sig)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		send(unix.SIGUSR1)
+		p.Hear()
+		send(unix.SIGUSR2)
+		p.Wait()
+	})
+	result.Event("opens", recipetest.Want{"path": pipe, "error": "EINTR", "pid": p.Pid, "tid": tid, "comm": "rt-fail-blocks"})
+	if n := len(result.Events("opens", nil)); n != 1 {
+		t.Errorf("%d events, want one", n)
+	}
 }
 
 func TestEveryError(t *testing.T) {

@@ -16,6 +16,11 @@ KGENT_TASK_FILTER
 const volatile char path[K_PREFIX_LEN] = ""; /* prefix; "": any */
 const volatile k_errno errno = 0; /* 0: any */
 
+#define K_ERESTARTSYS 512 /* never leaves the kernel */
+#define K_SIG_DFL 0
+#define K_SIG_IGN 1
+#define K_SA_RESTART 0x10000000
+
 struct open_event {
 	k_time time;
 	k_pid pid;
@@ -30,7 +35,7 @@ struct open_event {
 struct open_call {
 	const char *path;
 	__u32 flags;
-	__u32 pad;
+	__u32 interrupted;
 };
 
 struct {
@@ -64,6 +69,10 @@ static __always_inline int leave(long ret)
 
 	if (!c)
 		return 0;
+	if (ret == -K_ERESTARTSYS) { /* whether that is an error, the signal says */
+		c->interrupted = 1;
+		return 0;
+	}
 	if (ret >= 0 || (errno && ret != -errno))
 		goto done;
 	ev = bpf_ringbuf_reserve(&opens, sizeof(*ev), 0);
@@ -85,6 +94,26 @@ static __always_inline int leave(long ret)
 	bpf_ringbuf_submit(ev, 0);
 done:
 	bpf_map_delete_elem(&calls, &tid);
+	return 0;
+}
+
+/*
+ * A signal that interrupts an open makes it fail only where it has a handler
+ * and that was not set up to restart calls. Else the kernel begins the call
+ * again, which is another start.
+ */
+SEC("tp/signal/signal_deliver")
+int interrupted(struct trace_event_raw_signal_deliver *ctx)
+{
+	__u32 tid = k_current_tid();
+	struct open_call *c = bpf_map_lookup_elem(&calls, &tid);
+
+	if (!c || !c->interrupted || ctx->sa_handler == K_SIG_IGN)
+		return 0;
+	if (ctx->sa_handler == K_SIG_DFL || ctx->sa_flags & K_SA_RESTART)
+		bpf_map_delete_elem(&calls, &tid); /* begins again, or never ends */
+	else
+		leave(-EINTR);
 	return 0;
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -239,7 +238,7 @@ func TestPathAndThreads(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader := recipetest.Start(t, "rt-open-reader", "blocks", pipe)
-	inOpen(t, reader.Pid, reader.Hear())
+	recipetest.InSyscall(t, reader.Pid, reader.Hear(), unix.SYS_OPENAT)
 	p := recipetest.Start(t, "rt-open-many", "many", dir+"/in")
 	decoy := recipetest.Start(t, "rt-open-many", "many", dir+"/in")
 	decoyDone := make(chan struct{})
@@ -304,23 +303,5 @@ func TestUser(t *testing.T) {
 	result.Event("opens", recipetest.Want{"path": wanted, "uid": uid})
 	if n := len(result.Events("opens", nil)); n != 1 {
 		t.Errorf("%d events, want one", n)
-	}
-}
-
-// inOpen returns when a thread is inside openat.
-func inOpen(t *testing.T, pid int, tid string) {
-	t.Helper()
-	state := fmt.Sprintf("/proc/%d/task/%s/syscall", pid, tid)
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
-		b, err := os.ReadFile(state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasPrefix(string(b), strconv.Itoa(unix.SYS_OPENAT)+" ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("thread %s does not open: %s", tid, b)
-		}
 	}
 }

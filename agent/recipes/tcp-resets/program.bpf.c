@@ -3,10 +3,12 @@
 /*
  * TCP resets that this host sends or receives.
  *
- * A reset in answer to a packet for which there is no socket has only that
- * packet: its destination is this host's end. Resets happen while a packet is
- * handled, or in a process that closes a socket with unread data; no process
- * is reported.
+ * A reset in answer to a packet has that packet: its destination is this
+ * host's end, and there may be no socket, or one that listens and has no other
+ * end. A socket that a process closes with unread data, or at once, is in CLOSE
+ * when it sends its reset; the state it was in before is what says something.
+ * Resets happen while a packet is handled, or in that process; no process is
+ * reported.
  */
 #include "kgent.bpf.h"
 
@@ -32,6 +34,14 @@ struct {
 	__uint(max_entries, 1 << 20);
 	__type(value, struct reset_event);
 } resets SEC(".maps");
+
+/* The state that sockets left for CLOSE, of the last ones to do so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u32);
+} closed SEC(".maps");
 
 static __always_inline void report(const struct k_ends *e, enum reset_direction direction, __u32 state)
 {
@@ -81,15 +91,32 @@ static __always_inline bool ends_of_packet(const struct sk_buff *skb, struct k_e
 	return true;
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(reset_closed, const struct sock *sk, int oldstate, int newstate)
+{
+	__u64 id = (__u64)sk;
+	__u32 state = oldstate;
+
+	if (newstate == TCP_CLOSE && sk->sk_protocol == IPPROTO_TCP)
+		k_put(&closed, &id, &state);
+	return 0;
+}
+
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(reset_sent, const struct sock *sk, const struct sk_buff *skb)
 {
+	__u32 state = sk ? BPF_CORE_READ(sk, __sk_common.skc_state) : TCP_CLOSE;
+	__u64 id = (__u64)sk;
 	struct k_ends e;
 
-	if (sk && k_ends_of(sk, &e))
-		report(&e, sent, BPF_CORE_READ(sk, __sk_common.skc_state));
-	else if (skb && ends_of_packet(skb, &e))
-		report(&e, sent, TCP_CLOSE);
+	if (skb) {
+		if (ends_of_packet(skb, &e))
+			report(&e, sent, state);
+	} else if (sk && k_ends_of(sk, &e)) {
+		__u32 *before = bpf_map_lookup_elem(&closed, &id);
+
+		report(&e, sent, state == TCP_CLOSE && before ? *before : state);
+	}
 	return 0;
 }
 

@@ -6,12 +6,12 @@ import "slices"
 // nouns are also names of what recipes watch: "block I/O", "kill events".
 var actions = struct{ always, nouns []string }{
 	always: []string{
-		"throttle", "restart", "ban", "quarantine", "renice", "reboot", "disable", "enable", "prevent", "unblock", "whitelist", "blacklist", "redirect", "reroute", "reject", "deny", "forbid", "disallow",
+		"throttle", "restart", "ban", "prohibit", "kick", "quarantine", "renice", "reboot", "disable", "enable", "prevent", "unblock", "whitelist", "blacklist", "redirect", "reroute", "reject", "deny", "forbid", "disallow",
 		"isolate", "sandbox", "freeze", "suspend", "resume", "pause", "terminate", "inject", "corrupt", "rewrite", "modify", "overwrite", "delay", "limit", "cap", "shape", "prioritize", "prioritise", "deprioritize", "boost", "pin", "unpin",
 		"increase", "reduce", "decrease", "tune", "optimize", "optimise", "fix", "repair", "patch", "upgrade", "downgrade", "configure", "set", "unset", "add", "install", "uninstall", "unload", "detach", "evict", "wipe", "purge",
 		"truncate", "rotate", "replace", "revert", "rollback", "shutdown", "halt", "intercept", "allow", "permit", "stop", "ratelimit", "rate-limit", "force", "lower", "raise", "clear", "drop", "unlink", "sinkhole", "blackhole", "mitigate", "defend", "protect", "spoof", "mangle", "encrypt", "compress", "copy",
 	},
-	nouns: []string{"talk", "listen", "kill", "create", "write", "block", "mount", "unmount", "umount", "delete", "remove", "rename", "move", "close", "signal", "send", "reset", "flush", "change", "switch", "load", "start", "launch", "execute", "exec", "run", "connect", "open", "erase", "unlink", "type", "resend", "retransmit", "accept", "bind"},
+	nouns: []string{"talk", "listen", "kill", "create", "write", "block", "mount", "unmount", "umount", "delete", "remove", "rename", "move", "close", "signal", "send", "reset", "change", "switch", "load", "start", "launch", "execute", "exec", "run", "connect", "open", "erase", "unlink", "type", "resend", "retransmit", "accept", "bind"},
 }
 
 // objects are words that follow a verb that is an order.
@@ -37,6 +37,9 @@ func (q *query) action() (verb string, ok bool) {
 		}
 		order := starts || i >= 2 && q.words[i-1].low == "to" && slices.Contains(wantedTo, q.words[i-2].low) ||
 			i >= 1 && slices.Contains([]string{"me", "us", "will", "would", "should", "must", "can", "automatically", "immediately"}, q.words[i-1].low)
+		if order && (q.is(i, "shut", "take", "bring", "tear") && q.is(i+1, "down") || q.is(i, "turn", "switch", "cut", "shut") && q.is(i+1, "off") || q.is(i, "kick") || q.is(i, "get") && q.is(i+1, "rid")) {
+			return q.said(i, i+2), true
+		}
 		always, noun := slices.Contains(actions.always, w.low), slices.Contains(actions.nouns, w.low)
 		switch pronoun := q.is(i+1, "it", "them", "him", "her", "those", "these", "that"); {
 		case w.fixed != "" || !always && !noun:

@@ -2,11 +2,12 @@ package recipes
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"kgent/retrieval/kernel/abi"
 )
 
 // Concepts that mean something to the matcher itself.
@@ -26,8 +27,8 @@ type lexicon struct {
 	stems        map[string]bool    // of every single word in a phrase
 	spelling     map[byte][]string  // words of five letters and more, by first letter, to recognise misspellings
 	concepts     map[string]bool
-	programs     map[string]bool
-	wordPrograms map[string]bool // programs that are words as well
+	programs     map[string]string // by lower case, as their processes are called
+	wordPrograms map[string]bool   // programs whose names are words as well
 	services     map[string]uint16
 }
 
@@ -62,7 +63,7 @@ func parseLexicon(data []byte) (*lexicon, error) {
 	}
 	l := &lexicon{
 		meanings: map[string]meaning{}, first: map[string]int{}, stems: map[string]bool{}, spelling: map[byte][]string{},
-		concepts: map[string]bool{"anywhere": true}, programs: map[string]bool{}, wordPrograms: map[string]bool{}, services: f.Services,
+		concepts: map[string]bool{}, programs: map[string]string{}, wordPrograms: map[string]bool{}, services: f.Services,
 	}
 	for name, text := range f.Concepts {
 		l.concepts[name] = true
@@ -71,7 +72,7 @@ func parseLexicon(data []byte) (*lexicon, error) {
 		}
 	}
 	for _, name := range f.Anywhere {
-		if !l.concepts[name] && name != "time" {
+		if !l.concepts[name] {
 			return nil, fmt.Errorf("reading lexicon: anywhere: no concept %q", name)
 		}
 	}
@@ -85,10 +86,10 @@ func parseLexicon(data []byte) (*lexicon, error) {
 		l.add(phrase, conceptForeign, false)
 	}
 	for name := range phrases(f.Programs) {
-		l.programs[strings.ToLower(name)] = true
+		l.programs[strings.ToLower(name)] = name
 	}
 	for name := range phrases(f.WordPrograms) {
-		l.wordPrograms[name] = true
+		l.programs[name], l.wordPrograms[name] = name, true
 	}
 	for _, words := range l.spelling {
 		slices.Sort(words)
@@ -150,25 +151,27 @@ func (l *lexicon) add(phrase, concept string, asking bool) {
 // in a phrase.
 func (l *lexicon) known(low string) bool { return l.stems[stem(low)] }
 
+// isProgram reports whether a word in lower case is the name of a program and
+// nothing else.
+func (l *lexicon) isProgram(low string) bool { return l.programs[low] != "" && !l.wordPrograms[low] }
+
 // isWord reports whether a word in lower case means something by itself.
 func (l *lexicon) isWord(low string) bool {
-	_, ok := l.lookupWord(low)
-	return ok
+	_, exact := l.meanings["="+low]
+	_, any := l.meanings[stem(low)]
+	return exact || any
 }
 
-// isForeign reports whether all that is known of a word is that no recipe is
-// about it.
-func (l *lexicon) isForeign(low string) bool {
-	m, ok := l.lookupWord(low)
-	return ok && !m.asking && len(m.concepts) == 1 && m.concepts[0] == conceptForeign
-}
-
-func (l *lexicon) lookupWord(low string) (meaning, bool) {
-	m, ok := l.meanings["="+low]
-	if !ok {
-		m, ok = l.meanings[stem(low)]
+// inHyphens reports whether a word in lower case may be one of several that
+// are joined by hyphens, slashes or underscores. A name in one piece is known as
+// a whole.
+func (l *lexicon) inHyphens(low string) bool {
+	if l.known(low) || l.programs[low] != "" || isNumeral(low) {
+		return true
 	}
-	return m, ok
+	_, syscall := abi.Syscall(low)
+	_, capability := abi.Capability(low)
+	return syscall || capability
 }
 
 // lookup returns the meaning of the longest phrase at the beginning of words,
@@ -214,20 +217,23 @@ func (l *lexicon) correct(low string) (string, bool) {
 	if len(low) < 4 || !isAlpha(low) || l.known(low) {
 		return "", false
 	}
-	found := ""
-	for _, w := range l.spelling[low[0]] {
-		for _, form := range []string{w, w + "s", w + "ed", w + "ing"} {
-			if !oneEdit(low, form) {
-				continue
+	// The words as they stand in the lexicon first, then with endings.
+	for _, endings := range [][]string{{""}, {"s", "ed", "ing"}} {
+		found := ""
+		for _, w := range l.spelling[low[0]] {
+			for _, e := range endings {
+				if !oneEdit(low, w+e) {
+					continue
+				}
+				if found != "" && stem(found) != stem(w) {
+					return "", false
+				}
+				found = w
 			}
-			if found != "" && stem(found) != stem(w) {
-				return "", false
-			}
-			found = w
+		}
+		if found != "" {
+			return found, true
 		}
 	}
-	return found, found != ""
+	return "", false
 }
-
-// names returns the concepts in order.
-func (l *lexicon) names() []string { return slices.Sorted(maps.Keys(l.concepts)) }

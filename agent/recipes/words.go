@@ -26,7 +26,10 @@ type word struct {
 // such as paths, addresses and names, stays in one piece.
 func split(text string, known func(low string) bool) []word {
 	var out []word
-	text = arrows.Replace(strings.Map(plainPunctuation, text))
+	text = strings.TrimSpace(arrows.Replace(strings.Map(plainPunctuation, text)))
+	if n := len(text); n > 2 && strings.IndexByte("\"'`", text[0]) >= 0 && strings.IndexByte(text[1:], text[0]) == n-2 {
+		text = text[1 : n-1] // all of it is quoted
+	}
 	for i := 0; i < len(text); {
 		r, n := utf8.DecodeRuneInString(text[i:])
 		if unicode.IsSpace(r) {
@@ -35,7 +38,16 @@ func split(text string, known func(low string) bool) []word {
 		}
 		if r == '"' || r == '`' || r == '\'' {
 			if w, rest, ok := quotation(text[i:]); ok {
-				out = append(out, w)
+				if w.quoted = len(out) > 0 && introducesName(out[len(out)-1].low) || !ordinary(w.low, known); w.quoted {
+					out = append(out, w)
+				} else {
+					for part := range strings.FieldsSeq(w.text) {
+						out = chunk(out, part, known)
+					}
+					if len(out) > 0 {
+						out[len(out)-1].ends = w.ends
+					}
+				}
 				i = len(text) - len(rest)
 				continue
 			}
@@ -83,18 +95,34 @@ func quotation(s string) (w word, rest string, ok bool) {
 		return word{}, "", false
 	}
 	w = newWord(inner)
-	w.quoted = true
 	if cut := strings.TrimLeft(rest, ".,;:!?)"); len(cut) < len(rest) {
 		w.ends, rest = true, cut
 	}
 	return w, rest, true
 }
 
+// introducesName reports whether what is quoted after a word is a name, however
+// ordinary.
+func introducesName(low string) bool {
+	return slices.Contains([]string{"process", "processes", "program", "command", "comm", "binary", "named", "called", "name", "by", "of", "for", "from", "user", "is", "does", "did"}, low)
+}
+
+// ordinary reports whether a quotation holds nothing but words that are known:
+// "run queue latency" is no name.
+func ordinary(quoted string, known func(string) bool) bool {
+	for w := range strings.FieldsSeq(quoted) {
+		if !known(w) {
+			return false
+		}
+	}
+	return true
+}
+
 // callForm is how programmers write calls: read(), mount(2).
 var callForm = regexp.MustCompile(`^([A-Za-z0-9_]+)\([0-9]?\)$`)
 
 const (
-	before = "([{<>\"'`*#@~=" // may stand before a word
+	before = "([{<>\"'`*#@=" // may stand before a word
 	after  = ".,;:!?)]}>\"'`*…"
 )
 
@@ -127,7 +155,7 @@ func chunk(out []word, text string, known func(string) bool) []word {
 	if trimmed := strings.TrimLeft(text, ":,;.!?-&|+"); trimmed == "" {
 		if len(out) > 0 && strings.ContainsAny(whole, ",;.!?-") {
 			out[len(out)-1].ends = true
-			out[len(out)-1].stops = strings.ContainsAny(whole, ".!?:")
+			out[len(out)-1].stops = strings.ContainsAny(whole, ".;:!?")
 		}
 		if whole == "&" || whole == "+" {
 			out = append(out, newWord("and"))
@@ -153,7 +181,7 @@ func chunk(out []word, text string, known func(string) bool) []word {
 	}
 	if len(out) > n {
 		w := &out[len(out)-1]
-		w.ends, w.stops = ends, strings.ContainsAny(text[len(trimmed):], ".:!?")
+		w.ends, w.stops = ends, strings.ContainsAny(text[len(trimmed):], ".;:!?")
 	}
 	return out
 }
@@ -166,7 +194,7 @@ func parts(s string, known func(string) bool) []string {
 	if key, value, ok := strings.Cut(s, ":"); ok && isAlpha(key) && value != "" && known(strings.ToLower(key)) && !strings.Contains(value, ":") {
 		return []string{key, value}
 	}
-	if known(strings.ToLower(s)) {
+	if known(strings.ToLower(s)) || isPort(strings.ToLower(s)) {
 		return []string{s}
 	}
 	for _, sep := range []string{"/", ","} {

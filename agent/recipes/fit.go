@@ -1,0 +1,345 @@
+package recipes
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// fit is how well one recipe answers a request.
+type fit struct {
+	recipe  *Recipe
+	about   bool    // the request speaks of what the recipe is about
+	weight  float64 // of the concepts by which it does
+	score   float64
+	strange []unit // what the recipe does not explain
+	refused []arg  // values it cannot take
+	missing string // what it needs and the request does not say
+	bound   []binding
+}
+
+// binding is a value and where it goes.
+type binding struct {
+	reading
+	arg  arg
+	name string // of the parameter; empty for duration, interval and top
+}
+
+func (f fit) ok() bool {
+	return f.about && len(f.strange) == 0 && len(f.refused) == 0 && f.missing == ""
+}
+
+func (l *Library) fit(q *query, r *Recipe) fit {
+	f := fit{recipe: r}
+	taken := make([]byte, len(q.words))     // by values that are nothing else
+	explained := make([]bool, len(q.words)) // by values that are also words
+	present := map[string]bool{}
+	for _, a := range q.args {
+		b, ok := r.bind(a)
+		if ok && f.bind(b) {
+			for i := a.first; i < a.last; i++ {
+				if a.soft {
+					explained[i] = true
+				} else {
+					taken[i] = 1
+				}
+			}
+			present["$"+string(b.role)] = true
+			if b.role == roleTop {
+				present[conceptRank] = true
+			}
+		} else if !a.soft {
+			f.refused = append(f.refused, a)
+			for i := a.first; i < a.last; i++ {
+				taken[i] = 1
+			}
+		}
+	}
+	units := q.units(taken)
+	for _, u := range units {
+		for _, c := range u.meaning.concepts {
+			present[c] = true
+		}
+	}
+	if f.weight = f.heaviest(l, present); f.weight > 0 {
+		f.about = true
+	}
+	story := q.story
+	if slices.ContainsFunc(q.asks, func(asked *Recipe) bool { return asked != r }) {
+		story = 0 // a request of its own
+	}
+	if story > 0 && f.heaviest(l, f.speaksOf(units, story)) <= 0 {
+		story = 0 // the last sentence alone does not say what to watch
+	}
+	for i, u := range units {
+		ok := explained[u.first] || r.explains(u, present) || u.first < story && !u.meaning.stops()
+		switch {
+		case grouping(q, units[i:], present):
+			ok = r.brokenDown(units[i:], explained)
+		case q.is(u.first, "only", "solely", "exclusively"):
+			ok = r.only(q, units, i, taken)
+		}
+		if !ok {
+			f.strange = append(f.strange, u)
+		}
+	}
+	if slices.Contains(r.Needs, NeedInterface) && !present["$"+string(RoleInterface)] {
+		f.missing = "a network interface: say which, such as \"on eth0\""
+	}
+	f.score = l.similarity(units, r)
+	return f
+}
+
+// heaviest returns the weight of the weightiest group of the recipe's About of
+// which everything is present; 0 when there is none.
+func (f *fit) heaviest(l *Library, present map[string]bool) float64 {
+	best := 0.0
+	for _, group := range f.recipe.groups {
+		if slices.ContainsFunc(group, func(c string) bool { return !present[c] }) {
+			continue
+		}
+		weight := 0.0
+		for _, c := range group {
+			weight += f.weigh(l, c)
+		}
+		best = max(best, weight)
+	}
+	return best
+}
+
+// speaksOf returns the concepts of the units from word first on, and the values.
+func (f *fit) speaksOf(units []unit, first int) map[string]bool {
+	out := map[string]bool{}
+	for _, u := range units {
+		for _, c := range u.meaning.concepts {
+			out[c] = out[c] || u.first >= first
+		}
+	}
+	for _, b := range f.bound {
+		out["$"+string(b.role)] = true
+	}
+	return out
+}
+
+// weigh returns how much a concept says. Parameters say little, but for the name
+// of a system call that is no ordinary word.
+func (f *fit) weigh(l *Library, concept string) float64 {
+	if role, ok := strings.CutPrefix(concept, "$"); ok {
+		if slices.ContainsFunc(f.bound, func(b binding) bool {
+			return b.role == RoleSyscall && role == string(b.role) && !englishSyscalls[b.value]
+		}) {
+			return 2.4
+		}
+		return 1
+	}
+	return l.rarity[concept]
+}
+
+// bind finds where a value goes.
+func (r *Recipe) bind(a arg) (binding, bool) {
+	for _, rd := range a.readings {
+		if a.problem != "" {
+			return binding{}, false
+		}
+		switch rd.role {
+		case roleDuration, roleInterval:
+			return binding{reading: rd, arg: a}, true
+		case roleRate:
+			if r.gives(OutputTable) || r.gives(OutputHist) || r.gives(OutputStack) {
+				return binding{reading: reading{roleInterval, rd.value}, arg: a}, true
+			}
+		case roleTop:
+			if r.gives(OutputTable) || r.gives(OutputStack) {
+				return binding{reading: rd, arg: a}, true
+			}
+		}
+		for _, p := range r.Params {
+			if slices.Contains(binds[p.Role], rd.role) {
+				return binding{reading: rd, arg: a, name: p.Name}, true
+			}
+		}
+	}
+	return binding{}, false
+}
+
+// bind adds a binding. It fails when the place already has another value.
+func (f *fit) bind(b binding) bool {
+	for _, o := range f.bound {
+		if o.name == b.name && (b.name != "" || o.role == b.role) {
+			return o.value == b.value
+		}
+	}
+	f.bound = append(f.bound, b)
+	return true
+}
+
+// explains reports whether the recipe accounts for a unit.
+func (r *Recipe) explains(u unit, present map[string]bool) bool {
+	if u.meaning.asking {
+		return true
+	}
+	for _, c := range u.meaning.concepts {
+		if r.vocabulary[c] {
+			return true
+		}
+		// "the size of each read": single ones are not what is wanted.
+		if c == conceptEach && (present["hist"] || present["count"] || present[conceptRank]) {
+			return true
+		}
+	}
+	return false
+}
+
+// grouping reports whether the first of the units demands that the output be broken
+// down: "per connection", "by error", "grouped by process". It does not in "the
+// busiest by bytes", "sent by nginx", and in a mere "by process", which a recipe
+// shows or does not.
+func grouping(q *query, units []unit, present map[string]bool) bool {
+	u := units[0]
+	switch q.words[u.first].low {
+	case "per":
+		return true
+	case "by":
+	default:
+		return false
+	}
+	if q.is(u.first-1, "group", "grouped", "split", "down", "breakdown", "keyed", "aggregate", "aggregated", "separated") {
+		return true
+	}
+	verb := u.first > 0 && participle(q.words[u.first-1].low)
+	return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && !units[1].meaning.asking &&
+		!verb && !present[conceptRank] && !present["$"+string(roleTop)]
+}
+
+// brokenDown reports whether the recipe's output is broken down as the first of the
+// units demands.
+func (r *Recipe) brokenDown(units []unit, explained []bool) bool {
+	u := units[0]
+	if u.last == u.first+1 { // the word alone; what it is about follows
+		if len(units) == 1 || units[1].first != u.last {
+			return false
+		}
+		u = units[1]
+	}
+	return explained[u.first] || slices.ContainsFunc(u.meaning.concepts, func(c string) bool { return slices.Contains(r.Rows, c) })
+}
+
+// only reports whether a recipe shows nothing but what "only", unit i, is said
+// of: values narrow what is shown; of what a recipe is about it shows nothing
+// else; anything more would have to be a parameter.
+func (r *Recipe) only(q *query, units []unit, i int, taken []byte) bool {
+	u := units[i]
+	if u.first > 0 && taken[u.first-1] != 0 || u.last < len(q.words) && taken[u.last] != 0 {
+		return true
+	}
+	next := i+1 < len(units) && units[i+1].first == u.last && !q.words[u.first].ends
+	if next {
+		m := units[i+1].meaning
+		return m.asking || slices.ContainsFunc(m.concepts, func(c string) bool {
+			return slices.ContainsFunc(r.groups, func(group []string) bool { return slices.Contains(group, c) })
+		})
+	}
+	return i == 0 || units[i-1].meaning.asking
+}
+
+// second returns the recipe that a request asks for besides the one it fits: of
+// "signals and exits", process-exits explains both words, since it shows signals,
+// but each of them asks for a recipe of its own.
+func (l *Library) second(q *query, f fit) *Recipe {
+	// asks reports whether the unit alone says that it is about the recipe.
+	asks := func(u unit, r *Recipe) bool {
+		return slices.ContainsFunc(u.meaning.concepts, func(c string) bool { return slices.Contains(r.About, c) })
+	}
+	units := q.units(make([]byte, len(q.words)))
+	for i := 1; i+1 < len(units); i++ {
+		if !q.is(units[i].first, "and") {
+			continue
+		}
+		for _, pair := range [][2]unit{{units[i-1], units[i+1]}, {units[i+1], units[i-1]}} {
+			own, other := pair[0], pair[1]
+			rest := slices.DeleteFunc(slices.Clone(units), func(u unit) bool { return u.first == own.first })
+			if !asks(own, f.recipe) || asks(other, f.recipe) || f.heaviest(l, f.speaksOf(rest, 0)) > 0 {
+				continue
+			}
+			for _, r := range l.recipes {
+				if asks(other, r) {
+					return r
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// index prepares the recipes for matching.
+func (l *Library) index() {
+	df := map[string]int{}
+	total := 0
+	for _, r := range l.recipes {
+		r.vocabulary, r.terms = map[string]bool{}, map[string]int{}
+		for _, c := range slices.Concat(slices.Concat(r.groups...), r.Shows) {
+			if !strings.HasPrefix(c, "$") {
+				r.vocabulary[c] = true
+			}
+		}
+		for _, o := range r.Output {
+			for _, c := range outputConcepts[o] {
+				r.vocabulary[c] = true
+			}
+		}
+		for c := range r.vocabulary {
+			df[c]++
+		}
+		for _, text := range append([]string{r.Title}, r.Phrasings...) {
+			q := l.read(text, MatchOptions{})
+			for _, u := range q.units(make([]byte, len(q.words))) {
+				for _, c := range u.meaning.concepts {
+					r.terms[c]++
+					r.length++
+				}
+			}
+		}
+		total += r.length
+	}
+	l.average = float64(total) / float64(len(l.recipes))
+	l.rarity = map[string]float64{}
+	for c := range l.lexicon.concepts {
+		l.rarity[c] = math.Log(1 + float64(len(l.recipes))/float64(1+df[c]))
+	}
+}
+
+// outputConcepts are what every output of a form explains.
+var outputConcepts = map[Output][]string{
+	OutputEvents: {conceptEach},
+	OutputTable:  {"count", conceptRank, "rate"},
+	OutputHist:   {"hist"},
+	OutputStack:  {"stack", "sample", conceptRank},
+}
+
+// similarity is BM25 over concepts, as a share of what the request could reach.
+func (l *Library) similarity(units []unit, r *Recipe) float64 {
+	const k, b = 1.2, 0.5
+	got, most := 0.0, 0.0
+	for _, u := range units {
+		if u.meaning.asking && len(u.meaning.concepts) == 0 {
+			continue
+		}
+		best, ceiling := 0.0, 0.0
+		for _, c := range u.meaning.concepts {
+			tf := float64(r.terms[c])
+			best = max(best, l.rarity[c]*tf/(tf+k*(1-b+b*float64(r.length)/l.average)))
+			ceiling = max(ceiling, l.rarity[c])
+		}
+		if u.meaning.asking {
+			ceiling = best // a bonus, never a loss
+		}
+		if !u.known || len(u.meaning.concepts) == 0 {
+			ceiling = math.Log(1 + float64(len(l.recipes)))
+		}
+		got, most = got+best, most+ceiling
+	}
+	if most == 0 {
+		return 0
+	}
+	return got / most
+}

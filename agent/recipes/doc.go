@@ -8,7 +8,8 @@
 //	    recipe.yaml      what it shows, how people ask for it, its parameters
 //	    program.bpf.c    the program, following kgent.bpf.h
 //
-// Adding a recipe touches nothing else. recipe.yaml is read strictly:
+// Adding a recipe touches nothing else, unless it brings words that lexicon.yaml
+// does not have. recipe.yaml is read strictly:
 //
 //	name         the folder's name
 //	title        what it shows, in one line
@@ -18,11 +19,12 @@
 //	view         defaults of top (rows of a table) and interval
 //	output       which of events, table, hist and stack the program produces
 //	needs        what else must be there: interface, cgroup, binary
-//	about        what a sentence must speak of: at least one of these groups of concepts
+//	about        what a sentence must speak of: one of these groups of concepts
+//	rows         what a line, row or histogram is for: what "per" may be followed by
 //	shows        what else it may speak of, because the output has it
 //
-// The concepts of about and shows are those of lexicon.yaml; "$role" stands for
-// a parameter of that role found in the sentence.
+// The concepts are those of lexicon.yaml; "$role" stands for a parameter of that
+// role found in the sentence.
 //
 // # Parameters
 //

@@ -81,15 +81,6 @@ type Recipe struct {
 	length     int             // sum of terms
 }
 
-// Param returns the parameter of a role.
-func (r *Recipe) Param(role Role) (Param, bool) {
-	i := slices.IndexFunc(r.Params, func(p Param) bool { return p.Role == role })
-	if i < 0 {
-		return Param{}, false
-	}
-	return r.Params[i], true
-}
-
 // gives reports whether the recipe answers in this form.
 func (r *Recipe) gives(o Output) bool { return slices.Contains(r.Output, o) }
 

@@ -18,6 +18,8 @@ func (r *reader) agency(first, last int) heading {
 	}
 	if j >= 0 && !r.words[j].ends {
 		switch {
+		case r.is(j, "by") && (r.stem(j-1) == stem("receive") || r.is(j-1, "caught", "handled", "ignored")):
+			return receiving
 		case r.is(j, "by", "from"):
 			return fromward
 		case r.is(j, "to", "against", "into", "towards") && !r.is(j-1, "belonging", "belong", "belongs", "related", "limited", "restricted", "specific", "attached", "according", "due", "happens", "happening", "tied", "confined", "respect", "returned", "return", "returns", "visible", "available", "given", "handed", "charged", "attributed"):

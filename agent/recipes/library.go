@@ -15,10 +15,7 @@ import (
 	"kgent/agent/program"
 )
 
-// The pattern takes recipe.yaml and program.bpf.c of every recipe, but nothing
-// of testdata.
-//
-//go:embed lexicon.yaml */[pr]*
+//go:embed lexicon.yaml */recipe.yaml */program.bpf.c
 var embedded embed.FS
 
 // Output is a form in which a program answers.

@@ -11,18 +11,18 @@ import (
 	"testing/fstest"
 )
 
-// library loads the built-in recipes. Folders that have no program yet get an
-// empty one, since matching needs none; TestDefault holds the real thing.
+// library loads the built-in recipes.
 func library(t testing.TB) *Library {
 	t.Helper()
-	l, err := Load(withPrograms(t))
+	l, err := Default()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func withPrograms(t testing.TB) fstest.MapFS {
+// files returns the built-in files, to be changed.
+func files(t testing.TB) fstest.MapFS {
 	t.Helper()
 	out := fstest.MapFS{}
 	err := fs.WalkDir(embedded, ".", func(name string, d fs.DirEntry, err error) error {
@@ -31,9 +31,6 @@ func withPrograms(t testing.TB) fstest.MapFS {
 		}
 		data, err := fs.ReadFile(embedded, name)
 		out[name] = &fstest.MapFile{Data: data}
-		if program := path.Join(path.Dir(name), "program.bpf.c"); path.Base(name) == "recipe.yaml" && out[program] == nil {
-			out[program] = &fstest.MapFile{}
-		}
 		return err
 	})
 	if err != nil {
@@ -42,38 +39,7 @@ func withPrograms(t testing.TB) fstest.MapFS {
 	return out
 }
 
-// TestDefault holds that the built-in library loads, and that it refuses to as
-// long as a recipe lacks its program, naming it.
 func TestDefault(t *testing.T) {
-	var missing []string
-	for _, r := range library(t).Recipes() {
-		if _, err := fs.Stat(embedded, r.Name+"/program.bpf.c"); err != nil {
-			missing = append(missing, r.Name)
-		}
-	}
-	l, err := Default()
-	if len(missing) == 0 {
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range l.Recipes() {
-			if len(r.Source) == 0 {
-				t.Errorf("%s: its program is empty", r.Name)
-			}
-		}
-		return
-	}
-	if err == nil {
-		t.Fatalf("loaded, although there is no program for %s", strings.Join(missing, ", "))
-	}
-	for _, name := range missing {
-		if !strings.Contains(err.Error(), "reading recipe "+name+":") {
-			t.Errorf("the error does not name %s: %v", name, err)
-		}
-	}
-}
-
-func TestThere(t *testing.T) {
 	l := library(t)
 	if n := len(l.Recipes()); n < 24 {
 		t.Errorf("%d recipes, want at least 24", n)
@@ -110,8 +76,8 @@ func TestPhrasings(t *testing.T) {
 // parameter is a `const volatile` global of a C program.
 var parameter = regexp.MustCompile(`(?m)^const volatile (\w+) (\w+)(\[[^\]]*\])?`)
 
-// TestPrograms holds the parameters of every program that is there against those of
-// its recipe.yaml: the same names, and types that fit their roles.
+// TestPrograms holds the parameters of every program against those of its
+// recipe.yaml: the same names, and types that fit their roles.
 func TestPrograms(t *testing.T) {
 	types := map[Role][]string{
 		RolePID: {"k_pid"}, RoleSenderPID: {"k_pid"}, RoleTargetPID: {"k_pid"}, RoleUser: {"k_uid"}, RoleSenderUser: {"k_uid"},
@@ -121,7 +87,7 @@ func TestPrograms(t *testing.T) {
 	}
 	for _, r := range library(t).Recipes() {
 		if len(r.Source) == 0 {
-			continue // TestDefault says so
+			t.Errorf("%s: its program is empty", r.Name)
 		}
 		has := map[string]string{}
 		if strings.Contains(string(r.Source), "KGENT_TASK_FILTER") {
@@ -187,7 +153,7 @@ func TestLoadRefuses(t *testing.T) {
 		}, "there are none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := withPrograms(t)
+			f := files(t)
 			tt.change(f)
 			if _, err := Load(f); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got error %v, want one with %q", err, tt.want)
@@ -198,7 +164,7 @@ func TestLoadRefuses(t *testing.T) {
 
 // TestOne holds that a library of a single recipe works as well.
 func TestOne(t *testing.T) {
-	f := withPrograms(t)
+	f := files(t)
 	for name := range f {
 		if dir := path.Dir(name); dir != "." && dir != "exec" {
 			delete(f, name)

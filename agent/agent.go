@@ -63,6 +63,8 @@ type Agent struct {
 	Target   Target
 	Budget   Budget
 	Now      func() time.Time
+
+	records records
 }
 
 // Candidate is what people are asked to approve, before nodes and limits are

@@ -17,7 +17,7 @@ var systemPrompt string
 
 // PromptVersion changes whenever the prompts do; it is in every record, so
 // that results can be compared.
-const PromptVersion = "2"
+const PromptVersion = "3"
 
 // answer is what the model fills in, in this order: it thinks before it
 // writes.
@@ -69,7 +69,11 @@ func (a *Agent) question(req Request, nearest []*recipes.Recipe) (string, error)
 	if len(hooks) > 0 {
 		b.WriteString("\n# Hooks of this kernel that may fit\n")
 		for _, h := range hooks {
-			fmt.Fprintf(&b, "- %s\n", h)
+			line, err := a.hookLine(h)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "- %s\n", line)
 		}
 	}
 	for _, r := range nearest[:min(len(nearest), examplesInPrompt)] {

@@ -86,7 +86,7 @@ func TestHookLine(t *testing.T) {
 		}
 	}
 	for want, h := range map[string]kernel.Hook{
-		"tp_btf/sched_switch(bool preempt)":                   {Kind: "tp_btf", Target: "sched_switch", Signature: "sched_switch(bool preempt)"},
+		"tp_btf/sched_switch(bool preempt)":                    {Kind: "tp_btf", Target: "sched_switch", Signature: "sched_switch(bool preempt)"},
 		"fentry/vfs_read: ssize_t vfs_read(struct file *file)": {Kind: "fentry", Target: "vfs_read", Signature: "ssize_t vfs_read(struct file *file)"},
 	} {
 		if got, err := a.hookLine(h); err != nil || got != want {

@@ -34,8 +34,8 @@ const MaxRequest = 4000
 
 // Request is what somebody asked for.
 type Request struct {
-	ID   string // names the request in its record
-	Text string
+	ID   string `json:"id"` // names the request in its record
+	Text string `json:"text"`
 }
 
 // Target is the kernel that a candidate is made for.

@@ -15,8 +15,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"kgent/agent/llm"
@@ -32,8 +34,8 @@ const MaxRequest = 4000
 
 // Request is what somebody asked for.
 type Request struct {
-	ID   string // names the request in its record
-	Text string
+	ID   string `json:"id"` // names the request in its record
+	Text string `json:"text"`
 }
 
 // Target is the kernel that a candidate is made for.
@@ -61,6 +63,8 @@ type Agent struct {
 	Target   Target
 	Budget   Budget
 	Now      func() time.Time
+
+	records records
 }
 
 // Candidate is what people are asked to approve, before nodes and limits are
@@ -99,24 +103,38 @@ var ErrNoAnswer = errors.New("no program for this request")
 // ErrRequest says that the request cannot be read.
 var ErrRequest = errors.New("cannot read the request")
 
+// ErrModel says that a model is configured but gave no answer to work with:
+// its endpoint is down, slow or does not accept the key. The error wrapping it
+// says what to do.
+var ErrModel = errors.New("the model cannot be asked")
+
 // RejectedError says that no program passed the gates.
 type RejectedError struct {
 	Record *Record
 	Last   error // why the last one did not
+	// Ended says why there was no further try, when that was not the number of
+	// tries; else nil.
+	Ended error
 }
 
 func (e *RejectedError) Error() string {
+	var b strings.Builder
 	if n := len(e.Record.Attempts); n > 1 {
-		return fmt.Sprintf("none of %d programs passed; the last one: %v", n, e.Last)
+		fmt.Fprintf(&b, "none of %d programs passed; the last one: %v", n, e.Last)
+	} else {
+		fmt.Fprintf(&b, "the program did not pass: %v", e.Last)
 	}
-	return fmt.Sprintf("the program did not pass: %v", e.Last)
+	if e.Ended != nil {
+		fmt.Fprintf(&b, "; there was no further try: %v", e.Ended)
+	}
+	return b.String()
 }
 
 func (e *RejectedError) Unwrap() error { return e.Last }
 
 // Prepare makes a candidate. progress, if not nil, is called on the caller's
-// goroutine. The error is ErrRequest, ErrNoAnswer, a *[RejectedError], the
-// context's, or a fault of this machine (no clang).
+// goroutine. The error is ErrRequest, ErrNoAnswer, ErrModel, a
+// *[RejectedError], the context's, or a fault of this machine (no clang).
 func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
 	p := preparation{Agent: a, req: req, progress: progress}
 	if p.progress == nil {
@@ -148,7 +166,7 @@ func Readable(text string) error {
 		return fmt.Errorf("%w: it is empty; write what you want to see, for example: kgent ask \"who is killing my process\"", ErrRequest)
 	case len(text) > MaxRequest:
 		return fmt.Errorf("%w: it has %d bytes, at most %d are read; say it in a sentence or two", ErrRequest, len(text), MaxRequest)
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' && r != '\r' }):
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' }):
 		return fmt.Errorf("%w: it is not text; write what you want to see in words", ErrRequest)
 	}
 	return nil
@@ -200,7 +218,7 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 	if err != nil {
 		var f *verify.Failure
 		if errors.As(err, &f) {
-			return nil, &RejectedError{p.record, err}
+			return nil, &RejectedError{Record: p.record, Last: err}
 		}
 		return nil, err
 	}
@@ -238,6 +256,9 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 		if c.Manifest, err = program.Build(o, opt); err != nil {
 			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
 		}
+		if err := showsSomething(o); err != nil {
+			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		}
 		if c.Facts, err = o.Facts(); err != nil {
 			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
 		}
@@ -271,7 +292,11 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 // given back twice with its fault; then the model starts afresh, knowing what
 // was refused.
 func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) (*Candidate, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.Budget.Time, fmt.Errorf("no program after %v, the time a request may take", p.Budget.Time))
+	if p.Compiler == nil { // what the model writes could not even be compiled
+		return nil, compile.ErrNoClang
+	}
+	asked := ctx
+	ctx, cancel := context.WithTimeoutCause(asked, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
 	defer cancel()
 	question, err := p.question(p.req, nearest)
 	if err != nil {
@@ -281,7 +306,7 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if err != nil {
 		return nil, err
 	}
-	budget := llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: 3 * p.Budget.Tries})
+	budget := llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: requestsPerTry * p.Budget.Tries})
 	messages := []llm.Message{llm.User(question)}
 	var refused []string
 	var last error
@@ -298,48 +323,116 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 			if parsed, err = llm.Decode[answer](ans); err != nil {
 				return "", err
 			}
-			return fmt.Sprintf("try %d by %s, %d tokens", try, ans.Model, ans.Usage.PromptTokens+ans.Usage.CompletionTokens), nil
+			return fmt.Sprintf("try %d by %s, %d tokens", try, modelName(ans), ans.Usage.Total()), nil
 		})
-		att := p.record.attempt("model "+ans.Model, parsed.Source)
+		if err != nil && !answered(err) {
+			return nil, p.unanswered(asked, ctx, err, last)
+		}
+		source, notes := amend(parsed.Source)
+		att := p.record.attempt("model "+modelName(ans), source)
+		att.Notes = notes
+		if err != nil {
+			att.Answer = clip(ans.Text, maxKept)
+		}
 		var c *Candidate
 		switch {
+		case errors.Is(err, llm.ErrRefused), errors.Is(err, llm.ErrContentFilter):
+			err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
 		case err == nil && parsed.Cannot != "" && parsed.Source == "":
-			err = fmt.Errorf("%w: the model says: %s", ErrNoAnswer, clip(parsed.Cannot, 500))
-			att.end(err)
-			return nil, err
+			err = fmt.Errorf("%w: the model says: %q", ErrNoAnswer, clip(parsed.Cannot, 500))
 		case err == nil:
+			parsed.Source = source
 			c, err = p.fromAnswer(ctx, &parsed)
 		}
 		att.end(err)
-		if err == nil {
-			c.Origin = "model " + ans.Model
+		switch {
+		case err == nil:
+			c.Origin = "model " + modelName(ans)
 			c.Explanation = clip(parsed.Explanation, 1000)
+			c.Duration = millis(parsed.DurationMS)
 			return c, nil
-		}
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, &RejectedError{p.record, cause}
-		}
-		if !repairable(err) {
+		case ctx.Err() != nil:
+			if last == nil {
+				last = err
+			}
+			return nil, p.unanswered(asked, ctx, err, last)
+		case !repairable(err):
 			return nil, err
 		}
 		last = err
 		refused = append(refused, clip(err.Error(), 600))
-		if try%(repairs+1) == 0 {
+		switch {
+		case try%(repairs+1) == 0:
 			messages = []llm.Message{llm.User(question + "\n# Programs already refused, and why\n- " + strings.Join(refused, "\n- ") + "\nWrite a different program.")}
-			continue
+		case len(ans.Text) > maxEchoed:
+			messages = []llm.Message{llm.User(question + "\n# Your last answer was refused\n" + feedback(err))}
+		default:
+			messages = append(messages[:1:1], ans.Message(), llm.User(feedback(err)))
 		}
-		messages = append(messages[:1:1], ans.Message(), llm.User(feedback(err)))
 	}
-	return nil, &RejectedError{p.record, last}
+	return nil, &RejectedError{Record: p.record, Last: last}
 }
 
-// repairs is how often a program is mended before a fresh one is asked for:
-// later repairs rarely succeed.
-const repairs = 2
+const (
+	// repairs is how often a program is mended before a fresh one is asked for:
+	// later repairs rarely succeed.
+	repairs = 2
+	// requestsPerTry leaves room for what an endpoint does not support and for
+	// retries, over all tries together.
+	requestsPerTry = 3
+	// maxEchoed is the longest answer, in bytes, that is sent back to its author:
+	// no program is that long, and what is too long is not mended by repeating it.
+	maxEchoed = 64 << 10
+	// maxKept is how much of an answer that is no program is put on record.
+	maxKept = 4 << 10
+)
+
+// answered reports whether the model said something, be it useless.
+func answered(err error) bool {
+	for _, kind := range []error{llm.ErrNotJSON, llm.ErrTruncated, llm.ErrRefused, llm.ErrContentFilter} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// unanswered is how a preparation ends when the model says no more: the person
+// gave up (asked), time or tokens are used up (ctx), or the endpoint fails.
+// Programs refused before make it a rejection unless the endpoint is at fault.
+func (p *preparation) unanswered(asked, ctx context.Context, err, last error) error {
+	ended := err
+	switch {
+	case asked.Err() != nil:
+		return context.Cause(asked)
+	case ctx.Err() != nil:
+		ended = context.Cause(ctx)
+	case !errors.Is(err, llm.ErrBudget):
+		return fmt.Errorf("%w: %w", ErrModel, err)
+	}
+	if last != nil {
+		return &RejectedError{Record: p.record, Last: last, Ended: ended}
+	}
+	if ended != err {
+		return fmt.Errorf("%w: %w: %w", ErrModel, ended, err)
+	}
+	return fmt.Errorf("%w: %w", ErrModel, err)
+}
+
+// modelName is the model that answered, as its endpoint calls it.
+func modelName(ans llm.Answer) string {
+	if ans.Model == "" {
+		return "(unnamed)"
+	}
+	return clip(ans.Model, 80)
+}
 
 func (p *preparation) fromAnswer(ctx context.Context, ans *answer) (*Candidate, error) {
-	opt := program.Options{Name: identifier(ans.Name), Title: clip(ans.Title, 120), Constants: map[string]string{}, Interface: ans.Interface,
-		View: program.View{Top: ans.Top, Interval: time.Duration(ans.IntervalMS) * time.Millisecond}}
+	if strings.TrimSpace(ans.Source) == "" {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: errors.New(`"source" is empty: write the whole program there, or say in "cannot" why there is none`)}
+	}
+	opt := program.Options{Name: identifier(ans.Name), Title: clip(strings.Join(strings.Fields(ans.Title), " "), 120), Constants: map[string]string{}, Interface: ans.Interface,
+		View: program.View{Top: ans.Top, Interval: millis(ans.IntervalMS)}}
 	for _, c := range ans.Parameters {
 		opt.Constants[c.Name] = c.Value
 	}
@@ -349,6 +442,28 @@ func (p *preparation) fromAnswer(ctx context.Context, ans *answer) (*Candidate, 
 		}
 		return nil
 	})
+}
+
+// millis keeps what a model says from overflowing: more than a month is far
+// over every limit all the same.
+func millis(ms int64) time.Duration {
+	const month = 30 * 24 * time.Hour
+	return time.Duration(min(max(ms, 0), month.Milliseconds())) * time.Millisecond
+}
+
+// showsSomething refuses a program that nobody would see anything of.
+func showsSomething(o *program.Object) error {
+	for _, m := range o.Maps() {
+		if m.Role == program.RoleEvents || m.Role == program.RoleOutput {
+			return nil
+		}
+	}
+	for _, p := range o.Programs() {
+		if strings.HasPrefix(p.SectionName, "iter") { // prints for itself
+			return nil
+		}
+	}
+	return errors.New("the program shows nothing: it has neither a ring buffer of events nor a map tagged KGENT_OUTPUT")
 }
 
 // repairable reports whether another try by the model may help.
@@ -362,26 +477,42 @@ func feedback(err error) string {
 	var b strings.Builder
 	var f *verify.Failure
 	var bad *compile.Error
+	again := "Mend exactly this, keep everything else, and answer again with the whole object."
 	switch {
 	case errors.As(err, &bad):
 		b.WriteString("The source does not compile:\n")
-		for i, d := range bad.Diagnostics {
-			if i == 4 {
-				break
+		// One mistake in a macro's argument is reported once for each use.
+		var told []string
+		for _, d := range bad.Diagnostics {
+			if line := "- " + d.String() + "\n"; !slices.Contains(told, line) && len(told) < 4 {
+				told = append(told, line)
 			}
-			fmt.Fprintf(&b, "- %s\n", d)
 		}
+		b.WriteString(strings.Join(told, ""))
 	case errors.As(err, &f) && f.Gate == verify.GateFacts:
 		fmt.Fprintf(&b, "Hooks that cannot be used on this kernel:\n%s\n", err)
 	case errors.As(err, &f) && f.Gate == verify.GateKernel:
 		fmt.Fprintf(&b, "The kernel's verifier refuses the program:\n%s\n", clip(err.Error(), 3000))
 	case errors.Is(err, llm.ErrTruncated):
-		b.WriteString("The answer was cut off. Be shorter.\n")
+		b.WriteString("Your answer was cut off at its length limit.\n")
+		again = "Think and write less, and answer again with the whole object."
+	case errors.Is(err, llm.ErrNotJSON):
+		fmt.Fprintf(&b, "Your answer is not the JSON object asked for: %s\n", detail(err))
+		again = "Answer again with the whole object and nothing else."
 	default:
 		fmt.Fprintf(&b, "%s\n", clip(err.Error(), 2000))
 	}
-	b.WriteString("Mend exactly this, keep everything else, and answer again with the whole object.")
+	b.WriteString(again)
 	return b.String()
+}
+
+// detail is what is wrong with an answer, without whom it was asked of.
+func detail(err error) string {
+	var e *llm.Error
+	if errors.As(err, &e) && e.Detail != "" {
+		return e.Detail
+	}
+	return clip(err.Error(), 2000)
 }
 
 // identifier makes a manifest name of what the model proposes.

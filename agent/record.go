@@ -31,7 +31,11 @@ type Record struct {
 type Attempt struct {
 	Origin string `json:"origin"`
 	SHA256 string `json:"sha256"` // of the source
-	Source string `json:"source"`
+	Source string `json:"source"` // as compiled
+	// Notes say what was changed in a model's source before it was compiled.
+	Notes []string `json:"notes,omitempty"`
+	// Answer is what a model said instead of a program, cut short.
+	Answer string `json:"answer,omitempty"`
 	// Gate is where it ended; empty when it passed or never reached one.
 	Gate  verify.Gate `json:"gate,omitempty"`
 	Error string      `json:"error,omitempty"`

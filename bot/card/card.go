@@ -57,6 +57,9 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		verdict += ": " + strings.TrimPrefix(c.Reason, "unproved: ")
 	}
 	card := Card{Title: c.Title}
+	if !strings.HasPrefix(c.Origin, "recipe ") {
+		card.Title = fmt.Sprintf("%q (the author's words)", c.Title)
+	}
 	card.Blocks = append(card.Blocks, Fields{
 		{"request", request},
 		{"program", c.Origin},

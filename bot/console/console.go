@@ -88,7 +88,7 @@ var stageNames = map[string]string{
 func (t *Text) Stage(s output.Stage) {
 	name := stageNames[s.Name]
 	if name == "" {
-		name = s.Name
+		name = text.Clean(s.Name)
 	}
 	switch s.State {
 	case "start":

@@ -437,9 +437,16 @@ static __always_inline long bpf_ringbuf_output(void *ringbuf, void *data, __u64 
 	K_INTO(K_LAST, bpf_probe_read_kernel, bpf_probe_read_kernel, dst, src, ##__VA_ARGS__)
 #define BPF_CORE_READ_USER_INTO(dst, src, ...) \
 	K_INTO(K_LAST, bpf_probe_read_user, bpf_probe_read_user, dst, src, ##__VA_ARGS__)
+#define BPF_PROBE_READ_INTO(dst, src, ...) BPF_CORE_READ_INTO(dst, src, ##__VA_ARGS__)
+#define BPF_PROBE_READ_USER_INTO(dst, src, ...) BPF_CORE_READ_USER_INTO(dst, src, ##__VA_ARGS__)
 /* For a member that is an array of characters. For a `char *` member read the pointer, then the string. */
 #define BPF_CORE_READ_STR_INTO(dst, src, ...) \
 	K_INTO(K_LAST_STR, bpf_probe_read_kernel, bpf_probe_read_kernel_str, dst, src, ##__VA_ARGS__)
+#define BPF_CORE_READ_USER_STR_INTO(dst, src, ...) \
+	K_INTO(K_LAST_STR, bpf_probe_read_user, bpf_probe_read_user_str, dst, src, ##__VA_ARGS__)
+#define BPF_PROBE_READ_STR_INTO(dst, src, ...) BPF_CORE_READ_STR_INTO(dst, src, ##__VA_ARGS__)
+#define BPF_PROBE_READ_USER_STR_INTO(dst, src, ...) BPF_CORE_READ_USER_STR_INTO(dst, src, ##__VA_ARGS__)
+#define bpf_ksym_exists(sym) (!!(sym))
 
 /* ---- program arguments ------------------------------------------------------ */
 /*
@@ -476,33 +483,74 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 	K_BODY(name, unsigned long long, __K_CAT(K_SLOTS, K_NARG(__VA_ARGS__)), ##__VA_ARGS__)
 
 #if defined(__TARGET_ARCH_x86)
-#define PT_REGS_PARM1(x) ((x)->di)
-#define PT_REGS_PARM2(x) ((x)->si)
-#define PT_REGS_PARM3(x) ((x)->dx)
-#define PT_REGS_PARM4(x) ((x)->cx)
-#define PT_REGS_PARM5(x) ((x)->r8)
-#define PT_REGS_PARM6(x) ((x)->r9)
-#define PT_REGS_PARM4_SYSCALL(x) ((x)->r10)
+#define K_REG(x) (x)
+#define K_REG1 di
+#define K_REG2 si
+#define K_REG3 dx
+#define K_REG4 cx
+#define K_REG5 r8
+#define K_REG6 r9
+#define K_REG4_SYSCALL r10
+#define K_REG_FP bp
+#define K_REG_RC ax
+#define K_REG_SP sp
+#define K_REG_IP ip
 #define PT_REGS_RET(x) (*(unsigned long *)(x)->sp)
-#define PT_REGS_FP(x) ((x)->bp)
-#define PT_REGS_RC(x) ((x)->ax)
-#define PT_REGS_SP(x) ((x)->sp)
-#define PT_REGS_IP(x) ((x)->ip)
 #elif defined(__TARGET_ARCH_arm64)
-#define K_ARM(x) ((const struct user_pt_regs *)(x))
-#define PT_REGS_PARM1(x) (K_ARM(x)->regs[0])
-#define PT_REGS_PARM2(x) (K_ARM(x)->regs[1])
-#define PT_REGS_PARM3(x) (K_ARM(x)->regs[2])
-#define PT_REGS_PARM4(x) (K_ARM(x)->regs[3])
-#define PT_REGS_PARM5(x) (K_ARM(x)->regs[4])
-#define PT_REGS_PARM6(x) (K_ARM(x)->regs[5])
-#define PT_REGS_PARM4_SYSCALL(x) (K_ARM(x)->regs[3])
-#define PT_REGS_RET(x) (K_ARM(x)->regs[30])
-#define PT_REGS_FP(x) (K_ARM(x)->regs[29])
-#define PT_REGS_RC(x) (K_ARM(x)->regs[0])
-#define PT_REGS_SP(x) (K_ARM(x)->sp)
-#define PT_REGS_IP(x) (K_ARM(x)->pc)
+#define K_REG(x) ((const struct user_pt_regs *)(x))
+#define K_REG1 regs[0]
+#define K_REG2 regs[1]
+#define K_REG3 regs[2]
+#define K_REG4 regs[3]
+#define K_REG5 regs[4]
+#define K_REG6 regs[5]
+#define K_REG4_SYSCALL regs[3]
+#define K_REG_FP regs[29]
+#define K_REG_RC regs[0]
+#define K_REG_SP sp
+#define K_REG_IP pc
+#define PT_REGS_RET(x) (K_REG(x)->regs[30])
 #endif
+
+/* Of a probe's ctx. The argument of the kernel's system calls is such a struct too, see BPF_KSYSCALL. */
+#define PT_REGS_PARM1(x) (K_REG(x)->K_REG1)
+#define PT_REGS_PARM2(x) (K_REG(x)->K_REG2)
+#define PT_REGS_PARM3(x) (K_REG(x)->K_REG3)
+#define PT_REGS_PARM4(x) (K_REG(x)->K_REG4)
+#define PT_REGS_PARM5(x) (K_REG(x)->K_REG5)
+#define PT_REGS_PARM6(x) (K_REG(x)->K_REG6)
+#define PT_REGS_FP(x) (K_REG(x)->K_REG_FP)
+#define PT_REGS_RC(x) (K_REG(x)->K_REG_RC)
+#define PT_REGS_SP(x) (K_REG(x)->K_REG_SP)
+#define PT_REGS_IP(x) (K_REG(x)->K_REG_IP)
+
+/* Of any other registers: a system call's, a task's. */
+#define PT_REGS_PARM1_CORE(x) BPF_CORE_READ(K_REG(x), K_REG1)
+#define PT_REGS_PARM2_CORE(x) BPF_CORE_READ(K_REG(x), K_REG2)
+#define PT_REGS_PARM3_CORE(x) BPF_CORE_READ(K_REG(x), K_REG3)
+#define PT_REGS_PARM4_CORE(x) BPF_CORE_READ(K_REG(x), K_REG4)
+#define PT_REGS_PARM5_CORE(x) BPF_CORE_READ(K_REG(x), K_REG5)
+#define PT_REGS_PARM6_CORE(x) BPF_CORE_READ(K_REG(x), K_REG6)
+#define PT_REGS_FP_CORE(x) BPF_CORE_READ(K_REG(x), K_REG_FP)
+#define PT_REGS_RC_CORE(x) BPF_CORE_READ(K_REG(x), K_REG_RC)
+#define PT_REGS_SP_CORE(x) BPF_CORE_READ(K_REG(x), K_REG_SP)
+#define PT_REGS_IP_CORE(x) BPF_CORE_READ(K_REG(x), K_REG_IP)
+
+/* A system call passes its fourth argument in another register than a function. */
+#define PT_REGS_PARM1_SYSCALL(x) PT_REGS_PARM1(x)
+#define PT_REGS_PARM2_SYSCALL(x) PT_REGS_PARM2(x)
+#define PT_REGS_PARM3_SYSCALL(x) PT_REGS_PARM3(x)
+#define PT_REGS_PARM4_SYSCALL(x) (K_REG(x)->K_REG4_SYSCALL)
+#define PT_REGS_PARM5_SYSCALL(x) PT_REGS_PARM5(x)
+#define PT_REGS_PARM6_SYSCALL(x) PT_REGS_PARM6(x)
+#define PT_REGS_PARM1_CORE_SYSCALL(x) PT_REGS_PARM1_CORE(x)
+#define PT_REGS_PARM2_CORE_SYSCALL(x) PT_REGS_PARM2_CORE(x)
+#define PT_REGS_PARM3_CORE_SYSCALL(x) PT_REGS_PARM3_CORE(x)
+#define PT_REGS_PARM4_CORE_SYSCALL(x) BPF_CORE_READ(K_REG(x), K_REG4_SYSCALL)
+#define PT_REGS_PARM5_CORE_SYSCALL(x) PT_REGS_PARM5_CORE(x)
+#define PT_REGS_PARM6_CORE_SYSCALL(x) PT_REGS_PARM6_CORE(x)
+/* At the entry of a system call's function, such as __x64_sys_openat: the caller's registers. */
+#define PT_REGS_SYSCALL_REGS(ctx) ((struct pt_regs *)PT_REGS_PARM1(ctx))
 
 /* The number of the system call that the registers at its exit belong to. */
 #if defined(__TARGET_ARCH_x86)
@@ -527,8 +575,60 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 /* Function return: int BPF_KRETPROBE(name, long ret) { ... } */
 #define BPF_KRETPROBE(name, ...) \
 	K_BODY(name, struct pt_regs, __K_CAT(K_RC, K_NARG(__VA_ARGS__)), ##__VA_ARGS__)
+/* Entry of a system call's function, by kprobe: int BPF_KSYSCALL(name, int dfd, const char *path) { ... } */
+#define K_SYSREGS0
+#define K_SYSREGS1 , (void *)PT_REGS_PARM1_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define K_SYSREGS2 K_SYSREGS1, (void *)PT_REGS_PARM2_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define K_SYSREGS3 K_SYSREGS2, (void *)PT_REGS_PARM3_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define K_SYSREGS4 K_SYSREGS3, (void *)PT_REGS_PARM4_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define K_SYSREGS5 K_SYSREGS4, (void *)PT_REGS_PARM5_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define K_SYSREGS6 K_SYSREGS5, (void *)PT_REGS_PARM6_CORE_SYSCALL(PT_REGS_SYSCALL_REGS(ctx))
+#define BPF_KSYSCALL(name, ...) \
+	K_BODY(name, struct pt_regs, K_SYSREGS(K_NARG(__VA_ARGS__)), ##__VA_ARGS__)
+/* Not __K_CAT: what comes of it uses that itself, which a macro may not. */
+#define K_SYSREGS_(n) K_SYSREGS##n
+#define K_SYSREGS(n) K_SYSREGS_(n)
+#define BPF_KPROBE_SYSCALL(name, ...) BPF_KSYSCALL(name, ##__VA_ARGS__)
 #define BPF_UPROBE(name, ...) BPF_KPROBE(name, ##__VA_ARGS__)
 #define BPF_URETPROBE(name, ...) BPF_KRETPROBE(name, ##__VA_ARGS__)
+
+/* ---- text ------------------------------------------------------------------- */
+
+#define K_U64S0
+#define K_U64S1(a) (__u64)(a)
+#define K_U64S2(a, b) K_U64S1(a), (__u64)(b)
+#define K_U64S3(a, b...) K_U64S1(a), K_U64S2(b)
+#define K_U64S4(a, b...) K_U64S1(a), K_U64S3(b)
+#define K_U64S5(a, b...) K_U64S1(a), K_U64S4(b)
+#define K_U64S6(a, b...) K_U64S1(a), K_U64S5(b)
+#define K_U64S7(a, b...) K_U64S1(a), K_U64S6(b)
+#define K_U64S8(a, b...) K_U64S1(a), K_U64S7(b)
+#define K_U64S9(a, b...) K_U64S1(a), K_U64S8(b)
+#define K_U64S10(a, b...) K_U64S1(a), K_U64S9(b)
+#define K_U64S11(a, b...) K_U64S1(a), K_U64S10(b)
+#define K_U64S12(a, b...) K_U64S1(a), K_U64S11(b)
+#define K_PRINTED(call, fmt, ...) ({ \
+	static const char _k_fmt[] = fmt; \
+	__u64 _k_args[] = { 0, K_PRINTED_(__K_CAT(K_U64S, K_NARG(__VA_ARGS__)), ##__VA_ARGS__) }; \
+	call; \
+})
+#define K_PRINTED_(f, ...) __VA_OPT__(f(__VA_ARGS__))
+/* What an iterator (SEC("iter/…")) prints is shown line by line. */
+#define BPF_SEQ_PRINTF(seq, fmt, ...) \
+	K_PRINTED(bpf_seq_printf(seq, _k_fmt, sizeof(_k_fmt), _k_args + 1, sizeof(_k_args) - 8), fmt, ##__VA_ARGS__)
+#define BPF_SNPRINTF(out, size, fmt, ...) \
+	K_PRINTED(bpf_snprintf(out, size, _k_fmt, _k_args + 1, sizeof(_k_args) - 8), fmt, ##__VA_ARGS__)
+/* Nobody reads the kernel's trace pipe: what is to be seen goes through a ring buffer or an output map. */
+#define bpf_printk(fmt, ...) ((void)0)
+
+/* ---- loops and memory, by the names that other headers give them -------------- */
+
+#define bpf_for(i, start, end) for (int _k_end = ((i) = (start), (end)); (i) < _k_end; (i)++)
+#define bpf_repeat(n) for (int _k_i = 0, _k_n = (n); _k_i < _k_n; _k_i++)
+#define memset(p, c, n) __builtin_memset(p, c, n)
+#define memcpy(to, from, n) __builtin_memcpy(to, from, n)
+#define memmove(to, from, n) __builtin_memmove(to, from, n)
+#define memcmp(a, b, n) __builtin_memcmp(a, b, n)
 
 /* ---- byte order --------------------------------------------------------------- */
 
@@ -544,6 +644,14 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 #define bpf_htons(x) bpf_ntohs(x)
 #define bpf_htonl(x) bpf_ntohl(x)
 #define bpf_cpu_to_be64(x) bpf_be64_to_cpu(x)
+#define bpf_be16_to_cpu(x) bpf_ntohs(x)
+#define bpf_be32_to_cpu(x) bpf_ntohl(x)
+#define bpf_cpu_to_be16(x) bpf_htons(x)
+#define bpf_cpu_to_be32(x) bpf_htonl(x)
+#define ntohs(x) bpf_ntohs(x)
+#define ntohl(x) bpf_ntohl(x)
+#define htons(x) bpf_htons(x)
+#define htonl(x) bpf_htonl(x)
 
 /* ---- constants that are macros in the kernel and so not in BTF -------------------- */
 
@@ -578,33 +686,65 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 #define ESRCH 3
 #define EINTR 4
 #define EIO 5
+#define ENXIO 6
+#define E2BIG 7
+#define ENOEXEC 8
 #define EBADF 9
+#define ECHILD 10
 #define EAGAIN 11
 #define ENOMEM 12
 #define EACCES 13
 #define EFAULT 14
 #define EBUSY 16
 #define EEXIST 17
+#define EXDEV 18
 #define ENODEV 19
 #define ENOTDIR 20
 #define EISDIR 21
 #define EINVAL 22
 #define ENFILE 23
 #define EMFILE 24
+#define ENOTTY 25
+#define ETXTBSY 26
+#define EFBIG 27
 #define ENOSPC 28
+#define ESPIPE 29
 #define EROFS 30
+#define EMLINK 31
 #define EPIPE 32
+#define ERANGE 34
+#define EDEADLK 35
 #define ENAMETOOLONG 36
 #define ENOSYS 38
+#define ENOTEMPTY 39
 #define ELOOP 40
+#define ENODATA 61
+#define EOVERFLOW 75
+#define ENOTSOCK 88
+#define EDESTADDRREQ 89
+#define EMSGSIZE 90
+#define ENOPROTOOPT 92
+#define EPROTONOSUPPORT 93
+#define EOPNOTSUPP 95
+#define EAFNOSUPPORT 97
 #define EADDRINUSE 98
+#define EADDRNOTAVAIL 99
+#define ENETDOWN 100
 #define ENETUNREACH 101
 #define ECONNABORTED 103
 #define ECONNRESET 104
+#define ENOBUFS 105
+#define EISCONN 106
+#define ENOTCONN 107
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
 #define EHOSTUNREACH 113
+#define EALREADY 114
 #define EINPROGRESS 115
+#define ESTALE 116
+#define EDQUOT 122
+#define ECANCELED 125
+#define EWOULDBLOCK EAGAIN
 #define MAX_ERRNO 4095
 #define O_ACCMODE 3
 #define O_RDONLY 0
@@ -614,6 +754,8 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 #define O_EXCL 0200
 #define O_TRUNC 01000
 #define O_APPEND 02000
+#define O_NONBLOCK 04000
+#define O_CLOEXEC 02000000
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFLNK 0120000
@@ -624,7 +766,21 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 #define S_IFIFO 0010000
 #define S_ISREG(m) (((m) & S_IFMT) == S_IFREG)
 #define S_ISDIR(m) (((m) & S_IFMT) == S_IFDIR)
+#define S_ISLNK(m) (((m) & S_IFMT) == S_IFLNK)
+#define S_ISSOCK(m) (((m) & S_IFMT) == S_IFSOCK)
+#define S_ISFIFO(m) (((m) & S_IFMT) == S_IFIFO)
+#define S_ISCHR(m) (((m) & S_IFMT) == S_IFCHR)
+#define S_ISBLK(m) (((m) & S_IFMT) == S_IFBLK)
 #define PF_KTHREAD 0x00200000
+#define TASK_RUNNING 0
+#define TASK_INTERRUPTIBLE 1
+#define TASK_UNINTERRUPTIBLE 2
+#define CLONE_VM 0x00000100
+#define CLONE_THREAD 0x00010000
+#define PROT_READ 1
+#define PROT_WRITE 2
+#define PROT_EXEC 4
+#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))
 #define TASK_COMM_LEN 16
 #define PATH_MAX 4096
 #define NAME_MAX 255
@@ -632,15 +788,21 @@ static __always_inline typeof(name(0)) __K_CAT(kgent_body_, name)(__attribute__(
 #define SIGINT 2
 #define SIGQUIT 3
 #define SIGILL 4
+#define SIGTRAP 5
 #define SIGABRT 6
+#define SIGBUS 7
 #define SIGFPE 8
 #define SIGKILL 9
+#define SIGUSR1 10
 #define SIGSEGV 11
+#define SIGUSR2 12
 #define SIGPIPE 13
+#define SIGALRM 14
 #define SIGTERM 15
 #define SIGCHLD 17
 #define SIGCONT 18
 #define SIGSTOP 19
+#define SIGTSTP 20
 #define NSEC_PER_USEC 1000ULL
 #define NSEC_PER_MSEC 1000000ULL
 #define NSEC_PER_SEC 1000000000ULL

@@ -11,14 +11,7 @@ import (
 // Every helper of the running kernel is judged, and nothing is judged that no
 // kernel has.
 func TestCallsAreTheKernels(t *testing.T) {
-	spec, err := btf.LoadKernelSpec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ids *btf.Enum
-	if err := spec.TypeByName("bpf_func_id", &ids); err != nil {
-		t.Fatal(err)
-	}
+	spec, ids := kernelHelpers(t)
 	real := map[string]bool{}
 	for _, v := range ids.Values {
 		if name, ok := strings.CutPrefix(v.Name, "BPF_FUNC_"); ok && name != "unspec" {

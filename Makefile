@@ -3,9 +3,10 @@ GO      ?= go
 REQUEST ?= trace new TCP connections with process, source and destination address and port, IPv4 and IPv6
 DURATION ?= 10s
 
-# What the program needs at run time, and what its tests need besides.
+# What the program needs at run time, and what its tests need besides: gcc is
+# for Go's race detector, which does not build without cgo.
 PACKAGES      = clang-19
-TEST_PACKAGES = $(PACKAGES) bash procps iproute2 util-linux
+TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash procps iproute2 mount util-linux
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
 .PHONY: build demo test bench vet fuzz clean

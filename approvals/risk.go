@@ -217,11 +217,15 @@ func (r *risk) program(f program.Facts) {
 
 func (r *risk) call(what, called, name string) {
 	detail := strings.ReplaceAll(printable(called), "%", "?") + " in program %s"
-	switch g, ok := calls[called]; {
-	case !ok:
+	effect, does, known := program.EffectOf(called)
+	switch {
+	case !known:
 		r.add(Act, "calls a "+what+" this release knows nothing about", detail, name)
-	case g.tier != Observe:
-		r.add(g.tier, g.does, detail, name)
+	case effect == program.Observes:
+	case effect == program.ObservesUsers:
+		r.add(ObserveSensitive, does, detail, name)
+	default:
+		r.add(Act, does, detail, name)
 	}
 }
 
@@ -231,35 +235,29 @@ func emits(f program.Facts) bool {
 		"bpf_skb_output", "bpf_xdp_output", "bpf_seq_write", "bpf_seq_printf", "bpf_trace_printk", "bpf_trace_vprintk")
 }
 
-// verdicts are the return values that leave things as they are, of the hooks
+// orders says what programs could do by the values they return, at the hooks
 // where a return value is an order.
-//
-// For tcx that is TCX_NEXT alone: TCX_PASS lets the packet through, but past
-// whatever other programs and filters would have had to say about it.
-var verdicts = map[program.Kind]struct {
-	pass  []int32
-	order string
-}{
-	program.XDP:           {[]int32{2}, "drop or redirect packets"},
-	program.TCXIngress:    {[]int32{-1}, "drop packets, redirect them, or take them past other filters"},
-	program.TCXEgress:     {[]int32{-1}, "drop packets, redirect them, or take them past other filters"},
-	program.CgroupIngress: {[]int32{1}, "drop packets"},
-	program.CgroupEgress:  {[]int32{1}, "drop packets"},
-	program.CgroupSock:    {[]int32{1}, "refuse operations of processes"},
-	program.LSM:           {[]int32{0}, "refuse operations of processes"},
-	program.FmodRet:       {[]int32{0}, "replace a kernel function"},
+var orders = map[program.Kind]string{
+	program.XDP:           "drop or redirect packets",
+	program.TCXIngress:    "drop packets, redirect them, or take them past other filters",
+	program.TCXEgress:     "drop packets, redirect them, or take them past other filters",
+	program.CgroupIngress: "drop packets",
+	program.CgroupEgress:  "drop packets",
+	program.CgroupSock:    "refuse operations of processes",
+	program.LSM:           "refuse operations of processes",
+	program.FmodRet:       "replace a kernel function",
 }
 
 func (r *risk) hook(f program.Facts) {
 	switch k := f.Hook.Kind; k {
 	case program.XDP, program.TCXIngress, program.TCXEgress, program.CgroupIngress, program.CgroupEgress, program.CgroupSock,
 		program.LSM, program.FmodRet:
-		v := verdicts[k]
-		switch bad := slices.DeleteFunc(slices.Clone(f.Verdicts), func(n int32) bool { return slices.Contains(v.pass, n) }); {
+		harmless, _ := k.Harmless()
+		switch bad := slices.DeleteFunc(slices.Clone(f.Verdicts), func(n int32) bool { return n == harmless }); {
 		case len(f.Verdicts) == 0:
-			r.add(Act, "may "+v.order, fmt.Sprintf("it could not be told what program %%s returns at %s", k), f.Program)
+			r.add(Act, "may "+orders[k], fmt.Sprintf("it could not be told what program %%s returns at %s", k), f.Program)
 		case len(bad) > 0:
-			r.add(Act, "can "+v.order, fmt.Sprintf("program %%s returns %s at %s", numbers(bad), k), f.Program)
+			r.add(Act, "can "+orders[k], fmt.Sprintf("program %%s returns %s at %s", numbers(bad), k), f.Program)
 		case k == program.LSM && slices.Contains(otherAnswers, f.Hook.Target):
 			r.add(Act, "answers a security check whose usual answer is not 0", f.Hook.Target+" in program %s", f.Program)
 		}

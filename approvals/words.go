@@ -41,7 +41,7 @@ func Words(facts []program.Facts, maps []program.MapInfo) []string {
 	}
 	switch {
 	case len(reasons) > 0 && reasons[0].tier == Act:
-	case slices.ContainsFunc(facts, func(f program.Facts) bool { return len(verdicts[f.Hook.Kind].pass) > 0 }):
+	case slices.ContainsFunc(facts, func(f program.Facts) bool { return orders[f.Hook.Kind] != "" }):
 		add("It changes nothing and lets everything pass.")
 	default:
 		add("It changes nothing: it only looks.")

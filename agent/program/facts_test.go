@@ -110,8 +110,10 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// The names that policies and cards rely on are the kernel's own.
-func TestHelperNames(t *testing.T) {
+// kernelHelpers returns the running kernel's types and, of them, the enum of
+// its helpers.
+func kernelHelpers(t *testing.T) (*btf.Spec, *btf.Enum) {
+	t.Helper()
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +122,12 @@ func TestHelperNames(t *testing.T) {
 	if err := spec.TypeByName("bpf_func_id", &ids); err != nil {
 		t.Fatal(err)
 	}
+	return spec, ids
+}
+
+// The names that policies and cards rely on are the kernel's own.
+func TestHelperNames(t *testing.T) {
+	_, ids := kernelHelpers(t)
 	known := 0
 	for _, v := range ids.Values {
 		if strings.HasPrefix(v.Name, "__") {

@@ -51,8 +51,9 @@ const maxSteps = 1 << 18
 // lost, the access counts as unknown.
 //
 // It exists because changing a packet or a connection needs no helper and no
-// verdict: one store through a pointer loaded from the context does it. What
-// kfuncs return or change is not followed; they are judged by their names.
+// verdict: one store through a pointer loaded from the context does it. Kfuncs
+// are judged by their names, and may fill any memory that they are given; what
+// they return is not followed.
 type access struct {
 	insns  asm.Instructions
 	packet map[int16]bool // offsets of the context's packet pointers
@@ -80,6 +81,9 @@ func accesses(t ebpf.ProgramType, insns asm.Instructions) (reads bool, writes []
 		a.writes |= fromUnknown
 		a.reads = a.reads || a.packet != nil
 	}
+	if t == ebpf.CGroupSockopt && a.writes&fromPacket != 0 {
+		a.writes = a.writes&^fromPacket | fromContext // an option's value is no packet
+	}
 	for _, w := range []struct {
 		origin
 		name string
@@ -92,11 +96,13 @@ func accesses(t ebpf.ProgramType, insns asm.Instructions) (reads bool, writes []
 }
 
 // packetPointers are the offsets of data, data_end and data_meta in the
-// contexts that have them; uapi, so they never move.
+// contexts that have them, and of optval and optval_end, which point to the
+// value of a socket option just so; uapi, so they never move.
 var packetPointers = map[ebpf.ProgramType]map[int16]bool{
-	ebpf.XDP:       {0: true, 4: true, 8: true},
-	ebpf.SchedCLS:  {76: true, 80: true, 140: true},
-	ebpf.CGroupSKB: {76: true, 80: true, 140: true},
+	ebpf.XDP:           {0: true, 4: true, 8: true},
+	ebpf.SchedCLS:      {76: true, 80: true, 140: true},
+	ebpf.CGroupSKB:     {76: true, 80: true, 140: true},
+	ebpf.CGroupSockopt: {8: true, 16: true},
 }
 
 func (a *access) run() bool {
@@ -337,6 +343,13 @@ var readers = []string{
 	"bpf_sk_lookup_tcp", "bpf_sk_lookup_udp", "bpf_skc_lookup_tcp", "bpf_tcp_check_syncookie",
 }
 
+// contextual are the kfuncs that want the context itself. To any other it is
+// memory, to be filled perhaps: the registers of a probed process, say.
+var contextual = []string{
+	"bpf_dynptr_from_skb", "bpf_dynptr_from_xdp", "bpf_cast_to_kern_ctx", "bpf_session_is_return", "bpf_session_cookie",
+	"bpf_xdp_metadata_rx_timestamp", "bpf_xdp_metadata_rx_hash", "bpf_xdp_metadata_rx_vlan_tag",
+}
+
 // callers are the helpers that call back into the program.
 var callers = []string{"bpf_for_each_map_elem", "bpf_find_vma", "bpf_loop", "bpf_user_ringbuf_drain"}
 
@@ -369,6 +382,11 @@ func (a *access) call(f *frame, ins *asm.Instruction) bool {
 		callee.regs[asm.R10] = fromStack
 		a.join(start, callee)
 		result = a.returned
+	case ins.IsKfuncCall():
+		a.writes |= args & (fromPacket | fromUnknown)
+		if !slices.Contains(contextual, ins.Reference()) {
+			a.writes |= args & fromContext
+		}
 	case helper != "" && a.packet != nil && !slices.Contains(readers, helper):
 		a.writes |= args & (fromPacket | fromUnknown)
 	}

@@ -27,8 +27,8 @@ type Facts struct {
 	// not known. They matter where the hook makes the return value an action
 	// on a packet, a call or a connection.
 	Verdicts []int32 `json:"verdicts,omitempty"`
-	// Packet says that the program may read the bytes of packets directly, that
-	// is, without a helper.
+	// Packet says that the program may read the bytes of packets, or the values
+	// of socket options, directly, that is, without a helper.
 	Packet bool `json:"packet,omitempty"`
 	// Writes is what the program's own stores may change besides its stack,
 	// maps and events: [WritesContext], [WritesPacket], [WritesUnknown]. What

@@ -217,6 +217,15 @@ func (m *Manifest) checkPrograms(o *Object) error {
 	return nil
 }
 
+// mapTypes are those that hold a program's own data. What is missing holds
+// things of the kernel, and some of those are changed by being in a map: a
+// socket in a sockmap gets other operations.
+var mapTypes = []ebpf.MapType{
+	ebpf.Hash, ebpf.Array, ebpf.PerCPUHash, ebpf.PerCPUArray, ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie, ebpf.Queue, ebpf.Stack,
+	ebpf.BloomFilter, ebpf.StackTrace, ebpf.RingBuf, ebpf.UserRingbuf, ebpf.ProgramArray, ebpf.ArrayOfMaps, ebpf.HashOfMaps,
+	ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage, ebpf.SkStorage, ebpf.InodeStorage, ebpf.TaskStorage, ebpf.CgroupStorage, ebpf.Arena,
+}
+
 func (m *Manifest) checkMaps(o *Object) error {
 	infos := o.Maps()
 	if len(m.Maps) != len(infos) {
@@ -227,6 +236,18 @@ func (m *Manifest) checkMaps(o *Object) error {
 		if got.Name != info.Name || got.Role != info.Role {
 			return fmt.Errorf("manifest: map %d is %s (%s), the object's is %s (%s)", i, got.Name, got.Role, info.Name, info.Role)
 		}
+		types := []ebpf.MapType{info.Type}
+		if inner := o.spec.Maps[info.Name].InnerMap; inner != nil {
+			types = append(types, inner.Type)
+		}
+		for _, t := range types {
+			switch {
+			case t == ebpf.PerfEventArray:
+				return fmt.Errorf("map %s: perf buffers are not read by kgent; use a BPF_MAP_TYPE_RINGBUF with __type(value, struct …)", info.Name)
+			case !slices.Contains(mapTypes, t):
+				return fmt.Errorf("map %s: kgent loads no %s maps: they hold more than the program's own data", info.Name, t)
+			}
+		}
 		switch {
 		case isRing(info.Type):
 			if got.MaxEntries < MinRing || got.MaxEntries > MaxRing || got.MaxEntries&(got.MaxEntries-1) != 0 {
@@ -235,8 +256,6 @@ func (m *Manifest) checkMaps(o *Object) error {
 			if info.Role != RoleEvents {
 				return fmt.Errorf("map %s: a ring buffer needs __type(value, struct …) so that its events can be shown", info.Name)
 			}
-		case info.Type == ebpf.PerfEventArray:
-			return fmt.Errorf("map %s: perf buffers are not read by kgent; use a BPF_MAP_TYPE_RINGBUF with __type(value, struct …)", info.Name)
 		case got.MaxEntries > MaxMapEntries:
 			return fmt.Errorf("manifest: map %s: %d entries, at most %d", info.Name, got.MaxEntries, MaxMapEntries)
 		}

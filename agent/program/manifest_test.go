@@ -119,6 +119,8 @@ func TestCheck(t *testing.T) {
 		{name: "a path as interface", elf: network, opt: Options{Name: "n", Interface: "../eth0"}, want: "is no network interface"},
 		{name: "cgroup outside", elf: network, opt: Options{Name: "n", Interface: "lo", Cgroup: "a/../../b"}, want: "leaves the cgroup tree"},
 		{name: "unsupported hook", elf: source(t, `SEC("syscall") int p(void *ctx) { return 0; }`), opt: Options{Name: "n"}, want: `SEC("syscall") is not a hook`},
+		{name: "sockmap", elf: source(t, `struct { __uint(type, 15 /* SOCKMAP */); __uint(max_entries, 4); __type(key, __u32); __type(value, __u64); } socks SEC(".maps");
+			SEC("raw_tp/sys_enter") int p(void *ctx) { __u32 k = 0; bpf_map_delete_elem(&socks, &k); return 0; }`), opt: Options{Name: "n"}, want: "map socks: kgent loads no Sock"},
 		{name: "perf buffer", elf: source(t, `struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(key_size, 4); __uint(value_size, 4); } pb SEC(".maps");
 			SEC("raw_tp/sys_enter") int p(void *ctx) { int x = 0; return bpf_perf_event_output(ctx, &pb, 0, &x, 4); }`), opt: Options{Name: "n"}, want: "perf buffers are not read by kgent"},
 		{name: "untyped ring buffer", elf: source(t, `struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } rb SEC(".maps");

@@ -102,17 +102,46 @@ func Parse(raw []byte) (_ *Object, err error) {
 	return &Object{elf: bytes.Clone(raw), spec: spec}, nil
 }
 
-// checkSections refuses sections that are much larger in memory than in the
-// file: zero-initialised data, and compressed ones.
+// maxFlattened bounds the instructions of all programs together. The reader
+// gives each program its own copy of every function that it calls.
+const maxFlattened = 8 << 20
+
+// checkSections refuses objects that are much larger in memory than in the
+// file: by zero-initialised data, compressed sections, many that lie upon each
+// other, or one long function that many programs call.
 func checkSections(raw []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
+	total, code := uint64(0), uint64(0)
 	for _, s := range f.Sections {
 		if s.Size > MaxELF {
 			return fmt.Errorf("section %q holds %d bytes, more than the %d allowed", s.Name, s.Size, MaxELF)
 		}
+		if total += s.Size; total > 2*MaxELF {
+			return fmt.Errorf("its sections hold more than the %d bytes allowed", 2*MaxELF)
+		}
+		if s.Flags&elf.SHF_EXECINSTR != 0 {
+			code += s.Size
+		}
+	}
+	symbols, err := f.Symbols()
+	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
+		return err
+	}
+	programs := uint64(0)
+	for _, s := range symbols {
+		if int(s.Section) >= len(f.Sections) || elf.ST_TYPE(s.Info) == elf.STT_SECTION || strings.HasPrefix(s.Name, "LBB") {
+			continue // LBB: clang's names of jump targets
+		}
+		// Functions in .text are no programs of their own.
+		if at := f.Sections[s.Section]; at.Flags&elf.SHF_EXECINSTR != 0 && at.Name != ".text" {
+			programs++
+		}
+	}
+	if n := programs * (code / asm.InstructionSize); n > maxFlattened {
+		return fmt.Errorf("%d programs that could call all of the %d instructions are too many: leave some out", programs, code/asm.InstructionSize)
 	}
 	return nil
 }

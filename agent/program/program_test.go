@@ -3,7 +3,9 @@ package program
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +59,15 @@ func TestParseRefuses(t *testing.T) {
 		{"much zeroed memory", func(t *testing.T) []byte {
 			return source(t, `char big[1 << 30]; SEC("raw_tp/sys_enter") int p(void *ctx) { return big[3]; }`)
 		}, `section ".bss" holds 1073741824 bytes`},
+		{"sections upon each other", overlapping, "its sections hold more than"},
+		{"one function in many programs", func(t *testing.T) []byte {
+			return source(t, `#define TEN(x) x x x x x x x x x x
+				static __noinline int called(int n) { TEN(TEN(TEN(TEN(asm volatile("r3 = 1\n");)))) return n; }
+				#define PROGRAM(n) SEC("raw_tp/sys_enter") int p##n(void *ctx) { return called(n); }
+				#define PROGRAMS(n) PROGRAM(n##0) PROGRAM(n##1) PROGRAM(n##2) PROGRAM(n##3) PROGRAM(n##4) PROGRAM(n##5) PROGRAM(n##6) PROGRAM(n##7) PROGRAM(n##8) PROGRAM(n##9)
+				#define MANY(n) PROGRAMS(n##0) PROGRAMS(n##1) PROGRAMS(n##2) PROGRAMS(n##3) PROGRAMS(n##4) PROGRAMS(n##5) PROGRAMS(n##6) PROGRAMS(n##7) PROGRAMS(n##8) PROGRAMS(n##9)
+				MANY(1) MANY(2) MANY(3) MANY(4) MANY(5) MANY(6) MANY(7) MANY(8) MANY(9)`)
+		}, "900 programs that could call all of the"},
 		{"pinned map", func(t *testing.T) []byte {
 			return source(t, `struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, int); __type(value, int); __uint(pinning, 1); } kept SEC(".maps");
 				SEC("raw_tp/sys_enter") int p(void *ctx) { int k = 0; return bpf_map_delete_elem(&kept, &k); }`)
@@ -80,6 +91,27 @@ func TestParseRefuses(t *testing.T) {
 			wantError(t, err, tt.want)
 		})
 	}
+}
+
+// overlapping returns an object with a thousand data sections that are all the
+// same 64 KiB of the file. A reader makes a map, and a copy, of each.
+func overlapping(t *testing.T) []byte {
+	b := bytes.Clone(source(t, `char data[64 << 10] = { 1 }; SEC("raw_tp/sys_enter") int p(void *ctx) { return data[3]; }`))
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const headerSize = 64
+	order := binary.LittleEndian
+	offset, count := order.Uint64(b[40:]), order.Uint16(b[60:])
+	headers := bytes.Clone(b[offset:][:int(count)*headerSize])
+	data := slices.IndexFunc(f.Sections, func(s *elf.Section) bool { return s.Name == ".data" })
+	for range 1000 {
+		headers = append(headers, headers[data*headerSize:][:headerSize]...)
+	}
+	order.PutUint64(b[40:], uint64(len(b)))
+	order.PutUint16(b[60:], count+1000)
+	return append(b, headers...)
 }
 
 func TestMaps(t *testing.T) {

@@ -253,6 +253,34 @@ SEC("tcx/egress") int w_mark(struct __sk_buff *skb) { skb->mark = 7; return TCX_
 SEC("cgroup/connect4") int w_address(struct bpf_sock_addr *ctx) { ctx->user_ip4 = 1; return 1; }
 SEC("uprobe//bin/true:main") int w_registers(struct pt_regs *ctx) { ctx->di = 0; return 0; }
 
+/* The value of a socket option lies behind the context. */
+SEC("cgroup/setsockopt") int w_option(struct bpf_sockopt *ctx)
+{
+	__u8 *p = ctx->optval;
+	if (p + 1 <= (__u8 *)ctx->optval_end)
+		*p = 0;
+	return 1;
+}
+
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym;
+extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u64 offset, void *buffer, __u64 size) __ksym;
+extern int bpf_copy_from_user_str(void *to, __u32 size, const void *from, __u64 flags) __ksym;
+
+/* Kernel functions that fill the memory they are given. */
+SEC("tcx/ingress") int w_kfunc(struct __sk_buff *skb)
+{
+	struct bpf_dynptr d;
+	__u8 *p = DATA(skb);
+	if (!bpf_dynptr_from_skb(skb, 0, &d) && p + 8 <= (__u8 *)DATA_END(skb))
+		bpf_dynptr_slice(&d, 40, p, 8);
+	return TCX_NEXT;
+}
+SEC("uprobe.s//bin/true:main") int w_filled(struct pt_regs *ctx)
+{
+	bpf_copy_from_user_str(ctx, 8, (void *)PT_REGS_PARM1(ctx), 0);
+	return 0;
+}
+
 /* A spilled context, restored and written through. */
 SEC("uprobe//bin/true:main") __attribute__((naked)) int w_spilled(struct pt_regs *ctx)
 {

@@ -60,6 +60,15 @@ struct __sk_buff {
 	__u32 data_end;
 };
 
+struct bpf_sock;
+struct bpf_sockopt {
+	struct bpf_sock *sk;
+	void *optval, *optval_end;
+	__s32 level, optname, optlen, retval;
+};
+
+struct bpf_dynptr { __u64 opaque[2]; } __attribute__((aligned(8)));
+
 struct bpf_sock_addr {
 	__u32 user_family;
 	__u32 user_ip4;

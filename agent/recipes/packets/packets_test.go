@@ -70,15 +70,15 @@ var sent = []struct {
 	{2, "IPV4", "UDP", ether(1514, typeIPv4, ipv4(udp)...)},
 	{1, "IPV4", "ICMP", ether(98, typeIPv4, ipv4(icmp)...)},
 	{2, "IPV6", "UDP", ether(200, typeIPv6, ipv6(routing, slices.Concat(long(dstopts, 2), long(udp, 1))...)...)},
-	{1, "IPV4", "HOPOPT", ether(24, typeIPv4, 0x45, 0, 0, 20)}, // its header is cut short: no protocol
-	{4, "ARP", "HOPOPT", ether(42, typeARP)},
+	{1, "IPV4", "NONE", ether(24, typeIPv4, 0x45, 0, 0, 20)}, // its header is cut short: no protocol
+	{4, "ARP", "NONE", ether(42, typeARP)},
 	{1, "IPV6", "TCP", ether(74, typeIPv6, ipv6(tcp)...)},
 	{1, "IPV6", "UDP", ether(100, typeIPv6, ipv6(hopopts, long(udp, 0)...)...)},
 	{1, "IPV6", "DSTOPTS", ether(14+40+24, typeIPv6, ipv6(routing, long(dstopts, 2)...)...)}, // what should follow is cut off
 	{1, "IPV6", "ICMPV6", ether(120, typeIPv6, ipv6(dstopts, slices.Concat(long(fragment, 3), []byte{dstopts, 9, 0, 0, 0, 0, 0, 0}, long(icmp6, 0))...)...)},
 	{2, "IPV4", "UDP", ether(64, typeVLAN, slices.Concat([]byte{0, 7, 0x08, 0x00}, ipv4(udp))...)},
 	{1, "IPV6", "TCP", ether(90, typeQinQ, slices.Concat([]byte{0, 7, 0x81, 0x00, 0, 8, 0x86, 0xdd}, ipv6(tcp))...)},
-	{5, "0x88b5", "HOPOPT", ether(60, typeOther)},
+	{5, "0x88b5", "NONE", ether(60, typeOther)},
 }
 
 // peer is the other end of the interface, in a network of its own.

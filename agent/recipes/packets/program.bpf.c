@@ -13,7 +13,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 struct packet_key {
 	k_ethproto ethertype;
-	k_ipproto protocol; /* 0 (HOPOPT) when it is not IP */
+	k_ipproto protocol; /* 59, none, when it is not IP or too short to tell */
 	__u8 _pad;
 };
 
@@ -87,7 +87,7 @@ SEC("xdp")
 int count_packet(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct packet_key key = {};
+	struct packet_key key = { .protocol = 59 };
 	struct packet_counts *c;
 
 	classify(data, end, &key);

@@ -27,6 +27,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kgent/agent/program"
 )
 
@@ -40,6 +42,10 @@ const MaxSource = 256 << 10
 
 // timeout bounds one run of clang; a program takes 0.1 s.
 const timeout = 20 * time.Second
+
+// memory bounds clang's address space, in bytes; a program takes 200 MB, most
+// of it clang itself.
+const memory = 2 << 30
 
 // sourceName is what diagnostics call the program.
 const sourceName = "program.bpf.c"
@@ -160,7 +166,7 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 	}
 	vmlinux, err := types.Header(source, Header)
 	if err != nil {
-		return nil, &Error{[]Diagnostic{{Error: true, Message: err.Error()}}}
+		return nil, fmt.Errorf("compiling: making vmlinux.h: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "kgent-compile-")
 	if err != nil {
@@ -199,7 +205,8 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 
 // run executes clang in dir. A source at fault is not an error here.
 func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	asked := ctx
+	ctx, cancel := context.WithTimeout(asked, timeout)
 	defer cancel()
 	// The directory may lie where clang's user may not go (a private TMPDIR).
 	// Handed over open, it is reached through the descriptor.
@@ -227,21 +234,32 @@ func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, e
 	cmd.WaitDelay = time.Second
 	out, msgs := &bounded{max: program.MaxELF}, &bounded{max: 256 << 10}
 	cmd.Stdout, cmd.Stderr = out, msgs
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		// Set before clang has read a source that could take it all. The error of
+		// a clang that has already ended says nothing.
+		_ = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: memory, Max: memory}, nil)
+		err = cmd.Wait()
+	}
+	atFault := func(format string, args ...any) ([]byte, []byte, error) {
+		return nil, nil, &Error{[]Diagnostic{{Error: true, Message: fmt.Sprintf(format, args...)}}}
+	}
 	switch {
+	case asked.Err() != nil:
+		return nil, nil, fmt.Errorf("compiling: %w", context.Cause(asked))
 	case ctx.Err() != nil:
-		if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-			return nil, nil, fmt.Errorf("compiling: %w", cause)
-		}
-		return nil, nil, fmt.Errorf("compiling: clang took longer than %v", timeout)
+		return atFault("clang takes longer than %v for this source", timeout)
 	case out.over:
-		return nil, nil, fmt.Errorf("compiling: the object is larger than %d bytes", program.MaxELF)
+		return atFault("the object is larger than %d bytes", program.MaxELF)
 	case err == nil:
 		return out.Bytes(), msgs.Bytes(), nil
 	}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() && bytes.Contains(msgs.Bytes(), []byte("error:")) {
+	switch {
+	case !errors.As(err, &exit):
+	case exit.Exited() && bytes.Contains(msgs.Bytes(), []byte("error:")):
 		return nil, msgs.Bytes(), nil
+	case bytes.Contains(msgs.Bytes(), []byte("out of memory")), bytes.Contains(msgs.Bytes(), []byte("PLEASE submit a bug report")):
+		return atFault("clang cannot cope with this source: %s", clip(msgs.Bytes()))
 	}
 	return nil, nil, fmt.Errorf("compiling: running %s: %w: %s", c.path, err, clip(msgs.Bytes()))
 }

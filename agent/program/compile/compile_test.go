@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,42 @@ func TestPrivateFilesAreOutOfReach(t *testing.T) {
 		t.Fatal("clang read a file that only root may read")
 	}
 }
+
+// A source that would take all memory or time is at fault itself.
+func TestBomb(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("#define M0 x + x + x + x + x + x + x + x\n")
+	for i := 1; i < 12; i++ {
+		b.WriteString(strings.ReplaceAll("#define M# P + P + P + P + P + P + P + P\n", "#", strconv.Itoa(i)))
+	}
+	source := b.String()
+	for i := 1; i < 12; i++ {
+		source = strings.Replace(source, "P + P + P + P + P + P + P + P", strings.TrimSuffix(strings.Repeat("M"+strconv.Itoa(i-1)+" + ", 8), " + "), 1)
+	}
+	start := time.Now()
+	_, err := find(t).Compile(t.Context(), source+"int x; int f(void) { return M11; }\n", basic)
+	var bad *compile.Error
+	if !errors.As(err, &bad) {
+		t.Errorf("error %v, want a *compile.Error", err)
+	}
+	if took := time.Since(start); took > 40*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A fault of the host is not the source's.
+func TestNoTypes(t *testing.T) {
+	broken := errors.New("no BTF")
+	_, err := find(t).Compile(t.Context(), "int x;", failing{broken})
+	var bad *compile.Error
+	if !errors.Is(err, broken) || errors.As(err, &bad) {
+		t.Errorf("error %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Header(...string) ([]byte, error) { return nil, f.err }
 
 func TestFind(t *testing.T) {
 	env := func(path string) func(string) string { return func(string) string { return path } }

@@ -27,8 +27,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kgent/agent/program"
 )
 
@@ -42,10 +40,6 @@ const MaxSource = 256 << 10
 
 // timeout bounds one run of clang; a program takes 0.1 s.
 const timeout = 20 * time.Second
-
-// memory bounds clang's address space, in bytes; a program takes 200 MB, most
-// of it clang itself.
-const memory = 2 << 30
 
 // sourceName is what diagnostics call the program.
 const sourceName = "program.bpf.c"
@@ -234,12 +228,7 @@ func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, e
 	cmd.WaitDelay = time.Second
 	out, msgs := &bounded{max: program.MaxELF}, &bounded{max: 256 << 10}
 	cmd.Stdout, cmd.Stderr = out, msgs
-	if err = cmd.Start(); err == nil {
-		// Set before clang has read a source that could take it all. The error of
-		// a clang that has already ended says nothing.
-		_ = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: memory, Max: memory}, nil)
-		err = cmd.Wait()
-	}
+	err = cmd.Run()
 	atFault := func(format string, args ...any) ([]byte, []byte, error) {
 		return nil, nil, &Error{[]Diagnostic{{Error: true, Message: fmt.Sprintf(format, args...)}}}
 	}
@@ -274,22 +263,23 @@ func targetArch() string {
 	return "x86"
 }
 
-// bounded keeps the first max bytes.
+// bounded keeps the first max bytes. The buffer is not embedded: its ReadFrom
+// would take everything.
 type bounded struct {
-	bytes.Buffer
+	buf  bytes.Buffer
 	max  int
 	over bool
 }
 
+func (b *bounded) Bytes() []byte { return b.buf.Bytes() }
+
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.max {
+	if room := b.max - b.buf.Len(); len(p) > room {
 		b.over = true
-		if room := b.max - b.Len(); room > 0 {
-			b.Buffer.Write(p[:room])
-		}
+		b.buf.Write(p[:room])
 		return len(p), nil
 	}
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
 
 var _ io.Writer = (*bounded)(nil)

@@ -111,12 +111,12 @@ func (p *hostProbe) prepare(infos map[string]program.MapInfo) error {
 	for _, name := range p.set.Outputs() {
 		m, err := render.NewMap(infos[name], p.kernel.env)
 		if err != nil {
-			return fmt.Errorf("output map %s: %w", name, err)
+			return fmt.Errorf("preparing output map %s: %w", name, err)
 		}
 		p.maps = append(p.maps, m)
 		size, err := btf.Sizeof(infos[name].Key)
 		if err != nil {
-			return fmt.Errorf("output map %s: %w", name, err)
+			return fmt.Errorf("preparing output map %s: %w", name, err)
 		}
 		if _, ok := m.PID(make([]byte, size)); ok {
 			p.noted = append(p.noted, m)

@@ -103,7 +103,7 @@ func OpenReplays(path string, now func() time.Time) (_ *FileReplays, err error) 
 		return nil, err
 	}
 	if r.used, err = parseUsed(b); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if err := r.rewrite(); err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func EncodeValue(t btf.Type, text string) ([]byte, error) {
 	name, bare := strip(t)
 	size, err := btf.Sizeof(t)
 	if err != nil {
-		return nil, fmt.Errorf("size of %s: %w", t, err)
+		return nil, fmt.Errorf("reading the size of %s: %w", t, err)
 	}
 	if size > 4096 {
 		return nil, fmt.Errorf("%d bytes is too large for a parameter", size)

@@ -80,11 +80,11 @@ func indexBTF(raw []byte, base *typeIndex) (*typeIndex, error) {
 	body := word(4)
 	types, err := section(raw, body+word(8), word(12))
 	if err != nil {
-		return nil, fmt.Errorf("BTF types: %w", err)
+		return nil, fmt.Errorf("finding BTF types: %w", err)
 	}
 	table, err := section(raw, body+word(16), word(20))
 	if err != nil {
-		return nil, fmt.Errorf("BTF strings: %w", err)
+		return nil, fmt.Errorf("finding BTF strings: %w", err)
 	}
 
 	// One conversion for the whole table: the names below share its memory.

@@ -118,7 +118,7 @@ func newIndex(spec *btf.Spec) (*index, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("type %d: %w", id, err)
+			return nil, fmt.Errorf("reading type %d: %w", id, err)
 		}
 
 		switch t := typ.(type) {

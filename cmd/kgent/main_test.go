@@ -329,3 +329,32 @@ func TestSaveFullDisk(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// In a directory of somebody else's, links lead --save to no other file.
+func TestSaveFollowsNoLinks(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	if err := os.WriteFile(victim, []byte("untouched"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	if err := os.Mkdir(out, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"program.bpf.c", "program.o", "manifest.json", "card.txt", "record.json"} {
+		for _, link := range []string{name, "." + name + ".new"} {
+			if err := os.Symlink(victim, filepath.Join(out, link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if msg, err := exec.CommandContext(t.Context(), recipetest.Binary(t), "ask", "--show", "--save", out, "fsync latency as a histogram").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, msg)
+	}
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "untouched" {
+		t.Errorf("the file that links led to holds %d bytes now, %v", len(b), err)
+	}
+	if st, err := os.Lstat(filepath.Join(out, "program.o")); err != nil || st.Mode() != 0o644 {
+		t.Errorf("program.o: %v, %v, want a file of its own", st, err)
+	}
+}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kgent/bot"
+	"kgent/executor/render/text"
 )
 
 // system is what a command has of its surroundings.
@@ -73,9 +75,19 @@ func run(ctx context.Context, args []string, sys system) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.As(err, &usage):
-		fmt.Fprintf(sys.err, "kgent: %v\nSee kgent help.\n", err)
+		fmt.Fprintf(sys.err, "kgent: %s\nSee kgent help.\n", harmless(err))
 		return exitUsage
 	}
-	fmt.Fprintf(sys.err, "kgent: %v\n", err)
+	fmt.Fprintf(sys.err, "kgent: %s\n", harmless(err))
 	return exitInternal
+}
+
+// harmless returns an error's text for a terminal: it may quote arguments,
+// paths and answers of other programs.
+func harmless(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i, l := range lines {
+		lines[i] = text.Clean(l)
+	}
+	return strings.Join(lines, "\n")
 }

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, sys system) int {
 	root := &cobra.Command{
 		Use:           "kgent",
 		Short:         "from a sentence to an approved kernel trace",
-		Long:          "kgent answers, in the terminal and in chat, what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
+		Long:          "kgent answers in the terminal what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,

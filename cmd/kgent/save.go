@@ -12,6 +12,7 @@ import (
 	"kgent/bot"
 	"kgent/bot/card"
 	"kgent/bot/console"
+	"kgent/executor/output"
 )
 
 // saving writes a candidate to a directory before anybody decides on it. When
@@ -19,13 +20,17 @@ import (
 // without one.
 type saving struct {
 	bot.Channel
-	dir string
-	err error
+	dir  string
+	show bool // nobody is asked afterwards
+	err  error
 }
 
 func (s *saving) Candidate(c bot.Card) {
 	s.err = save(s.dir, c)
 	s.Channel.Candidate(c)
+	if s.err != nil && s.show {
+		s.Channel.Error(output.Error{Code: "internal", Message: s.err.Error()})
+	}
 }
 
 func (s *saving) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vote) (bool, error)) error {

@@ -57,6 +57,9 @@ var DefaultBudget = Budget{Tries: 6, Tokens: 250_000, Time: 5 * time.Minute}
 
 // Agent prepares candidates. It is safe for concurrent use.
 type Agent struct {
+	// UserID looks up the id of a user by name, for requests like "by user
+	// www-data"; nil knows root and numbers only.
+	UserID   func(name string) (id uint32, ok bool)
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
@@ -178,7 +181,7 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	}
 	var match *recipes.Match
 	err := p.step("match", func() (string, error) {
-		m, err := p.Recipes.Match(p.req.Text, recipes.MatchOptions{})
+		m, err := p.Recipes.Match(p.req.Text, recipes.MatchOptions{UserID: p.UserID})
 		if err != nil {
 			return "", err
 		}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,9 @@ type Text struct {
 	streams map[string]output.Stream // of output maps, by name
 	nodes   map[string]bool
 	events  bool // the program has events
+	// stacks of the last reading, hottest first, and how often maps are shown.
+	stacks   []string
+	interval time.Duration
 }
 
 // NewText returns a channel that prints to w. lost is called once when w no
@@ -154,6 +158,9 @@ func (t *Text) stage(s output.Stage) {
 
 // Candidate shows the card.
 func (t *Text) Candidate(c bot.Card) {
+	if c.Candidate.Manifest != nil {
+		t.interval = c.Candidate.Manifest.View.Interval
+	}
 	t.print("\n" + Card(card.Candidate(c.Ask.Text, c.Record, c.Candidate.Understood, c.Candidate.Explanation), t.term) + "\n")
 }
 
@@ -169,6 +176,9 @@ func (t *Text) Line(line []byte) {
 		t.Error(output.Error{Code: "internal", Message: err.Error()})
 		return
 	}
+	if _, more := rec.(output.Stack); !more {
+		t.flushStacks()
+	}
 	switch r := rec.(type) {
 	case output.Attached:
 		t.attached(r)
@@ -179,7 +189,7 @@ func (t *Text) Line(line []byte) {
 	case output.Hist:
 		t.print("\n" + text.Hist(r, t.opt))
 	case output.Stack:
-		t.print("\n" + text.Stack(r, t.streams[r.Name], t.rows))
+		t.stacks = append(t.stacks, text.Stack(r, t.streams[r.Name], t.rows))
 	case output.Text:
 		t.print(text.Line(r, t.opt))
 	case output.Error:
@@ -206,8 +216,15 @@ func (t *Text) attached(a output.Attached) {
 		hooks = fmt.Sprintf("%d hooks", len(a.Hooks))
 	}
 	hint := ""
+	switch {
+	case t.events || len(a.Streams) == 0:
+	case t.interval > 0:
+		hint = fmt.Sprintf("; it counts, and shows the counts every %v", t.interval)
+	default:
+		hint = "; it counts, and shows the answer at the end"
+	}
 	if t.term.Live {
-		hint = "; Ctrl-C ends it sooner"
+		hint += "; Ctrl-C ends it sooner"
 	}
 	t.print(t.term.paint(dim, fmt.Sprintf("attached on %s at %s, until %s%s", text.Clean(a.Node), text.Clean(hooks), text.Clean(until), hint)) + "\n")
 }
@@ -246,7 +263,17 @@ func (t *Text) Summary(s output.Summary) {
 		t.print("")
 		return
 	}
+	t.flushStacks()
 	t.print("\n" + text.Summary(s, t.events, t.opt))
+}
+
+// flushStacks prints stacks that came hottest first with the hottest last:
+// that is where a person looks when the screen has scrolled.
+func (t *Text) flushStacks() {
+	for _, s := range slices.Backward(t.stacks) {
+		t.print("\n" + s)
+	}
+	t.stacks = nil
 }
 
 // Card draws a card.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
+	"strconv"
 	"sync"
 	"time"
 
@@ -107,7 +109,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	return &host{
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
-				Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
+				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
 				Target: agent.Target{Facts: facts, Types: &lazyTypes{facts: facts}, Loader: dryLoader{kern}},
 			},
 			Desk: &approvals.Desk{
@@ -132,6 +134,16 @@ func privileged(facts *kernel.Facts) error {
 		return nil
 	}
 	return errors.New("this process may not load eBPF programs: run kgent as root (sudo kgent …), or give it CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH and, for packets, CAP_NET_ADMIN; `kgent doctor` shows what it has")
+}
+
+// userID looks a user of this host up.
+func userID(name string) (uint32, bool) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(u.Uid, 10, 32)
+	return uint32(id), err == nil
 }
 
 // modelFromEnv returns nil when no model is configured.

@@ -189,6 +189,9 @@ const widest = 40
 
 func (r *risk) program(f program.Facts) {
 	r.hook(f)
+	if f.Turns > program.MaxTurns {
+		r.add(Act, "can hold a processor for long", "the loops of program %s are bound by no small constants", f.Program)
+	}
 	for _, h := range f.Helpers {
 		r.call("helper", h, f.Program)
 	}

@@ -64,6 +64,8 @@ func TestRisk(t *testing.T) {
 		{"a store into a packet", program.Facts{Hook: hook(program.XDP), Verdicts: []int32{2}, Writes: []string{program.WritesPacket}}, Act, []string{"changes packets (program p writes into them)"}},
 		{"a store into registers", program.Facts{Hook: program.Hook{Kind: program.Uprobe, Binary: "/bin/true", Symbol: "main"}, Writes: []string{program.WritesContext}}, Act, []string{"changes what it is called for"}},
 		{"a store nobody knows", program.Facts{Hook: tracepoint, Writes: []string{program.WritesUnknown}}, Act, []string{"may change anything"}},
+		{"loops that are bounded", program.Facts{Hook: tracepoint, Turns: program.MaxTurns}, Observe, []string{"reads kernel state only"}},
+		{"loops without end", program.Facts{Hook: tracepoint, Turns: program.MaxTurns + 1}, Act, []string{"can hold a processor for long (the loops of program p are bound by no small constants)"}},
 
 		{"a shell", program.Facts{Hook: program.Hook{Kind: program.Uretprobe, Binary: "/usr/bin/bash", Symbol: "readline"}}, ObserveSensitive, []string{"listens inside /usr/bin/bash, where commands pass (program p)"}},
 		{"a TLS library", program.Facts{Hook: program.Hook{Kind: program.Uprobe, Binary: "libssl.so.3", Symbol: "SSL_write"}}, ObserveSensitive, []string{"listens inside libssl.so.3, where texts before they are encrypted pass"}},

@@ -112,6 +112,9 @@ func actsBecause(f program.Facts, spec *ebpf.ProgramSpec) string {
 			return "calls the kernel function " + k + ", which is not known to observe only"
 		}
 	}
+	if f.Turns > program.MaxTurns {
+		return fmt.Sprintf("can hold a processor for long: bound its loops by constants, together by %d", program.MaxTurns)
+	}
 	if len(f.Writes) > 0 {
 		return "may write into its " + strings.Join(f.Writes, " and ")
 	}

@@ -21,6 +21,9 @@ SEC("SECTION") int p(struct __sk_buff *ctx) { `
 	act.AllowAct = true
 	noHelpers := act
 	noHelpers.DenyHelpers = nil
+	const loop = `static long (*bpf_loop)(__u32 n, void *f, void *c, __u64 flags) = (void *)181;
+static long f(__u32 i, void *c) { return 0; }
+`
 	for _, test := range []struct {
 		name   string
 		source string
@@ -76,6 +79,10 @@ SEC("xdp") int p(struct xdp_md *ctx) {
 	return 2;
 }`, DefaultPolicy(), "observe", "act", "may write into its packet"},
 		{"allows everything", `SEC("lsm/file_open") int p(__u64 *ctx) { return 0; }`, DefaultPolicy(), "observe", "", ""},
+		{"changes socket options", `SEC("cgroup/setsockopt") int p(struct { void *sk; unsigned char *value, *end; } *ctx) { if (ctx->value + 1 <= ctx->end) *ctx->value = 0; return 1; }`, DefaultPolicy(), "observe", "act", "may write into its context"},
+		{"loops for ever", loop + `static long g(__u32 i, void *c) { return bpf_loop(1 << 20, f, 0, 0); }
+SEC("raw_tp/sys_enter") int p(void *ctx) { bpf_loop(1 << 20, g, 0, 0); return 0; }`, DefaultPolicy(), "observe", "act", "can hold a processor for long"},
+		{"loops a little", loop + `SEC("raw_tp/sys_enter") int p(void *ctx) { bpf_loop(1000, f, 0, 0); return 0; }`, DefaultPolicy(), "observe", "", ""},
 		{"denies opening files", `SEC("lsm/file_open") int p(__u64 *ctx) { return -1; }`, DefaultPolicy(), "observe", "act", "can return -1 to lsm"},
 		{"changes a result", `SEC("fmod_ret/do_nanosleep") int p(__u64 *ctx) { return -4; }`, DefaultPolicy(), "observe", "act", "fmod_ret"},
 		{"returns anything where it means nothing", `SEC("raw_tp/sys_enter") int p(__u64 *ctx) { return (int)ctx[0]; }`, DefaultPolicy(), "observe", "", ""},

@@ -34,6 +34,9 @@ type Facts struct {
 	// maps and events: [WritesContext], [WritesPacket], [WritesUnknown]. What
 	// helpers and kfuncs change is not in it.
 	Writes []string `json:"writes,omitempty"`
+	// Turns is how many turns of loops the program takes at one event, at most:
+	// the bounds of all its loops, multiplied. See [MaxTurns].
+	Turns uint64 `json:"turns"`
 	// Holds is the most bytes that one key or one value of the output maps it
 	// uses can hold, histograms and sums not counted.
 	Holds uint32 `json:"holds,omitempty"`
@@ -73,6 +76,7 @@ func (o *Object) Facts() ([]Facts, error) {
 				f.Verdicts = slices.Compact(f.Verdicts)
 			}
 		}
+		f.Turns = turns(p.Instructions)
 		f.Packet, f.Writes = accesses(p.Type, p.Instructions)
 		out = append(out, f)
 	}
@@ -136,29 +140,40 @@ func isAggregate(s *btf.Struct) bool {
 	return s.Name == "k_hist" && s.Size == 64*8 || s.Name == "k_stats" && s.Size == 4*8
 }
 
-// returned finds the constants that R0 can hold where the program ends, by
-// walking back from each exit along the control flow. It gives up (nil) on
-// anything but moves of constants between registers.
+// returned finds the constants that R0 can hold where the program ends. It
+// gives up (nil) on anything but moves of constants between registers.
 func returned(insns asm.Instructions) []int32 {
 	// The first function of the stream is the program; the others are
 	// subprograms, whose exits return to it, and callbacks.
-	body := insns
-	for i := 1; i < len(insns); i++ {
-		if insns[i].Symbol() != "" {
-			body = insns[:i]
-			break
+	main := body(insns, 0)
+	var exits []place
+	for i, ins := range main {
+		if ins.OpCode.JumpOp() == asm.Exit {
+			exits = append(exits, place{i, asm.R0})
 		}
 	}
+	values := constants(main, exits...)
+	if values == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(values))
+}
+
+// A place asks: what can reg hold before instruction at?
+type place struct {
+	at  int
+	reg asm.Register
+}
+
+// constants finds what registers can hold at places of a function, by walking
+// back from each along the control flow. It gives up (nil) on anything but
+// moves of constants between registers.
+func constants(body asm.Instructions, places ...place) map[int32]bool {
 	preds, ok := predecessors(body)
 	if !ok {
 		return nil
 	}
 	values := map[int32]bool{}
-	// A place asks: what can reg hold before instruction at?
-	type place struct {
-		at  int
-		reg asm.Register
-	}
 	seen := map[place]bool{}
 	var work []place
 	ask := func(p place) {
@@ -167,10 +182,8 @@ func returned(insns asm.Instructions) []int32 {
 			work = append(work, p)
 		}
 	}
-	for i, ins := range body {
-		if ins.OpCode.JumpOp() == asm.Exit {
-			ask(place{i, asm.R0})
-		}
+	for _, p := range places {
+		ask(p)
 	}
 	for len(work) > 0 {
 		p := work[len(work)-1]
@@ -192,7 +205,7 @@ func returned(insns asm.Instructions) []int32 {
 	if len(values) == 0 {
 		return nil
 	}
-	return slices.Sorted(maps.Keys(values))
+	return values
 }
 
 // isClassicLoad reports whether an instruction is one of classic BPF's loads

@@ -19,6 +19,7 @@ func TestFacts(t *testing.T) {
 		packet   bool
 		writes   []string
 		holds    uint32
+		turns    uint64 // 0: none
 	}{
 		{program: "x_pass", verdicts: []int32{2}, calls: []string{"bpf_map_lookup_elem"}, holds: 8},
 		{program: "x_several", verdicts: []int32{0, 1, 2, 3}, calls: []string{"bpf_map_lookup_elem"}, holds: 8},
@@ -28,7 +29,7 @@ func TestFacts(t *testing.T) {
 		{program: "x_tail", calls: []string{"bpf_tail_call"}},
 		{program: "x_enumerator"},
 		{program: "x_kept", verdicts: []int32{2}},
-		{program: "x_called", verdicts: []int32{2}, calls: []string{"bpf_loop", "bpf_get_prandom_u32", "bpf_map_lookup_elem"}, holds: 8},
+		{program: "x_called", verdicts: []int32{2}, calls: []string{"bpf_loop", "bpf_get_prandom_u32", "bpf_map_lookup_elem"}, holds: 8, turns: 1 << 23},
 		{program: "x_acquire"},
 		{program: "x_gotox", writes: []string{WritesUnknown}, packet: true},
 		{program: "t_several", verdicts: []int32{-1, 0}},
@@ -58,8 +59,10 @@ func TestFacts(t *testing.T) {
 		{program: "w_aliased", verdicts: []int32{0}, writes: []string{WritesContext}},
 		{program: "w_own", verdicts: []int32{0}, calls: []string{"bpf_ringbuf_reserve", "bpf_ringbuf_submit"}, holds: 8},
 
-		{program: "h_kfuncs", verdicts: []int32{0}, kfuncs: []string{"bpf_iter_num_destroy", "bpf_iter_num_new", "bpf_iter_num_next"}, holds: 8},
+		{program: "h_kfuncs", verdicts: []int32{0}, kfuncs: []string{"bpf_iter_num_destroy", "bpf_iter_num_new", "bpf_iter_num_next"}, holds: 8, turns: 10},
 		{program: "h_user", verdicts: []int32{0}, calls: []string{"bpf_probe_read_kernel_str", "bpf_probe_read_user_str", "bpf_send_signal"}, holds: 8},
+		{program: "n_nested", verdicts: []int32{0}, calls: []string{"bpf_loop"}, turns: 300 * 200, holds: 8},
+		{program: "n_unknown", verdicts: []int32{0}, calls: []string{"bpf_loop"}, turns: 1 << 23, holds: 8},
 		{program: "h_unknown", verdicts: []int32{0}, calls: []string{"bpf_builtin_func(9999)"}},
 	}
 	facts, err := parsed(t, compiled(t, "facts.bpf.c")).Facts()
@@ -99,6 +102,9 @@ func TestFacts(t *testing.T) {
 			}
 			if !slices.Equal(f.Writes, tt.writes) {
 				t.Errorf("writes %q, want %q", f.Writes, tt.writes)
+			}
+			if f.Turns != max(tt.turns, 1) {
+				t.Errorf("%d turns of loops, want %d", f.Turns, max(tt.turns, 1))
 			}
 			if f.Holds != tt.holds {
 				t.Errorf("holds %d bytes, want %d", f.Holds, tt.holds)

@@ -340,6 +340,13 @@ SEC("tp_btf/sched_process_exec") int BPF_PROG(h_user, struct task_struct *p, int
 	return 0;
 }
 
+/* ---- loops ---- */
+
+static long turn(__u32 i, void *arg) { count(i); return 0; }
+static long turns_within(__u32 i, void *arg) { bpf_loop(300, turn, NULL, 0); return 0; }
+SEC("raw_tp/sys_enter") int n_nested(void *ctx) { bpf_loop(200, turns_within, NULL, 0); return 0; }
+SEC("raw_tp/sys_enter") int n_unknown(void *ctx) { bpf_loop(bpf_get_prandom_u32(), turn, NULL, 0); return 0; }
+
 /* A helper that no kernel has. */
 SEC("raw_tp/sys_exit") __attribute__((naked)) int h_unknown(void *ctx)
 {

@@ -815,7 +815,7 @@ func TestSeveralRuns(t *testing.T) {
 		synctest.Wait()
 
 		(<-results).want(t, output.ReasonDeadline, "")
-		synctest.Wait() // the node gives the place back after its last word
+		synctest.Wait()                                                // the node gives the place back after its last word
 		b.run(b.grant(time.Second)).want(t, output.ReasonDeadline, "") // there is room again
 		if err := Stop(t.Context(), b.bus, second.Run); err != nil {
 			t.Error(err)

@@ -6,7 +6,7 @@ DURATION ?= 10s
 # What the program needs at run time, and what its tests need besides: gcc is
 # for Go's race detector, which does not build without cgo.
 PACKAGES      = clang-19
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash procps iproute2 mount util-linux
+TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
 .PHONY: build demo test bench vet fuzz clean
@@ -18,9 +18,10 @@ build:
 demo:
 	@deploy/debian-packages $(PACKAGES)
 	@$(GO) build -trimpath -o bin/kgent ./cmd/kgent
-	@bin/kgent demo --duration $(DURATION) $(if $(YES),--yes) "$$REQUEST"
+	@bin/kgent demo --duration '$(DURATION)' $(if $(YES),--yes) "$$REQUEST"
 
-demo: export REQUEST := $(REQUEST)
+# As it was written: make would expand a $ in it, $(shell …) included.
+override export REQUEST := $(value REQUEST)
 
 # Everything that can run here: real kernel, real clang.
 test: vet

@@ -69,7 +69,7 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		{"verdict", verdict},
 		{"digest", short(c.Digest)},
 	})
-	card.Blocks = append(card.Blocks, List{"it does", c.Does}, List{"it listens at", c.Hooks})
+	card.Blocks = append(card.Blocks, List{"it does", c.Does}, List{"it listens at", few(c.Hooks)})
 	if len(c.Params) > 0 {
 		items := make([]string, len(c.Params))
 		for i, p := range c.Params {
@@ -84,6 +84,15 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		card.Blocks = append(card.Blocks, Text{Body: explanation, Quoted: true})
 	}
 	return card
+}
+
+// few makes one item of many hooks, so that the question below them and what
+// the program is stay on one screen.
+func few(hooks []string) []string {
+	if len(hooks) <= 4 {
+		return hooks
+	}
+	return []string{strings.Join(hooks, ", ")}
 }
 
 func short(digest string) string {

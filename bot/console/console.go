@@ -25,10 +25,24 @@ type Terminal struct {
 	Width  int  // columns
 	Colour bool // escape sequences for colours are understood
 	Live   bool // a person looks at it: progress may be overwritten
+	Dumb   bool // it understands no escape sequence at all: nothing is overwritten
 }
 
 func (t Terminal) options() text.Options {
 	return text.Options{Width: t.Width, Location: time.Local, Style: text.Style{Color: t.Colour}}
+}
+
+// uncut is so wide that no path, host name or stack frame is cut short: what
+// goes to a file or another program is not read again in a wider window.
+const uncut = 4000
+
+// rows are the options of tables and stacks.
+func (t Terminal) rows() text.Options {
+	o := t.options()
+	if !t.Live {
+		o.Width = uncut
+	}
+	return o
 }
 
 const (
@@ -54,22 +68,30 @@ type Text struct {
 	approve Approver
 	term    Terminal
 	opt     text.Options
+	rows    text.Options // of tables and stacks
 
 	progress bool // an unfinished progress line stands on the terminal
-	table    *text.Table
-	streams  map[string]output.Stream // of output maps, by name
-	nodes    map[string]bool
-	events   bool // the program has events
+	// failed is a stage whose reason is not shown yet: mostly the error that
+	// follows says the same.
+	failed  *output.Stage
+	table   *text.Table
+	streams map[string]output.Stream // of output maps, by name
+	nodes   map[string]bool
+	events  bool // the program has events
 }
 
 // NewText returns a channel that prints to w. lost is called once when w no
 // longer takes output.
 func NewText(w io.Writer, lost func(error), approve Approver, term Terminal) *Text {
-	opt := term.options()
-	return &Text{out: writer{w: w, lost: lost}, approve: approve, term: term, opt: opt, table: text.NewTable(opt), streams: map[string]output.Stream{}, nodes: map[string]bool{}}
+	opt, rows := term.options(), term.rows()
+	return &Text{out: writer{w: w, lost: lost}, approve: approve, term: term, opt: opt, rows: rows, table: text.NewTable(rows), streams: map[string]output.Stream{}, nodes: map[string]bool{}}
 }
 
 func (t *Text) print(s string) {
+	if f := t.failed; f != nil {
+		t.failed = nil
+		t.stage(*f)
+	}
 	if t.progress {
 		s = eraseLine + s
 		t.progress = false
@@ -92,7 +114,8 @@ func (t *Text) Stage(s output.Stage) {
 	}
 	switch s.State {
 	case "start":
-		if t.term.Live && s.Name != "approve" {
+		if t.term.Live && !t.term.Dumb && s.Name != "approve" {
+			t.print("")
 			t.out.write([]byte(eraseLine + t.term.paint(dim, "… "+name)))
 			t.progress = true
 		}
@@ -100,12 +123,33 @@ func (t *Text) Stage(s output.Stage) {
 	case "skipped":
 		t.print(fmt.Sprintf("%s %-30s %s\n", t.term.paint(dim, "–"), name, text.Clean(s.Detail)))
 		return
+	case "failed":
+		t.print("")
+		s.Name = name
+		t.failed = &s
+		return
 	}
+	s.Name = name
+	t.stage(s)
+}
+
+// stage shows a stage that is over. How long it took is left out where there is
+// no room.
+func (t *Text) stage(s output.Stage) {
 	mark := t.term.paint(green, "✓")
 	if s.State == "failed" {
 		mark = t.term.paint(red, "✗")
 	}
-	t.print(fmt.Sprintf("%s %-30s %s %s\n", mark, name, text.Clean(s.Detail), t.term.paint(dim, fmt.Sprintf("%d ms", s.Millis))))
+	detail, took := text.Clean(s.Detail), fmt.Sprintf("%d ms", s.Millis)
+	if detail == "" {
+		t.print(mark + " " + s.Name + "\n")
+		return
+	}
+	line := fmt.Sprintf("%s %-30s %s", mark, s.Name, detail)
+	if !t.term.Live || text.Width(detail)+len(took)+34 <= t.term.Width {
+		line += " " + t.term.paint(dim, took)
+	}
+	t.print(line + "\n")
 }
 
 // Candidate shows the card.
@@ -131,11 +175,11 @@ func (t *Text) Line(line []byte) {
 	case output.Event:
 		t.print(t.table.Event(r))
 	case output.Map:
-		t.print("\n" + text.Map(r, t.streams[r.Name], t.opt))
+		t.print("\n" + text.Map(r, t.streams[r.Name], t.rows))
 	case output.Hist:
 		t.print("\n" + text.Hist(r, t.opt))
 	case output.Stack:
-		t.print("\n" + text.Stack(r, t.streams[r.Name], t.opt))
+		t.print("\n" + text.Stack(r, t.streams[r.Name], t.rows))
 	case output.Text:
 		t.print(text.Line(r, t.opt))
 	case output.Error:
@@ -146,6 +190,7 @@ func (t *Text) Line(line []byte) {
 func (t *Text) attached(a output.Attached) {
 	t.nodes[a.Node] = true
 	t.opt.Nodes = len(t.nodes) > 1
+	t.rows.Nodes = t.opt.Nodes
 	t.table.Attached(a)
 	for _, s := range a.Streams {
 		t.streams[s.Name] = s
@@ -155,25 +200,44 @@ func (t *Text) attached(a output.Attached) {
 	if d, err := time.Parse(time.RFC3339, a.Deadline); err == nil {
 		until = d.Local().Format(time.TimeOnly)
 	}
+	// The card has the whole list.
+	hooks := strings.Join(a.Hooks, ", ")
+	if len(a.Hooks) > 2 {
+		hooks = fmt.Sprintf("%d hooks", len(a.Hooks))
+	}
 	hint := ""
 	if t.term.Live {
 		hint = "; Ctrl-C ends it sooner"
 	}
-	t.print(t.term.paint(dim, fmt.Sprintf("attached on %s at %s, until %s%s", text.Clean(a.Node), text.Clean(strings.Join(a.Hooks, ", ")), text.Clean(until), hint)) + "\n")
+	t.print(t.term.paint(dim, fmt.Sprintf("attached on %s at %s, until %s%s", text.Clean(a.Node), text.Clean(hooks), text.Clean(until), hint)) + "\n")
 }
 
 // Error shows what went wrong.
 func (t *Text) Error(e output.Error) {
+	if t.failed != nil && t.failed.Detail != "" && strings.Contains(e.Message, t.failed.Detail) {
+		t.failed.Detail = "" // said once, below
+	}
 	// A message may have several lines; each is cleaned by itself.
 	lines := strings.Split(strings.TrimRight(e.Message, "\n"), "\n")
 	for i, l := range lines {
-		lines[i] = text.Clean(strings.ReplaceAll(l, "\t", "    "))
+		lines[i] = t.folded(text.Clean(strings.ReplaceAll(l, "\t", "    ")))
 	}
 	where := ""
 	if e.Node != "" && !strings.Contains(lines[0], e.Node) {
 		where = " on " + text.Clean(e.Node)
 	}
 	t.print(t.term.paint(red, "error"+where+": ") + strings.Join(lines, "\n  ") + "\n")
+}
+
+// folded breaks a line of an error that is too long for the terminal, at spaces
+// and under its own indentation.
+func (t *Text) folded(line string) string {
+	room := t.term.Width - len("error: ")
+	if !t.term.Live || text.Width(line) <= room {
+		return line
+	}
+	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	return indent + strings.Join(wrap(line, room-len(indent)), "\n  "+indent)
 }
 
 // Summary shows the account.

@@ -113,20 +113,31 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		return exitError(exitUsage)
 	}
 	host, err := newHost(ctx, sys)
+	if err != nil && ctx.Err() != nil {
+		ch.Error(output.Error{Code: "denied", Message: "interrupted before anything ran"})
+		ch.Summary(output.Summary{Reason: output.ReasonInterrupted, Nodes: []output.NodeSummary{}})
+		return exitError(exitDenied)
+	}
 	if err != nil {
 		ch.Error(output.Error{Code: "node", Message: err.Error()})
 		ch.Summary(output.Summary{Reason: output.ReasonFailed, Nodes: []output.NodeSummary{}})
 		return exitError(exitNode)
 	}
 	defer host.close()
+	var keep *saving
 	if o.save != "" {
-		ch = &saving{Channel: ch, dir: o.save}
+		keep = &saving{Channel: ch, dir: o.save, show: o.show}
+		ch = keep
 	}
 	outcome := host.bot.Handle(ctx, bot.Ask{
 		ID: newID(), Text: request, Requester: person, Nodes: o.node,
 		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show,
 	}, ch)
-	if code := exitCodes[outcome]; code != exitOK {
+	code := exitCodes[outcome]
+	if code == exitOK && keep != nil && keep.err != nil {
+		code = exitInternal
+	}
+	if code != exitOK {
 		return exitError(code)
 	}
 	return nil
@@ -170,7 +181,8 @@ func terminal(sys system) console.Terminal {
 		return t
 	}
 	t.Live = true
-	t.Colour = sys.getenv("NO_COLOR") == "" && sys.getenv("TERM") != "dumb"
+	t.Dumb = sys.getenv("TERM") == "dumb"
+	t.Colour = sys.getenv("NO_COLOR") == "" && !t.Dumb
 	if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
 		t.Width = w
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,11 @@ Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 
 func examine(ctx context.Context, sys system) []finding {
 	out := examineKernel(ctx)
+	if slices.ContainsFunc(out, func(f finding) bool { return f.Name == "privileges" && f.State == stateMissing }) {
+		// Every trial would fail for want of them, and say nothing about the host.
+		out = append(out, finding{"probes", "all kinds", stateOptional, "not tried: that needs the privileges above", ""})
+		return append(out, examineTools(ctx, sys.getenv)...)
+	}
 	for _, f := range probe.Inventory(ctx) {
 		x := finding{Group: "probes", Name: string(f.Kind), State: stateOK}
 		if !f.OK {

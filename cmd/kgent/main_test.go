@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -327,5 +328,71 @@ func TestSaveFullDisk(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, "out", "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// In a directory of somebody else's, links lead --save to no other file.
+func TestSaveFollowsNoLinks(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	if err := os.WriteFile(victim, []byte("untouched"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	if err := os.Mkdir(out, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"program.bpf.c", "program.o", "manifest.json", "card.txt", "record.json"} {
+		for _, link := range []string{name, "." + name + ".new"} {
+			if err := os.Symlink(victim, filepath.Join(out, link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if msg, err := exec.CommandContext(t.Context(), recipetest.Binary(t), "ask", "--show", "--save", out, "fsync latency as a histogram").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, msg)
+	}
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "untouched" {
+		t.Errorf("the file that links led to holds %d bytes now, %v", len(b), err)
+	}
+	if st, err := os.Lstat(filepath.Join(out, "program.o")); err != nil || st.Mode() != 0o644 {
+		t.Errorf("program.o: %v, %v, want a file of its own", st, err)
+	}
+}
+
+// What is quoted from the command line does not reach the terminal raw.
+func TestUsageErrorIsClean(t *testing.T) {
+	var errs bytes.Buffer
+	sys := system{in: strings.NewReader(""), out: io.Discard, err: &errs, getenv: func(string) string { return "" }}
+	if code := run(t.Context(), []string{"--\x1b[2Jclear"}, sys); code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	if want := `kgent: unknown flag: --\x1b[2Jclear` + "\nSee kgent help.\n"; errs.String() != want {
+		t.Errorf("%q, want %q", errs.String(), want)
+	}
+}
+
+// The request of `make demo` arrives as it was written: neither make nor the
+// shell runs what is in it.
+func TestMakeRequest(t *testing.T) {
+	dir := t.TempDir()
+	for _, request := range []string{"$(shell touch " + dir + "/made)", "\"; touch " + dir + "/ran; \"", "'; touch " + dir + "/ran; '", "`touch " + dir + "/ran`", "$HOME is $(DURATION) away 5$"} {
+		for how, set := range map[string]func(*exec.Cmd){
+			"argument":    func(c *exec.Cmd) { c.Args = append(c.Args, "REQUEST="+request) },
+			"environment": func(c *exec.Cmd) { c.Env = append(os.Environ(), "REQUEST="+request) },
+		} {
+			cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", "../..", "--eval", "print: ; @printf %s \"$$REQUEST\"", "print")
+			set(cmd)
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("running make (needs the package make): %v", err)
+			}
+			if string(out) != request {
+				t.Errorf("%s %q arrives as %q", how, request, out)
+			}
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it ran: %v, %v", left, err)
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kgent/bot"
+	"kgent/executor/render/text"
 )
 
 // system is what a command has of its surroundings.
@@ -47,7 +49,7 @@ func run(ctx context.Context, args []string, sys system) int {
 	root := &cobra.Command{
 		Use:           "kgent",
 		Short:         "from a sentence to an approved kernel trace",
-		Long:          "kgent answers, in the terminal and in chat, what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
+		Long:          "kgent answers in the terminal what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -73,9 +75,19 @@ func run(ctx context.Context, args []string, sys system) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.As(err, &usage):
-		fmt.Fprintf(sys.err, "kgent: %v\nSee kgent help.\n", err)
+		fmt.Fprintf(sys.err, "kgent: %s\nSee kgent help.\n", harmless(err))
 		return exitUsage
 	}
-	fmt.Fprintf(sys.err, "kgent: %v\n", err)
+	fmt.Fprintf(sys.err, "kgent: %s\n", harmless(err))
 	return exitInternal
+}
+
+// harmless returns an error's text for a terminal: it may quote arguments,
+// paths and answers of other programs.
+func harmless(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i, l := range lines {
+		lines[i] = text.Clean(l)
+	}
+	return strings.Join(lines, "\n")
 }

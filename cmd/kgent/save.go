@@ -12,6 +12,7 @@ import (
 	"kgent/bot"
 	"kgent/bot/card"
 	"kgent/bot/console"
+	"kgent/executor/output"
 )
 
 // saving writes a candidate to a directory before anybody decides on it. When
@@ -19,13 +20,17 @@ import (
 // without one.
 type saving struct {
 	bot.Channel
-	dir string
-	err error
+	dir  string
+	show bool // nobody is asked afterwards
+	err  error
 }
 
 func (s *saving) Candidate(c bot.Card) {
 	s.err = save(s.dir, c)
 	s.Channel.Candidate(c)
+	if s.err != nil && s.show {
+		s.Channel.Error(output.Error{Code: "internal", Message: s.err.Error()})
+	}
 }
 
 func (s *saving) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vote) (bool, error)) error {
@@ -72,11 +77,11 @@ func save(dir string, c bot.Card) (err error) {
 		}
 	}()
 	for _, f := range files {
-		path := filepath.Join(dir, "."+f.name+".new")
-		temporary = append(temporary, path)
-		if err := writeSynced(path, f.body); err != nil {
+		path, err := writeSynced(dir, f.name, f.body)
+		if err != nil {
 			return err
 		}
+		temporary = append(temporary, path)
 	}
 	for i, f := range files {
 		if err := os.Rename(temporary[i], filepath.Join(dir, f.name)); err != nil {
@@ -87,12 +92,17 @@ func save(dir string, c bot.Card) (err error) {
 	return nil
 }
 
-// writeSynced makes sure that a full disk shows now and not later.
-func writeSynced(path string, body []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+// writeSynced writes a new file of a random name, and makes sure that a full
+// disk shows now and not later. Others may write in the directory: what lies
+// there, a link to a file of root's, is never written through.
+func writeSynced(dir, name string, body []byte) (string, error) {
+	f, err := os.CreateTemp(dir, "."+name+".*")
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = f.Write(body)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
 }

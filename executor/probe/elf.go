@@ -5,11 +5,14 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // place is where in a binary's file a probe goes.
@@ -23,9 +26,22 @@ type binaryFile struct {
 	f *elf.File
 }
 
-// withBinary opens an ELF file for use.
+// withBinary opens an ELF file for use. Only regular files are opened: the name
+// comes with the program, and opening a FIFO waits for its other end, opening a
+// device can set it off.
 func withBinary(path string, use func(binaryFile) error) error {
-	f, err := os.Open(path)
+	at, err := os.OpenFile(path, unix.O_PATH, 0)
+	var f *os.File
+	if err == nil {
+		defer at.Close()
+		var st os.FileInfo
+		if st, err = at.Stat(); err == nil && !st.Mode().IsRegular() {
+			return refuse(nil, "%s is no regular file", path)
+		}
+	}
+	if err == nil {
+		f, err = os.Open(fmt.Sprintf("/proc/self/fd/%d", at.Fd()))
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return refuse(nil, "this host has no file %s", path)
@@ -46,7 +62,8 @@ func parseBinary(r io.ReaderAt, path string, use func(binaryFile) error) (err er
 	}()
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return refuse(err, "%s cannot be read as an ELF file", path)
+		// The reader's error quotes bytes of a file that only root may read.
+		return refuse(nil, "%s cannot be read as an ELF file", path)
 	}
 	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
 		return refuse(nil, "%s is neither a program nor a shared library", path)

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMeaningful(t *testing.T) {
@@ -233,4 +238,29 @@ func FuzzBinary(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The name of a binary comes with the program, and kgent is root: no file may
+// make it wait, be set off by being opened, or be quoted in the error.
+func TestWithBinaryOfOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	fifo, secret := filepath.Join(dir, "fifo"), filepath.Join(dir, "secret")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(secret, []byte(strings.Repeat("kgent", 99)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		fifo:        fifo + " is no regular file",
+		"/dev/null": "/dev/null is no regular file",
+		dir:         dir + " is no regular file",
+		secret:      secret + " cannot be read as an ELF file",
+	} {
+		err := withBinary(path, func(binaryFile) error { return nil })
+		var r *refusal
+		if !errors.As(err, &r) || r.reason != want || r.err != nil {
+			t.Errorf("%s: %#v, want only %q", path, err, want)
+		}
+	}
 }

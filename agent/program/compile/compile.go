@@ -5,9 +5,11 @@
 // the vmlinux.h that the caller's [Types] cut down to what the program
 // touches. Everything else is out of its reach: sources may come from a model
 // and must not be able to read files of the host into an object or an error
-// message. So include directives for anything else are refused before clang
-// runs, clang runs without privileges, with a bounded time and output, and in
-// a directory of its own.
+// message. So clang gets a file system that holds only these files, assembly is
+// searched for directives that read others before it is assembled, and clang
+// runs without privileges, with bounded time, memory and output, and in a
+// directory of its own. Directives for other files are also refused before
+// clang runs, for the sake of a better message.
 package compile
 
 import (
@@ -40,6 +42,20 @@ const MaxSource = 256 << 10
 
 // timeout bounds one run of clang; a program takes 0.1 s.
 const timeout = 20 * time.Second
+
+// memory bounds the address space of clang, in bytes; a program takes 300 MiB.
+const memory = 2 << 30
+
+// handed is the directory of the sources as clang sees it. It may lie where
+// clang's user may not go (a private TMPDIR): handed over open, it is reached
+// through the descriptor.
+const handed = "/proc/self/fd/3"
+
+// overlay lists the files that exist for clang.
+const overlay = `{"version": 0, "fallthrough": false, "roots": [{"type": "directory", "name": "` + handed + `", "contents": [
+	{"type": "file", "name": "` + sourceName + `", "external-contents": "` + handed + `/` + sourceName + `"},
+	{"type": "file", "name": "kgent.bpf.h", "external-contents": "` + handed + `/kgent.bpf.h"},
+	{"type": "file", "name": "vmlinux.h", "external-contents": "` + handed + `/vmlinux.h"}]}]}`
 
 // sourceName is what diagnostics call the program.
 const sourceName = "program.bpf.c"
@@ -160,7 +176,7 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 	}
 	vmlinux, err := types.Header(source, Header)
 	if err != nil {
-		return nil, &Error{[]Diagnostic{{Error: true, Message: err.Error()}}}
+		return nil, fmt.Errorf("compiling: making vmlinux.h: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "kgent-compile-")
 	if err != nil {
@@ -170,12 +186,17 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("compiling: %w", err)
 	}
-	for name, text := range map[string][]byte{sourceName: []byte(source), "kgent.bpf.h": []byte(Header), "vmlinux.h": vmlinux} {
+	for name, text := range map[string][]byte{sourceName: []byte(source), "kgent.bpf.h": []byte(Header), "vmlinux.h": vmlinux, "overlay.yaml": []byte(overlay)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			return nil, fmt.Errorf("compiling: %w", err)
 		}
 	}
-	elf, messages, err := c.run(ctx, dir)
+	if d, err := c.checkAssembly(ctx, dir, source); err != nil {
+		return nil, err
+	} else if d != nil {
+		return nil, &Error{[]Diagnostic{*d}}
+	}
+	elf, messages, err := c.run(ctx, dir, "-c")
 	if err != nil {
 		return nil, err
 	}
@@ -197,25 +218,54 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 	return &Result{ELF: elf, Warnings: warnings}, nil
 }
 
-// run executes clang in dir. A source at fault is not an error here.
-func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// checkAssembly finds assembler directives that read files, or that could be
+// used to put the name of one together: the assembler reads files past the
+// overlay. Strings and macros may hide a directive in the source, so what is
+// searched is what the assembler would get.
+func (c *Compiler) checkAssembly(ctx context.Context, dir, source string) (*Diagnostic, error) {
+	source = splice.ReplaceAllString(source, "")
+	if !strings.Contains(source, "asm") && !strings.Contains(source, "##") && !strings.Contains(source, "%:%:") {
+		return nil, nil // no asm statement, and none pasted together
+	}
+	text, _, err := c.run(ctx, dir, "-S", "-fno-integrated-as") // as it is written
+	if err != nil {
+		return nil, err
+	}
+	if directive := readingDirective.Find(text); directive != nil {
+		return &Diagnostic{Error: true, Message: fmt.Sprintf("assembler directives that read files or define macros are not available: %q", directive)}, nil
+	}
+	return nil, nil
+}
+
+// splice is what joins two lines of C.
+var splice = regexp.MustCompile(`\\[ \t\v\f\x00]*(\r\n|\n|\r)`)
+
+var readingDirective = regexp.MustCompile(`(?i)\.(incbin|include|macro|altmacro|irp|rep)`)
+
+// run executes clang in dir, to write an object (-c) or assembly (-S). A source
+// at fault is not an error here.
+func (c *Compiler) run(ctx context.Context, dir string, mode ...string) (elf, messages []byte, err error) {
+	asked := ctx
+	ctx, cancel := context.WithTimeout(asked, timeout)
 	defer cancel()
-	// The directory may lie where clang's user may not go (a private TMPDIR).
-	// Handed over open, it is reached through the descriptor.
 	open, err := os.Open(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("compiling: %w", err)
 	}
 	defer open.Close()
-	const handed = "/proc/self/fd/3/"
-	cmd := exec.CommandContext(ctx, c.path,
-		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-D__TARGET_ARCH_"+targetArch(),
-		"-nostdinc", "-I"+handed, "-fdebug-compilation-dir=.", "-fno-ident",
+	// A few macros that call each other expand to any size: the shell bounds
+	// what it then turns into clang.
+	args := append([]string{"-c", fmt.Sprintf(`ulimit -v %d && exec "$0" "$@"`, memory>>10), c.path,
+		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-D__TARGET_ARCH_" + targetArch(),
+		"-nostdinc", "-I" + handed + "/", "-ivfsoverlay", handed + "/overlay.yaml", "-fdebug-compilation-dir=.", "-fno-ident",
+		// No two runs may differ: of one source there is one digest, and what
+		// is checked is what is compiled.
+		"-Wno-builtin-macro-redefined", `-D__DATE__=""`, `-D__TIME__=""`, `-D__TIMESTAMP__=""`,
 		"-Wall", "-Wno-unused-function", "-Wno-unused-variable", "-Werror=implicit-function-declaration", "-Werror=int-conversion",
 		"-Wno-compare-distinct-pointer-types", "-Wno-address-of-packed-member", "-Wno-missing-declarations", "-Wno-pass-failed",
 		"-fno-color-diagnostics", "-fno-caret-diagnostics", "-ferror-limit=8",
-		"-c", handed+sourceName, "-o", "-")
+		handed + "/" + sourceName, "-o", "-"}, mode...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{open}
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TMPDIR=/nonexistent"}
@@ -228,20 +278,29 @@ func (c *Compiler) run(ctx context.Context, dir string) (elf, messages []byte, e
 	out, msgs := &bounded{max: program.MaxELF}, &bounded{max: 256 << 10}
 	cmd.Stdout, cmd.Stderr = out, msgs
 	err = cmd.Run()
+	atFault := func(format string, args ...any) ([]byte, []byte, error) {
+		return nil, nil, &Error{[]Diagnostic{{Error: true, Message: fmt.Sprintf(format, args...)}}}
+	}
 	switch {
+	case asked.Err() != nil:
+		return nil, nil, fmt.Errorf("compiling: %w", context.Cause(asked))
 	case ctx.Err() != nil:
-		if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-			return nil, nil, fmt.Errorf("compiling: %w", cause)
-		}
-		return nil, nil, fmt.Errorf("compiling: clang took longer than %v", timeout)
+		return atFault("clang takes longer than %v for this source", timeout)
 	case out.over:
-		return nil, nil, fmt.Errorf("compiling: the object is larger than %d bytes", program.MaxELF)
+		return atFault("the object is larger than %d bytes", program.MaxELF)
 	case err == nil:
 		return out.Bytes(), msgs.Bytes(), nil
 	}
+	if bytes.Contains(msgs.Bytes(), []byte("LLVM ERROR: out of memory")) {
+		return nil, fmt.Appendf(nil, "error: compiling it takes more than %d MiB", memory>>20), nil
+	}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() && bytes.Contains(msgs.Bytes(), []byte("error:")) {
+	switch {
+	case !errors.As(err, &exit):
+	case exit.Exited() && bytes.Contains(msgs.Bytes(), []byte("error:")):
 		return nil, msgs.Bytes(), nil
+	case bytes.Contains(msgs.Bytes(), []byte("out of memory")), bytes.Contains(msgs.Bytes(), []byte("PLEASE submit a bug report")):
+		return atFault("clang cannot cope with this source: %s", clip(msgs.Bytes()))
 	}
 	return nil, nil, fmt.Errorf("compiling: running %s: %w: %s", c.path, err, clip(msgs.Bytes()))
 }
@@ -256,22 +315,23 @@ func targetArch() string {
 	return "x86"
 }
 
-// bounded keeps the first max bytes.
+// bounded keeps the first max bytes. The buffer is not embedded: its ReadFrom
+// would take everything.
 type bounded struct {
-	bytes.Buffer
+	buf  bytes.Buffer
 	max  int
 	over bool
 }
 
+func (b *bounded) Bytes() []byte { return b.buf.Bytes() }
+
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.max {
+	if room := b.max - b.buf.Len(); len(p) > room {
 		b.over = true
-		if room := b.max - b.Len(); room > 0 {
-			b.Buffer.Write(p[:room])
-		}
+		b.buf.Write(p[:room])
 		return len(p), nil
 	}
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
 
 var _ io.Writer = (*bounded)(nil)

@@ -128,7 +128,10 @@ func TestHelperNumbers(t *testing.T) {
 }
 
 func itoa(n uint64) string {
-	var b []byte
+	b := []byte{}
+	if n == 0 {
+		return "0"
+	}
 	for ; n > 0; n /= 10 {
 		b = append([]byte{byte('0' + n%10)}, b...)
 	}
@@ -153,6 +156,18 @@ func TestErrors(t *testing.T) {
 		"macro include":       {"#define H \"/etc/passwd\"\n#include H\n", 2, "only #include"},
 		"incbin":              {"__asm__(\".incbin \\\"/etc/passwd\\\"\");", 0, "assembler directives"},
 		"split incbin":        {"__asm__(\".inc\" \"bin \\\"/etc/passwd\\\"\");", 0, "assembler directives"},
+		"escaped incbin":      {`__asm__("\056incbin \"/etc/passwd\"");`, 0, "assembler directives"},
+		"stringified incbin":  {"#define S(x) #x\n#define T(x) S(x)\nasm(T(.inc) T(bin) \" \\\"/etc/passwd\\\"\");", 0, "assembler directives"},
+		"assembled incbin":    {`asm(".irp x, bin\n.inc\\x \"/etc/passwd\"\n.endr");`, 0, "assembler directives"},
+		"pasted asm":          {"#define P(a, b) a##b\nP(__as, m__)(\"\\056incbin \\\"/etc/passwd\\\"\");", 0, "assembler directives"},
+		"loosely spliced":     {"#inc\\ \nlude \"/etc/passwd\"\n", 0, "file not found"},
+		"carriage return":     {"int x;\r#include \"/etc/passwd\"\n", 0, "file not found"},
+		"NUL":                 {"int x;\n\x00#include \"/etc/passwd\"\n", 0, "file not found"},
+		"embed after a NUL":   {"char x[] = {\n\x00#embed \"/etc/passwd\"\n};", 0, "file not found"},
+		"raw string":          {"const char *s = R\"(\" /* )\";\n#include \"/etc/passwd\"\n/* */", 0, "file not found"},
+		"looking for a file":  {"#if !__has_include(\"/etc/passwd\")\n#error nothing is there\n#endif\n", 0, "nothing is there"},
+		"macros without end":  {doubling(40), 0, "more than 2048 MiB"},
+		"asm at odd seconds":  {"int f(void) { if (__TIME__[7] & 1) asm(\"\\056incbin \\\"/etc/passwd\\\"\"); return 0; }\n_Static_assert(sizeof(__TIME__) > 1, \"no time\");", 0, "no time"},
 		"too long":            {strings.Repeat(" ", compile.MaxSource+1), 0, "at most"},
 		"prose":               {"Sure! Here is the program you asked for.", 1, ""},
 	} {
@@ -171,6 +186,15 @@ func TestErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// doubling returns macros that expand to 2ⁿ numbers.
+func doubling(n int) string {
+	s := "#define A0 1,\n"
+	for i := range n {
+		s += "#define A" + itoa(uint64(i+1)) + " A" + itoa(uint64(i)) + " A" + itoa(uint64(i)) + "\n"
+	}
+	return s + "int x[] = { A" + itoa(uint64(n)) + " };"
 }
 
 // What the lexical check lets through, clang must not be able to read: it
@@ -193,6 +217,29 @@ func TestPrivateFilesAreOutOfReach(t *testing.T) {
 		t.Fatal("clang read a file that only root may read")
 	}
 }
+
+// An object without measure is the source's fault, and is not kept.
+func TestHugeObject(t *testing.T) {
+	_, err := find(t).Compile(t.Context(), "char big[64 << 20] = {1};", basic)
+	var bad *compile.Error
+	if !errors.As(err, &bad) || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("error %v, want a *compile.Error", err)
+	}
+}
+
+// A fault of the host is not the source's.
+func TestNoTypes(t *testing.T) {
+	broken := errors.New("no BTF")
+	_, err := find(t).Compile(t.Context(), "int x;", failing{broken})
+	var bad *compile.Error
+	if !errors.Is(err, broken) || errors.As(err, &bad) {
+		t.Errorf("error %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Header(...string) ([]byte, error) { return nil, f.err }
 
 func TestFind(t *testing.T) {
 	env := func(path string) func(string) string { return func(string) string { return path } }

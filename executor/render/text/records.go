@@ -12,7 +12,7 @@ import (
 // Map shows a table of an output map. s is the map's stream of the attached
 // record; without columns they are made up from the entries.
 func Map(m output.Map, s output.Stream, o Options) string {
-	title := heading(m.Node, m.Name, nil, o)
+	title := heading(m.Node, m.Name, nil, o) + at(m.At, m.Final, o)
 	if len(m.Entries) == 0 {
 		return title + ": no entries\n"
 	}
@@ -62,6 +62,15 @@ func heading(node, name string, key output.Fields, o Options) string {
 	return s
 }
 
+// at says when an output map was read that is read more than once.
+func at(when string, final bool, o Options) string {
+	if when == "" || final {
+		return ""
+	}
+	clock, _, _ := strings.Cut(clockTime(when, o), ".")
+	return o.Style.dim(" at " + clock)
+}
+
 // widths sets the columns to what the rows need.
 func (l *layout) widths(rows [][]string) {
 	l.gap = 2
@@ -94,10 +103,13 @@ func (l *layout) shrinkText() {
 	}
 }
 
+// maxBars is how wide a histogram becomes, however wide the terminal.
+const maxBars = 100
+
 // Hist shows a histogram with a bar for each bucket.
 func Hist(h output.Hist, o Options) string {
 	var b strings.Builder
-	b.WriteString(heading(h.Node, h.Name, h.Key, o))
+	b.WriteString(heading(h.Node, h.Name, h.Key, o) + at(h.At, h.Final, o))
 	if len(h.Buckets) == 0 {
 		b.WriteString(": no values\n")
 		return b.String()
@@ -110,7 +122,7 @@ func Hist(h output.Hist, o Options) string {
 		labelWidth, countWidth = max(labelWidth, Width(labels[i])), max(countWidth, Width(counts[i]))
 		most = max(most, x.Count)
 	}
-	room := max(o.width()-labelWidth-countWidth-4, 10)
+	room := max(min(o.width(), maxBars)-labelWidth-countWidth-4, 10)
 	for i, x := range h.Buckets {
 		line := labels[i] + spaces(labelWidth-Width(labels[i])) + "  " + spaces(countWidth-Width(counts[i])) + counts[i] + "  " + bar(x.Count, most, room)
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
@@ -234,7 +246,9 @@ func Summary(s output.Summary, events bool, o Options) string {
 	}
 	b.WriteByte('\n')
 	for _, n := range s.Nodes {
-		if n.Reason != s.Reason {
+		// Nodes stop because the reader went away: that is said already.
+		gone := s.Reason == output.ReasonInterrupted || s.Reason == output.ReasonOutput
+		if n.Reason != s.Reason && !(gone && n.Reason == output.ReasonStopped && n.Detail == "") {
 			b.WriteString(Clean(n.Node) + ": " + sentence(strings.ToLower(ended[n.Reason]), n.Detail) + "\n")
 		}
 	}

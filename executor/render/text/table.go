@@ -9,6 +9,7 @@ package text
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,12 +104,6 @@ func (t *Table) Event(e output.Event) string {
 		l = newLayout(t.columns(e.Stream), t.o)
 		t.layouts[e.Stream] = l
 	}
-	out := ""
-	if age := t.lines - l.header; l.header == 0 || age >= headerEvery || l.grown && age >= headerMoved {
-		out = l.head(t.o)
-		l.header, l.grown = t.lines+1, false
-	}
-	t.lines++
 	var cells []string
 	if t.withNode() {
 		cells = append(cells, Clean(e.Node))
@@ -116,7 +111,14 @@ func (t *Table) Event(e output.Event) string {
 	if len(t.seen) > 1 {
 		cells = append(cells, Clean(e.Stream))
 	}
-	return out + l.row(l.cells(cells, t.o, e.Data))
+	// The row comes first: it may widen columns, and the header shows them so.
+	row, head := l.row(l.cells(cells, t.o, e.Data)), ""
+	if age := t.lines - l.header; l.header == 0 || age >= headerEvery || l.grown && age >= headerMoved {
+		head = l.head(t.o)
+		l.header, l.grown = t.lines+1, false
+	}
+	t.lines++
+	return head + row
 }
 
 func (t *Table) withNode() bool { return t.o.Nodes || len(t.nodes) > 1 }
@@ -177,6 +179,7 @@ type layout struct {
 	limit   int  // of a line
 	header  int  // 1 + the number of rows before the header was last shown
 	grown   bool // since then
+	tight   bool // the columns did not fit: each began as narrow as it may
 }
 
 type column struct {
@@ -215,23 +218,32 @@ func (l *layout) total() int {
 	return w
 }
 
-// shrink makes the line fit: first the room between columns, then the room
-// within the widest ones. Titles stay whole.
+// lastRoom is what the last column keeps of a tight line when it is text: it
+// holds the path or the arguments that the reader asked for.
+const lastRoom = 24
+
+// shrink makes the line fit: first the room between columns, then the columns
+// themselves, which grow again with what they hold. Titles stay whole. Of
+// process and thread only the process is left when there is no other way.
 func (l *layout) shrink() {
 	if l.total() > l.limit {
 		l.gap = 1
 	}
-	for l.total() > l.limit {
-		widest, room := -1, 0
-		for i, c := range l.columns {
-			if r := c.width - c.floor(); r > room {
-				widest, room = i, r
-			}
-		}
-		if widest < 0 {
-			return // it will be longer than the limit then
-		}
-		l.columns[widest].width--
+	if l.total() <= l.limit {
+		return
+	}
+	l.tight = true
+	last := &l.columns[len(l.columns)-1]
+	wanted := last.width
+	for i := range l.columns {
+		l.columns[i].width = l.columns[i].floor()
+	}
+	if l.total() > l.limit && slices.ContainsFunc(l.columns, func(c column) bool { return c.kind == "k_pid" }) {
+		l.columns = slices.DeleteFunc(l.columns, func(c column) bool { return c.kind == "k_tid" })
+		last = &l.columns[len(l.columns)-1]
+	}
+	if free := l.limit - l.total(); last.cut && free > 0 {
+		last.width = max(last.width, min(wanted, lastRoom, last.width+free))
 	}
 }
 
@@ -241,22 +253,28 @@ func (c column) floor() int {
 	switch {
 	case c.kind == "k_time" || c.kind == "k_boottime": // all are as wide
 		least = c.width
+	case c.kind == "k_ret" || c.kind == "k_errno": // mostly OK or a number
+		least = 6
 	case c.cut:
 		least = 8
 	case c.right:
-		least = 5
+		least = 4
 	}
 	return max(Width(c.title), min(c.width, least))
 }
 
-// maxGrown is how wide a column of text may become.
+// maxGrown is how wide a column of text may become on a line of 160 columns or
+// less; on wider ones it is a quarter of the line.
 const maxGrown = 40
 
 // grow gives column i room for w more than it has, or as much as there is.
 func (l *layout) grow(i, w int) {
 	c := &l.columns[i]
+	if l.tight && (i == len(l.columns)-1 || c.kind == "k_oflags" || c.kind == "k_mntflags") {
+		return // the last has all that is left anyway, and that is for names
+	}
 	if c.cut {
-		w = min(w, max(maxGrown, c.width))
+		w = min(w, max(maxGrown, l.limit/4, c.width))
 	}
 	need, free := w-c.width, l.limit-l.total()
 	if need <= 0 || free <= 0 || need > free && !c.cut {

@@ -108,12 +108,46 @@ func TestTable(t *testing.T) {
 		table.Event(open("db-3", 1234567, "中文字符测试程序名称", num(12), "a\nb\x1b[2J")) +
 		table.Event(open("db-3", 7, "x", "ECONNREFUSED", ""))
 	show(t, got, `
-TIME             PID COMM                 RET PATH
-12:00:00.500    4242 cat                    3 /etc/passwd
-12:00:00.500       1 systemd           ENOENT /run/systemd/units/log-extra-fiel…
-12:00:00.500 1234567 中文字符测试程…       12 a\x0ab\x1b[2J
-12:00:00.500       7 x           ECONNREFUSED
+TIME          PID COMM        RET PATH
+12:00:00.500 4242 cat           3 /etc/passwd
+12:00:00.500    1 systemd  ENOENT /run/systemd/units/log-extra-fields:some-very…
+12:00:00.500 1234567 中文字符测试程序名称     12 a\x0ab\x1b[2J
+12:00:00.500       7 x                    ECONNREFUSED
 `)
+}
+
+// On a narrow terminal the room goes to what the rows hold: the path before the
+// flags, and the process before its thread.
+func TestTableTight(t *testing.T) {
+	columns := []output.Column{{Name: "time", Kind: "k_time", Width: 12}, {Name: "pid", Kind: "k_pid", Width: 7, Right: true}, {Name: "tid", Kind: "k_tid", Width: 7, Right: true},
+		{Name: "comm", Kind: "string", Width: 16}, {Name: "flags", Kind: "k_oflags", Width: 16}, {Name: "path", Kind: "string", Width: 40}}
+	for width, want := range map[int]string{
+		64: `
+TIME          PID  TID COMM     FLAGS    PATH
+12:00:00.500    7    8 python3  O_RDONL… /etc/ssl/certs/ca-cert…
+12:00:00.500    7    8 clang-1… O_RDONL… /etc/hosts
+`,
+		48: `
+TIME          PID COMM     FLAGS    PATH
+12:00:00.500    7 python3  O_RDONL… /etc/ssl/ce…
+12:00:00.500    7 clang-1… O_RDONL… /etc/hosts
+`} {
+		table := NewTable(Options{Width: width})
+		table.Attached(output.Attached{Streams: []output.Stream{{Name: "opens", Columns: columns}}})
+		row := func(comm, path string) string {
+			return table.Event(output.Event{Stream: "opens", Data: output.Fields{{Name: "time", Value: "2026-03-04T12:00:00.5Z"}, {Name: "pid", Value: num(7)}, {Name: "tid", Value: num(8)},
+				{Name: "comm", Value: comm}, {Name: "flags", Value: "O_RDONLY|O_CLOEXEC"}, {Name: "path", Value: path}}})
+		}
+		show(t, row("python3", "/etc/ssl/certs/ca-certificates.crt")+row("clang-19.1.7", "/etc/hosts"), want)
+	}
+}
+
+// What is read every second says when; what is read at the end need not.
+func TestAt(t *testing.T) {
+	show(t, Map(output.Map{Name: "packets", At: "2026-03-04T12:00:00.5Z"}, output.Stream{}, Options{}), "packets at 12:00:00: no entries\n")
+	show(t, Hist(output.Hist{Name: "latency", At: "2026-03-04T12:00:00.5Z"}, Options{}), "latency at 12:00:00: no values\n")
+	show(t, Hist(output.Hist{Name: "latency", At: "2026-03-04T12:00:00.5Z", Final: true}, Options{}), "latency: no values\n")
+	show(t, Hist(output.Hist{Name: "latency", At: "\x1b"}, Options{}), "latency at \\x1b: no values\n")
 }
 
 // What is not text is never cut, and what follows is back in its column as
@@ -156,7 +190,7 @@ db-4        7
 db-3        7
 NODE  STREAM  FROM.COMM          N
 db-3  b       x                  1
-NODE  STREAM      PID
+NODE      STREAM      PID
 db\x1b-4  a             7
 `)
 }
@@ -291,6 +325,7 @@ func TestSummary(t *testing.T) {
 		{"denied", output.Summary{Reason: output.ReasonDenied, Detail: "alice said no"}, true, "Not run: it was not approved (alice said no)."},
 		{"shown", output.Summary{Reason: output.ReasonShown}, true, "Not run, only shown."},
 		{"unknown reason", output.Summary{Reason: "new\x1b", Seconds: 1}, false, `Ended (new\x1b) after 1.0s.`},
+		{"interrupted", output.Summary{Reason: output.ReasonInterrupted, Seconds: 1, Nodes: []output.NodeSummary{{Node: "db-3", Reason: output.ReasonStopped}}}, false, "Interrupted after 1.0s."},
 		{"nodes", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Overhead: output.Overhead{Available: true, Runs: 1, CPUShare: 0.123},
 			Nodes: []output.NodeSummary{{Node: "db-3", Reason: output.ReasonDeadline}, {Node: "db-4", Reason: output.ReasonRefused, Detail: "policy"}}}, false,
 			"Ended after 1.0s. It took 12.3% of one core.\ndb-4: refused by the node (policy)."},

@@ -815,8 +815,9 @@ func TestSeveralRuns(t *testing.T) {
 		synctest.Wait()
 
 		(<-results).want(t, output.ReasonDeadline, "")
-		synctest.Wait() // the node gives the place back after its last word
-		b.run(b.grant(time.Second)).want(t, output.ReasonDeadline, "") // there is room again
+		// The node gives the place back after its last word; then there is room again.
+		synctest.Wait()
+		b.run(b.grant(time.Second)).want(t, output.ReasonDeadline, "")
 		if err := Stop(t.Context(), b.bus, second.Run); err != nil {
 			t.Error(err)
 		}

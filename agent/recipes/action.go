@@ -51,6 +51,7 @@ func (q *query) action() (verb string, ok bool) {
 			return w.text, true
 		case i > 0 && q.is(i-1, "and", "or", "then") && (pronoun || always && !q.is(i+1, "by", "of", "events", "calls")):
 			return w.text, true
+		case pronoun && q.is(i-1, "to") && q.is(i-2, "try", "tries", "trying", "tried", "fails", "failed", "failing", "attempts", "attempting", "able", "unable", "manages", "wants"): // "when it tries to open them"
 		case pronoun && i > 0 && !q.is(i-1, "who", "what", "which", "does", "did", "that"):
 			return w.text, true
 		}

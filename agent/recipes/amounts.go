@@ -168,7 +168,8 @@ var (
 		"for", "in", "during", "lasting", "next", "the next", "for the next", "in the next", "over the next", "during the next", "within the next", "for a total of", "for about", "for around", "for just", "for up to",
 		"for roughly", "for at least", "for exactly", "stop after", "stopping after", "ends after", "end after", "a period of", "over a period of", "a window of", "over a window of", "over the course of",
 	}
-	ofView = []string{
+	runEnds = []string{"long", "total", "altogether", "overall", "straight", "max", "tops"}
+	ofView  = []string{
 		"every", "each", "per", "once every", "once per", "once a", "interval", "interval of", "intervals of", "an interval of", "at intervals of", "refresh every", "in steps of",
 	}
 )
@@ -210,6 +211,9 @@ func (r *reader) amounts(i int) int {
 	case strings.HasSuffix(r.words[last-1].low, "+"):
 		return r.take(i, i, last, value(RoleThreshold, v))
 	case leads(ofRun) && d >= time.Second:
+		if r.is(last, runEnds...) && !r.words[last-1].ends {
+			last++
+		}
 		return r.take(i, i-m, last, value(roleDuration, v))
 	case r.is(i-1, "over") && !r.words[i-1].ends:
 		a := value(RoleThreshold, v)
@@ -224,7 +228,7 @@ func (r *reader) amounts(i int) int {
 	case d < time.Second:
 		return r.take(i, i, last, problem(roleUnclear, "it does not say what is to be %s: write \"slower than %[1]s\" or \"every %[1]s\"", v))
 	}
-	if r.is(last, "long") {
+	if r.is(last, runEnds...) && !r.words[last-1].ends {
 		last++
 	}
 	return r.take(i, i, last, value(roleDuration, v))

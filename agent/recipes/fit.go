@@ -71,7 +71,15 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 	if story > 0 && f.heaviest(l, f.speaksOf(units, story)) <= 0 {
 		story = 0 // the last sentence alone does not say what to watch
 	}
+	asides := f.asides(l, q, units)
+	within := func(cs []clause, i int) bool {
+		return slices.ContainsFunc(cs, func(c clause) bool { return c.first <= i && i < c.last })
+	}
+	f.refused = slices.DeleteFunc(f.refused, func(a arg) bool { return within(asides, a.first) })
 	for i, u := range units {
+		if within(asides, u.first) || q.colour(u) || q.idle(u) {
+			continue
+		}
 		ok := explained[u.first] || r.explains(u, present) || u.first < story && !u.meaning.stops()
 		switch {
 		case grouping(q, units[i:], present):
@@ -88,6 +96,24 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 	}
 	f.score = l.similarity(units, r)
 	return f
+}
+
+// asides returns the clauses that are no part of the request: those that only tell
+// something, when the rest says what to watch without them.
+func (f *fit) asides(l *Library, q *query, units []unit) []clause {
+	var out []clause
+	for _, c := range q.clauses {
+		if !c.aside {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone(units), func(u unit) bool {
+			return slices.ContainsFunc(append(out[:len(out):len(out)], c), func(c clause) bool { return c.first <= u.first && u.first < c.last })
+		})
+		if f.heaviest(l, f.speaksOf(rest, 0)) > 0 {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // heaviest returns the weight of the weightiest group of the recipe's About of

@@ -247,7 +247,7 @@ func (r *reader) syscalls(i int) int {
 		low = single
 	}
 	if englishSyscalls[low] && !r.words[i].called &&
-		!r.is(i+1, "syscall", "syscalls", "call", "calls", "system", "fail", "fails", "failed", "failing", "errors", "returns", "return", "called") &&
+		!r.is(i+1, "syscall", "syscalls", "call", "calls", "system", "fail", "fails", "failed", "failing", "errors", "returns", "return", "called") && !(r.is(i-1, "does", "did") && r.is(i+1, "come", "get", "error", "hit", "give", "end")) &&
 		!r.is(i-1, "syscall", "failing", "syscalls") && r.saysBefore(i, "system call", "calls to", "call to", "fail to", "fails to", "failed to", "failing to", "unable to", "syscall named", "invocations of", "calls of") == 0 {
 		return 0
 	}

@@ -24,7 +24,8 @@ const (
 type lexicon struct {
 	meanings     map[string]meaning // by phrase: stems joined by spaces; exact phrases with "=" before them
 	first        map[string]int     // words in the longest phrase that begins with this stem or "=word"
-	stems        map[string]bool    // of every single word in a phrase
+	stems        map[string]bool    // of every single word in a phrase, but for those of everyday speech
+	plain        map[string]bool    // stems of the words of everyday speech
 	spelling     map[byte][]string  // words of five letters and more, by first letter, to recognise misspellings
 	concepts     map[string]bool
 	programs     map[string]string // by lower case, as their processes are called
@@ -51,6 +52,7 @@ type lexiconFile struct {
 	Anywhere     []string          `yaml:"anywhere"`
 	Concepts     map[string]string `yaml:"concepts"`
 	Foreign      string            `yaml:"foreign"`
+	Plain        string            `yaml:"plain"`
 	Programs     string            `yaml:"programs"`
 	WordPrograms string            `yaml:"wordprograms"`
 	Services     map[string]uint16 `yaml:"services"`
@@ -62,7 +64,7 @@ func parseLexicon(data []byte) (*lexicon, error) {
 		return nil, fmt.Errorf("reading lexicon: %w", err)
 	}
 	l := &lexicon{
-		meanings: map[string]meaning{}, first: map[string]int{}, stems: map[string]bool{}, spelling: map[byte][]string{},
+		meanings: map[string]meaning{}, first: map[string]int{}, stems: map[string]bool{}, plain: map[string]bool{}, spelling: map[byte][]string{},
 		concepts: map[string]bool{}, programs: map[string]string{}, wordPrograms: map[string]bool{}, services: f.Services,
 	}
 	for name, text := range f.Concepts {
@@ -84,6 +86,9 @@ func parseLexicon(data []byte) (*lexicon, error) {
 			continue // a word that some recipe knows is not foreign
 		}
 		l.add(phrase, conceptForeign, false)
+	}
+	for phrase := range phrases(f.Plain) {
+		l.addPlain(phrase)
 	}
 	for name := range phrases(f.Programs) {
 		l.programs[strings.ToLower(name)] = name
@@ -147,9 +152,25 @@ func (l *lexicon) add(phrase, concept string, asking bool) {
 	}
 }
 
+// addPlain adds a phrase of everyday speech, unless it means something already. No
+// misspelled word is taken for one, and names may be made of them: "night-shift".
+func (l *lexicon) addPlain(phrase string) {
+	key := l.key(phrase)
+	if _, ok := l.meanings[key]; ok {
+		return
+	}
+	l.meanings[key] = meaning{asking: true}
+	words := strings.Fields(phrase)
+	head, _, _ := strings.Cut(key, " ")
+	l.first[head] = max(l.first[head], len(words))
+	if len(words) == 1 {
+		l.plain[key] = true
+	}
+}
+
 // known reports whether a word in lower case occurs in the lexicon, be it only
 // in a phrase.
-func (l *lexicon) known(low string) bool { return l.stems[stem(low)] }
+func (l *lexicon) known(low string) bool { return l.stems[stem(low)] || l.plain[stem(low)] }
 
 // isProgram reports whether a word in lower case is the name of a program and
 // nothing else.
@@ -166,7 +187,7 @@ func (l *lexicon) isWord(low string) bool {
 // are joined by hyphens, slashes or underscores. A name in one piece is known as
 // a whole.
 func (l *lexicon) inHyphens(low string) bool {
-	if l.known(low) || l.programs[low] != "" || isNumeral(low) {
+	if l.stems[stem(low)] || l.programs[low] != "" || isNumeral(low) {
 		return true
 	}
 	_, syscall := abi.Syscall(low)

@@ -242,10 +242,15 @@ func (r *reader) programs(i int) int {
 	return r.process(i, first, i+1)
 }
 
+// notIn are programs whose names after "in" are no names of processes: "typed in bash", "in master".
+var notIn = []string{"bash", "sh", "screen", "top", "head", "tail", "cat", "sort", "nice", "master", "find", "make", "snap", "touch", "yes", "less", "more", "cut", "join", "sleep", "mount", "kill", "watch", "install", "locate", "env", "docker", "podman", "tmux", "qemu"}
+
 // isName reports whether word i stands where only a name can.
 func (r *reader) isName(i int) bool {
 	before := i > 0 && !r.words[i-1].ends
 	switch {
+	case r.words[i].possessive && r.is(i, "rm", "mv", "kill", "mount") && r.is(i-1, "something", "someone", "somebody", "who", "what", "that", "which", "it", "he", "process"):
+		return false // "something rm's our files" is a verb
 	case r.words[i].possessive, r.is(i-1, "process", "program", "command", "binary"):
 		return true
 	case r.is(i-1, "by") && before && participle(r.low(i-2)):
@@ -254,6 +259,8 @@ func (r *reader) isName(i int) bool {
 		return true
 	case r.is(i-1, "by", "of", "from", "for") && before && (i+1 == len(r.words) || r.words[i].ends):
 		return true
+	case r.is(i-1, "in", "inside") && before && !r.is(i, notIn...) && (i+1 == len(r.words) || r.words[i].ends):
+		return true // "burning CPU in node?"
 	case r.is(i-1, "does", "did") && before, r.is(i-1, "is") && before && strings.HasSuffix(r.low(i+1), "ing"):
 		return true
 	}

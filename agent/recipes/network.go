@@ -114,7 +114,7 @@ func (r *reader) ports(i int) int {
 		}
 	}
 	if !r.is(i, "port", "ports", "dport", "sport") {
-		return 0
+		return r.barePort(i)
 	}
 	role := r.portRole(i)
 	switch r.low(i) {
@@ -154,6 +154,31 @@ func (r *reader) ports(i int) int {
 	}
 	return n
 }
+
+// barePort reads a port that is not called one: "conns on 6379", "who connects to 8080".
+func (r *reader) barePort(i int) int {
+	low := r.low(i)
+	n, err := strconv.ParseUint(low, 10, 16)
+	if err != nil || n == 0 || len(low) < 2 || !r.is(i-1, "on", "to", "hitting", "hits", "into", "at") || r.words[i-1].ends {
+		return 0
+	}
+	if m, n := r.lex.lookup(r.words[min(i+1, len(r.words)):]); !r.words[i].ends && i+1 < len(r.words) && (n == 0 || !m.asking && strings.HasSuffix(r.low(i+1), "s") || r.is(i+1, "or", "and", "to", "percent", "%") || timeUnits(r.low(i+1)) || slices.Contains(m.concepts, "size") || slices.Contains(m.concepts, "bytes")) {
+		return 0 // "on 3 hosts"
+	}
+	for j := i - 2; j >= 0 && !r.words[j].ends; j-- {
+		if low := r.low(j); low == "" {
+			continue
+		}
+		if m, n := r.lex.lookup(r.words[j : j+1]); n > 0 && slices.ContainsFunc(m.concepts, func(c string) bool {
+			return slices.Contains([]string{"tcp", "connection", "connect", "socket", "session", "accept", "listen", "retransmit", "reset", "inbound", "outbound", "client", "talk"}, c)
+		}) {
+			return r.port(i, i, i+1, r.portRole(i), low)
+		}
+	}
+	return 0
+}
+
+func timeUnits(low string) bool { _, ok := timeUnit(low); return ok }
 
 func (r *reader) port(from, first, last int, role Role, digits string) int {
 	n, err := strconv.ParseUint(digits, 10, 16)

@@ -13,6 +13,8 @@ type query struct {
 	cache map[string][]unit // units by the words that are taken
 	story int               // how many words stand before the last sentence
 	asks  []*Recipe         // what the story alone speaks of
+
+	clauses []clause
 }
 
 // unit is a word, or a phrase that means something as a whole.
@@ -47,6 +49,7 @@ func (l *Library) read(text string, opt MatchOptions) *query {
 	}
 	q := &query{lex: l.lexicon, words: words, args: args, cache: map[string][]unit{}}
 	l.findStory(q)
+	q.findClauses()
 	return q
 }
 

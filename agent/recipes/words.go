@@ -162,6 +162,15 @@ func chunk(out []word, text string, known func(string) bool) []word {
 		}
 		return out
 	}
+	if calls := strings.Split(text, ")/"); len(calls) > 1 && callForm.MatchString(calls[0]+")") { // "mount(2)/umount(2)"
+		for i, c := range calls {
+			if i < len(calls)-1 {
+				c += ")"
+			}
+			out = chunk(out, c, known)
+		}
+		return out
+	}
 	if m := callForm.FindStringSubmatch(strings.TrimRight(text, ".,;:!?")); m != nil {
 		w := newWord(m[1])
 		w.called, w.ends = true, !strings.HasSuffix(text, ")")

@@ -100,7 +100,8 @@ func Command(t *testing.T, comm, workload string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Env = append(os.Environ(), workloadEnv+"="+workload)
+	// The race detector would let every process linger for a second at its end.
+	cmd.Env = append(os.Environ(), workloadEnv+"="+workload, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

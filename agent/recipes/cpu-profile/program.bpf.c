@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Stacks of what runs on every CPU, sampled by a timer. The idle task is left
  * out.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * How long fsync(2) and fdatasync(2) take, whether they succeed or not. A call
  * whose start was before the trace is left out.

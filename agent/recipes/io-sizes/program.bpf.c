@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * Sizes of what single read and write calls moved, of any kind of file and
  * socket. A read of 0 bytes is the end of a file.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * How long threads are off the CPU, by process: from the switch away from a
  * thread to the switch back to it, whether it slept, was blocked or preempted.

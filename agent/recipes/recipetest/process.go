@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -116,4 +117,23 @@ func Asleep(tid, syscall int) error {
 		}
 	}
 	return fmt.Errorf("thread %d does not sleep in system call %d", tid, syscall)
+}
+
+// Blocks returns when a thread of the process is in a system call, by number.
+func (p *Process) Blocks(nr int) {
+	p.t.Helper()
+	in := fmt.Sprintf("%d ", nr)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.Pid))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, path := range threads {
+			// A thread may have ended meanwhile.
+			if call, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(call), in) {
+				return
+			}
+		}
+	}
+	p.t.Fatalf("workload %s does not get into system call %d", p.name, nr)
 }

@@ -29,6 +29,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -46,6 +47,14 @@ const timeout = 60 * time.Second
 
 // workloadEnv selects what a re-executed test binary does.
 const workloadEnv = "KGENT_TEST_WORKLOAD"
+
+// A workload runs on the first thread of its process, and what [Thread] starts
+// therefore never does: its name is the process's.
+func init() {
+	if os.Getenv(workloadEnv) != "" {
+		runtime.LockOSThread()
+	}
+}
 
 // Main is for TestMain. In a child started by [Live.Child] it runs the named
 // workload instead of the tests; a child exits 0 when that returns nil.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * How long threads that could run wait for a CPU: from being woken, or from
  * losing the CPU while still able to run, until they get one.

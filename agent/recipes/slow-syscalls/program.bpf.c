@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
 /*
  * System calls that take long. Which call it is and when it began is kept by
  * thread; a call whose start was before the trace is left out.

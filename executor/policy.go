@@ -25,7 +25,7 @@ type NodePolicy struct {
 	// drop, redirect or rewrite packets, deny operations, send signals. Without
 	// it only programs that observe are run.
 	AllowAct bool
-	// DenyHelpers are helpers (bpf_… names) that no program may call.
+	// DenyHelpers are helpers and kfuncs (bpf_… names) that no program may call.
 	DenyHelpers []string
 	// DenyKinds are kinds of hooks that nothing is attached to.
 	DenyKinds []program.Kind
@@ -42,7 +42,7 @@ type NodePolicy struct {
 // observes only.
 func DefaultPolicy() NodePolicy {
 	return NodePolicy{
-		DenyHelpers: []string{"bpf_probe_write_user", "bpf_override_return", "bpf_send_signal", "bpf_send_signal_thread"},
+		DenyHelpers: []string{"bpf_probe_write_user", "bpf_override_return", "bpf_send_signal", "bpf_send_signal_thread", "bpf_send_signal_task"},
 		MaxPrograms: 64,
 		MaxMapBytes: 256 << 20,
 		MaxRuns:     8,
@@ -75,7 +75,7 @@ func (p NodePolicy) Check(o *program.Object, m *program.Manifest, tier string, c
 		if slices.Contains(p.DenyKinds, f.Hook.Kind) {
 			return &PolicyError{"kind", fmt.Sprintf("program %s attaches by %s", f.Program, f.Hook.Kind)}
 		}
-		for _, h := range f.Helpers {
+		for _, h := range slices.Concat(f.Helpers, f.Kfuncs) {
 			if slices.Contains(p.DenyHelpers, h) {
 				return &PolicyError{"helper", fmt.Sprintf("program %s calls %s", f.Program, h)}
 			}

@@ -82,7 +82,7 @@ type UnsupportedHookError struct {
 }
 
 func (e *UnsupportedHookError) Error() string {
-	return fmt.Sprintf("program %s: SEC(%q) is not a hook kgent attaches; use tp/, raw_tp/, tp_btf/, kprobe/, kretprobe/, fentry/, fexit/, lsm/, iter/, uprobe/, uretprobe/, usdt/, perf_event/, xdp, tcx/ingress, tcx/egress, cgroup_skb/ingress or cgroup_skb/egress", e.Program, e.Section)
+	return fmt.Sprintf("program %s: SEC(%q) is not a hook kgent attaches; use tp/, raw_tp/, tp_btf/, kprobe/, kretprobe/, fentry/, fexit/, fmod_ret/, lsm/, iter/, uprobe/, uretprobe/, usdt/, perf_event/, xdp, tcx/ingress, tcx/egress, cgroup_skb/ingress, cgroup_skb/egress, cgroup/ or sockops", e.Program, e.Section)
 }
 
 // HookOf derives a program's hook from its section. Interface and cgroup stay

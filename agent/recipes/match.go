@@ -169,12 +169,21 @@ func (f fit) match(q *query) (*Match, error) {
 		}
 		m.Understood = append(m.Understood, fmt.Sprintf("%s: %s, from %q", nouns[b.role], printable(b.value), q.said(b.arg.first, b.arg.last)))
 	}
+	if i := slices.IndexFunc(r.Params, func(p Param) bool { return p.Role == RoleDeadly }); i >= 0 && q.speaksOf("kill") && !slices.ContainsFunc(f.bound, func(b binding) bool { return b.role == RoleSignal }) {
+		m.Options.Constants[r.Params[i].Name] = "1"
+		m.Understood = append(m.Understood, "only signals that kill, unless a process handles them")
+	}
 	for _, w := range q.words {
 		if w.fixed != "" {
 			m.Understood = append(m.Understood, fmt.Sprintf("%q was read as %q", w.text, w.fixed))
 		}
 	}
 	return m, nil
+}
+
+// speaksOf reports whether the request has a word for a concept.
+func (q *query) speaksOf(concept string) bool {
+	return slices.ContainsFunc(q.units(make([]byte, len(q.words))), func(u unit) bool { return slices.Contains(u.meaning.concepts, concept) })
 }
 
 // printable returns a value as it is when that is harmless, else quoted.

@@ -73,6 +73,9 @@ func found(m *Match) map[string]string {
 	out := map[string]string{}
 	for name, v := range m.Options.Constants {
 		p := m.Recipe.Params[slices.IndexFunc(m.Recipe.Params, func(p Param) bool { return p.Name == name })]
+		if p.Role == RoleDeadly {
+			continue // follows from the words, not from a value; see TestDeadly
+		}
 		out[name] = canonical(p.Role, v)
 	}
 	set := func(name, v string, isSet bool) {
@@ -287,7 +290,7 @@ func TestValues(t *testing.T) {
 		RolePID: integer("k_pid", 4, 0), RoleSenderPID: integer("k_pid", 4, 0), RoleTargetPID: integer("k_pid", 4, 0), RoleUser: integer("k_uid", 4, 0), RoleSenderUser: integer("k_uid", 4, 0),
 		RoleProcess: text(16), RoleSender: text(16), RoleServer: text(16), RoleTargetProcess: text(16), RolePath: text(256),
 		RolePort: integer("k_port", 2, 0), RoleLocalPort: integer("k_port", 2, 0), RoleDestPort: integer("k_port", 2, 0), RoleAddress: address, RoleSourceAddress: address, RoleDestAddress: address,
-		RoleErrno: integer("k_errno", 4, btf.Signed), RoleSignal: integer("k_signal", 4, btf.Signed), RoleSyscall: integer("k_syscall", 4, btf.Signed), RoleCapability: integer("k_cap", 4, 0), RoleThreshold: integer("k_ns", 8, 0),
+		RoleErrno: integer("k_errno", 4, btf.Signed), RoleSignal: integer("k_signal", 4, btf.Signed), RoleSyscall: integer("k_syscall", 4, btf.Signed), RoleCapability: integer("k_cap", 4, 0), RoleThreshold: integer("k_ns", 8, 0), RoleDeadly: integer("k_bool", 1, 0),
 	}
 	l := library(t)
 	seen := map[Role]bool{}
@@ -312,6 +315,25 @@ func TestValues(t *testing.T) {
 	for role := range types {
 		if !seen[role] {
 			t.Errorf("no request of the development set has a %s", role)
+		}
+	}
+}
+
+// TestDeadly: who kills is not a question about SIGCHLD.
+func TestDeadly(t *testing.T) {
+	for request, want := range map[string]string{
+		"who is killing my java process?":      "1",
+		"who killed nginx":                     "1",
+		"who sends SIGTERM to nginx":           "",
+		"who kills nginx with kill -9":         "",
+		"who sends signals to whom":            "",
+		"which signals does pid 4321 receive?": "",
+	} {
+		m, err := library(t).Match(request, MatchOptions{})
+		if err != nil {
+			t.Errorf("%q: %v", request, err)
+		} else if got := m.Options.Constants["deadly"]; m.Recipe.Name != "signals" || got != want {
+			t.Errorf("%q: %s with deadly=%q, want signals with %q", request, m.Recipe.Name, got, want)
 		}
 	}
 }

@@ -36,6 +36,9 @@ const (
 	RoleInterface     Role = "interface"
 	RoleCgroup        Role = "cgroup"
 	RoleHz            Role = "hz"
+	// RoleDeadly is for a switch: on when the request speaks of killing and
+	// names no signal.
+	RoleDeadly Role = "deadly"
 )
 
 // Roles that belong to the run or that only requests have.
@@ -82,6 +85,7 @@ var binds = map[Role][]Role{
 	RoleInterface:     {RoleInterface},
 	RoleCgroup:        {RoleCgroup},
 	RoleHz:            {RoleHz},
+	RoleDeadly:        nil, // follows from the words, see [fit.match]
 }
 
 // nouns are the roles in words, for messages.

@@ -83,7 +83,7 @@ func TestPrograms(t *testing.T) {
 		RolePID: {"k_pid"}, RoleSenderPID: {"k_pid"}, RoleTargetPID: {"k_pid"}, RoleUser: {"k_uid"}, RoleSenderUser: {"k_uid"},
 		RoleProcess: {"char"}, RoleSender: {"char"}, RoleServer: {"char"}, RoleTargetProcess: {"char"}, RolePath: {"char"},
 		RolePort: {"k_port"}, RoleLocalPort: {"k_port"}, RoleDestPort: {"k_port"}, RoleAddress: {"k_ip"}, RoleSourceAddress: {"k_ip"}, RoleDestAddress: {"k_ip"},
-		RoleErrno: {"k_errno"}, RoleSignal: {"k_signal"}, RoleSyscall: {"k_syscall"}, RoleCapability: {"k_cap"}, RoleThreshold: {"k_ns", "k_us", "k_ms"}, RoleSize: {"k_bytes"},
+		RoleErrno: {"k_errno"}, RoleSignal: {"k_signal"}, RoleSyscall: {"k_syscall"}, RoleCapability: {"k_cap"}, RoleThreshold: {"k_ns", "k_us", "k_ms"}, RoleSize: {"k_bytes"}, RoleDeadly: {"k_bool"},
 	}
 	for _, r := range library(t).Recipes() {
 		if len(r.Source) == 0 {

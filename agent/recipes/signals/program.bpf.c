@@ -15,6 +15,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 KGENT_TASK_FILTER /* of the sender */
 
 const volatile k_signal sig = 0;                   /* 0: any */
+const volatile k_bool deadly = 0;                  /* 1: only those that kill what does not handle them */
 const volatile k_pid target_pid = 0;               /* 0: any */
 const volatile char target_comm[TASK_COMM_LEN] = ""; /* "": any */
 
@@ -45,6 +46,24 @@ struct {
 #define K_SI_QUEUE (-1)
 #define K_SI_TKILL (-6)
 
+/* What a signal does to a process that has not said otherwise, as in signal(7). */
+static __always_inline bool kills(int signo)
+{
+	switch (signo) {
+	case 0: /* only asks whether the process exists */
+	case SIGCHLD:
+	case SIGCONT:
+	case SIGSTOP:
+	case 20: /* SIGTSTP */
+	case 21: /* SIGTTIN */
+	case 22: /* SIGTTOU */
+	case 23: /* SIGURG */
+	case 28: /* SIGWINCH */
+		return false;
+	}
+	return true;
+}
+
 SEC("tp_btf/signal_generate")
 int BPF_PROG(generated, int signo, struct kernel_siginfo *info, struct task_struct *task, int group, int result)
 {
@@ -53,7 +72,7 @@ int BPF_PROG(generated, int signo, struct kernel_siginfo *info, struct task_stru
 	bool by_process;
 	__u32 target;
 
-	if (sig && signo != sig)
+	if ((sig && signo != sig) || (deadly && !kills(signo)))
 		return 0;
 	target = BPF_CORE_READ(task, tgid);
 	if (target_pid && target != target_pid)

@@ -54,12 +54,12 @@ func (q *query) aside(first, last int, units []unit) bool {
 	told := false
 	for i := first; i < last; i++ {
 		told = told || q.is(i, tells...)
-		if q.is(i, narrows...) {
+		if q.is(i, narrows...) || q.is(i, "user", "uid", "account", "container", "namespace") && !q.words[i].possessive {
 			return false
 		}
 	}
-	if !told {
-		return false
+	if _, n := q.lex.lookup(q.words[first:last]); !told || n == 0 && q.is(first+1, tells...) {
+		return false // "ledgerd feels slow" names a process
 	}
 	for _, a := range q.args {
 		if a.first < first || a.first >= last || a.soft {

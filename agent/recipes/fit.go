@@ -179,6 +179,12 @@ func (r *Recipe) bind(a arg) (binding, bool) {
 				return binding{reading: rd, arg: a}, true
 			}
 		}
+		if rd.role == roleParent && slices.Contains(r.Shows, "$parent") { // what filters by a process does so by its parent, too
+			rd.role = RoleProcess
+			if strings.Trim(rd.value, "0123456789") == "" {
+				rd.role = RolePID
+			}
+		}
 		for _, p := range r.Params {
 			if slices.Contains(binds[p.Role], rd.role) {
 				return binding{reading: rd, arg: a, name: p.Name}, true

@@ -80,15 +80,19 @@ func (q *query) aside(first, last int, units []unit) bool {
 	told := false
 	for i := first; i < last; i++ {
 		told = told || q.is(i, tells...)
-		if q.is(i, narrows...) || q.is(i, "user", "uid", "account", "container", "namespace") && !q.words[i].possessive {
+		if q.is(i, narrows...) || q.is(i, "user", "uid", "ones", "those", "others", "account", "container", "namespace") && !q.words[i].possessive {
 			return false
 		}
 	}
-	if _, n := q.lex.lookup(q.words[first:last]); !told || n == 0 && q.is(first+1, tells...) {
+	subject := first
+	if q.is(subject, "our", "my", "the", "this") {
+		subject++
+	}
+	if _, n := q.lex.lookup(q.words[min(subject, last):last]); !told || n == 0 && q.is(subject+1, tells...) {
 		return false // "ledgerd feels slow" names a process
 	}
 	for _, a := range q.args {
-		if a.first < first || a.first >= last || a.soft {
+		if a.first < first || a.first >= last || a.soft && a.readings[0].role != RoleUser {
 			continue
 		}
 		switch a.readings[0].role {

@@ -266,7 +266,7 @@ func (r *reader) isName(i int) bool {
 		return true
 	case r.is(i-1, "in", "inside") && before && !r.is(i, notIn...) && (i+1 == len(r.words) || r.words[i].ends):
 		return true // "burning CPU in node?"
-	case r.is(i-1, "does", "did") && before, r.is(i-1, "is") && before && strings.HasSuffix(r.low(i+1), "ing"):
+	case r.is(i-1, "does", "did") && before, r.is(i-1, "is") && before && strings.HasSuffix(r.low(i+1), "ing") && !r.is(i+1, "being"):
 		return true
 	}
 	return r.subject(i) || !r.lex.wordPrograms[r.low(i)] && r.is(i+1, "process", "processes", "daemon")

@@ -180,7 +180,7 @@ func (r *reader) amounts(i int) int {
 		return n
 	}
 	d, n := r.amount(i)
-	if n == 0 {
+	if n == 0 || r.is(i, "a") && r.is(i+1, "sec") && r.is(i-1, "for") { // "it freezes for a sec"
 		return 0
 	}
 	last, v := i+n, formatDuration(d)
@@ -230,6 +230,8 @@ func (r *reader) amounts(i int) int {
 	}
 	if r.is(last, runEnds...) && !r.words[last-1].ends {
 		last++
+	} else if r.is(last, "sample", "capture", "recording", "trace", "run") && !r.words[last-1].ends && (last+1 == len(r.words) || r.words[last].ends) {
+		last++ // "a 30 second sample"
 	}
 	return r.take(i, i, last, value(roleDuration, v))
 }
@@ -373,7 +375,7 @@ func (r *reader) tops(i int) int {
 		return 0
 	}
 	switch {
-	case r.is(i-1, "top", "worst", "busiest", "biggest", "largest", "heaviest", "slowest", "hottest", "noisiest") && !r.words[i-1].ends:
+	case r.is(i-1, "top", "best", "worst", "busiest", "biggest", "largest", "heaviest", "slowest", "hottest", "noisiest") && !r.words[i-1].ends:
 		return top(i-1, i+1, n)
 	case r.is(i-1, "to") && r.is(i-2, "limit", "limited") || r.is(i-1, "limit"):
 		first := i - 1
@@ -385,7 +387,7 @@ func (r *reader) tops(i int) int {
 			last++
 		}
 		return top(first, last, n)
-	case r.rank(i + 1):
+	case r.rank(i+1) && !r.is(i-1, "pid", "tid", "process", "uid", "user", "port", "signal", "errno", "error", "id", "number"):
 		return top(i, i+1, n)
 	case r.is(i+1, "rows"):
 		return top(i, i+2, n)

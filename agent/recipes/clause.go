@@ -22,7 +22,7 @@ var (
 	tells = []string{
 		"is", "are", "was", "were", "has", "have", "had", "isnt", "isn't", "arent", "aren't", "wasnt", "wasn't", "hasnt", "hasn't", "dont", "don't", "doesnt", "doesn't", "didnt", "didn't", "wont", "won't", "cant", "can't", "cannot",
 		"feel", "feels", "felt", "seem", "seems", "look", "looks", "keep", "keeps", "kept", "act", "acts", "say", "says", "said", "think", "thinks", "bet", "suspect", "suspects", "guess", "reckon", "believe", "complain", "complains", "complaining", "claims",
-		"sure", "again", "take", "takes", "took", "gets", "got", "goes", "went", "sits", "trying", "tried", "tries", "want", "wants", "need", "needs", "started", "stopped", "stops", "starts", "broke", "died", "dies", "crashed", "crashes", "hangs", "freezes", "stalls", "times", "became", "becomes", "im", "i'm", "we're", "ive", "i've", "having",
+		"sure", "again", "thinks", "lose", "loses", "losing", "lost", "vanish", "vanishes", "disappear", "disappears", "spikes", "spiking", "screaming", "behaves", "behaving", "should", "does", "take", "takes", "took", "gets", "got", "goes", "went", "sits", "trying", "tried", "tries", "want", "wants", "need", "needs", "started", "stopped", "stops", "starts", "broke", "died", "dies", "crashed", "crashes", "hangs", "freezes", "stalls", "times", "became", "becomes", "im", "i'm", "we're", "ive", "i've", "having",
 	}
 	// asks begin a clause that asks, and modifies one that narrows what another asks.
 	asking   = []string{"who", "who's", "whos", "whose", "what", "what's", "whats", "which", "how", "where", "when", "whenever", "is", "are", "do", "does", "did", "has", "have", "can", "could", "any", "anything", "anybody", "anyone", "show", "list", "trace", "count", "give", "tell", "log", "watch", "monitor", "record", "print", "dump", "track", "find", "see", "capture", "measure", "report", "rank", "catch", "let", "please", "pls", "wanna", "i want", "get"}
@@ -38,9 +38,35 @@ func (q *query) findClauses() {
 		for last < len(q.words) && !q.words[last-1].ends && !(q.is(last, joins...) && !q.is(last-1, "all", "everything", "anything", "nothing", "root", "be")) {
 			last++
 		}
+		if end := q.speaker(first, last); end > 0 {
+			q.clauses = append(q.clauses, clause{first, end, true})
+			first = end
+		}
 		q.clauses = append(q.clauses, clause{first, last, q.aside(first, last, units)})
 		first = last
 	}
+}
+
+// speaker returns where the words at first end that say who asks: "the billing team
+// wants to know". It returns 0 when there are none.
+func (q *query) speaker(first, last int) int {
+	i := first
+	for i < last && i < first+4 && !q.is(i, "team", "folks", "guys", "people", "department", "dept", "group") {
+		if q.is(i, asking...) || q.is(i, modifies...) || q.hasArg(i, i+1) {
+			return 0
+		}
+		i++
+	}
+	if i++; i >= last || !q.is(i, "want", "wants", "wanted", "need", "needs", "ask", "asks", "asked", "demands", "wonder", "wonders") || q.hasArg(first, i+1) {
+		return 0
+	}
+	return min(i+1, last-1)
+}
+
+// mild are words that no recipe shows, but that people tell their troubles with.
+var mild = []string{
+	"customer", "customers", "database", "databases", "db", "api", "apis", "cluster", "clusters", "deployment", "build", "builds", "test", "tests", "pipeline", "ci", "version", "versions", "upgrade", "link", "links", "message", "messages", "response", "responses",
+	"backup", "backups", "warning", "warnings", "metric", "metrics", "dashboard", "graph", "graphs", "chart", "alert", "fan", "fans", "email", "emails", "login", "logins", "release", "proxy", "balancer", "transactions", "transaction", "commits", "commit", "website", "rollout", "migration", "jobs", "job", "topic", "topics",
 }
 
 // aside reports whether words [first, last) tell instead of asking.
@@ -54,15 +80,19 @@ func (q *query) aside(first, last int, units []unit) bool {
 	told := false
 	for i := first; i < last; i++ {
 		told = told || q.is(i, tells...)
-		if q.is(i, narrows...) {
+		if q.is(i, narrows...) || q.is(i, "user", "uid", "ones", "those", "others", "account", "container", "namespace") && !q.words[i].possessive {
 			return false
 		}
 	}
-	if !told {
-		return false
+	subject := first
+	if q.is(subject, "our", "my", "the", "this") {
+		subject++
+	}
+	if _, n := q.lex.lookup(q.words[min(subject, last):last]); !told || n == 0 && q.is(subject+1, tells...) {
+		return false // "ledgerd feels slow" names a process
 	}
 	for _, a := range q.args {
-		if a.first < first || a.first >= last || a.soft {
+		if a.first < first || a.first >= last || a.soft && a.readings[0].role != RoleUser {
 			continue
 		}
 		switch a.readings[0].role {
@@ -72,7 +102,7 @@ func (q *query) aside(first, last int, units []unit) bool {
 		}
 	}
 	for _, u := range units {
-		if u.first >= first && u.first < last && u.meaning.stops() && !q.weakNegation(u) {
+		if u.first >= first && u.first < last && u.meaning.stops() && !q.weakNegation(u) && !q.is(u.first, mild...) && !q.is(u.first, "today", "since", "recently") {
 			return false
 		}
 	}

@@ -21,7 +21,8 @@
 //	needs        what else must be there: interface, cgroup, binary
 //	about        what a sentence must speak of: one of these groups of concepts
 //	rows         what a line, row or histogram is for: what "per" may be followed by
-//	shows        what else it may speak of, because the output has it
+//	shows        what else it may speak of, because the output has it; $parent when the
+//	             filters by process match the parent as well
 //
 // The concepts are those of lexicon.yaml; "$role" stands for a parameter of that
 // role found in the sentence.

@@ -83,7 +83,7 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 		ok := explained[u.first] || r.explains(u, present) || u.first < story && !u.meaning.stops()
 		switch {
 		case grouping(q, units[i:], present):
-			ok = r.brokenDown(units[i:], explained)
+			ok = r.brokenDown(q, units[i:], explained)
 		case q.is(u.first, "only", "solely", "exclusively"):
 			ok = r.only(q, units, i, taken)
 		}
@@ -179,6 +179,12 @@ func (r *Recipe) bind(a arg) (binding, bool) {
 				return binding{reading: rd, arg: a}, true
 			}
 		}
+		if rd.role == roleParent && slices.Contains(r.Shows, "$parent") { // what filters by a process does so by its parent, too
+			rd.role = RoleProcess
+			if strings.Trim(rd.value, "0123456789") == "" {
+				rd.role = RolePID
+			}
+		}
 		for _, p := range r.Params {
 			if slices.Contains(binds[p.Role], rd.role) {
 				return binding{reading: rd, arg: a, name: p.Name}, true
@@ -239,8 +245,11 @@ func grouping(q *query, units []unit, present map[string]bool) bool {
 
 // brokenDown reports whether the recipe's output is broken down as the first of the
 // units demands.
-func (r *Recipe) brokenDown(units []unit, explained []bool) bool {
+func (r *Recipe) brokenDown(q *query, units []unit, explained []bool) bool {
 	u := units[0]
+	if q.is(u.first-1, "group", "grouped", "aggregate", "aggregated") && !r.gives(OutputTable) && !r.gives(OutputHist) && !r.gives(OutputStack) {
+		return false // single occurrences
+	}
 	if u.last == u.first+1 { // the word alone; what it is about follows
 		if len(units) == 1 || units[1].first != u.last {
 			return false
@@ -260,6 +269,14 @@ func (r *Recipe) only(q *query, units []unit, i int, taken []byte) bool {
 	}
 	next := i+1 < len(units) && units[i+1].first == u.last && !q.words[u.first].ends
 	if next {
+		for j := u.last; j < len(q.words) && !q.words[j-1].ends; j++ {
+			if taken[j] != 0 {
+				return true // "only those of uid 1000"
+			}
+			if q.is(j, "one", "ones", "those", "that", "which") {
+				return false // "only the large ones"
+			}
+		}
 		m := units[i+1].meaning
 		return m.asking || slices.ContainsFunc(m.concepts, func(c string) bool {
 			return slices.ContainsFunc(r.groups, func(group []string) bool { return slices.Contains(group, c) })

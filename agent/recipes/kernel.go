@@ -18,6 +18,8 @@ func (r *reader) paths(i int) int {
 		return r.take(i, i, i+1, problem(RolePath, "%q is no absolute path: paths begin with /", text))
 	case !strings.HasPrefix(text, "/"):
 		return 0
+	case text == "/" && !r.is(i-1, "under", "below", "beneath", "inside", "within", "in", "of", "from", "at", "on", "to", "directory", "dir", "folder", "path", "is"):
+		return 0 // "read / write"
 	case len(text) > maxPath:
 		return r.take(i, i, i+1, problem(RolePath, "a path has at most %d bytes here", maxPath))
 	}

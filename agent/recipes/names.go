@@ -158,6 +158,11 @@ func (r *reader) users(i int) int {
 		a.soft = first == i && last == i+1
 		return r.take(i, first, last, a)
 	}
+	if name := r.text(i); r.userID != nil && name != "" && r.is(i-1, "the", "by", "as", "for") && r.is(i+1, "user", "account") && !r.words[i].ends { // "the deploy user"
+		if id, ok := r.userID(name); ok {
+			return r.take(i, i, i+2, r.userArg(i, i+2, uint64(id)))
+		}
+	}
 	j := i + 1
 	switch {
 	case r.is(i, "uid", "userid", "uids"):
@@ -261,7 +266,7 @@ func (r *reader) isName(i int) bool {
 		return true
 	case r.is(i-1, "in", "inside") && before && !r.is(i, notIn...) && (i+1 == len(r.words) || r.words[i].ends):
 		return true // "burning CPU in node?"
-	case r.is(i-1, "does", "did") && before, r.is(i-1, "is") && before && strings.HasSuffix(r.low(i+1), "ing"):
+	case r.is(i-1, "does", "did") && before, r.is(i-1, "is") && before && strings.HasSuffix(r.low(i+1), "ing") && !r.is(i+1, "being"):
 		return true
 	}
 	return r.subject(i) || !r.lex.wordPrograms[r.low(i)] && r.is(i+1, "process", "processes", "daemon")

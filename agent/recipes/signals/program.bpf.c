@@ -59,6 +59,8 @@ static __always_inline bool kills(int signo)
 	case 22: /* SIGTTOU */
 	case 23: /* SIGURG */
 	case 28: /* SIGWINCH */
+	case 32: /* these two libc keeps for itself */
+	case 33:
 		return false;
 	}
 	return true;

@@ -63,7 +63,8 @@
 //
 // The matcher accepts a recipe only when every word of the sentence that
 // carries meaning is accounted for: by the recipe's concepts, by a parameter
-// it has, or by being a word of asking. A word nobody knows, a filter the recipe
+// it has, or by being a word of asking or of everyday speech; a clause that only tells
+// how things are may say anything that does not narrow the request. A word nobody knows, a filter the recipe
 // cannot apply, an exclusion, a look into the past or a wish to change
 // something ends in a [NoMatchError] that names it.
 package recipes

@@ -256,5 +256,19 @@ func (l *lexicon) correct(low string) (string, bool) {
 			return found, true
 		}
 	}
-	return "", false
+	if len(low) < 9 {
+		return "", false
+	}
+	// Long words may be misspelled twice: a word one edit away from one that is.
+	found := ""
+	for _, w := range l.spelling[low[0]] {
+		if len(w) < 9 || !twoEdits(low, w) {
+			continue
+		}
+		if found != "" && stem(found) != stem(w) {
+			return "", false
+		}
+		found = w
+	}
+	return found, found != ""
 }

@@ -348,6 +348,25 @@ func hasAnySuffix(s string, suffixes ...string) bool {
 	return false
 }
 
+// twoEdits reports whether two edits, of which the first drops a letter of either
+// word or exchanges two, turn a into b.
+func twoEdits(a, b string) bool {
+	for i := range len(a) {
+		if d := a[:i] + a[i+1:]; d == b || oneEdit(d, b) {
+			return true
+		}
+		if i > 0 && oneEdit(a[:i-1]+string(a[i])+string(a[i-1])+a[i+1:], b) {
+			return true
+		}
+	}
+	for i := range len(b) {
+		if oneEdit(a, b[:i]+b[i+1:]) {
+			return true
+		}
+	}
+	return false
+}
+
 // oneEdit reports whether one insertion, deletion, substitution or exchange of
 // neighbours turns a into b.
 func oneEdit(a, b string) bool {

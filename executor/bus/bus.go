@@ -15,8 +15,8 @@
 //   - A stop is told twice: at once to whoever listens (at most once), and for
 //     [StopKept] in the state of the run's lease.
 //
-// [Memory] serves one process. Every implementation passes the tests of
-// package bustest.
+// [Memory] serves one process, [Redis] any number on any number of hosts. Both
+// pass the tests of package bustest.
 package bus
 
 import (

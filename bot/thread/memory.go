@@ -299,11 +299,13 @@ func (m *Memory) Sent(_ context.Context, key string, version uint64, h Handle) e
 }
 
 // Defer implements [Store].
-func (m *Memory) Defer(_ context.Context, key string, at time.Time, tried, lost bool) error {
+func (m *Memory) Defer(_ context.Context, key string, again Again) error {
 	return m.change(key, func(o *outgoing) {
-		o.after, o.Tried = at, tried
-		o.Tries++
-		if lost {
+		o.after, o.Tried = again.At, again.Tried
+		if !again.Free {
+			o.Tries++
+		}
+		if again.Lost {
 			o.Handle = Handle{}
 		}
 	})

@@ -51,6 +51,14 @@ type Request struct {
 	Root   string  `json:"root,omitempty"`
 	By     Account `json:"by"`
 	Person string  `json:"person"` // the policy's name for By
+	// Author made the present revision: By, or who edited or refined it.
+	Author       Account `json:"author"`
+	AuthorPerson string  `json:"author_person"`
+	// Names are what people are called, by account, for display.
+	Names map[string]string `json:"names,omitempty"`
+	// Handled are the newest events that changed this request, so that one
+	// which is delivered again does not change it twice.
+	Handled []string `json:"handled,omitempty"`
 	// Quiet says that nobody addressed kgent: it was a plain reply. When it
 	// comes to nothing only its author is told.
 	Quiet bool   `json:"quiet,omitempty"`
@@ -82,16 +90,18 @@ type Request struct {
 	Quorum      int              `json:"quorum,omitempty"`
 	Approvers   string           `json:"approvers,omitempty"` // who is asked, in words
 	Glass       bool             `json:"glass,omitempty"`     // the policy knows a break-glass role
-	Votes       []Vote           `json:"votes,omitempty"`
+	Votes       []approvals.Vote `json:"votes,omitempty"`
 	Expires     time.Time        `json:"expires,omitzero"`
 	// Copies are the places besides Place where the card is shown.
 	Copies []Place `json:"copies,omitempty"`
 	// Old are the revisions whose cards are still in the thread.
 	Old []Old `json:"old,omitempty"`
 
-	Grant   *job.Grant      `json:"grant,omitempty"`
-	StopBy  *Account        `json:"stop_by,omitempty"`
-	Summary *output.Summary `json:"summary,omitempty"`
+	Grant *job.Grant `json:"grant,omitempty"`
+	// Dispatched says that the grant was sent to every node.
+	Dispatched bool            `json:"dispatched,omitempty"`
+	StopBy     *Account        `json:"stop_by,omitempty"`
+	Summary    *output.Summary `json:"summary,omitempty"`
 
 	Opened  time.Time `json:"opened"`
 	Decided time.Time `json:"decided,omitzero"`
@@ -105,17 +115,6 @@ type Change struct {
 	From     string            `json:"from"`
 	Duration time.Duration     `json:"duration,omitempty"` // 0: as before
 	Params   map[string]string `json:"params,omitempty"`   // those that change
-	By       Account           `json:"by"`
-	Person   string            `json:"person"`
-}
-
-// Vote is one vote, as it is shown.
-type Vote struct {
-	Account Account          `json:"account"`
-	Person  string           `json:"person"`
-	Choice  approvals.Choice `json:"choice"`
-	Reason  string           `json:"reason,omitempty"`
-	At      time.Time        `json:"at"`
 }
 
 // Old is a revision that another took the place of.
@@ -140,10 +139,6 @@ func (r Request) driven() bool {
 
 // words are all that was said, oldest first.
 func (r Request) words() []string { return append(slices.Clone(r.Before), r.Text) }
-
-// under returns the place of the request's messages and the key of the message
-// whose thread they go to, if they wait for one.
-func (r Request) under() (Place, string) { return r.Place, r.Root }
 
 // Maker makes programs for nodes.
 type Maker interface {

@@ -84,10 +84,8 @@ type Store interface {
 	// Sent notes that this version of a message was sent, and where it is. One
 	// with Only is forgotten.
 	Sent(ctx context.Context, key string, version uint64, h Handle) error
-	// Defer notes that a message was not sent and is to be tried again at a
-	// time; tried says whether it might have been posted; lost that what was
-	// posted can no longer be edited, so that it is to be posted anew.
-	Defer(ctx context.Context, key string, at time.Time, tried, lost bool) error
+	// Defer notes that a message was not sent, and how to go on.
+	Defer(ctx context.Context, key string, again Again) error
 	// Drop gives a message up, as it is now.
 	Drop(ctx context.Context, key string, version uint64) error
 
@@ -96,4 +94,16 @@ type Store interface {
 	Lock(ctx context.Context, name, owner string, ttl time.Duration) (bool, error)
 	// Unlock gives a name back if owner has it.
 	Unlock(ctx context.Context, name, owner string) error
+}
+
+// Again says how to go on with a message that was not sent.
+type Again struct {
+	At time.Time // not before
+	// Tried says that it may have been posted nevertheless.
+	Tried bool
+	// Lost says that what was posted can no longer be edited, so that the
+	// message is to be posted anew.
+	Lost bool
+	// Free says that this does not count as a try.
+	Free bool
 }

@@ -553,6 +553,20 @@ func (c *Conversation) answer(ctx context.Context, e Event, what card.Card) erro
 // undelivered handles that a message reached nobody. A question that reached
 // nobody is over.
 func (c *Conversation) undelivered(ctx context.Context, e Event) error {
+	if id, ok := strings.CutPrefix(e.ID, "root:"); ok {
+		// There is no thread to go on in.
+		_, err := c.change(ctx, id, func(r *Request) bool {
+			if r.State != Preparing {
+				return false
+			}
+			r.State, r.Outcome, r.Detail, r.EndedAt = Ended, Undeliverable, e.Text, c.Now().UTC().Round(0)
+			return true
+		})
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	}
 	id, ok := strings.CutPrefix(e.ID, "card:")
 	if !ok {
 		return nil

@@ -62,11 +62,11 @@ type Output interface {
 
 // How often this process looks for something to do.
 const (
-	lookEvery   = time.Second      // for requests that nobody is at work on
-	sweepEvery  = 5 * time.Second  // for what has expired
-	lockTTL     = 6 * time.Second  // of a request that somebody is at work on
-	lockEvery   = 2 * time.Second  // renewing it
-	threadTTL   = 15 * time.Second // of a thread whose event is handled
+	lookEvery   = time.Second     // for requests that nobody is at work on
+	sweepEvery  = 5 * time.Second // for what has expired
+	lockTTL     = 6 * time.Second // of a request that somebody is at work on
+	lockEvery   = 2 * time.Second // renewing it
+	threadTTL   = 8 * time.Second // of a thread whose event is handled: less than Visibility
 	receiveTime = 900 * time.Millisecond
 	tailFirst   = 700 * time.Millisecond
 	tailEvery   = 2 * time.Second // with one run; grows with their number

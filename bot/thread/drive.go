@@ -58,7 +58,8 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 	defer wg.Wait()
 	watching, done := context.WithCancel(ctx)
 	defer done()
-	wg.Go(func() { c.watch(watching, r, cancel) })
+	begun := r
+	wg.Go(func() { c.watch(watching, begun, cancel) })
 
 	made, nodes, err := c.make(ctx, &r)
 	if errors.Is(context.Cause(ctx), errChanged) {
@@ -125,28 +126,28 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	r.Nodes = strings.Join(nodes, ",")
 	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(nodes, n.Name) })
 
-	show := c.progress(ctx, r)
-	defer show.close()
 	var made Made
-	if r.Change != nil {
-		p, err := c.Desk.Store.Program(ctx, r.Change.From)
-		if errors.Is(err, approvals.ErrNotFound) {
-			return Made{}, nil, &rejection{"the program is no longer stored; ask again in words"}
-		}
-		if err != nil {
-			return Made{}, nil, err
-		}
-		made, err = c.Maker.Remake(ctx, p, r.Change.Params, infos, show.step)
-		if err != nil {
-			return Made{}, nil, prepared(err)
-		}
-		made = made.as(*r)
-		return made, nodes, nil
+	show := c.progress(ctx, *r)
+	if r.Change == nil {
+		made, err = c.Maker.Make(ctx, req, infos, show.step)
+	} else {
+		made, err = c.remake(ctx, *r, infos, show.step)
 	}
-	if made, err = c.Maker.Make(ctx, req, infos, show.step); err != nil {
-		return Made{}, nil, prepared(err)
+	r.Steps = show.close()
+	return made, nodes, prepared(err)
+}
+
+// remake uses the program of an earlier case.
+func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
+	p, err := c.Desk.Store.Program(ctx, r.Change.From)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return Made{}, &rejection{"the program is no longer stored; ask again in words"}
 	}
-	return made, nodes, nil
+	if err != nil {
+		return Made{}, err
+	}
+	made, err := c.Maker.Remake(ctx, p, r.Change.Params, nodes, step)
+	return made.as(r), err
 }
 
 // as gives a program that was made again the words of the first time.
@@ -469,27 +470,25 @@ func outcomeOf(s output.Summary) (Outcome, string) {
 // showing shows the way of a request while it is prepared.
 type showing struct {
 	steps chan agent.Step
-	wg    sync.WaitGroup
-	send  func(output.Stage)
+	done  chan []output.Stage
 }
 
-func (s *showing) step(a agent.Step) {
-	s.steps <- a
-}
+func (s *showing) step(a agent.Step) { s.steps <- a }
 
-func (s *showing) close() {
+// close returns all steps.
+func (s *showing) close() []output.Stage {
 	close(s.steps)
-	s.wg.Wait()
+	return <-s.done
 }
 
 // progressEvery is how often progress is shown at most.
 const progressEvery = 500 * time.Millisecond
 
-// progress notes steps in r and shows them, without ever making the work wait.
-func (c *Conversation) progress(ctx context.Context, r *Request) *showing {
-	s := &showing{steps: make(chan agent.Step)}
+// progress gathers steps and shows them.
+func (c *Conversation) progress(ctx context.Context, r Request) *showing {
+	s := &showing{steps: make(chan agent.Step, 16), done: make(chan []output.Stage)}
 	r.Steps = nil
-	s.wg.Go(func() {
+	go func() {
 		var last time.Time
 		for a := range s.steps {
 			st := output.Stage{Name: a.Name, State: a.State, Detail: a.Detail, Millis: a.Elapsed.Milliseconds()}
@@ -503,11 +502,12 @@ func (c *Conversation) progress(ctx context.Context, r *Request) *showing {
 			}
 			last = c.Now()
 			limit, cancel := context.WithTimeout(ctx, time.Second)
-			if err := c.Store.Put(limit, c.progressMessage(*r)); err != nil && ctx.Err() == nil {
+			if err := c.Store.Put(limit, c.progressMessage(r)); err != nil && ctx.Err() == nil {
 				c.Log.Warn("showing progress", "request", r.ID, "err", err)
 			}
 			cancel()
 		}
-	})
+		s.done <- r.Steps
+	}()
 	return s
 }

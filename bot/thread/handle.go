@@ -13,6 +13,7 @@ import (
 	"kgent/approvals"
 	"kgent/bot/card"
 	"kgent/bot/target"
+	"kgent/executor/output"
 )
 
 // Verbs of buttons and forms.
@@ -368,14 +369,18 @@ func (c *Conversation) record(ctx context.Context, e Event, r Request, cs approv
 // stop stops a run. It asks nobody, not even who it is that stops: whoever
 // sees the button may.
 func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
-	if r.State != Running || r.Grant == nil {
+	switch {
+	case r.Grant != nil && r.State == Running:
+		if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
+			return err
+		}
+	case r.wasStopped() && r.StopBy == nil:
+		// It ended between the click and now, by that click.
+	default:
 		return c.refused(ctx, e, refuse("there is nothing to stop: %s", stateWords(r)))
 	}
-	if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
-		return err
-	}
 	_, err := c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Running || r.StopBy != nil || !r.once(e) {
+		if r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e) {
 			return false
 		}
 		by := e.By
@@ -383,6 +388,11 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 		return true
 	})
 	return err
+}
+
+// wasStopped reports whether somebody ended the run before its time.
+func (r Request) wasStopped() bool {
+	return r.State == Ended && r.Summary != nil && slices.ContainsFunc(r.Summary.Nodes, func(n output.NodeSummary) bool { return n.Reason == output.ReasonStopped })
 }
 
 // stopThread stops what runs in a thread.

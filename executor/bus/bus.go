@@ -197,7 +197,7 @@ type NodeInfo struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Kernel string            `json:"kernel"` // release, as uname -r
-	Arch   string            `json:"arch"`   // as GOARCH
+	Arch   string            `json:"arch"`   // as uname -m
 	// Version is that of the node's kgent.
 	Version string `json:"version,omitempty"`
 	// BTF is the SHA-256 of the kernel's types, in hex: nodes with the same

@@ -105,6 +105,7 @@ func TestDependencies(t *testing.T) {
 	allowed := map[string]string{
 		"github.com/cilium/ebpf":            "loading and reading eBPF",
 		"github.com/goccy/go-yaml":          "recipes and scripts are YAML",
+		"github.com/redis/go-redis/v9":      "the protocol of Redis",
 		"github.com/rogpeppe/go-internal":   "testscript for the command's tests",
 		"github.com/sashabaranov/go-openai": "the model's protocol",
 		"github.com/spf13/cobra":            "sub-commands and flags",

@@ -422,7 +422,7 @@ func (d *Desk) seal(ctx context.Context, c Case, p job.Program, now time.Time) (
 		return Case{}, nil, refuse(RuleApprover, "%d of those who approved may do so, %d are needed: the policy has changed", len(counted), ruling.Quorum)
 	}
 	g := job.Grant{
-		Version: job.GrantVersion, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
+		Version: job.GrantVersion, Purpose: job.PurposeRun, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
 		Approval:  job.Approval{Requester: c.Requester.ID, Tier: c.Tier.String(), Quorum: ruling.Quorum, Policy: ruling.Policy},
 		NotBefore: now, Expires: now.Add(job.MaxWindow),
 	}

@@ -19,8 +19,11 @@ import (
 	"unicode/utf8"
 
 	"kgent/executor/output"
+	"kgent/executor/render/chart"
 	"kgent/executor/render/text"
 )
+
+var save = flag.String("save", "", "a directory to write the pictures to, to look at them")
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
@@ -262,6 +265,69 @@ func safe(t *testing.T, s string) {
 	}
 }
 
+// feedSeries is a run that shows its tables at an interval.
+func feedSeries(t testing.TB, r *Result, nodes ...string) {
+	stream := output.Stream{Name: "opens", Columns: []output.Column{{Name: "comm", Kind: "string"}, {Name: "bytes", Kind: "k_bytes"}}}
+	for _, n := range nodes {
+		attach(t, r, n, stream)
+	}
+	for i := range 30 {
+		for j, n := range nodes {
+			m := output.Map{Node: n, Name: "opens", Total: 9, At: output.Time(time.Date(2026, 3, 4, 3, 0, i, j, time.UTC))}
+			for k := range 9 {
+				m.Entries = append(m.Entries, output.MapEntry{Key: output.Fields{{Name: "comm", Value: fmt.Sprint("c", k)}}, Value: output.Fields{{Name: "bytes", Value: num(uint64((9 - k) * 1000 * (i%7 + j + 1)))}}})
+			}
+			r.Line(line(t, m))
+		}
+	}
+}
+
+func TestFigures(t *testing.T) {
+	feeds := map[string]func(*Result){
+		"series":       func(r *Result) { feedSeries(t, r, "a") },
+		"series-nodes": func(r *Result) { feedSeries(t, r, "a", "b") },
+		"hist": func(r *Result) {
+			attach(t, r, "a")
+			r.Line(line(t, output.Hist{Node: "a", Name: "lat", Unit: "ns", Final: true, Count: 3, Buckets: []output.Bucket{{Min: 4096, Max: 8191, Count: 3}}}))
+		},
+		"rate": func(r *Result) {
+			at := time.Date(2026, 3, 4, 3, 0, 0, 0, time.UTC)
+			r.o.Now = func() time.Time { at = at.Add(100 * time.Millisecond); return at }
+			for i := range 200 {
+				r.Line(line(t, connect("a", i)))
+			}
+		},
+	}
+	for _, s := range scenarios {
+		feeds[s.name] = func(r *Result) { s.feed(t, r) }
+	}
+	want := map[string]string{"series": "[chart.Series]", "series-nodes": "[chart.Series]", "hist": "[chart.Histogram]", "rate": "[chart.Series]", "maps-nodes": "[chart.Bars]",
+		"hists-nodes": "[chart.Panels]", "hists-keys": "[chart.Heat]"}
+	for name, feed := range feeds {
+		t.Run(name, func(t *testing.T) {
+			at := time.Date(2026, 3, 4, 3, 0, 0, 0, time.UTC)
+			r := newResult(t, Options{Now: func() time.Time { return at }})
+			feed(r)
+			var kinds []string
+			for i, f := range r.Figures() {
+				kinds = append(kinds, fmt.Sprintf("%T", f))
+				b, err := chart.PNG(f, chart.Light())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if *save != "" {
+					if err := os.WriteFile(filepath.Join(*save, fmt.Sprintf("result-%s-%d.png", name, i)), b, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if got := fmt.Sprint(kinds); want[name] != "" && got != want[name] || want[name] == "" && got != "[]" {
+				t.Errorf("got %s, want %s", got, want[name])
+			}
+		})
+	}
+}
+
 func TestAccount(t *testing.T) {
 	for _, tt := range []struct {
 		c      output.Counters
@@ -281,30 +347,6 @@ func TestAccount(t *testing.T) {
 		if got := Account(output.Summary{Counters: tt.c}, tt.counts); got != tt.want {
 			t.Errorf("%+v: got %q, want %q", tt.c, got, tt.want)
 		}
-	}
-}
-
-func TestSumBuckets(t *testing.T) {
-	b := func(min, max, n uint64) output.Bucket { return output.Bucket{Min: min, Max: max, Count: n} }
-	max64 := ^uint64(0)
-	for _, tt := range []struct{ in, want []output.Bucket }{
-		{nil, nil},
-		{[]output.Bucket{b(4, 7, 1), b(2, 3, 5), b(4, 7, 2)}, []output.Bucket{b(2, 3, 5), b(4, 7, 3)}},
-		{[]output.Bucket{b(2, 3, 1), b(16, 31, 1)}, []output.Bucket{b(2, 3, 1), b(4, 7, 0), b(8, 15, 0), b(16, 31, 1)}},
-		{[]output.Bucket{b(0, 9, 1), b(30, 39, 1)}, []output.Bucket{b(0, 9, 1), b(10, 19, 0), b(20, 29, 0), b(30, 39, 1)}},
-		{[]output.Bucket{b(0, 0, 1), b(1<<62, max64, max64), b(1<<62, max64, 5)}, nil}, // only its ends are looked at
-		{[]output.Bucket{b(5, 2, 1), b(7, 3, 1)}, nil},
-	} {
-		got := sumBuckets(tt.in)
-		if tt.want != nil && fmt.Sprint(got) != fmt.Sprint(tt.want) {
-			t.Errorf("%v: got %v, want %v", tt.in, got, tt.want)
-		}
-		if len(got) > len(tt.in)*(maxFill+1) {
-			t.Errorf("%v: %d buckets", tt.in, len(got))
-		}
-	}
-	if got := sumBuckets([]output.Bucket{b(1, 1, max64), b(1, 1, 1)}); got[0].Count != max64 {
-		t.Errorf("wrapped around: %v", got)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -97,7 +98,19 @@ func bot(t *testing.T, s *Server, setup func(*discordgo.Session)) *discordgo.Ses
 	if err := d.Open(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close(); transport.CloseIdleConnections() })
+	t.Cleanup(func() {
+		// discordgo, closed before its first heartbeat, takes the failing
+		// write for a lost connection and reconnects for ever.
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.await(ctx, func() bool {
+			return !slices.ContainsFunc(s.gateways(), func(g Gateway) bool { return g.Beats == 0 })
+		}); err != nil {
+			t.Errorf("waiting for a heartbeat: %v", err)
+		}
+		d.Close()
+		transport.CloseIdleConnections()
+	})
 	if err := s.WaitGateway(within(t), 1); err != nil {
 		t.Fatal(err)
 	}

@@ -86,6 +86,7 @@ type conn struct {
 	packed  bool // IDENTIFY asked for compressed payloads
 	closing int
 	sends   []time.Time
+	beats   int
 
 	kick chan struct{}
 	once sync.Once
@@ -315,7 +316,9 @@ func (c *conn) mayStillSend() bool {
 func (c *conn) handle(in gatewayIn) {
 	switch in.Op {
 	case 1: // heartbeat
+		c.beats++
 		c.op(11, nil)
+		c.s.notify()
 	case 2:
 		c.identify(in.D)
 	case 6:
@@ -571,8 +574,10 @@ func (s *Server) dispatchMessage(name string, m Message) {
 	})
 }
 
-// member adds the author's membership, which only gateway events carry.
+// member adds what only gateway events carry: the kind of channel and the
+// author's membership.
 func (s *Server) member(m Message) Message {
+	m.ChannelType = ptr(s.channels[m.ChannelID].Type)
 	if g := s.guilds[m.GuildID]; g != nil && m.WebhookID == "" {
 		if mem := g.members[m.Author.ID]; mem != nil {
 			short := *mem

@@ -36,6 +36,8 @@ const MaxRequest = 4000
 type Request struct {
 	ID   string `json:"id"` // names the request in its record
 	Text string `json:"text"`
+	// Before is what was said before in the same conversation, oldest first.
+	Before []string `json:"before,omitempty"`
 }
 
 // Target is the kernel that a candidate is made for.

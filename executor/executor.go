@@ -106,6 +106,9 @@ type Executor struct {
 	Kernel   Kernel
 	Bus      bus.Node
 	Policy   NodePolicy
+	// Facts, if set, is what the control side should know of the node's kernel,
+	// at most [bus.MaxFacts] bytes. It is published, and its hash announced.
+	Facts []byte
 	// Audit, if set, is told everything that concerns a job, one entry at a
 	// time. Nothing is loaded before it has taken the entry that says so;
 	// a run that is attached ends in time even if it hangs.
@@ -182,6 +185,9 @@ func (e *Executor) prepare() error {
 	if err != nil {
 		return fmt.Errorf("starting executor: counting processors: %w", err)
 	}
+	if len(e.Facts) > 0 {
+		e.Node.Facts = bus.FactsHash(e.Facts)
+	}
 	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
@@ -189,10 +195,16 @@ func (e *Executor) prepare() error {
 	return nil
 }
 
-// announce keeps the node on the bus's list.
+// announce keeps the node on the bus's list, and its facts on the bus.
 func (e *Executor) announce(ctx context.Context) {
 	for {
-		if err := e.Bus.Announce(ctx, e.Node, announceTTL); err != nil && ctx.Err() == nil {
+		var err error
+		if e.Node.Facts != "" {
+			err = e.Bus.PublishFacts(ctx, e.Node.Facts, e.Facts)
+		}
+		// Facts are good to have; a node without them can still be aimed at.
+		err = errors.Join(err, e.Bus.Announce(ctx, e.Node, announceTTL))
+		if err != nil && ctx.Err() == nil {
 			e.Log.Warn("announcing node", "err", err)
 		}
 		if !pause(ctx, announceEvery) {

@@ -33,6 +33,7 @@ type Kind string
 const (
 	Request   Kind = "request"   // a case was opened
 	Vote      Kind = "vote"      // an answer was accepted
+	Glass     Kind = "glass"     // somebody broke the glass: approved alone, in an emergency
 	State     Kind = "state"     // a case ended without a vote: expired, superseded, undeliverable
 	Grant     Kind = "grant"     // a grant was signed
 	Job       Kind = "job"       // a run ended, or a node refused it
@@ -52,6 +53,7 @@ type Entry struct {
 	// Who did it, and where.
 	Person  string `json:"person,omitempty"`
 	Surface string `json:"surface,omitempty"`
+	Account string `json:"account,omitempty"`
 	// Detail says in words what happened.
 	Detail string `json:"detail,omitempty"`
 	// Data is the whole of it, such as the grant, as JSON.

@@ -120,7 +120,7 @@ func (c *Conversation) Receive(ctx context.Context, e Event) error {
 	defer cancel()
 	// Stopping waits for nothing, not even for its turn.
 	if e.Kind == Click && e.Verb == verbStop {
-		if r, err := c.Store.Load(ctx, requestOf(e.ID)); err == nil && r.Grant != nil && r.State == Running {
+		if r, err := c.Store.Load(ctx, requestOf(e.ID)); err == nil && r.Grant != nil && r.State == Running && c.Policy.MayStop(c.speaker(e)) == nil {
 			if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
 				c.Log.Warn("stopping at once", "run", r.Grant.Run, "err", err)
 			}
@@ -466,11 +466,17 @@ func (c *Conversation) person(ctx context.Context, e Event) (approvals.Person, e
 	case err != nil:
 		return approvals.Person{}, &approvals.RefusedError{Rule: approvals.RuleHuman, Reason: "kgent cannot look you up at " + e.By.Surface + " right now, so it takes nothing from you; try again in a minute"}
 	}
+	who := c.speaker(e)
+	who.Message = p.Link(ctx, e.Place, Handle{Channel: e.Place.Channel, ID: e.Message})
+	return who, nil
+}
+
+// speaker is whose account an event came from, as far as can be said without
+// asking anybody.
+func (c *Conversation) speaker(e Event) approvals.Person {
 	account := e.By.String()
-	return approvals.Person{
-		ID: c.Policy.Person(account), Account: account, Place: channelOf(e.Place), Surface: e.By.Surface, Human: true,
-		Message: p.Link(ctx, e.Place, Handle{Channel: e.Place.Channel, ID: e.Message}),
-	}, nil
+	id, _ := c.Policy.Person(account)
+	return approvals.Person{ID: id, Account: account, Place: channelOf(e.Place), Surface: e.By.Surface, Human: true}
 }
 
 // whisper answers the person of an event, and nobody else.

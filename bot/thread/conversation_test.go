@@ -393,7 +393,12 @@ func (r *rules) Compare(a, b approvals.Person) approvals.Likeness {
 	}
 	return approvals.Different
 }
-func (r *rules) Person(account string) string { return account[strings.LastIndex(account, "/")+1:] }
+func (r *rules) Person(account string) (string, bool) {
+	return account[strings.LastIndex(account, "/")+1:], true
+}
+func (r *rules) MayRun(context.Context, approvals.Case) error   { return nil }
+func (r *rules) RunEnded(context.Context, approvals.Case) error { return nil }
+func (r *rules) MayStop(approvals.Person) error                 { return nil }
 func (r *rules) MayRequest(_ context.Context, p approvals.Person, _ string) error {
 	if r.closed[p.ID] {
 		return &approvals.RefusedError{Rule: approvals.RuleRequester, Reason: "you may not ask here"}
@@ -401,7 +406,9 @@ func (r *rules) MayRequest(_ context.Context, p approvals.Person, _ string) erro
 	return nil
 }
 func (r *rules) Ask(context.Context, approvals.Case) ([]string, error) { return r.ask, nil }
-func (r *rules) Glass(context.Context, approvals.Case) (bool, error)   { return true, nil }
+func (r *rules) Loud(context.Context, approvals.Case) ([]string, error) {
+	return []string{"slack:T/loud"}, nil
+}
 
 // team is a bot with two platforms over one store. Everything runs in a
 // bubble, where time passes only when everybody waits.
@@ -733,6 +740,7 @@ func TestWhoMay(t *testing.T) {
 		}
 		tm.submit(c, "boss", "glass", id, map[string]string{"reason": "the shop is down"})
 		tm.holds("the card", tm.slack.shown("card:"), "BROKE THE GLASS", "the shop is down")
+		tm.holds("the loud message", tm.slack.shown("loud:"), "Boss broke the glass", "the shop is down", "[Stop]")
 		if len(tm.fleet.sent) != 1 {
 			tm.Errorf("sent %v", tm.fleet.sent)
 		}

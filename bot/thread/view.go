@@ -34,6 +34,7 @@ func (c *Conversation) show(r Request) []Message {
 	if r.Card.Digest != "" && r.State != Preparing && r.Revision > 0 && r.Outcome != Rejected {
 		out = append(out, cardMessages(r, r.Revision, r.Copies, c.candidateCard(r))...)
 	}
+	out = append(out, loudMessages(r)...)
 	if r.Grant != nil {
 		switch {
 		case r.State == Running && (r.StopBy != nil || !r.Dispatched):
@@ -129,6 +130,35 @@ func cardMessages(r Request, revision int, copies []Place, what card.Card) []Mes
 		elsewhere := what
 		elsewhere.Blocks = append([]card.Block{card.Note{Body: "Asked by " + called(r.By) + " on " + r.Place.Surface + "; the output goes there."}}, what.Blocks...)
 		out = append(out, Message{Key: key + "@" + strconv.Itoa(i), Place: p, Card: elsewhere, Class: Urgent})
+	}
+	return out
+}
+
+// loudMessages tell that somebody broke the glass.
+func loudMessages(r Request) []Message {
+	i := slices.IndexFunc(r.Votes, func(v approvals.Vote) bool { return v.Choice == approvals.BreakGlass })
+	if i < 0 {
+		return nil
+	}
+	v := r.Votes[i]
+	what := card.Card{Title: r.name(v.By) + " broke the glass", Tone: card.Warning, Blocks: []card.Block{
+		card.Text{Body: cut(v.Reason, maxShown), Quoted: true},
+		card.Fields{
+			{Label: "What", Text: cut(r.Card.Title, 200)},
+			{Label: "Risk", Text: r.Card.Tier},
+			{Label: "Runs on", Text: cut(strings.Join(r.Card.Nodes, ", "), 300)},
+			{Label: "For", Text: r.Card.Duration},
+			{Label: "Asked by", Text: called(r.By) + " on " + r.Place.Surface},
+			{Label: "At", Text: v.At.UTC().Format("15:04:05 UTC"), At: v.At},
+		},
+		card.Note{Body: "It ran without the approval that the policy asks for. Look at it afterwards. Digest " + short12(r.Card.Digest)},
+	}}
+	if r.State == Running {
+		what.Buttons = []card.Button{{Verb: verbStop, ID: idOf(r), Label: "Stop", Style: card.Danger}}
+	}
+	var out []Message
+	for n, p := range r.Loud {
+		out = append(out, Message{Key: "loud:" + r.ID + "@" + strconv.Itoa(n), Place: p, Card: what, Class: Urgent})
 	}
 	return out
 }
@@ -245,7 +275,7 @@ func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
 			{Verb: verbSource, ID: id, Label: "Source"},
 			{Verb: verbCancel, ID: id, Label: "Take back"},
 		}
-		if r.Glass {
+		if len(r.Loud) > 0 {
 			what.Buttons = append(what.Buttons, card.Button{Verb: verbGlass, ID: id, Label: "Break glass", Style: card.Danger})
 		}
 		return

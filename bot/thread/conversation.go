@@ -13,6 +13,7 @@ import (
 
 	"kgent/approvals"
 	"kgent/bot/card"
+	"kgent/executor/output"
 )
 
 // Conversation holds all conversations of a bot. Several processes may hold
@@ -53,9 +54,9 @@ type Output interface {
 	Line(line []byte)
 	// Tail shows the newest of it in at most n characters, in a fixed pitch.
 	Tail(n int) string
-	// Final returns what came out: blocks for a card, pictures, and everything
-	// as a file, if there was anything.
-	Final(n int) ([]card.Block, []File)
+	// Final returns what came out, in about n characters: blocks for a card with
+	// the account of the run, pictures, and everything as a file.
+	Final(n int, s output.Summary) ([]card.Block, []File)
 	// Close removes what it kept on disk.
 	Close() error
 }

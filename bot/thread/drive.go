@@ -439,7 +439,7 @@ func (c *Conversation) tail(ctx context.Context, id string, result Output) {
 // finish shows what came out. It must be said even when the store has
 // forgotten the request.
 func (c *Conversation) finish(ctx context.Context, r Request, summary output.Summary, result Output) error {
-	blocks, files := result.Final(finalSize)
+	blocks, files := result.Final(finalSize, summary)
 	outcome, detail := outcomeOf(summary)
 	end := func(r *Request) bool {
 		if r.State != Running {

@@ -357,9 +357,6 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 	if r.Detail != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Detail, 600)})
 	}
-	if r.Summary != nil {
-		what.Blocks = append(what.Blocks, accountBlocks(r)...)
-	}
 	what.Blocks = append(what.Blocks, card.Note{Body: "Revision " + strconv.Itoa(r.Revision) + " · digest " + short12(r.Card.Digest)})
 	id := idOf(r)
 	what.Buttons = []card.Button{
@@ -372,64 +369,6 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		out = append(out, m)
 	}
 	return out
-}
-
-// accountBlocks say which nodes answered, and what became of every event.
-func accountBlocks(r Request) []card.Block {
-	s := r.Summary
-	var out []card.Block
-	var nodes []string
-	for _, n := range s.Nodes {
-		l := n.Node + ": " + endWords(n.Reason)
-		if n.Detail != "" {
-			l += ": " + cut(n.Detail, 200)
-		}
-		nodes = append(nodes, l)
-	}
-	if len(nodes) > 0 {
-		out = append(out, list("Nodes", nodes))
-	}
-	account := "No events."
-	if s.Produced > 0 {
-		account = fmt.Sprintf("%d events, %d delivered", s.Produced, s.Delivered)
-		for _, lost := range []struct {
-			n   uint64
-			why string
-		}{{s.KernelLost, "lost in the kernel (the ring buffer was full)"}, {s.Dropped, "dropped over the rate limit"}, {s.BusTrimmed, "trimmed on the way"}} {
-			if lost.n > 0 {
-				account += fmt.Sprintf(", %d %s", lost.n, lost.why)
-			}
-		}
-		account += "."
-		if s.Delivered == s.Produced {
-			account = fmt.Sprintf("%d events, none lost.", s.Produced)
-		}
-	}
-	if s.MapFull > 0 {
-		account += fmt.Sprintf(" %d updates found a map full: the counts are too low.", s.MapFull)
-	}
-	if !s.Balanced() {
-		account += " The account does not balance; what is missing is unknown."
-	}
-	account += fmt.Sprintf(" Attached for %.1f s", s.Seconds)
-	if s.Overhead.Available {
-		account += fmt.Sprintf(", %.2f %% of one core", s.Overhead.CPUShare*100)
-	}
-	return append(out, card.Note{Body: account + "."})
-}
-
-func endWords(r output.Reason) string {
-	switch r {
-	case output.ReasonDeadline:
-		return "ran its time"
-	case output.ReasonStopped, output.ReasonInterrupted:
-		return "was stopped"
-	case output.ReasonRefused:
-		return "refused it"
-	case output.ReasonFailed:
-		return "failed"
-	}
-	return string(r)
 }
 
 // listCard is what concerns a person: what waits for them, what runs, what

@@ -13,6 +13,7 @@ import (
 
 	"kgent/approvals"
 	"kgent/bot/card"
+	"kgent/executor/bus"
 	"kgent/executor/output"
 )
 
@@ -77,10 +78,6 @@ const (
 	keptHandled = 30
 )
 
-// ErrHandOver, as the cause of the end of a context, says that this process
-// ends and others go on with what it does.
-var ErrHandOver = errors.New("handed over to another process")
-
 // Prepare must be called before anything else.
 func (c *Conversation) Prepare() error {
 	if c.Name == "" || c.Store == nil || c.Maker == nil || c.Desk == nil || c.Policy == nil || c.Runner == nil || c.Results == nil || c.Now == nil {
@@ -98,11 +95,11 @@ func (c *Conversation) Prepare() error {
 func (c *Conversation) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	handOver := context.AfterFunc(ctx, func() { cancel(ErrHandOver) })
+	handOver := context.AfterFunc(ctx, func() { cancel(bus.ErrHandOver) })
 	defer handOver()
 	driving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	context.AfterFunc(ctx, func() { stop(ErrHandOver) })
+	context.AfterFunc(ctx, func() { stop(bus.ErrHandOver) })
 
 	var wg sync.WaitGroup
 	wg.Go(func() { c.handleEvents(ctx) })
@@ -316,7 +313,7 @@ func (c *Conversation) keep(ctx context.Context, name string, lose context.Cance
 			held = c.Now()
 		case err == nil:
 			c.Log.Warn("another process took over", "name", name)
-			lose(ErrHandOver)
+			lose(bus.ErrHandOver)
 			return
 		case c.Now().Sub(held) > storeLimit:
 			c.Log.Warn("the store is out of reach", "name", name, "err", err)
@@ -330,7 +327,7 @@ func (c *Conversation) keep(ctx context.Context, name string, lose context.Cance
 // else can take over meanwhile either, and nodes end a run by themselves.
 const storeLimit = 30 * time.Second
 
-var errStore = fmt.Errorf("the store is out of reach: %w", ErrHandOver)
+var errStore = fmt.Errorf("the store is out of reach: %w", bus.ErrHandOver)
 
 // sweep ends what has expired, and brings requests up to date with their cases
 // when a process died in between.

@@ -367,7 +367,7 @@ func (c *Conversation) follow(ctx context.Context, r Request) error {
 	summary, err := c.Runner.Follow(ctx, r.Grant, result.Line)
 	done()
 	wg.Wait()
-	if errors.Is(context.Cause(ctx), ErrHandOver) {
+	if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
 		return nil
 	}
 	if err != nil {

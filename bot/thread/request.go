@@ -170,7 +170,7 @@ type Runner interface {
 	// Dispatch sends a sealed grant to its nodes. Doing it twice runs it once.
 	Dispatch(ctx context.Context, g *job.Grant, envelope []byte) error
 	// Follow keeps a run alive and hands on its records until it has ended
-	// everywhere. When ctx ends with [ErrHandOver] as its cause it returns at
+	// everywhere. When ctx ends with [bus.ErrHandOver] as its cause it returns at
 	// once and leaves the run to whoever follows it next; otherwise the run is
 	// stopped.
 	Follow(ctx context.Context, g *job.Grant, line func([]byte)) (output.Summary, error)

@@ -258,19 +258,23 @@ func buildVersion() string {
 	return version
 }
 
-// auditedKernel loads nothing that is not on record: when the audit log could
-// not take an entry, what the executor says next is not run.
+// auditedKernel loads nothing while there is something that the audit log could
+// not take.
 type auditedKernel struct {
 	executor.Kernel
 	log    *slog.Logger
 	record *audit.Log
 
-	mu     sync.Mutex
-	broken error // of the last entry
+	mu      sync.Mutex
+	waiting []audit.Entry // for the log to work again
 }
 
-// auditLimit is how long an entry may take.
-const auditLimit = 10 * time.Second
+const (
+	// auditLimit is how long writing may take.
+	auditLimit = 10 * time.Second
+	// maxWaiting bounds the entries that wait: refusals, since nothing runs.
+	maxWaiting = 1000
+)
 
 // audit is the executor's Audit.
 func (k *auditedKernel) audit(e executor.Entry) {
@@ -283,28 +287,43 @@ func (k *auditedKernel) audit(e executor.Entry) {
 			detail += ": " + s
 		}
 	}
-	data, err := json.Marshal(e)
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), auditLimit)
-		defer cancel()
-		err = k.record.Append(ctx, audit.Entry{Kind: kind, Run: e.Run, Digest: e.Digest, Detail: detail, Data: data})
-	}
-	if err != nil {
-		k.log.Error("the audit log is not written: nothing is run until it is", "err", err)
-	}
 	k.log.Info("job "+e.What, "run", e.Run, "rule", e.Rule, "detail", e.Detail)
+	data, err := json.Marshal(e)
+	if err != nil { // it is made of strings and numbers
+		k.log.Error("encoding an audit entry", "err", err)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.broken = err
+	if len(k.waiting) == maxWaiting {
+		k.log.Error("an audit entry is lost", "entry", string(data))
+		return
+	}
+	k.waiting = append(k.waiting, audit.Entry{Kind: kind, Run: e.Run, Digest: e.Digest, Detail: detail, Data: data})
+	if err := k.write(); err != nil {
+		k.log.Error("the audit log is not written: nothing is run until it is", "err", err)
+	}
+}
+
+// write writes what waits, oldest first.
+func (k *auditedKernel) write() error {
+	ctx, cancel := context.WithTimeout(context.Background(), auditLimit)
+	defer cancel()
+	for len(k.waiting) > 0 {
+		if err := k.record.Append(ctx, k.waiting[0]); err != nil {
+			return err
+		}
+		k.waiting = k.waiting[1:]
+	}
+	return nil
 }
 
 // Load implements executor.Kernel.
 func (k *auditedKernel) Load(ctx context.Context, o *program.Object, m *program.Manifest) (executor.Probe, error) {
 	k.mu.Lock()
-	broken := k.broken
+	err := k.write()
 	k.mu.Unlock()
-	if broken != nil {
-		return nil, fmt.Errorf("the audit log of this node cannot be written: %w", broken)
+	if err != nil {
+		return nil, fmt.Errorf("the audit log of this node cannot be written: %w", err)
 	}
 	return k.Kernel.Load(ctx, o, m)
 }

@@ -165,8 +165,18 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 			log.Error("no key is trusted", "err", err)
 		}},
 		Policy: policy,
+		Hooks:  facts,
 		Audit:  recorded.audit,
 		Log:    log,
+	}
+	// Without them nothing can be written for this kernel elsewhere; what was
+	// can still be run.
+	if node.Facts, err = kernel.Encode(facts); err == nil && len(node.Facts) > bus.MaxFacts {
+		err = fmt.Errorf("%d bytes, at most %d", len(node.Facts), bus.MaxFacts)
+	}
+	if err != nil {
+		log.Error("the facts of this kernel are not published", "err", err)
+		node.Facts = nil
 	}
 	log.Info("executor runs", "node", f.name, "redis", config.String(), "kernel", facts.Release, "keys", len(keys), "state", f.state)
 	if err := node.Serve(ctx); err != nil {
@@ -213,10 +223,13 @@ func parseLabels(s string) (map[string]string, error) {
 	return labels, nil
 }
 
-// announcement is what a node says of itself.
+// announcement is what a node says of itself. It notes in the facts what a
+// trial has shown that this kernel refuses.
 func announcement(ctx context.Context, name string, labels map[string]string, facts *kernel.Facts) bus.NodeInfo {
 	labels = maps.Clone(labels)
 	labels["arch"], labels["kernel"] = facts.Arch, facts.Release
+	// What others are told of the kernel says, too, what it refuses in fact.
+	facts.Refused = map[string]string{}
 	n := bus.NodeInfo{
 		Name: name, Labels: labels, Kernel: facts.Release, Arch: facts.Arch, BTF: facts.BTFHash,
 		Version: buildVersion(), Kinds: map[string]string{},
@@ -236,6 +249,9 @@ func announcement(ctx context.Context, name string, labels map[string]string, fa
 			}
 		}
 		n.Kinds[string(f.Kind)] = why
+		if !f.OK && slices.Contains(kernel.Kinds(), string(f.Kind)) { // others are no kinds of hooks
+			facts.Refused[string(f.Kind)] = why
+		}
 	}
 	return n
 }

@@ -33,6 +33,7 @@ import (
 	"kgent/executor/job"
 	"kgent/executor/output"
 	"kgent/executor/probe/residue"
+	"kgent/retrieval/kernel"
 )
 
 // fleet are executors of this host under several names, a Redis in which each
@@ -251,7 +252,7 @@ func (f *fleet) grant(d time.Duration, nodes ...string) job.Grant {
 	var id [16]byte
 	rand.Read(id[:])
 	return job.Grant{
-		Version: job.GrantVersion, ID: hex.EncodeToString(id[:]), Run: "run-" + hex.EncodeToString(id[:]), Nodes: nodes,
+		Version: job.GrantVersion, Purpose: job.PurposeRun, ID: hex.EncodeToString(id[:]), Run: "run-" + hex.EncodeToString(id[:]), Nodes: nodes,
 		Limits: job.Limits{Duration: d}, Approval: job.Approval{Requester: "r", Tier: "observe-sensitive"},
 		NotBefore: time.Now(), Expires: time.Now().Add(5 * time.Minute),
 	}
@@ -421,6 +422,14 @@ func TestExecutors(t *testing.T) {
 		}
 		if len(n.BTF) != 64 || n.Version == "" || !slices.Contains(n.Capabilities, "CAP_BPF") {
 			t.Errorf("BTF %q, version %q, capabilities %q", n.BTF, n.Version, n.Capabilities)
+		}
+		blob, err := f.bus.Facts(t.Context(), n.Facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts, err := kernel.Decode(blob)
+		if err != nil || facts.Release != n.Kernel || facts.BTFHash != n.BTF {
+			t.Errorf("its facts: %v", err)
 		}
 		if why, tried := n.Kinds["tracepoint"]; !tried || why != "" {
 			t.Errorf("tracepoints: tried %v, %q; kinds %v", tried, why, n.Kinds)

@@ -6,7 +6,7 @@ DURATION ?= 10s
 # What the program needs at run time, and what its tests need besides: gcc is
 # for Go's race detector, which does not build without cgo.
 PACKAGES      = clang-19
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server
+TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
 .PHONY: build demo test bench vet fuzz clean

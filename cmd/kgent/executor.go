@@ -165,8 +165,18 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 			log.Error("no key is trusted", "err", err)
 		}},
 		Policy: policy,
+		Hooks:  facts,
 		Audit:  recorded.audit,
 		Log:    log,
+	}
+	// Without them nothing can be written for this kernel elsewhere; what was
+	// can still be run.
+	if node.Facts, err = kernel.Encode(facts); err == nil && len(node.Facts) > bus.MaxFacts {
+		err = fmt.Errorf("%d bytes, at most %d", len(node.Facts), bus.MaxFacts)
+	}
+	if err != nil {
+		log.Error("the facts of this kernel are not published", "err", err)
+		node.Facts = nil
 	}
 	log.Info("executor runs", "node", f.name, "redis", config.String(), "kernel", facts.Release, "keys", len(keys), "state", f.state)
 	if err := node.Serve(ctx); err != nil {
@@ -213,10 +223,13 @@ func parseLabels(s string) (map[string]string, error) {
 	return labels, nil
 }
 
-// announcement is what a node says of itself.
+// announcement is what a node says of itself. It notes in the facts what a
+// trial has shown that this kernel refuses.
 func announcement(ctx context.Context, name string, labels map[string]string, facts *kernel.Facts) bus.NodeInfo {
 	labels = maps.Clone(labels)
 	labels["arch"], labels["kernel"] = facts.Arch, facts.Release
+	// What others are told of the kernel says, too, what it refuses in fact.
+	facts.Refused = map[string]string{}
 	n := bus.NodeInfo{
 		Name: name, Labels: labels, Kernel: facts.Release, Arch: facts.Arch, BTF: facts.BTFHash,
 		Version: buildVersion(), Kinds: map[string]string{},
@@ -236,6 +249,9 @@ func announcement(ctx context.Context, name string, labels map[string]string, fa
 			}
 		}
 		n.Kinds[string(f.Kind)] = why
+		if !f.OK && slices.Contains(kernel.Kinds(), string(f.Kind)) { // others are no kinds of hooks
+			facts.Refused[string(f.Kind)] = why
+		}
 	}
 	return n
 }
@@ -258,19 +274,23 @@ func buildVersion() string {
 	return version
 }
 
-// auditedKernel loads nothing that is not on record: when the audit log could
-// not take an entry, what the executor says next is not run.
+// auditedKernel loads nothing while there is something that the audit log could
+// not take.
 type auditedKernel struct {
 	executor.Kernel
 	log    *slog.Logger
 	record *audit.Log
 
-	mu     sync.Mutex
-	broken error // of the last entry
+	mu      sync.Mutex
+	waiting []audit.Entry // for the log to work again
 }
 
-// auditLimit is how long an entry may take.
-const auditLimit = 10 * time.Second
+const (
+	// auditLimit is how long writing may take.
+	auditLimit = 10 * time.Second
+	// maxWaiting bounds the entries that wait: refusals, since nothing runs.
+	maxWaiting = 1000
+)
 
 // audit is the executor's Audit.
 func (k *auditedKernel) audit(e executor.Entry) {
@@ -283,28 +303,43 @@ func (k *auditedKernel) audit(e executor.Entry) {
 			detail += ": " + s
 		}
 	}
-	data, err := json.Marshal(e)
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), auditLimit)
-		defer cancel()
-		err = k.record.Append(ctx, audit.Entry{Kind: kind, Run: e.Run, Digest: e.Digest, Detail: detail, Data: data})
-	}
-	if err != nil {
-		k.log.Error("the audit log is not written: nothing is run until it is", "err", err)
-	}
 	k.log.Info("job "+e.What, "run", e.Run, "rule", e.Rule, "detail", e.Detail)
+	data, err := json.Marshal(e)
+	if err != nil { // it is made of strings and numbers
+		k.log.Error("encoding an audit entry", "err", err)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.broken = err
+	if len(k.waiting) == maxWaiting {
+		k.log.Error("an audit entry is lost", "entry", string(data))
+		return
+	}
+	k.waiting = append(k.waiting, audit.Entry{Kind: kind, Run: e.Run, Digest: e.Digest, Detail: detail, Data: data})
+	if err := k.write(); err != nil {
+		k.log.Error("the audit log is not written: nothing is run until it is", "err", err)
+	}
+}
+
+// write writes what waits, oldest first.
+func (k *auditedKernel) write() error {
+	ctx, cancel := context.WithTimeout(context.Background(), auditLimit)
+	defer cancel()
+	for len(k.waiting) > 0 {
+		if err := k.record.Append(ctx, k.waiting[0]); err != nil {
+			return err
+		}
+		k.waiting = k.waiting[1:]
+	}
+	return nil
 }
 
 // Load implements executor.Kernel.
 func (k *auditedKernel) Load(ctx context.Context, o *program.Object, m *program.Manifest) (executor.Probe, error) {
 	k.mu.Lock()
-	broken := k.broken
+	err := k.write()
 	k.mu.Unlock()
-	if broken != nil {
-		return nil, fmt.Errorf("the audit log of this node cannot be written: %w", broken)
+	if err != nil {
+		return nil, fmt.Errorf("the audit log of this node cannot be written: %w", err)
 	}
 	return k.Kernel.Load(ctx, o, m)
 }

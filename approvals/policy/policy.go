@@ -447,6 +447,9 @@ func (p *Policy) MayRequest(ctx context.Context, by approvals.Person, request st
 func (p *Policy) mayAskAny(ctx context.Context, account ref, place string) error {
 	var refused, failed error
 	for _, r := range p.doc.rules {
+		if r.approvers.empty() {
+			continue // it forbids
+		}
 		err := p.mayAsk(ctx, r, account, place)
 		var no *approvals.RefusedError
 		switch {
@@ -462,7 +465,7 @@ func (p *Policy) mayAskAny(ctx context.Context, account ref, place string) error
 		return failed
 	}
 	var no *approvals.RefusedError
-	if errors.As(refused, &no) && no.Rule == approvals.RuleRequester {
+	if refused == nil || errors.As(refused, &no) && no.Rule == approvals.RuleRequester {
 		return refuse(approvals.RuleRequester, "the policy lets you not ask for anything; whoever keeps it can add you to the requesters of a rule")
 	}
 	return refused

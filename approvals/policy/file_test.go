@@ -92,10 +92,13 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// An old file of the same size and time is not read again; a young one is.
+// A change shows although size and time of modification are as they were.
 func TestFileOfSameTime(t *testing.T) {
 	f, path, _ := openFile(t, team)
 	c := ask(approvals.Observe, "slack:T1/UADA", "prod-1")
+	if _, err := f.Judge(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)

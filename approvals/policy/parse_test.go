@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"kgent/approvals"
 	"kgent/approvals/policy"
 )
 
@@ -52,11 +53,13 @@ func TestParse(t *testing.T) {
 		{name: "a person without accounts", old: "[slack:T1/UADA]", new: "[]", want: []string{"line 4: ada has no account"}},
 		{name: "a person with an account's name", old: "  ada:", new: "  'slack:T1/U9':", want: []string{"line 4: \"slack:T1/U9\" is no name for a person", `people has no "ada"`}},
 		{name: "an account of another workspace", old: "slack:T1/UBOB", new: "slack:T2/UBOB", want: []string{`line 5: slack:T2/UBOB is of slack:T2, which is not among the tenants, did you mean "slack:T1"?`}},
-		{name: "a channel for an account", old: "slack:T1/UBOB", new: "slack:T1/C1", want: []string{"line 5: Slack's id C1 is that of a place, and here stands a account"}},
+		{name: "a channel for an account", old: "slack:T1/UBOB", new: "slack:T1/C1", want: []string{"line 5: Slack's id C1 is of the kind place, and here stands one of the kind account"}},
 		{name: "an unknown platform", old: "slack:T1/UBOB", new: "slak:T1/UBOB", want: []string{`line 5: "slak:T1/UBOB": no platform is called "slak", did you mean "slack"?`}},
 		{name: "an unknown person", old: "[ada, bob]", new: "[ada, bop]", want: []string{`line 9: people has no "bop", did you mean "bob"?`}},
 		{name: "an unknown group", old: "{people: [ada, bob]}", new: "{groups: [sre]}", want: []string{`line 9: groups has no "sre"`}},
-		{name: "a user for a group", old: "{people: [ada, bob]}", new: "{groups: [slack:T1/U1]}", want: []string{"line 9: Slack's id U1 is that of a account"}},
+		{name: "a user for a group", old: "{people: [ada, bob]}", new: "{groups: [slack:T1/U1]}", want: []string{"line 9: Slack's id U1 is of the kind account"}},
+		{name: "everybody for a group", old: "{people: [ada, bob]}", new: "{groups: [discord:G1/G1]}", want: []string{"line 9: discord:G1/G1 is Discord's role of everybody"}},
+		{name: "a group at a terminal", old: "{people: [ada, bob]}", new: "{groups: [terminal:h/wheel]}", want: []string{"line 9: a terminal has no groups"}},
 		{name: "no rules", old: small[strings.Index(small, "rules:"):], new: "rules: []\n", want: []string{"line 6: rules is empty"}},
 		{name: "a rule that is none", old: small[strings.Index(small, "  - tiers"):], new: "  - nothing\n", want: []string{"line 7: a rule must be a mapping"}},
 		{name: "rules that are no list", old: small[strings.Index(small, "rules:"):], new: "rules: {a: 1}\n", want: []string{"line 6: rules must be a list"}},
@@ -161,6 +164,27 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("%q before %q: %v", tt.first, tt.second, problems)
 		}
 	}
+}
+
+// Accounts come from platforms: whatever they are, comparing them is
+// symmetric, and an account is never certainly two people.
+func FuzzCompare(f *testing.F) {
+	f.Add("slack:T1/UADA", "discord:G1/1")
+	f.Add("slack:T1/", "slack:T1/UADA/x")
+	f.Add("", "slack:T1/U\u202e")
+	p, problems := policy.Parse("x", []byte(team), policy.Options{})
+	if p == nil {
+		f.Fatal(problems)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		x, y := approvals.Person{Account: a}, approvals.Person{Account: b}
+		if p.Compare(x, y) != p.Compare(y, x) {
+			t.Error("not symmetric")
+		}
+		if p.Compare(x, x) == approvals.Different || a == b && p.Compare(x, y) == approvals.Different {
+			t.Error("one account, two people")
+		}
+	})
 }
 
 func FuzzParse(f *testing.F) {

@@ -100,7 +100,12 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	labels, err := parseLabels(f.labels)
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("--labels: %w", err)}
+	}
+	for _, key := range []string{"arch", "kernel"} {
+		if labels[key] != "" {
+			return usageError{fmt.Errorf("--labels: %s is what this host says it is", key)}
+		}
 	}
 	if f.name == "" {
 		if f.name, err = os.Hostname(); err != nil {
@@ -212,11 +217,9 @@ func parseLabels(s string) (map[string]string, error) {
 		key, value, ok := strings.Cut(l, "=")
 		switch {
 		case !ok || bus.CheckName(key) != nil || bus.CheckName(value) != nil:
-			return nil, fmt.Errorf("--labels: %q is not KEY=VALUE of letters, digits, dots, dashes and underscores", l)
-		case key == "arch" || key == "kernel":
-			return nil, fmt.Errorf("--labels: %s is what this host says it is", key)
+			return nil, fmt.Errorf("%q is not KEY=VALUE of letters, digits, dots, dashes and underscores", l)
 		case labels[key] != "":
-			return nil, fmt.Errorf("--labels: %s is there twice", key)
+			return nil, fmt.Errorf("%s is there twice", key)
 		}
 		labels[key] = value
 	}

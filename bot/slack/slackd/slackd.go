@@ -182,6 +182,7 @@ type Server struct {
 	channels   map[string]*Channel
 	usergroups map[string]*Usergroup
 	messages   map[string][]*Message // by channel, oldest first; ephemeral and deleted ones too
+	log        []Message             // all versions of all messages as they came about
 	views      map[string]*View
 	modals     map[string][]string // by user: ids of the open modals, the uppermost last
 	homes      map[string]string   // by user: id of the App Home's view

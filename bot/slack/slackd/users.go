@@ -66,7 +66,7 @@ func (u *User) post(channel, thread, text string, broadcast bool) (Message, erro
 		m.BotID = "B" + strings.TrimPrefix(u.ID, "U")
 	}
 	u.s.add(m)
-	return m.clone(), nil
+	return *m, nil
 }
 
 // Post writes in a channel. Text is in Slack's own form: <@U…> mentions, and

@@ -195,8 +195,9 @@ type Server struct {
 	faults  []*Fault
 	calls   []Call
 
-	tickets map[string]bool // for one WebSocket each
-	conns   []*conn
+	tickets map[string]bool     // for one WebSocket each
+	conns   []*conn             // never changed in place
+	opened  int                 // sockets so far
 	pending map[string]*pending // by envelope id
 	events  []Delivery
 }
@@ -274,7 +275,11 @@ func (s *Server) APIURL() string { return s.URL() + "/api/" }
 func (s *Server) URL() string { return "http://" + s.addr }
 
 // Config is the configuration in use, defaults filled in.
-func (s *Server) Config() Config { return s.cfg }
+func (s *Server) Config() Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
 
 // SetRequestURL delivers by signed HTTP from now on, or by Socket Mode if url
 // is empty. As in Slack's app settings the address must first answer the

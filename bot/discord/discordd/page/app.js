@@ -1,8 +1,9 @@
 // The page on which a person plays the users of the stand-in. It keeps no
 // state of its own: what it shows it reads from the server after each change.
 // Address parameters, for screenshots: user and channel (id or name), theme
-// (dark, light), now (Unix seconds, for relative times), click (a custom id in
-// the channel, pressed once when the page has loaded).
+// (dark, light), now (Unix seconds, for relative times), message (an id to
+// scroll to), click (a custom id in the channel, pressed once when the page has
+// loaded), live=0 (do not follow changes: the page loads to an end).
 'use strict';
 
 const params = new URLSearchParams(location.search);
@@ -45,7 +46,7 @@ function toast(text) {
   toastTimer = setTimeout(() => { $('toast').hidden = true; }, 5000);
 }
 
-const now = () => Number(params.get('now')) || Date.now() / 1000;
+const now = () => Number(params.get('now')) || Date.parse(state.now) / 1000; // the server's clock may have been moved
 const userByID = (id) => state.users.find((u) => u.id === id);
 const display = (u) => u.global_name || u.name || u.username;
 const allChannels = () => state.guilds.flatMap((g) => g.channels.flatMap((c) => [c, ...c.threads]));
@@ -112,7 +113,15 @@ async function draw() {
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   box.textContent = '';
   for (const entry of list) box.append(drawMessage(entry));
-  if (atEnd || !box.dataset.drawn) box.scrollTop = box.scrollHeight;
+  const wanted = params.get('message') && box.querySelector(`[data-id="${CSS.escape(params.get('message'))}"]`);
+  const settle = () => {
+    if (wanted) wanted.scrollIntoView();
+    else if (atEnd || !box.dataset.drawn) box.scrollTop = box.scrollHeight;
+  };
+  settle();
+  const pictures = [...box.querySelectorAll('img')];
+  await Promise.all(pictures.map((i) => i.decode().catch(() => {}))); // a picture that cannot be drawn takes no room
+  settle();
   box.dataset.drawn = channel;
 }
 

@@ -276,7 +276,7 @@ function openModal({ modal, interaction }) {
     return el('div', { class: 'f' }, el('label', {}, k.label || inner.label, required ? el('span', { class: 'req' }, ' *') : null),
       k.description ? el('small', {}, k.description) : null, field.node);
   });
-  box.append(el('h2', {}, modal.title), rows, el('footer', {},
+  box.append(el('h2', {}, modal.title), ...rows, el('footer', {},
     el('button', { class: 'b b2', type: 'button', onclick: () => box.close() }, 'Cancel'),
     el('button', {
       class: 'b b1', type: 'button', onclick: async () => {
@@ -286,6 +286,7 @@ function openModal({ modal, interaction }) {
       },
     }, 'Submit')));
   box.showModal();
+  box.querySelector('textarea,input,select')?.focus();
 }
 
 function modalInput(k) {

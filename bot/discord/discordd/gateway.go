@@ -372,19 +372,18 @@ func (c *conn) identify(d json.RawMessage) {
 		c.shut(CloseInvalidShard)
 		return
 	}
-	s.identified++
-	if s.identified > identifiesDaily {
-		c.shut(CloseAuthentication) // Discord resets the token
-		return
-	}
-	if last, ok := s.identifyAt[0]; ok && s.cfg.RateScale > 0 && s.now().Sub(last) < time.Duration(float64(identifyEvery)*s.cfg.RateScale) {
+	if last := s.identifyAt; !last.IsZero() && s.cfg.RateScale > 0 && s.now().Sub(last) < time.Duration(float64(identifyEvery)*s.cfg.RateScale) {
 		c.op(9, false)
 		return
 	}
-	s.identifyAt[0] = s.now()
+	s.identifyAt = s.now()
+	if s.identified++; s.identified > identifiesDaily {
+		c.shut(CloseAuthentication) // Discord resets the token
+		return
+	}
 	x := &session{id: randomHex(16), intents: *id.Intents, shard: shard, conn: c}
 	s.sessions[x.id] = x
-	c.session, c.packed = x, id.Compress
+	c.session, c.cursor, c.packed = x, 0, id.Compress
 	var guilds []map[string]any
 	for _, g := range s.order {
 		if x.has(g) {

@@ -2,6 +2,8 @@ package discordd
 
 import (
 	"context"
+	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +121,50 @@ func TestDiscordJS(t *testing.T) {
 	for _, bad := range []string{"failed", "error", "warn"} {
 		if strings.Contains("\n"+p.Output(), "\n"+bad+" ") {
 			t.Errorf("the bot complained:\n%s", p.Output())
+		}
+	}
+}
+
+// The page draws Discord's markdown, and what is no markdown stays text.
+func TestMarkdown(t *testing.T) {
+	page, err := filepath.Abs("page/markdown.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := [][2]string{
+		{"plain <script>alert(1)</script>", "<p>plain <script>alert(1)</script></p>"},
+		{"**b** *i* __u__ ~~s~~ `c`", "<p><strong>b</strong> <em>i</em> <u>u</u> <s>s</s> <code>c</code></p>"},
+		{"# One\n-# small\ntext", "<h1>One</h1><small>small</small><p>text</p>"},
+		{"a_b_c snake_case", "<p>a_b_c snake_case</p>"},
+		{"\\*not\\*", "<p>*not*</p>"},
+		{"```c\nint x;\n```", "<pre><code><span>int</span> x;</code></pre>"},
+		{"```\n**no** <@1>\n```", "<pre><code>**no** <@1></code></pre>"},
+		{"<@1> <@2> @everyone", "<p><span>@alice</span> <span>@unknown-user</span> <span>@everyone</span></p>"},
+		{"<t:1000300:R>", "<p><time>in 5 minutes</time></p>"},
+		{"<t:996400:R>", "<p><time>an hour ago</time></p>"},
+		{"[x](https://example.com/) https://example.org/a.", "<p><a https://example.com/>x</a> <a https://example.org/a>https://example.org/a</a>.</p>"},
+		{"[x](javascript:alert(1)) <javascript:x>", "<p>[x](javascript:alert(1)) <javascript:x></p>"},
+		{"- one\n- two", "<ul><li>one</li><li>two</li></ul>"},
+		{"> q\nafter", "<blockquote><p>q</p></blockquote><p>after</p>"},
+	}
+	var texts []string
+	for _, tt := range tests {
+		texts = append(texts, tt[0])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	out := nodetest.Run(ctx, t, nodetest.Install(t, "testdata/node"), "markdown.js", "PAGE="+page, "TEXTS="+encode(texts))
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != len(tests) {
+		t.Fatalf("%d lines for %d texts:\n%s", len(lines), len(tests), out)
+	}
+	for i, tt := range tests {
+		var got string
+		if err := json.Unmarshal([]byte(lines[i]), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got != tt[1] {
+			t.Errorf("%q:\n got %s\nwant %s", tt[0], got, tt[1])
 		}
 	}
 }

@@ -596,15 +596,24 @@ func TestExecutorKilled(t *testing.T) {
 // there again when Redis is.
 func TestExecutorWithoutRedis(t *testing.T) {
 	needsRoot(t)
+	admin := func(args ...any) func(*rdbtest.Server) {
+		return func(s *rdbtest.Server) {
+			t.Helper()
+			if err := s.Client().Do(t.Context(), args...).Err(); err != nil {
+				t.Errorf("%v: %v", args, err)
+			}
+		}
+	}
+	// The grace, one attempt, and what detaching takes.
+	const limit = 5*time.Second + 2*time.Second + time.Second
 	for _, c := range []struct {
-		name  string
-		away  func(*rdbtest.Server)
-		back  func(*rdbtest.Server)
-		limit time.Duration // for the program to be gone
+		name       string
+		away, back func(*rdbtest.Server)
 	}{
-		// The grace, one attempt, and what detaching takes.
-		{"Killed", (*rdbtest.Server).Kill, (*rdbtest.Server).Restart, 5*time.Second + 2*time.Second + time.Second},
-		{"Paused", (*rdbtest.Server).Pause, (*rdbtest.Server).Resume, 5*time.Second + 2*time.Second + time.Second},
+		{"Killed", (*rdbtest.Server).Kill, (*rdbtest.Server).Restart},
+		{"Paused", (*rdbtest.Server).Pause, (*rdbtest.Server).Resume},
+		{"ReadOnly", admin("REPLICAOF", "127.0.0.1", "1"), admin("REPLICAOF", "NO", "ONE")}, // as after a failover
+		{"Full", admin("CONFIG", "SET", "maxmemory", "1"), admin("CONFIG", "SET", "maxmemory", "0")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -612,7 +621,7 @@ func TestExecutorWithoutRedis(t *testing.T) {
 			n := f.start("a")
 			tr := f.run(time.Minute, "a")
 			c.away(f.redis)
-			tr.gone(c.limit)
+			tr.gone(limit)
 			c.back(f.redis)
 			if s := tr.wait(); s.Reason != output.ReasonOutput && s.Reason != output.ReasonFailed {
 				t.Errorf("summary %+v", s)

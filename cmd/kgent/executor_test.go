@@ -163,6 +163,14 @@ func (l *lockedBuffer) String() string {
 // under the same name it has the same state.
 func (f *fleet) start(name string, args ...string) *node {
 	f.t.Helper()
+	n := f.launch(name, args...)
+	n.announced()
+	return n
+}
+
+// launch starts an executor.
+func (f *fleet) launch(name string, args ...string) *node {
+	f.t.Helper()
 	n := &node{f: f, name: name, log: &lockedBuffer{}, done: make(chan error, 1)}
 	n.cmd = exec.Command(f.bin, append([]string{
 		"executor", "--node-name", name, "--keys", f.path("keys", "trusted"), "--state", f.path("state-" + name),
@@ -184,7 +192,6 @@ func (f *fleet) start(name string, args ...string) *node {
 			f.t.Logf("executor %s said:\n%s", name, n.log)
 		}
 	})
-	n.announced()
 	return n
 }
 
@@ -590,6 +597,24 @@ func TestExecutorKilled(t *testing.T) {
 	if tr = f.follow(f.key, f.grant(time.Second, "a")); tr.wait().Reason != output.ReasonDeadline {
 		t.Errorf("the next run: %+v", tr.summary)
 	}
+}
+
+// A host that has another's name takes none of its jobs while that one is there.
+func TestExecutorOfTheSameName(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	first := f.start("a")
+	second := f.launch("a", "--state", f.path("state-of-another-host"))
+	f.until("the second says why it waits", func() bool { return strings.Contains(second.log.String(), "another host") })
+	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonDeadline {
+		t.Errorf("summary %+v", s)
+	}
+	if strings.Contains(second.log.String(), "executor runs") {
+		t.Error("the second has begun")
+	}
+	first.kill()
+	f.until("the second begins", func() bool { return strings.Contains(second.log.String(), "executor runs") })
 }
 
 // Cut off from Redis, whatever way, a run ends by itself, and the node is

@@ -176,7 +176,9 @@ func TestRedisNodeIsConfined(t *testing.T) {
 		XRANGE job:b - +
 		XREAD STREAMS job:b 0
 		XLEN job:b
-		XINFO STREAM job:b
+		XINFO STREAM job:a
+		XINFO GROUPS job:a
+		XINFO CONSUMERS job:a exec
 		XGROUP CREATE job:b other 0
 		XGROUP DESTROY job:b exec
 		XGROUP DESTROY job:a exec
@@ -226,7 +228,7 @@ func TestRedisNodeIsConfined(t *testing.T) {
 		SET node:b {}
 		DEL node:b
 		GET node:b
-		GET node:a
+		GET node:ab
 		MGET node:a node:b
 		SMEMBERS nodes
 		SREM nodes b
@@ -591,5 +593,23 @@ func TestRedisNodeRevoked(t *testing.T) {
 	}
 	if _, err := b.Lease(t.Context(), "r"); err == nil || !strings.HasPrefix(errors.Unwrap(err).Error(), "WRONGPASS") {
 		t.Errorf("it may still ask: %v", err)
+	}
+}
+
+// A process finds out who else has the name of its node.
+func TestRedisAnnounced(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	b := u.node("a")
+	if n, ok, err := b.Announced(t.Context(), "a"); ok || err != nil {
+		t.Errorf("nobody: %+v, %v, %v", n, ok, err)
+	}
+	if err := b.Announce(t.Context(), bus.NodeInfo{Name: "a", Instance: "i"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok, err := b.Announced(t.Context(), "a"); !ok || err != nil || n.Instance != "i" {
+		t.Errorf("announced: %+v, %v, %v", n, ok, err)
+	}
+	if _, _, err := b.Announced(t.Context(), "b"); err == nil {
+		t.Error("a node can ask about another")
 	}
 }

@@ -172,6 +172,9 @@ func (f *fleet) Follow(ctx context.Context, g *job.Grant, line func([]byte)) (ou
 	f.following[g.Run]++
 	ended := f.ended[g.Run]
 	f.mu.Unlock()
+	for _, n := range g.Nodes {
+		line(fmt.Appendf(nil, `{"type":"attached","node":%q,"run":%q,"hooks":[],"program_ids":[1],"map_ids":[],"streams":[],"deadline":""}`+"\n", n, g.Run))
+	}
 	line([]byte(`{"type":"event","node":"db-1","stream":"calls","data":{"pid":7}}` + "\n"))
 	reason := output.ReasonDeadline
 	select {
@@ -200,30 +203,6 @@ func (f *fleet) Stop(_ context.Context, run string) error {
 	}
 	return nil
 }
-
-// result shows lines as they are.
-type result struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (r *result) Line(l []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lines = append(r.lines, string(l))
-}
-
-func (r *result) Tail(int) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Join(r.lines, "")
-}
-
-func (r *result) Final(int) ([]card.Block, []thread.File) {
-	return []card.Block{card.Code{Body: r.Tail(0)}}, []thread.File{{Name: "all.jsonl", Data: []byte(r.Tail(0))}}
-}
-
-func (r *result) Close() error { return nil }
 
 // chat is a platform of its own: it keeps messages as people see them.
 type chat struct {
@@ -393,7 +372,12 @@ func (r *rules) Compare(a, b approvals.Person) approvals.Likeness {
 	}
 	return approvals.Different
 }
-func (r *rules) Person(account string) string { return account[strings.LastIndex(account, "/")+1:] }
+func (r *rules) Person(account string) (string, bool) {
+	return account[strings.LastIndex(account, "/")+1:], true
+}
+func (r *rules) MayRun(context.Context, approvals.Case) error   { return nil }
+func (r *rules) RunEnded(context.Context, approvals.Case) error { return nil }
+func (r *rules) MayStop(approvals.Person) error                 { return nil }
 func (r *rules) MayRequest(_ context.Context, p approvals.Person, _ string) error {
 	if r.closed[p.ID] {
 		return &approvals.RefusedError{Rule: approvals.RuleRequester, Reason: "you may not ask here"}
@@ -401,7 +385,9 @@ func (r *rules) MayRequest(_ context.Context, p approvals.Person, _ string) erro
 	return nil
 }
 func (r *rules) Ask(context.Context, approvals.Case) ([]string, error) { return r.ask, nil }
-func (r *rules) Glass(context.Context, approvals.Case) (bool, error)   { return true, nil }
+func (r *rules) Loud(context.Context, approvals.Case) ([]string, error) {
+	return []string{"slack:T/loud"}, nil
+}
 
 // team is a bot with two platforms over one store. Everything runs in a
 // bubble, where time passes only when everybody waits.
@@ -443,7 +429,7 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 	c := &thread.Conversation{
 		Name: name, Store: tm.store, Maker: tm.maker, Policy: tm.rules, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
 		Desk:    &approvals.Desk{Store: tm.cases, Policy: tm.rules, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
-		Results: func(thread.Request) thread.Output { return &result{} }, Now: time.Now,
+		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
 		Log:     slog.New(slog.NewTextHandler(&tm.warned, nil)),
 	}
@@ -564,13 +550,13 @@ func TestMainLine(t *testing.T) {
 		}
 		tm.click(c, "discord:cyd", "approve", id)
 		tm.holds("the card", tm.slack.shown("card:"), "Approved", "Cyd approved", "on discord", "![Approve]")
-		tm.holds("the live output", tm.slack.shown("run:"), "Running: getppid calls", `"pid":7`, "[Stop]")
+		tm.holds("the live output", tm.slack.shown("run:"), "Running: getppid calls", "calls", "pid", "[Stop]")
 		if len(tm.fleet.sent) != 1 {
 			tm.Fatalf("sent %v", tm.fleet.sent)
 		}
 		time.Sleep(30 * time.Second)
 		tm.holds("the live output", tm.slack.shown("run:"), "Over", "![Stop]")
-		tm.holds("the result", tm.slack.shown("result:"), "Result: getppid calls", `"pid":7`, "db-1: ran its time", "1 events, none lost", "[Run again][Refine][Save]")
+		tm.holds("the result", tm.slack.shown("result:"), "Result: getppid calls", "db-1: answered", "1 event", "[Run again][Refine][Save]")
 		if tm.slack.shown("file:") == "" {
 			tm.Error("no file")
 		}
@@ -701,7 +687,7 @@ func TestStop(t *testing.T) {
 		tm.slack.bots["eve"] = "unknown"
 		tm.click(c, "eve", "stop", tm.slack.button(tm.T, "run:", "stop"))
 		tm.holds("the live output", tm.slack.shown("run:"), "Over", "Stopped by Eve")
-		tm.holds("the result", tm.slack.shown("result:"), "db-1: was stopped")
+		tm.holds("the result", tm.slack.shown("result:"), "stopped")
 		tm.ask(c, "ada", "stop")
 		tm.holds("the whisper", tm.slack.whispered(), "nothing runs in this thread")
 	})
@@ -733,6 +719,7 @@ func TestWhoMay(t *testing.T) {
 		}
 		tm.submit(c, "boss", "glass", id, map[string]string{"reason": "the shop is down"})
 		tm.holds("the card", tm.slack.shown("card:"), "BROKE THE GLASS", "the shop is down")
+		tm.holds("the loud message", tm.slack.shown("loud:"), "Boss broke the glass", "the shop is down", "[Stop]")
 		if len(tm.fleet.sent) != 1 {
 			tm.Errorf("sent %v", tm.fleet.sent)
 		}
@@ -807,7 +794,7 @@ func TestDelivery(t *testing.T) {
 				tm.Errorf("%s was posted %d times", key, n)
 			}
 		}
-		tm.holds("the result", tm.slack.shown("result:"), "none lost")
+		tm.holds("the result", tm.slack.shown("result:"), "1 event")
 	})
 }
 
@@ -874,7 +861,7 @@ func TestTakeover(t *testing.T) {
 		stopTwo()
 		time.Sleep(8 * time.Second)
 		tm.click(three, "bob", "stop", tm.slack.button(t, "run:", "stop"))
-		tm.holds("the result", tm.slack.shown("result:"), "db-1: was stopped", "1 events, none lost")
+		tm.holds("the result", tm.slack.shown("result:"), "stopped", "1 event")
 		if len(tm.fleet.sent) != 1 {
 			t.Errorf("sent %v", tm.fleet.sent)
 		}

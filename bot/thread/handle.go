@@ -96,9 +96,7 @@ func (c *Conversation) mayAsk(ctx context.Context, e Event) (approvals.Person, e
 	if err != nil {
 		return p, err
 	}
-	place := e.Place
-	place.Thread = ""
-	return p, c.Policy.MayRequest(ctx, p, place.String())
+	return p, c.Policy.MayRequest(ctx, p, hash("request "+e.Key))
 }
 
 // replied handles words in a thread that were not addressed to anybody. Only
@@ -297,7 +295,7 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 	case verbGlass:
 		return c.vote(ctx, e, r, approvals.Vote{By: p, Choice: approvals.BreakGlass, Reason: e.Fields["reason"]})
 	}
-	if err := c.Policy.MayRequest(ctx, p, channelOf(e.Place)); err != nil {
+	if err := c.Policy.MayRequest(ctx, p, hash("request "+e.Key)); err != nil {
 		return c.refuseOr(ctx, e, err)
 	}
 	switch e.Verb {
@@ -366,9 +364,11 @@ func (c *Conversation) record(ctx context.Context, e Event, r Request, cs approv
 	return err
 }
 
-// stop stops a run. It asks nobody, not even who it is that stops: whoever
-// sees the button may.
+// stop stops a run. It takes no approval, and looks nobody up.
 func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
+	if err := c.Policy.MayStop(c.speaker(e)); err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
 	switch {
 	case r.Grant != nil && r.State == Running:
 		if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {

@@ -65,6 +65,10 @@ var (
 	ErrNoFacts = errors.New("no facts with this hash")
 )
 
+// ErrHandOver, as the cause of the end of a follower's context, says that
+// another process goes on with what it does.
+var ErrHandOver = errors.New("handed over to another process")
+
 // Bus carries jobs and output. Its methods are safe for concurrent use, and
 // fail with their context's error when it ends. Names of runs and nodes must
 // pass [CheckName].

@@ -474,6 +474,30 @@ func (r *Redis) Announce(ctx context.Context, n NodeInfo, ttl time.Duration) err
 	return nil
 }
 
+// Announced returns what was last announced under a node's name, and false when
+// that is nothing or has expired: before it begins, a process can so find out
+// that another has the same name.
+func (r *Redis) Announced(ctx context.Context, node string) (NodeInfo, bool, error) {
+	if err := checkNames("node", node); err != nil {
+		return NodeInfo{}, false, err
+	}
+	if err := ctx.Err(); err != nil {
+		return NodeInfo{}, false, err
+	}
+	var n NodeInfo
+	raw, err := r.client.Get(ctx, nodeKey(node)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return n, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &n)
+	}
+	if err != nil {
+		return NodeInfo{}, false, failed(ctx, err, "asking who is announced as %s", node)
+	}
+	return n, true, nil
+}
+
 // forgetNodes removes from the set KEYS[1] the names in ARGV of which nothing
 // is announced, and keeps those announced meanwhile.
 var forgetNodes = redis.NewScript(`

@@ -36,6 +36,8 @@ const MaxRequest = 4000
 type Request struct {
 	ID   string `json:"id"` // names the request in its record
 	Text string `json:"text"`
+	// Before is what was said before in the same conversation, oldest first.
+	Before []string `json:"before,omitempty"`
 }
 
 // Target is the kernel that a candidate is made for.
@@ -283,7 +285,8 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 	c.Finding = verify.Unproved()
 	p.progress(Step{Name: "prove", State: "skipped", Detail: "unproved: there is no contract to check yet"})
 	err = p.step("load", func() (string, error) {
-		return "accepted by the kernel's verifier", verify.Kernel(ctx, p.Target.Loader, c.Object, c.Manifest)
+		_, err := verify.Kernel(ctx, p.Target.Loader, c.Object, c.Manifest)
+		return "accepted by the kernel's verifier", err
 	})
 	if err != nil {
 		return nil, err

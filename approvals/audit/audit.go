@@ -37,6 +37,7 @@ const (
 	State     Kind = "state"     // a case ended without a vote: expired, superseded, undeliverable
 	Grant     Kind = "grant"     // a grant was signed
 	Job       Kind = "job"       // a run ended, or a node refused it
+	Check     Kind = "check"     // a grant was signed that lets nodes verify a program, not run it
 	Refusal   Kind = "refusal"   // a request or an answer was refused
 	Recovered Kind = "recovered" // the end of the file was torn by a crash, or entries in Redis were lost
 )

@@ -113,7 +113,7 @@ Exit codes:
 			if q.Tier, err = approvals.ParseTier(tier); err != nil {
 				return usageError{fmt.Errorf("--tier: %w", err)}
 			}
-			if q.Labels, err = parseLabels(labels); err != nil {
+			if q.Labels, err = nodeLabels(labels); err != nil {
 				return usageError{fmt.Errorf("--node-labels: %w", err)}
 			}
 			p, problems, err := readPolicy(args[0])
@@ -148,8 +148,8 @@ Exit codes:
 	return cmd
 }
 
-// parseLabels reads k=v,k=v.
-func parseLabels(s string) (map[string]string, error) {
+// nodeLabels reads k=v,k=v: also labels that a node gives itself, such as arch.
+func nodeLabels(s string) (map[string]string, error) {
 	out := map[string]string{}
 	if s == "" {
 		return out, nil

@@ -269,7 +269,7 @@ func (d *Desk) Decide(ctx context.Context, id string, v Vote) (Case, error) {
 			return c, fmt.Errorf("storing answer: %w", err)
 		}
 		next.Version++
-		if next.Glass {
+		if v.Choice == BreakGlass {
 			return next, d.record(ctx, audit.Glass, next, v.By, fmt.Sprintf("GLASS BROKEN, %s, %d of %d had approved: %s", next.Tier, len(c.Approvals(c.Ruling.Self)), c.Ruling.Quorum, v.Reason), v)
 		}
 		return next, d.record(ctx, audit.Vote, next, v.By, fmt.Sprintf("%s: %s", v.Choice, next.State), v)

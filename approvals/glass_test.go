@@ -63,6 +63,10 @@ func TestBreakGlass(t *testing.T) {
 	o.policy.breakers = nil
 	_, _, err = o.Grant(t.Context(), c.ID)
 	wantRefused(t, err, approvals.RuleGlass)
+	o.must(c.ID, "ada", approvals.Cancel, approvals.Cancelled)
+	if e := o.last(); e.Kind != audit.Vote {
+		t.Errorf("taking it back is recorded as %+v", e)
+	}
 
 	// The ceilings of the policy hold.
 	o.policy.breakers = []string{"joe"}

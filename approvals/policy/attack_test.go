@@ -371,7 +371,7 @@ var (
 )
 
 // storm opens a request, sometimes revises it, and lets many answer.
-func (o *office) storm(seed uint64) (granted bool) {
+func (o *office) storm(seed uint64) bool {
 	random := mathrand.New(mathrand.NewPCG(seed, 1))
 	pick := func() string { return stormAccounts[random.IntN(len(stormAccounts)-1)] }
 	o.cand.Requester, o.cand.Revises = o.who(pick()), ""
@@ -382,8 +382,9 @@ func (o *office) storm(seed uint64) (granted bool) {
 	}
 	var wg sync.WaitGroup
 	start := make(chan struct{})
-	ends := make([]approvals.State, 14)
-	for i := range ends {
+	const voters = 14
+	ends, grants := make([]approvals.State, voters), make([]bool, voters)
+	for i := range voters {
 		account, choice := stormAccounts[random.IntN(len(stormAccounts))], stormChoices[random.IntN(len(stormChoices))]
 		wg.Go(func() {
 			<-start
@@ -392,9 +393,8 @@ func (o *office) storm(seed uint64) (granted bool) {
 			if c, err := o.Decide(o.t.Context(), id, v); err == nil && c.State != approvals.Pending {
 				ends[i] = c.State
 			}
-			if _, _, err := o.Grant(o.t.Context(), id); err == nil {
-				ends[i] = "granted"
-			}
+			_, _, err := o.Grant(o.t.Context(), id)
+			grants[i] = err == nil
 		})
 	}
 	close(start)
@@ -403,20 +403,43 @@ func (o *office) storm(seed uint64) (granted bool) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	grants := 0
-	for _, s := range ends {
-		if s == "granted" {
-			grants++
+	o.checkEnds(c, ends)
+	granted := 0
+	for _, ok := range grants {
+		if ok {
+			granted++
 		}
 	}
 	if c.Grant == nil {
-		if grants != 0 {
+		if granted != 0 {
 			o.t.Error("granted, and not stored")
 		}
 		return false
 	}
-	o.check(c, grants)
+	o.check(c, granted)
 	return true
+}
+
+// checkEnds: one answer at most ended the case, apart from an approval that
+// was taken back before the grant; and it stayed as it ended.
+func (o *office) checkEnds(c approvals.Case, ends []approvals.State) {
+	seen := map[approvals.State]int{}
+	for _, s := range ends {
+		seen[s]++
+	}
+	delete(seen, "")
+	last := c.State
+	if last == approvals.Cancelled && seen[approvals.Approved] == 1 {
+		seen[approvals.Approved] = 0
+	}
+	for s, n := range seen {
+		if n > 0 && (n != 1 || s != last) {
+			o.t.Errorf("%d answers made it %s, and it is %s: %v", n, s, last, seen)
+		}
+	}
+	if last != approvals.Pending && seen[last] != 1 {
+		o.t.Errorf("it is %s, and nobody made it so: %v", last, seen)
+	}
 }
 
 // people behind the accounts, told by hand. What is not here is unlinked.

@@ -4,20 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"kgent/approvals/policy"
+	"kgent/executor/bus"
 	"kgent/executor/bus/rdb/rdbtest"
 )
 
 func TestQuotas(t *testing.T) {
-	client := rdbtest.Start(t, rdbtest.Unix()).Client()
+	server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	admin, client := server.Client(), server.ClientOf(bus.BotUser, "secret") // as the user that a bot is
 	for name, open := range map[string]func(*testing.T) policy.Quotas{
 		"Memory": func(*testing.T) policy.Quotas { return &policy.MemoryQuotas{} },
 		"Redis": func(t *testing.T) policy.Quotas {
-			if err := client.FlushAll(t.Context()).Err(); err != nil {
+			if err := admin.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
 			}
 			return policy.NewRedisQuotas(client)

@@ -40,20 +40,22 @@ type Maker struct {
 	Signer   executor.CheckSigner
 	Now      func() time.Time
 
-	mu     sync.Mutex
-	agents map[string]*made // by the hash of the kernel's facts
+	records agent.Records
+	mu      sync.Mutex
+	kernels map[string]*known // by the hash of its facts
 }
 
 // maxKernels is how many kernels are kept in memory: more than a fleet has, and
 // few enough for some 30 MB each.
 const maxKernels = 16
 
-// made is made once.
-type made struct {
-	once sync.Once
-	used time.Time
-	for_ *agent.Agent
-	err  error
+// known is a kernel that was read, once.
+type known struct {
+	once  sync.Once
+	used  time.Time
+	facts *kernel.Facts
+	types types
+	err   error
 }
 
 // group is the nodes of one kernel.
@@ -89,12 +91,14 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	if err != nil {
 		return thread.Made{}, err
 	}
-	first := kernels[0]
-	a, err := m.agent(ctx, first)
-	if err != nil {
-		return thread.Made{}, err
+	targets := make([]agent.Target, len(kernels))
+	for i, g := range kernels {
+		if targets[i], err = m.target(ctx, g); err != nil {
+			return thread.Made{}, err
+		}
 	}
-	c, err := a.Prepare(ctx, req, progress)
+	a := &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records}
+	c, err := a.PrepareFor(ctx, req, targets, progress)
 	if err != nil {
 		return thread.Made{}, err
 	}
@@ -108,10 +112,18 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	}
 	out.Card = describe(c.Manifest)
 	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, string(c.Finding.Verdict), c.Finding.Reason
-	if out.Kernels, err = m.check(ctx, out.Program, kernels, progress); err != nil {
-		return thread.Made{}, err
+	for _, k := range c.Checked {
+		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
 	}
 	return out, nil
+}
+
+// lookedAt says how much work the program was for the verifier.
+func lookedAt(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d instructions looked at", n)
 }
 
 // Remake implements thread.Maker.
@@ -180,13 +192,11 @@ func (m *Maker) check(ctx context.Context, p job.Program, kernels []group, progr
 		k := thread.Kernel{Release: g.release, Nodes: g.nodes, OK: a.OK}
 		switch {
 		case a.OK:
-			n := uint32(0)
+			n := uint64(0)
 			for _, v := range a.Programs {
-				n += v.Processed
+				n += uint64(v.Processed)
 			}
-			if k.Detail = "tried on " + a.Node; n > 0 {
-				k.Detail += fmt.Sprintf(", %d instructions looked at", n)
-			}
+			k.Detail = lookedAt(n)
 		case !a.Answered:
 			k.Detail = a.Node + " did not answer"
 		default:
@@ -203,59 +213,63 @@ func (m *Maker) check(ctx context.Context, p job.Program, kernels []group, progr
 	return out, nil
 }
 
-// agent returns the agent for a kernel.
-func (m *Maker) agent(ctx context.Context, g group) (*agent.Agent, error) {
+// target returns a kernel as the agent wants it.
+func (m *Maker) target(ctx context.Context, g group) (agent.Target, error) {
 	m.mu.Lock()
-	if m.agents == nil {
-		m.agents = map[string]*made{}
+	if m.kernels == nil {
+		m.kernels = map[string]*known{}
 	}
-	a := m.agents[g.facts]
-	if a == nil {
-		if len(m.agents) >= maxKernels {
-			var oldest string
-			for k, v := range m.agents {
-				if oldest == "" || v.used.Before(m.agents[oldest].used) {
-					oldest = k
-				}
-			}
-			delete(m.agents, oldest)
-		}
-		a = &made{}
-		m.agents[g.facts] = a
+	k := m.kernels[g.facts]
+	if k == nil {
+		m.forget()
+		k = &known{}
+		m.kernels[g.facts] = k
 	}
-	a.used = m.Now()
+	k.used = m.Now()
 	m.mu.Unlock()
-	a.once.Do(func() { a.for_, a.err = m.read(ctx, g) })
-	if a.err != nil { // it may be there the next time
+	k.once.Do(func() { k.facts, k.types, k.err = m.read(ctx, g) })
+	if k.err != nil { // it may be there the next time
 		m.mu.Lock()
-		if m.agents[g.facts] == a {
-			delete(m.agents, g.facts)
+		if m.kernels[g.facts] == k {
+			delete(m.kernels, g.facts)
 		}
 		m.mu.Unlock()
+		return agent.Target{}, k.err
 	}
-	return a.for_, a.err
+	return agent.Target{Facts: k.facts, Types: k.types, Loader: remote{m, g}, Hash: g.facts, Nodes: g.nodes}, nil
 }
 
-func (m *Maker) read(ctx context.Context, g group) (*agent.Agent, error) {
+// forget makes room for one more kernel.
+func (m *Maker) forget() {
+	if len(m.kernels) < maxKernels {
+		return
+	}
+	oldest := ""
+	for hash, k := range m.kernels {
+		if oldest == "" || k.used.Before(m.kernels[oldest].used) {
+			oldest = hash
+		}
+	}
+	delete(m.kernels, oldest)
+}
+
+func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, types, error) {
 	blob, err := m.Bus.Facts(ctx, g.facts)
 	if errors.Is(err, bus.ErrNoFacts) {
-		return nil, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
+		return nil, types{}, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
 	}
 	facts, err := kernel.Decode(blob)
 	if err != nil {
-		return nil, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
 	}
 	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
 	if err != nil {
-		return nil, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
+		return nil, types{}, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
 	}
-	return &agent.Agent{
-		Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now,
-		Target: agent.Target{Facts: facts, Types: types{trimmer}, Loader: remote{m, g}},
-	}, nil
+	return facts, types{trimmer}, nil
 }
 
 type types struct{ *vmlinux.Trimmer }

@@ -195,11 +195,12 @@ type Server struct {
 	faults  []*Fault
 	calls   []Call
 
-	tickets map[string]bool     // for one WebSocket each
-	conns   []*conn             // never changed in place
-	opened  int                 // sockets so far
-	pending map[string]*pending // by envelope id
-	events  []Delivery
+	tickets  map[string]bool     // for one WebSocket each
+	conns    []*conn             // never changed in place
+	opened   int                 // sockets so far
+	pending  map[string]*pending // by envelope id
+	events   []Delivery
+	underway int // deliveries
 }
 
 // Start serves a workspace on addr, such as "127.0.0.1:0".

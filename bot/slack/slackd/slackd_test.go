@@ -202,9 +202,12 @@ func TestMany(t *testing.T) {
 	}
 	askers.Wait()
 	answers.Wait()
+	if err := s.WaitIdle(ctx); err != nil {
+		t.Error(err)
+	}
 	for _, d := range s.Deliveries() {
-		if d.Attempt > 0 {
-			t.Fatalf("delivered again: %+v", d)
+		if d.Attempt > 0 || !d.Acked {
+			t.Fatalf("not acknowledged at once: %+v", d)
 		}
 	}
 }

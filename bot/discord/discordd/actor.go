@@ -493,6 +493,10 @@ func (a *Actor) Submit(from *Interaction, values map[string][]string) (*Interact
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in := from.in
+	u, _, err := a.enter(in.channel.ID)
+	if err != nil {
+		return nil, fmt.Errorf("submitting a modal: %w", err)
+	}
 	switch {
 	case in.user.ID != a.id:
 		return nil, fmt.Errorf("submitting another's modal: %w", ErrForbidden)
@@ -581,7 +585,6 @@ func (a *Actor) Submit(from *Interaction, values map[string][]string) (*Interact
 		return nil, fmt.Errorf("the modal has no input %q: %w", k, ErrUnknown)
 	}
 	in.submitted = true
-	u := s.users[a.id]
 	return s.handle(s.interact(InteractionModal, u, in.channel, map[string]any{"custom_id": in.modal.CustomID, "components": components}, in.source)), nil
 }
 

@@ -70,6 +70,30 @@ func TestActors(t *testing.T) {
 	}
 }
 
+// Who was removed while a form was open cannot send it.
+func TestSubmitAfterRemoval(t *testing.T) {
+	s := start(t, nil)
+	id := card(t, s, ExampleGeneral)
+	alice := s.As(ExampleAlice)
+	in, err := alice.Click(id, "go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, out := api(t, s, "POST", "/interactions/"+in.ID+"/"+in.in.token+"/callback", `{"type":9,"data":{"custom_id":"m","title":"T",
+		"components":[{"type":18,"label":"L","component":{"type":4,"custom_id":"x","style":1,"required":false}}]}}`); status != 204 {
+		t.Fatalf("%d %v", status, out)
+	}
+	if _, err := s.As(ExampleBob).Submit(in, nil); !errors.Is(err, ErrForbidden) {
+		t.Errorf("Bob sends Alice's form: %v", err)
+	}
+	if err := s.Kick(ExampleGuild, ExampleAlice); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Submit(in, nil); !errors.Is(err, ErrForbidden) {
+		t.Errorf("%v, want ErrForbidden", err)
+	}
+}
+
 // A click that was under way while the card changed reaches the bot with the
 // card as it is now.
 func TestClickOfAnOldRevision(t *testing.T) {

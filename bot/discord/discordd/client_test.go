@@ -120,6 +120,7 @@ func contains(text string) func(Message) bool {
 }
 
 func TestDiscordgoConversation(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	d := bot(t, s, func(d *discordgo.Session) {
 		d.AddHandler(func(d *discordgo.Session, m *discordgo.MessageCreate) {
@@ -240,6 +241,7 @@ func TestDiscordgoConversation(t *testing.T) {
 // The client resumes at the address it started with, and what it missed comes
 // again with its old sequence numbers.
 func TestDiscordgoResume(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	got := make(chan string, 20)
 	resumed := make(chan struct{}, 5)
@@ -293,6 +295,7 @@ func TestDiscordgoResume(t *testing.T) {
 // What the real client does with a 502 after the message was created: it posts
 // again. With a nonce there is still one message.
 func TestDiscordgoBadGatewayAfterCommit(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		body     map[string]any
@@ -302,6 +305,7 @@ func TestDiscordgoBadGatewayAfterCommit(t *testing.T) {
 		{"enforced nonce", map[string]any{"content": "x", "nonce": "n1", "enforce_nonce": true}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, nil)
 			d := bot(t, s, nil)
 			s.Inject(Fault{Method: "POST", Route: "/channels/{channel}/messages", Times: 2, Commit: true, Status: http.StatusBadGateway})
@@ -326,6 +330,7 @@ func TestDiscordgoBadGatewayAfterCommit(t *testing.T) {
 
 // The client answers opcode 9 with a new IDENTIFY on the same connection.
 func TestDiscordgoInvalidSession(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	got := make(chan string, 5)
 	bot(t, s, func(d *discordgo.Session) {

@@ -91,12 +91,11 @@ func (s *Server) faulty(w http.ResponseWriter, r *http.Request, rt route, f *Fau
 		}
 		panic(http.ErrAbortHandler) // closes the connection without an answer
 	case f.RetryAfter > 0:
-		header := http.Header{}
 		scope := "user"
 		if f.Global {
 			scope = "global"
 		}
-		write(w, header, 0, nil, limited(header, f.RetryAfter, scope))
+		write(w, nil, 0, nil, limited(f.RetryAfter, scope))
 	case f.Code != 0:
 		write(w, nil, 0, nil, fail(f.Status, f.Code, f.Message))
 	case f.Status >= 500:

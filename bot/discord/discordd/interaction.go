@@ -55,7 +55,9 @@ type interaction struct {
 	choices   []Choice
 	submitted bool // the modal was
 	failure   string
-	from      string // what the answer's metadata name
+
+	payload string    // as posted to the endpoint, in HTTP mode
+	signed  time.Time // the time in the signature
 }
 
 func encodeHex(b []byte) string { return hex.EncodeToString(b) }
@@ -88,12 +90,12 @@ func (s *Server) interact(kind int, u *User, ch *Channel, data map[string]any, s
 	in.body = body
 	s.inter[in.id], s.byToken[in.token] = in, in
 	if s.interURL != "" {
-		payload, at := encode(body), s.now()
+		in.payload, in.signed = encode(body), s.now()
 		url := s.interURL
 		s.tasks.Add(1)
 		go func() {
 			defer s.tasks.Done()
-			s.deliver(in, url, payload, at)
+			s.deliver(in, url)
 		}()
 	} else {
 		s.dispatch("INTERACTION_CREATE", ch.GuildID, 0, func(*session) any { return body })
@@ -118,11 +120,11 @@ func (s *Server) signed(ctx context.Context, url, payload string, at time.Time) 
 }
 
 // deliver posts an interaction to the endpoint and takes its answer.
-func (s *Server) deliver(in *interaction, url, payload string, at time.Time) {
+func (s *Server) deliver(in *interaction, url string) {
 	ctx, cancel := context.WithTimeout(s.ctx, interactionAnswer)
 	defer cancel()
 	problem := ""
-	req, err := s.signed(ctx, url, payload, at)
+	req, err := s.signed(ctx, url, in.payload, in.signed)
 	if err == nil {
 		var resp *http.Response
 		if resp, err = http.DefaultClient.Do(req); err == nil {
@@ -154,6 +156,32 @@ func (s *Server) deliver(in *interaction, url, payload string, at time.Time) {
 		s.notify()
 		s.mu.Unlock()
 	}
+}
+
+// Resend posts an interaction to the endpoint once more with the signature of
+// the first time, and returns the status of the answer: what an attacker can
+// do who has seen a request. change may alter the request first.
+func (s *Server) Resend(ctx context.Context, id string, change func(*http.Request)) (int, error) {
+	s.mu.Lock()
+	in, url := s.inter[id], s.interURL
+	s.mu.Unlock()
+	if in == nil || in.payload == "" {
+		return 0, fmt.Errorf("resending interaction %s: it was not sent by HTTP: %w", id, ErrUnknown)
+	}
+	req, err := s.signed(ctx, url, in.payload, in.signed)
+	if err != nil {
+		return 0, err
+	}
+	if change != nil {
+		change(req)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("resending interaction %s: %w", id, err)
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxHTTPInteraction))
+	return resp.StatusCode, err
 }
 
 // ErrEndpoint is why an interactions endpoint was not accepted.
@@ -264,6 +292,9 @@ func (s *Server) respond(in *interaction, body []byte, files []upload) (*Message
 	if !ok {
 		f.add("type", "INTERACTION_RESPONSE_TYPE_INVALID", "Callback type %d is not valid for interaction type %d", answer.Type, in.kind)
 		return nil, f.err()
+	}
+	if in.channel.Deleted {
+		return nil, errUnknownChannel
 	}
 	var out *Message
 	switch answer.Type {
@@ -390,6 +421,8 @@ func (s *Server) byWebhook(c *call) (*interaction, *apiError) {
 		return nil, errWebhookToken
 	case in.reply == 0:
 		return nil, errUnknownWebhook // nothing was answered yet
+	case in.channel.Deleted:
+		return nil, errUnknownChannel
 	}
 	return in, nil
 }

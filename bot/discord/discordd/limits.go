@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -61,6 +62,9 @@ type apiError struct {
 	code    int
 	message string
 	fields  *form
+
+	retry time.Duration // of a rate limit; 0 for everything else
+	scope string        // user or global
 }
 
 func (e *apiError) Error() string {
@@ -72,36 +76,34 @@ func fail(status, code int, message string) *apiError {
 }
 
 var (
-	errUnknownChannel  = fail(http.StatusNotFound, 10003, "Unknown Channel")
-	errUnknownGuild    = fail(http.StatusNotFound, 10004, "Unknown Guild")
-	errUnknownMember   = fail(http.StatusNotFound, 10007, "Unknown Member")
-	errUnknownMessage  = fail(http.StatusNotFound, 10008, "Unknown Message")
-	errUnknownRole     = fail(http.StatusNotFound, 10011, "Unknown Role")
-	errUnknownUser     = fail(http.StatusNotFound, 10013, "Unknown User")
-	errUnknownWebhook  = fail(http.StatusNotFound, 10015, "Unknown Webhook")
-	errUnknownInter    = fail(http.StatusNotFound, 10062, "Unknown interaction")
-	errUnknownCommand  = fail(http.StatusNotFound, 10063, "Unknown application command")
-	errUnknownApp      = fail(http.StatusNotFound, 10002, "Unknown Application")
-	errTooLarge        = fail(http.StatusRequestEntityTooLarge, 40005, "Request entity too large")
-	errAcknowledged    = fail(http.StatusBadRequest, 40060, "Interaction has already been acknowledged.")
-	errMissingAccess   = fail(http.StatusForbidden, 50001, "Missing Access")
-	errNotAuthor       = fail(http.StatusForbidden, 50005, "Cannot edit a message authored by another user")
-	errEmpty           = fail(http.StatusBadRequest, 50006, "Cannot send an empty message")
-	errNoDM            = fail(http.StatusForbidden, 50007, "Cannot send messages to this user")
-	errMissingPerms    = fail(http.StatusForbidden, 50013, "Missing Permissions")
-	errSystemMessage   = fail(http.StatusForbidden, 50021, "Cannot execute action on a system message")
-	errWebhookToken    = fail(http.StatusUnauthorized, 50027, "Invalid Webhook Token")
-	errArchived        = fail(http.StatusBadRequest, 50083, "Thread is archived")
-	errInvalidJSON     = fail(http.StatusBadRequest, 50109, "The request body contains invalid JSON.")
-	errThreadExists    = fail(http.StatusBadRequest, 160004, "A thread has already been created for this message")
-	errThreadLocked    = fail(http.StatusForbidden, 160005, "Thread is locked")
-	errOldEdits        = fail(http.StatusTooManyRequests, 30046, "Maximum number of edits to messages older than 1 hour reached. Try again later.")
-	errCreatesPerDay   = fail(http.StatusTooManyRequests, 30034, "Max number of daily application command creates has been reached (200)")
-	errUnauthorized    = fail(http.StatusUnauthorized, 0, "401: Unauthorized")
-	errNotFound        = fail(http.StatusNotFound, 0, "404: Not Found")
-	errInternal        = fail(http.StatusInternalServerError, 0, "500: Internal Server Error")
-	errInvalidAPI      = fail(http.StatusBadRequest, 50041, "Invalid API version")
-	errReactionBlocked = fail(http.StatusBadRequest, 10014, "Unknown Emoji")
+	errUnknownChannel = fail(http.StatusNotFound, 10003, "Unknown Channel")
+	errUnknownGuild   = fail(http.StatusNotFound, 10004, "Unknown Guild")
+	errUnknownMember  = fail(http.StatusNotFound, 10007, "Unknown Member")
+	errUnknownMessage = fail(http.StatusNotFound, 10008, "Unknown Message")
+	errUnknownUser    = fail(http.StatusNotFound, 10013, "Unknown User")
+	errUnknownWebhook = fail(http.StatusNotFound, 10015, "Unknown Webhook")
+	errUnknownInter   = fail(http.StatusNotFound, 10062, "Unknown interaction")
+	errUnknownCommand = fail(http.StatusNotFound, 10063, "Unknown application command")
+	errUnknownApp     = fail(http.StatusNotFound, 10002, "Unknown Application")
+	errTooLarge       = fail(http.StatusRequestEntityTooLarge, 40005, "Request entity too large")
+	errAcknowledged   = fail(http.StatusBadRequest, 40060, "Interaction has already been acknowledged.")
+	errMissingAccess  = fail(http.StatusForbidden, 50001, "Missing Access")
+	errNotAuthor      = fail(http.StatusForbidden, 50005, "Cannot edit a message authored by another user")
+	errEmpty          = fail(http.StatusBadRequest, 50006, "Cannot send an empty message")
+	errNoDM           = fail(http.StatusForbidden, 50007, "Cannot send messages to this user")
+	errMissingPerms   = fail(http.StatusForbidden, 50013, "Missing Permissions")
+	errSystemMessage  = fail(http.StatusForbidden, 50021, "Cannot execute action on a system message")
+	errWebhookToken   = fail(http.StatusUnauthorized, 50027, "Invalid Webhook Token")
+	errArchived       = fail(http.StatusBadRequest, 50083, "Thread is archived")
+	errInvalidJSON    = fail(http.StatusBadRequest, 50109, "The request body contains invalid JSON.")
+	errThreadExists   = fail(http.StatusBadRequest, 160004, "A thread has already been created for this message")
+	errThreadLocked   = fail(http.StatusForbidden, 160005, "Thread is locked")
+	errOldEdits       = fail(http.StatusTooManyRequests, 30046, "Maximum number of edits to messages older than 1 hour reached. Try again later.")
+	errCreatesPerDay  = fail(http.StatusTooManyRequests, 30034, "Max number of daily application command creates has been reached (200)")
+	errUnauthorized   = fail(http.StatusUnauthorized, 0, "401: Unauthorized")
+	errNotFound       = fail(http.StatusNotFound, 0, "404: Not Found")
+	errInvalidAPI     = fail(http.StatusBadRequest, 50041, "Invalid API version")
+	errUnknownEmoji   = fail(http.StatusBadRequest, 10014, "Unknown Emoji")
 )
 
 // form gathers what is wrong with a body, by path.

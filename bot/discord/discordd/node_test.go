@@ -13,6 +13,7 @@ import (
 
 // discord.js, which nobody here wrote, has to get along with the stand-in.
 func TestDiscordJS(t *testing.T) {
+	t.Parallel()
 	project := nodetest.Install(t, "testdata/node")
 	s := start(t, func(c *Config) { c.RateScale = 0.01 })
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
@@ -127,6 +128,7 @@ func TestDiscordJS(t *testing.T) {
 
 // The page draws Discord's markdown, and what is no markdown stays text.
 func TestMarkdown(t *testing.T) {
+	t.Parallel()
 	page, err := filepath.Abs("page/markdown.js")
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,6 @@ const (
 	PermAttachFiles    Perm = 1 << 15
 	PermReadHistory    Perm = 1 << 16
 	PermMentionAll     Perm = 1 << 17
-	PermManageRoles    Perm = 1 << 28
 	PermUseCommands    Perm = 1 << 31
 	PermManageThreads  Perm = 1 << 34
 	PermPublicThreads  Perm = 1 << 35

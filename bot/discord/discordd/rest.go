@@ -161,12 +161,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, version
 	status, answer, failure := 0, any(nil), bad
 	before := fault != nil && !fault.Commit && fault.answers()
 	if failure == nil && !before {
-		s.mu.Lock()
-		status, answer, failure = s.run(c, rt, header)
-		if answer != nil {
-			answer = json.RawMessage(encode(answer)) // while nothing changes
-		}
-		s.mu.Unlock()
+		status, answer, failure = s.locked(c, rt, header)
 	}
 	final := status
 	if failure != nil {
@@ -180,6 +175,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route, version
 	}
 	s.record(r, rt.pattern, c.body, c.files, final)
 	write(w, header, status, answer, failure)
+}
+
+// locked runs a request under the lock and encodes its answer there, while
+// nothing changes.
+func (s *Server) locked(c *call, rt route, header http.Header) (int, any, *apiError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status, answer, failure := s.run(c, rt, header)
+	if answer != nil {
+		answer = json.RawMessage(encode(answer))
+	}
+	return status, answer, failure
 }
 
 // run is what happens under the lock.
@@ -215,13 +222,14 @@ func write(w http.ResponseWriter, header http.Header, status int, answer any, fa
 		if failure.fields != nil {
 			body["errors"] = failure.fields.errors
 		}
-		if after := header.Get("Retry-After"); status == http.StatusTooManyRequests && after != "" {
-			seconds, _ := strconv.ParseFloat(header.Get("X-Retry-After-Exact"), 64)
-			w.Header().Del("X-Retry-After-Exact")
-			body["retry_after"] = seconds
-			body["global"] = header.Get("X-RateLimit-Global") == "true"
-			if failure.code == 0 {
-				delete(body, "code")
+		if failure.retry > 0 { // an exact number, where Retry-After is in whole seconds
+			body["retry_after"] = math.Ceil(failure.retry.Seconds()*1000) / 1000
+			body["global"] = failure.scope == "global"
+			delete(body, "code")
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(failure.retry.Seconds()))))
+			w.Header().Set("X-RateLimit-Scope", failure.scope)
+			if failure.scope == "global" {
+				w.Header().Set("X-RateLimit-Global", "true")
 			}
 		}
 		answer = body
@@ -288,7 +296,7 @@ func (s *Server) limit(c *call, rt route, header http.Header) *apiError {
 	scaled := func(d time.Duration) time.Duration { return time.Duration(float64(d) * s.cfg.RateScale) }
 	if !rt.limit.apart {
 		if _, wait := s.limits.take("global", globalPerSecond, scaled(time.Second), now); wait > 0 {
-			return limited(header, wait, "global")
+			return limited(wait, "global")
 		}
 	}
 	key := rt.limit.name
@@ -302,21 +310,14 @@ func (s *Server) limit(c *call, rt route, header http.Header) *apiError {
 	header.Set("X-RateLimit-Reset", fmt.Sprintf("%.3f", float64(w.ends.UnixMilli())/1000))
 	header.Set("X-RateLimit-Reset-After", fmt.Sprintf("%.3f", math.Ceil(w.ends.Sub(now).Seconds()*1000)/1000))
 	if wait > 0 {
-		return limited(header, wait, "user")
+		return limited(wait, "user")
 	}
 	return nil
 }
 
-// limited fills in the headers of a 429. Retry-After is in whole seconds, the
-// body's retry_after exact.
-func limited(header http.Header, wait time.Duration, scope string) *apiError {
-	header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-	header.Set("X-Retry-After-Exact", strconv.FormatFloat(math.Ceil(wait.Seconds()*1000)/1000, 'f', 3, 64))
-	header.Set("X-RateLimit-Scope", scope)
-	if scope == "global" {
-		header.Set("X-RateLimit-Global", "true")
-	}
-	return fail(http.StatusTooManyRequests, 0, "You are being rate limited.")
+// limited is the 429 for one scope.
+func limited(wait time.Duration, scope string) *apiError {
+	return &apiError{status: http.StatusTooManyRequests, message: "You are being rate limited.", retry: wait, scope: scope}
 }
 
 // Request is one REST request as it came, for tests.

@@ -378,6 +378,18 @@ func TestHTTPInteractions(t *testing.T) {
 	if err != nil || m.Content != "answer 1" {
 		t.Errorf("%+v, %v", m, err)
 	}
+	for name, tt := range map[string]struct {
+		change func(*http.Request)
+		status int
+	}{
+		"as it was":       {nil, 200},
+		"another time":    {func(r *http.Request) { r.Header.Set("X-Signature-Timestamp", "1") }, 401},
+		"another request": {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("{}")); r.ContentLength = 2 }, 401},
+	} {
+		if status, err := s.Resend(ctx, in.ID, tt.change); err != nil || status != tt.status {
+			t.Errorf("%s: %d, %v; want %d", name, status, err, tt.status)
+		}
+	}
 }
 
 func TestRedeliver(t *testing.T) {

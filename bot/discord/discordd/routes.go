@@ -472,7 +472,7 @@ func (s *Server) react(ch *Channel, st *stored, userID, emoji string, add bool) 
 	if name, id, custom := strings.Cut(emoji, ":"); custom {
 		e = Emoji{Name: name, ID: id}
 	} else if len(emoji) < 2 || emoji[0] < 0x80 && emoji[1] < 0x80 {
-		return 0, nil, errReactionBlocked
+		return 0, nil, errUnknownEmoji
 	}
 	at := slices.IndexFunc(st.Reactions, func(r Reaction) bool { return r.Emoji == e })
 	if add && at < 0 && s.permissions(userID, ch)&PermAddReactions == 0 {

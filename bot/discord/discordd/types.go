@@ -193,7 +193,8 @@ func (m Message) Text() string {
 	return out
 }
 
-// Button finds the component with a custom id in this revision.
+// Button finds the button, or the select menu, with a custom id in this
+// revision.
 func (m Message) Button(customID string) (Component, bool) {
 	var found Component
 	var ok bool

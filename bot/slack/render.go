@@ -292,7 +292,7 @@ func (s *sheet) date(at time.Time, otherwise string) slackgo.RichTextSectionElem
 	if otherwise == "" {
 		otherwise = at.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
-	otherwise = s.text(otherwise, 200)
+	otherwise = or(s.text(otherwise, 200), "…")
 	return slackgo.NewRichTextSectionDateElement(at.Unix(), "{date_short_pretty} {time_secs}", nil, &otherwise)
 }
 

@@ -249,7 +249,8 @@ func (s *Server) post(to string, d *delivery, raw []byte, n int, reason string, 
 		return response{err: fmt.Errorf("%w: %v", ErrNotConnected, err)}, "connection_failed"
 	case status < 200 || status > 299:
 		why := "http_error"
-		if header.Get("X-Slack-No-Retry") == "1" {
+		forged := f.BadSignature || f.OldTimestamp || f.Oversize
+		if header.Get("X-Slack-No-Retry") == "1" || forged {
 			why = "no_retry"
 		}
 		return response{err: fmt.Errorf("the app answered %d", status)}, why

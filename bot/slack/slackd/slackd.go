@@ -122,6 +122,10 @@ type Config struct {
 	PingInterval    time.Duration   // between WebSocket pings; default 5 s
 	DisconnectGrace time.Duration   // between the warning and the end of a socket; default 10 s
 	Seed            uint64          // of the random routing; 0 takes a new one each time
+
+	// Page serves, at the server's root, a page on which one person plays
+	// several users. Whoever reaches it acts as anybody: it is for loopback.
+	Page bool
 }
 
 // Default is a workspace with alice, bob and carol (in the user group
@@ -240,7 +244,11 @@ func Start(addr string, cfg Config) (*Server, error) {
 	}
 	s.addr = ln.Addr().String()
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return s.ctx }}
+	handler := s.handler()
+	if cfg.Page {
+		handler = s.withPage(handler)
+	}
+	s.http = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return s.ctx }}
 	s.wg.Go(func() { s.http.Serve(ln) })
 	return s, nil
 }

@@ -2,7 +2,6 @@ package slackd
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -159,15 +158,4 @@ func TestConversation(t *testing.T) {
 	if len(card.Revisions) != 2 || card.Blocks != nil || !strings.Contains(string(card.Revisions[0].Blocks), `"ask"`) {
 		t.Errorf("the card's revisions: %+v", card.Revisions)
 	}
-}
-
-// An app that is not there, or does not answer, is told so to the user.
-func TestNoAnswer(t *testing.T) {
-	s, api := start(t, func(c *Config) { c.AckTimeout = 50 * time.Millisecond })
-	ctx := bound(t)
-	err := s.User(alice).Slash(ctx, incidents, "", "/kgent", "help")
-	if !errors.Is(err, ErrNotConnected) {
-		t.Errorf("without a socket: %v", err)
-	}
-	_ = api
 }

@@ -222,7 +222,9 @@ func (s *Server) warn(c *conn, reason string) {
 	if reason == "link_disabled" {
 		grace = 0
 	}
-	if s.ctx.Err() != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil { // Close already waits
 		return
 	}
 	s.wg.Go(func() {

@@ -26,7 +26,7 @@ const (
 	metadataType = "kgent_message"
 	// lookBack is how much earlier than it was asked for a message is looked
 	// for: clocks differ.
-	lookBack = time.Minute
+	lookBack = 10 * time.Minute
 	// lookPages bounds that search: so many pages of lookLimit messages, the
 	// most that Slack gives at once.
 	lookPages = 5
@@ -310,6 +310,7 @@ func (a *Adapter) edit(ctx context.Context, h thread.Handle, m thread.Message) e
 		return err
 	}
 	a.shown.drop(where)
+	m.Place.Thread = "" // it stays where it is
 	_, err = a.send(ctx, m, func(ctx context.Context, options ...slackgo.MsgOption) (string, error) {
 		_, ts, _, err := a.api.UpdateMessageContext(ctx, h.Channel, h.ID, options...)
 		return ts, err

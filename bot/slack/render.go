@@ -236,7 +236,7 @@ func plainText(t string) *slackgo.TextBlockObject {
 	return slackgo.NewTextBlockObject(slackgo.PlainTextType, t, false, false)
 }
 
-// fields are lines of "label  text", in one block so that they stand close.
+// fields are lines of "label:  text", in one block so that they stand close.
 func (s *sheet) fields(fields card.Fields) {
 	var elements []slackgo.RichTextElement
 	shown := 0
@@ -256,7 +256,7 @@ func (s *sheet) fields(fields card.Fields) {
 		shown++
 		var parts []slackgo.RichTextSectionElement
 		if label = s.text(label, 200); label != "" {
-			parts = append(parts, bold(label))
+			parts = append(parts, bold(label+":"))
 		}
 		switch {
 		case dated:
@@ -296,9 +296,20 @@ func (s *sheet) date(at time.Time, otherwise string) slackgo.RichTextSectionElem
 	return slackgo.NewRichTextSectionDateElement(at.Unix(), "{date_short_pretty} {time_secs}", nil, &otherwise)
 }
 
+// bullets is a list. The client library's own always has an offset, which
+// Slack's published types do not know.
+type bullets struct {
+	Type     slackgo.RichTextElementType     `json:"type"`
+	Style    slackgo.RichTextListElementType `json:"style"`
+	Elements []slackgo.RichTextElement       `json:"elements"`
+}
+
+// RichTextElementType makes it an element of a rich_text block.
+func (b *bullets) RichTextElementType() slackgo.RichTextElementType { return b.Type }
+
 // items are the lines of a list, without the empty ones.
-func (s *sheet) items(items []string) *slackgo.RichTextList {
-	list := slackgo.NewRichTextList(slackgo.RTEListBullet, 0)
+func (s *sheet) items(items []string) *bullets {
+	list := &bullets{Type: slackgo.RTEList, Style: slackgo.RTEListBullet}
 	for i, item := range items {
 		if item = prose(item); item == "" {
 			continue

@@ -459,6 +459,42 @@ func TestDisconnectInMidClick(t *testing.T) {
 	}
 }
 
+// A stop lets what was taken be stored and acknowledged, and takes no more.
+func TestStopWaitsForWhatWasTaken(t *testing.T) {
+	w := open(t, nil)
+	f := newFront()
+	reached, release := make(chan struct{}), make(chan struct{})
+	f.fail = func(thread.Event) error {
+		close(reached)
+		<-release
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx, f) }()
+	if err := w.WaitSockets(bound(t), 2); err != nil {
+		t.Fatal(err)
+	}
+	must(w.User(alice).Mention(incidents, "x"))(t)
+	<-reached
+	cancel()
+	select {
+	case <-done:
+		t.Error("stopped with an event in hand")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := len(f.events); n != 1 {
+		t.Errorf("%d events", n)
+	}
+	if err := w.Health(time.Now()); err == nil {
+		t.Error("healthy after the end")
+	}
+}
+
 func TestTwoHundredAtOnceAreAcknowledgedInTime(t *testing.T) {
 	w := open(t, nil)
 	f := newFront()

@@ -431,32 +431,38 @@ func pressed(actionID string) (string, bool) {
 // fallback is the message for notifications and screen readers. Slack reads
 // it as mark-up (mrkdwn), so it is escaped.
 func fallback(c card.Card) string {
-	parts := []string{line(marks[c.Tone] + " " + c.Title)}
-	for _, b := range c.Blocks {
-		switch b := b.(type) {
+	var b strings.Builder
+	add := func(label, text string) {
+		if b.Len() > 4*maxFallback { // no more of it is shown
+			return
+		}
+		if label, text = line(label), line(text); label != "" && text != "" {
+			label += ": "
+		}
+		b.WriteString(label + text + "\n")
+	}
+	add("", marks[c.Tone]+" "+c.Title)
+	for _, block := range c.Blocks {
+		switch block := block.(type) {
 		case card.Fields:
-			for _, f := range b {
+			for _, f := range block {
 				if f.Text != "" {
-					parts = append(parts, line(f.Label)+": "+line(f.Text))
+					add(f.Label, f.Text)
 				}
 			}
 		case card.List:
-			parts = append(parts, line(b.Heading)+": "+line(strings.Join(b.Items, "; ")))
+			add(block.Heading, strings.Join(block.Items, "; "))
 		case card.Text:
-			parts = append(parts, line(b.Body))
+			add("", block.Body)
 		case card.Note:
-			parts = append(parts, line(b.Body))
+			add("", block.Body)
 		case card.Row:
-			parts = append(parts, line(b.Body))
+			add("", block.Body)
 		case card.Code:
-			parts = append(parts, line(cut(b.Body, maxFallback)))
-		}
-		if len(parts) > 50 {
-			break
+			add("", cut(block.Body, maxFallback))
 		}
 	}
-	parts = slices.DeleteFunc(parts, func(p string) bool { return strings.Trim(p, ": ") == "" })
-	s := cut(strings.Join(parts, "\n"), maxFallback)
+	s := cut(strings.TrimSpace(b.String()), maxFallback)
 	if s == "" {
 		return "kgent"
 	}

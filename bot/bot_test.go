@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -278,7 +279,7 @@ func TestGranted(t *testing.T) {
 	if got := o.Handle(t.Context(), bot.Ask{ID: "r1", Text: "who asks", Requester: me}, ch); got != bot.Ran {
 		t.Fatalf("outcome %d: %+v", got, ch.errs)
 	}
-	if o.agent.got != (agent.Request{ID: "r1", Text: "who asks"}) {
+	if !reflect.DeepEqual(o.agent.got, agent.Request{ID: "r1", Text: "who asks"}) {
 		t.Errorf("the agent was asked %+v", o.agent.got)
 	}
 	r := ch.card.Record

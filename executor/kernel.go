@@ -200,7 +200,7 @@ func (p *hostProbe) deliver(sink Sink) func(stream int, raw []byte) {
 // print hands on what iterators print.
 func (p *hostProbe) print(ctx context.Context, sink Sink) error {
 	return p.set.Iterate(ctx, func(line []byte) {
-		sink.Record(output.Text{Node: p.kernel.node, Line: string(line)})
+		sink.Record(output.Text{Node: p.kernel.node, Line: string(p.kernel.env.Redact.Bytes(line))})
 	})
 }
 
@@ -317,6 +317,9 @@ func (p *hostProbe) Counts() (produced, lost, mapFull uint64, err error) {
 
 // Overhead implements Probe.
 func (p *hostProbe) Overhead() output.Overhead { return p.set.Overhead() }
+
+// Verified implements Probe.
+func (p *hostProbe) Verified() ([]program.Verified, error) { return p.set.Verified() }
 
 // Close implements Probe.
 func (p *hostProbe) Close() error {

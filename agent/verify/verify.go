@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"kgent/agent/program"
 	"kgent/retrieval/kernel"
@@ -76,11 +77,13 @@ type Hooks interface {
 var _ Hooks = (*kernel.Facts)(nil)
 
 // Facts checks that every hook of a manifest exists on a kernel and can be
-// attached there. All that do not are reported at once.
+// attached there. All that do not are reported at once. What only the node can
+// tell ([kernel.ErrOnNode]) is left to the gate kernel, which asks it.
 func Facts(m *program.Manifest, k Hooks) error {
 	var errs []error
 	for _, p := range m.Programs {
-		if err := k.CheckHook(string(p.Hook.Kind), target(p.Hook)); err != nil {
+		kind, target := p.Hook.Place()
+		if err := k.CheckHook(kind, target); err != nil && !errors.Is(err, kernel.ErrOnNode) {
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))
 		}
 	}
@@ -90,27 +93,44 @@ func Facts(m *program.Manifest, k Hooks) error {
 	return nil
 }
 
-// target is a hook's target in the form of [kernel.Facts.CheckHook].
-func target(h program.Hook) string {
-	if h.Kind.NeedsBinary() {
-		return h.Binary + ":" + h.Symbol
+// Types checks that a kernel has the types, fields, enumerators and helpers that
+// a program uses. It is part of the gate facts.
+func Types(o *program.Object, k *kernel.Facts) error {
+	vmlinux, modules, err := k.Specs()
+	if err != nil {
+		return err
 	}
-	return h.Target
+	absent, err := o.Absent(program.Types{Kernel: vmlinux, Modules: modules, Helper: func(name string) bool {
+		_, err := k.Helper(name)
+		return err == nil
+	}})
+	if err != nil {
+		return err
+	}
+	if len(absent) > 0 {
+		return &Failure{GateFacts, fmt.Errorf("it uses what kernel %s does not have: %s", k.Release, strings.Join(absent, ", "))}
+	}
+	return nil
 }
 
 // Loader loads a program into a kernel's verifier without attaching it, and
-// unloads it again.
+// unloads it again: into this machine's, or by a check on a node that has the
+// kernel. An error that wraps [program.ErrUntried] says nothing about the
+// program.
 type Loader interface {
-	DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error
+	DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error)
 }
 
 // Kernel asks the kernel's verifier.
-func Kernel(ctx context.Context, l Loader, o *program.Object, m *program.Manifest) error {
-	if err := l.DryLoad(ctx, o, m); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("loading for a dry run: %w", context.Cause(ctx))
-		}
-		return &Failure{GateKernel, err}
+func Kernel(ctx context.Context, l Loader, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
+	v, err := l.DryLoad(ctx, o, m)
+	switch {
+	case err == nil:
+		return v, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("loading for a dry run: %w", context.Cause(ctx))
+	case errors.Is(err, program.ErrUntried):
+		return nil, err
 	}
-	return nil
+	return nil, &Failure{GateKernel, err}
 }

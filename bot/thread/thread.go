@@ -32,7 +32,7 @@ import (
 // Account is somebody on a chat service.
 type Account struct {
 	Surface string `json:"surface"` // slack, discord
-	Tenant  string `json:"tenant"`  // Slack team or Discord guild; empty in a Discord direct message
+	Tenant  string `json:"tenant"`  // Slack team or Discord guild, also of who writes a direct message
 	User    string `json:"user"`    // the service's id
 	// Name is what people call them, for display only: nothing is decided by
 	// a name.
@@ -40,11 +40,8 @@ type Account struct {
 }
 
 // String names the account for policies and logs: "slack:T024/U061",
-// "discord:U061" (a Discord user is the same in every guild).
+// "discord:G1/U061".
 func (a Account) String() string {
-	if a.Surface == "discord" {
-		return a.Surface + ":" + a.User
-	}
 	return a.Surface + ":" + a.Tenant + "/" + a.User
 }
 

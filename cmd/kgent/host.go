@@ -28,6 +28,7 @@ import (
 	"kgent/executor/job"
 	"kgent/executor/output"
 	"kgent/executor/probe"
+	"kgent/executor/redact"
 	"kgent/executor/render"
 	"kgent/retrieval/kernel"
 )
@@ -82,7 +83,11 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, err // without clang, the compile step says what to do
 	}
 	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	kern := executor.NewKernel(name, loader, render.NewEnv())
+	env := render.NewEnv()
+	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
+		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)
+	}
+	kern := executor.NewKernel(name, loader, env)
 
 	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {
@@ -175,12 +180,8 @@ func (l *lazyTypes) Header(sources ...string) ([]byte, error) {
 // dryLoader loads into the kernel's verifier and unloads again.
 type dryLoader struct{ kernel executor.Kernel }
 
-func (d dryLoader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error {
-	p, err := d.kernel.Load(ctx, o, m)
-	if err != nil {
-		return err
-	}
-	return p.Close()
+func (d dryLoader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
+	return executor.DryLoad(ctx, d.kernel, o, m)
 }
 
 // runner sends grants over a bus and follows their output.

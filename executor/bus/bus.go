@@ -15,14 +15,19 @@
 //   - A stop is told twice: at once to whoever listens (at most once), and for
 //     [StopKept] in the state of the run's lease.
 //
-// [Memory] serves one process. Every implementation passes the tests of
-// package bustest.
+// [Memory] serves one process, [Redis] any number on any number of hosts. Both
+// pass the tests of package bustest.
 package bus
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"kgent/executor/output"
@@ -44,10 +49,25 @@ const (
 	// MaxBlock is how long a blocking call may take to notice that its context
 	// has ended.
 	MaxBlock = time.Second
+	// MaxFacts is the size of the largest facts, in bytes: those of a kernel
+	// with everything built in are a quarter of it.
+	MaxFacts = 16 << 20
+	// FactsKept is how long facts are kept at least, counted from when they
+	// were published or a node that names them was last listed.
+	FactsKept = 24 * time.Hour
 )
 
-// ErrStopped is the error of [Bus.Renew] for a run that was stopped.
-var ErrStopped = errors.New("the run was stopped")
+var (
+	// ErrStopped is the error of [Bus.Renew] for a run that was stopped.
+	ErrStopped = errors.New("the run was stopped")
+	// ErrNoFacts is wrapped by the error of [Bus.Facts] when there are none
+	// under the hash, or what is there does not have it.
+	ErrNoFacts = errors.New("no facts with this hash")
+)
+
+// ErrHandOver, as the cause of the end of a follower's context, says that
+// another process goes on with what it does.
+var ErrHandOver = errors.New("handed over to another process")
 
 // Bus carries jobs and output. Its methods are safe for concurrent use, and
 // fail with their context's error when it ends. Names of runs and nodes must
@@ -78,6 +98,10 @@ type Control interface {
 
 	// Nodes returns the nodes that announced themselves lately, by name.
 	Nodes(ctx context.Context) ([]NodeInfo, error)
+
+	// Facts returns what a node published under a hash, and has checked that
+	// the hash is that of what it returns. Otherwise: [ErrNoFacts].
+	Facts(ctx context.Context, hash string) ([]byte, error)
 }
 
 // Node is the side that runs jobs.
@@ -107,6 +131,12 @@ type Node interface {
 	// Announce lists the node for ttl from now, in place of what it announced
 	// before; a ttl of 0 takes it off the list.
 	Announce(ctx context.Context, n NodeInfo, ttl time.Duration) error
+
+	// PublishFacts keeps a blob of at most [MaxFacts] bytes for the control
+	// side, under its [FactsHash]. Nodes of equal kernels publish the same,
+	// which is kept once. Publishing what is there already costs little, and a
+	// bus can lose it: a node publishes whenever it announces itself.
+	PublishFacts(ctx context.Context, hash string, blob []byte) error
 }
 
 // Job is one delivery of an envelope.
@@ -165,12 +195,65 @@ func (l Lease) String() string {
 	return "gone"
 }
 
-// NodeInfo is what a node says of itself, for requests to be aimed by.
+// NodeInfo is what a node says of itself, for requests to be aimed by. It is
+// the node's word, checked by nobody: text in it is as untrusted as output.
 type NodeInfo struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Kernel string            `json:"kernel"` // release, as uname -r
-	Arch   string            `json:"arch"`   // as GOARCH
+	Arch   string            `json:"arch"`   // as uname -m
+	// Instance tells two nodes of the same name apart: it stays when a node is
+	// started again, and no other has it.
+	Instance string `json:"instance,omitempty"`
+	// Version is that of the node's kgent.
+	Version string `json:"version,omitempty"`
+	// BTF is the SHA-256 of the kernel's types, in hex: nodes with the same
+	// take the same programs. It is empty when the kernel has none.
+	BTF string `json:"btf,omitempty"`
+	// Facts is the hash of the facts of its kernel that the node publishes, for
+	// [Bus.Facts]. It is empty when it publishes none.
+	Facts string `json:"facts,omitempty"`
+	// Capabilities are those of the executor's process that tracing can need,
+	// as CAP_BPF, in alphabetical order.
+	Capabilities []string `json:"capabilities,omitempty"`
+	// Kinds are the kinds of probes, and what else probes need, that the node
+	// has tried: "" for what works, for the others the reason in words.
+	Kinds map[string]string `json:"kinds,omitempty"`
+}
+
+// clone returns a copy that shares nothing with n.
+func (n NodeInfo) clone() NodeInfo {
+	n.Labels, n.Kinds = maps.Clone(n.Labels), maps.Clone(n.Kinds)
+	n.Capabilities = slices.Clone(n.Capabilities)
+	return n
+}
+
+// FactsHash returns the hash under which a blob is published: its SHA-256 in
+// hex.
+func FactsHash(blob []byte) string {
+	sum := sha256.Sum256(blob)
+	return hex.EncodeToString(sum[:])
+}
+
+// checkFacts reports why a node may not publish a blob under a hash.
+func checkFacts(hash string, blob []byte) error {
+	if len(blob) > MaxFacts {
+		return fmt.Errorf("publishing facts: %d bytes, at most %d", len(blob), MaxFacts)
+	}
+	if FactsHash(blob) != hash {
+		return fmt.Errorf("publishing facts: %.80q is not their hash", hash)
+	}
+	return nil
+}
+
+// noFacts is the error of [Bus.Facts] for a hash.
+func noFacts(hash string) error { return fmt.Errorf("reading facts %.64q: %w", hash, ErrNoFacts) }
+
+// isHash reports whether s is what [FactsHash] returns, and so can be part of
+// a key.
+func isHash(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && strings.ToLower(s) == s
 }
 
 // maxName is the length of the longest name: that of a host name.

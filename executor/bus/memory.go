@@ -19,6 +19,7 @@ type Memory struct {
 	streams map[string]*runOutput // by run
 	leases  map[string]lease      // by run
 	nodes   map[string]announced  // by name
+	facts   map[string]*facts     // by hash
 	stops   map[chan string]bool  // listeners
 	swept   time.Time
 }
@@ -30,6 +31,7 @@ func NewMemory() *Memory {
 		streams: map[string]*runOutput{},
 		leases:  map[string]lease{},
 		nodes:   map[string]announced{},
+		facts:   map[string]*facts{},
 		stops:   map[chan string]bool{},
 	}
 }
@@ -71,6 +73,11 @@ type announced struct {
 	until time.Time
 }
 
+type facts struct {
+	blob    []byte
+	touched time.Time
+}
+
 // signal wakes everyone who waits for a change. Its zero value is ready; its
 // methods are called with the bus locked.
 type signal struct{ ch chan struct{} }
@@ -104,6 +111,7 @@ func (m *Memory) sweep(now time.Time) {
 	})
 	maps.DeleteFunc(m.leases, func(_ string, l lease) bool { return now.After(l.until) })
 	maps.DeleteFunc(m.nodes, func(_ string, n announced) bool { return now.After(n.until) })
+	maps.DeleteFunc(m.facts, func(_ string, f *facts) bool { return now.Sub(f.touched) > FactsKept })
 }
 
 func checkNames(kind string, names ...string) error {
@@ -420,8 +428,7 @@ func (m *Memory) Announce(ctx context.Context, n NodeInfo, ttl time.Duration) er
 		delete(m.nodes, n.Name)
 		return nil
 	}
-	n.Labels = maps.Clone(n.Labels)
-	m.nodes[n.Name] = announced{info: n, until: now.Add(ttl)}
+	m.nodes[n.Name] = announced{info: n.clone(), until: now.Add(ttl)}
 	return nil
 }
 
@@ -439,8 +446,44 @@ func (m *Memory) Nodes(ctx context.Context) ([]NodeInfo, error) {
 		if !now.Before(n.until) {
 			continue
 		}
-		n.info.Labels = maps.Clone(n.info.Labels)
-		out = append(out, n.info)
+		if f := m.facts[n.info.Facts]; f != nil {
+			f.touched = now
+		}
+		out = append(out, n.info.clone())
 	}
 	return out, nil
+}
+
+// PublishFacts implements [Node].
+func (m *Memory) PublishFacts(ctx context.Context, hash string, blob []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := checkFacts(hash, blob); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.sweep(now)
+	if f := m.facts[hash]; f != nil {
+		f.touched = now
+		return nil
+	}
+	m.facts[hash] = &facts{blob: slices.Clone(blob), touched: now}
+	return nil
+}
+
+// Facts implements [Control].
+func (m *Memory) Facts(ctx context.Context, hash string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.facts[hash]
+	if f == nil {
+		return nil, noFacts(hash)
+	}
+	return slices.Clone(f.blob), nil
 }

@@ -11,9 +11,13 @@ import (
 
 	"kgent/executor/bus"
 	"kgent/executor/bus/bustest"
+	"kgent/executor/bus/rdb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	rdb.Quiet()
+	goleak.VerifyTestMain(m)
+}
 
 func TestMemory(t *testing.T) {
 	bustest.Run(t, func(*testing.T) bus.Bus { return bus.NewMemory() })
@@ -51,7 +55,7 @@ func TestMemoryForgets(t *testing.T) {
 		<-got
 		time.Sleep(bus.StopKept + bus.OutputKept)
 		b.Publish(t.Context(), bus.Chunk{Run: "new", Node: "n"})
-		if size := b.Size(); !strings.Contains(size, "2 outputs, 0 leases, 0 nodes") {
+		if size := b.Size(); !strings.Contains(size, "2 outputs, 0 leases, 0 nodes, 0 facts") {
 			t.Errorf("it still holds %s", size)
 		}
 		b.Publish(t.Context(), bus.Chunk{Run: "read", Node: "n", Seq: 2, Final: true})
@@ -59,6 +63,36 @@ func TestMemoryForgets(t *testing.T) {
 			t.Errorf("the follower of a long silent run got chunk %d, want 2", c.Seq)
 		}
 		<-done
+	})
+}
+
+// Facts stay for as long as a node that names them is listed.
+func TestMemoryKeepsFacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bus.NewMemory()
+		blob := []byte("facts")
+		hash := bus.FactsHash(blob)
+		if err := b.PublishFacts(t.Context(), hash, blob); err != nil {
+			t.Fatal(err)
+		}
+		has := func() bool {
+			// Anything that adds something sweeps.
+			b.Stop(t.Context(), "run")
+			_, err := b.Facts(t.Context(), hash)
+			return err == nil
+		}
+		for range 5 {
+			time.Sleep(bus.FactsKept - time.Minute)
+			b.Announce(t.Context(), bus.NodeInfo{Name: "n", Facts: hash}, 2*time.Minute)
+			b.Nodes(t.Context())
+			if !has() {
+				t.Fatal("the facts are gone")
+			}
+		}
+		time.Sleep(bus.FactsKept + time.Minute)
+		if has() {
+			t.Error("facts that nobody names are still there")
+		}
 	})
 }
 

@@ -344,6 +344,21 @@ func TestUsers(t *testing.T) {
 	if payload["message"].(map[string]any)["text"] != "decided" || payload["container"].(map[string]any)["thread_ts"] != root.TS {
 		t.Errorf("a click on what is no longer there: %v", payload)
 	}
+	// Two blocks with the same action id.
+	second := strings.Replace(button, `"type":"actions"`, `"type":"actions","block_id":"two"`, 1)
+	second = strings.Replace(button, "]}]", "]},", 1) + strings.Replace(strings.TrimPrefix(second, "["), `"value":"1"`, `"value":"2"`, 1)
+	two, _ := ask(t, s, "chat.postMessage", map[string]any{"channel": incidents, "text": "x", "blocks": second})
+	go func() {
+		result <- s.User(bob).Click(ctx, Message{Channel: incidents, TS: two["ts"].(string)}, In("two", "go"))
+	}()
+	got = w.read()
+	w.ack(got["envelope_id"], nil)
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+	if a := got["payload"].(map[string]any)["actions"].([]any)[0].(map[string]any); a["value"] != "2" || a["block_id"] != "two" {
+		t.Errorf("the second of two buttons: %v", a)
+	}
 	if err := s.User(alice).Edit(root, "edited"); err != nil {
 		t.Error(err)
 	}

@@ -182,6 +182,7 @@ type Server struct {
 	channels   map[string]*Channel
 	usergroups map[string]*Usergroup
 	messages   map[string][]*Message // by channel, oldest first; ephemeral and deleted ones too
+	log        []Message             // all versions of all messages as they came about
 	views      map[string]*View
 	modals     map[string][]string // by user: ids of the open modals, the uppermost last
 	homes      map[string]string   // by user: id of the App Home's view
@@ -194,8 +195,9 @@ type Server struct {
 	faults  []*Fault
 	calls   []Call
 
-	tickets map[string]bool // for one WebSocket each
-	conns   []*conn
+	tickets map[string]bool     // for one WebSocket each
+	conns   []*conn             // never changed in place
+	opened  int                 // sockets so far
 	pending map[string]*pending // by envelope id
 	events  []Delivery
 }
@@ -273,7 +275,11 @@ func (s *Server) APIURL() string { return s.URL() + "/api/" }
 func (s *Server) URL() string { return "http://" + s.addr }
 
 // Config is the configuration in use, defaults filled in.
-func (s *Server) Config() Config { return s.cfg }
+func (s *Server) Config() Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
 
 // SetRequestURL delivers by signed HTTP from now on, or by Socket Mode if url
 // is empty. As in Slack's app settings the address must first answer the

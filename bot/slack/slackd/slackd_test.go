@@ -159,3 +159,52 @@ func TestConversation(t *testing.T) {
 		t.Errorf("the card's revisions: %+v", card.Revisions)
 	}
 }
+
+// Two hundred requests at once, each with an answer and an edit, as many as
+// kgent is to carry.
+func TestMany(t *testing.T) {
+	s, api := start(t, func(c *Config) {
+		c.Events = []string{"app_mention", "message.channels"}
+		c.AckTimeout = 15 * time.Second // the machine may be busy with more than this
+	})
+	ctx := bound(t)
+	var answers sync.WaitGroup
+	bot(t, s, api, func(e socketmode.Event) any {
+		if data, ok := e.Data.(slackevents.EventsAPIEvent); ok {
+			if in, ok := data.InnerEvent.Data.(*slackevents.AppMentionEvent); ok {
+				answers.Go(func() {
+					channel, ts, err := api.PostMessage(in.Channel, slack.MsgOptionTS(in.TimeStamp), slack.MsgOptionText("first", false))
+					if err == nil {
+						_, _, _, err = api.UpdateMessage(channel, ts, slack.MsgOptionText("second", false))
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		return nil
+	})
+	var askers sync.WaitGroup
+	for range 200 {
+		askers.Go(func() {
+			root, err := s.User(alice).Mention(incidents, "hello")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, text := range []string{"first", "second"} {
+				if _, err := s.WaitMessage(ctx, func(m Message) bool { return m.ThreadTS == root.TS && m.Text == text }); err != nil {
+					t.Errorf("%s: %v", text, err)
+				}
+			}
+		})
+	}
+	askers.Wait()
+	answers.Wait()
+	for _, d := range s.Deliveries() {
+		if d.Attempt > 0 {
+			t.Fatalf("delivered again: %+v", d)
+		}
+	}
+}

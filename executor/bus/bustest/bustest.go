@@ -3,10 +3,11 @@
 package bustest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -47,10 +48,12 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		{"StopIsHeard", stopIsHeard},
 		{"Nodes", nodes},
 		{"NodesExpire", nodesExpire},
+		{"Facts", facts},
 		{"BadNames", badNames},
 		{"EndedContext", endedContext},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // they wait more than they work
 			test.run(t, open(t), names{strings.ToLower(test.name), time.Now().UnixNano()})
 		})
 	}
@@ -488,14 +491,16 @@ func stopIsHeard(t *testing.T, b bus.Bus, n names) {
 		// Listening may begin a moment after Stops has returned.
 		eventually(t, "the stop is heard", func() bool {
 			must(t, b.Stop(t.Context(), run))
-			select {
-			case got := <-ch:
-				if got != run {
-					t.Fatalf("heard %q, want %q", got, run)
+			limit := time.After(50 * time.Millisecond)
+			for {
+				select {
+				case got := <-ch:
+					if got == run { // others are of other tests
+						return true
+					}
+				case <-limit:
+					return false
 				}
-				return true
-			case <-time.After(50 * time.Millisecond):
-				return false
 			}
 		})
 	}
@@ -529,13 +534,16 @@ func listed(t *testing.T, b bus.Bus, names ...string) []bus.NodeInfo {
 
 func nodes(t *testing.T, b bus.Bus, n names) {
 	a, z := n.of("a"), n.of("z")
-	info := bus.NodeInfo{Name: a, Labels: map[string]string{"role": "db", "zone": "eu 1"}, Kernel: "6.18.44", Arch: "amd64"}
+	info := bus.NodeInfo{
+		Name: a, Labels: map[string]string{"role": "db", "zone": "eu 1"}, Kernel: "6.18.44", Arch: "amd64", Version: "1.2", Instance: "i",
+		BTF: strings.Repeat("ab", 32), Facts: strings.Repeat("cd", 32), Capabilities: []string{"CAP_BPF", "CAP_PERFMON"},
+		Kinds: map[string]string{"tracepoint": "", "kprobe": "the kernel has none"},
+	}
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: z, Kernel: "5.15.0", Arch: "arm64"}, time.Hour))
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: a, Labels: map[string]string{"old": "label"}}, time.Hour))
 	must(t, b.Announce(t.Context(), info, time.Hour))
 	got := listed(t, b, a, z)
-	if len(got) != 2 || got[0].Kernel != info.Kernel || got[0].Arch != info.Arch || !maps.Equal(got[0].Labels, info.Labels) ||
-		got[1].Name != z || len(got[1].Labels) != 0 {
+	if len(got) != 2 || !reflect.DeepEqual(got[0], info) || got[1].Name != z || len(got[1].Labels) != 0 {
 		t.Fatalf("listed %+v", got)
 	}
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: a}, 0))
@@ -549,6 +557,50 @@ func nodesExpire(t *testing.T, b bus.Bus, n names) {
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: a}, time.Hour))
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: a}, 100*time.Millisecond))
 	eventually(t, "the node is off the list", func() bool { return len(listed(t, b, a)) == 0 })
+}
+
+func facts(t *testing.T, b bus.Bus, n names) {
+	blob := []byte(n.of("facts of a kernel") + "\x00\xff\r\n")
+	hash := bus.FactsHash(blob)
+	want := func(hash string, blob []byte) {
+		t.Helper()
+		got, err := b.Facts(t.Context(), hash)
+		if blob == nil {
+			if !errors.Is(err, bus.ErrNoFacts) {
+				t.Fatalf("error %v, want %v", err, bus.ErrNoFacts)
+			}
+			return
+		}
+		must(t, err)
+		if string(got) != string(blob) {
+			t.Fatalf("%d bytes that are not what was published", len(got))
+		}
+	}
+	want(hash, nil)
+	for range 2 {
+		must(t, b.PublishFacts(t.Context(), hash, blob))
+		want(hash, blob)
+	}
+	large := bytes.Repeat([]byte(n.of("x")), bus.MaxFacts)[:bus.MaxFacts]
+	must(t, b.PublishFacts(t.Context(), bus.FactsHash(large), large))
+	want(bus.FactsHash(large), large)
+
+	// A blob goes under its own hash only, and has a bound.
+	other := bus.FactsHash([]byte(n.of("other")))
+	too := append(large, 'x')
+	for name, err := range map[string]error{
+		"another's hash": b.PublishFacts(t.Context(), other, blob),
+		"no hash":        b.PublishFacts(t.Context(), "*", blob),
+		"upper case":     b.PublishFacts(t.Context(), strings.ToUpper(hash), blob),
+		"too large":      b.PublishFacts(t.Context(), bus.FactsHash(too), too),
+	} {
+		if err == nil {
+			t.Errorf("published with %s", name)
+		}
+	}
+	for _, hash := range []string{other, "", "*", strings.ToUpper(hash), bus.FactsHash(too)} {
+		want(hash, nil)
+	}
 }
 
 func badNames(t *testing.T, b bus.Bus, n names) {
@@ -583,6 +635,7 @@ func endedContext(t *testing.T, b bus.Bus, n names) {
 	_, leaseErr := b.Lease(ctx, run)
 	_, stopsErr := b.Stops(ctx)
 	_, nodesErr := b.Nodes(ctx)
+	_, factsErr := b.Facts(ctx, bus.FactsHash(nil))
 	for what, err := range map[string]error{
 		"Submit":   b.Submit(ctx, node, nil),
 		"Follow":   b.Follow(ctx, run, []string{node}, func(bus.Chunk) error { return nil }),
@@ -595,6 +648,9 @@ func endedContext(t *testing.T, b bus.Bus, n names) {
 		"Stops":    stopsErr,
 		"Nodes":    nodesErr,
 		"Announce": b.Announce(ctx, bus.NodeInfo{Name: node}, time.Hour),
+
+		"Facts":        factsErr,
+		"PublishFacts": b.PublishFacts(ctx, bus.FactsHash(nil), nil),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v, want the context's error", what, err)

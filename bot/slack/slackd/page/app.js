@@ -218,16 +218,18 @@ function richElement(e) {
 
 // ---- blocks ---------------------------------------------------------------------
 
-// use is what happens when an element is used: use(action id, values chosen).
-function element(e, use, form) {
+// use is what happens when an element is used: use(name, values chosen). An
+// element's name is its block's id and its action id.
+function element(e, use, form, inBlock) {
+  const id = `${inBlock}\u001f${e.action_id}`;
   const confirmed = (go) => () => {
     const c = e.confirm;
     if (!c || window.confirm(`${c.title.text}\n\n${c.text.text}`)) go();
   };
-  const choose = (...values) => confirmed(() => use && use(e.action_id, values))();
+  const choose = (...values) => confirmed(() => use && use(id, values))();
   const options = [...(e.options || []), ...(e.option_groups || []).flatMap((g) => g.options)];
   const chosen = new Set([e.initial_option, ...(e.initial_options || [])].filter(Boolean).map((o) => o.value));
-  const keep = (read) => { if (form) form.push([e.action_id, read]); };
+  const keep = (read) => { if (form) form.push([id, read]); };
   const picker = (entries, multiple, initial) => {
     const node = el('select', { multiple, class: 'select', 'aria-label': (e.placeholder || { text: e.action_id }).text });
     if (!multiple) node.append(el('option', { value: '' }, (e.placeholder || { text: 'Choose…' }).text));
@@ -239,8 +241,8 @@ function element(e, use, form) {
   };
   switch (e.type) {
     case 'button':
-      if (e.url) return el('a', { class: 'button ' + (e.style || ''), href: /^https?:/.test(e.url) ? e.url : '#', target: '_blank', rel: 'noopener', onclick: confirmed(() => use && use(e.action_id, [])) }, textObject(e.text));
-      return el('button', { type: 'button', class: 'button ' + (e.style || ''), title: e.accessibility_label, onclick: confirmed(() => use && use(e.action_id, [])) }, textObject(e.text));
+      if (e.url) return el('a', { class: 'button ' + (e.style || ''), href: /^https?:/.test(e.url) ? e.url : '#', target: '_blank', rel: 'noopener', onclick: confirmed(() => use && use(id, [])) }, textObject(e.text));
+      return el('button', { type: 'button', class: 'button ' + (e.style || ''), title: e.accessibility_label, onclick: confirmed(() => use && use(id, [])) }, textObject(e.text));
     case 'image': return el('img', { class: 'accessory', src: picture(e), alt: e.alt_text });
     case 'static_select': case 'multi_static_select': case 'external_select':
       return picker(options.map((o) => [o.value, o.text.text]), e.type.startsWith('multi'), chosen);
@@ -290,17 +292,19 @@ function block(b, use, form, errors) {
     case 'section': return el('div', attributes,
       el('div', { class: 'body' }, b.text ? el('div', {}, textObject(b.text)) : '',
         b.fields ? el('div', { class: 'fields' }, b.fields.map((f) => el('div', {}, textObject(f)))) : ''),
-      b.accessory ? element(b.accessory, use, form) : '');
+      b.accessory ? element(b.accessory, use, form, b.block_id) : '');
     case 'context': return el('div', attributes, b.elements.map((e) => (e.type === 'image' ? el('img', { src: picture(e), alt: e.alt_text }) : el('span', {}, textObject(e)))));
-    case 'actions': return el('div', attributes, b.elements.map((e) => element(e, use, form)));
+    case 'actions': return el('div', attributes, b.elements.map((e) => element(e, use, form, b.block_id)));
     case 'image': return el('figure', attributes, b.title ? el('figcaption', {}, textObject(b.title)) : '', el('img', { src: picture(b), alt: b.alt_text }));
     case 'rich_text': return el('div', attributes, b.elements.map(richElement));
     case 'markdown': return el('div', attributes, markdown(b.text));
     case 'table': return el('table', attributes, b.rows.map((row, i) => el('tr', {}, row.map((c) => el(i ? 'td' : 'th', {}, c.type === 'rich_text' ? c.elements.map(richElement) : c.text)))));
     case 'input': {
       const error = (errors || {})[b.block_id];
-      return el('label', attributes, el('span', { class: 'label' }, textObject(b.label), b.optional ? el('span', { class: 'hint' }, ' (optional)') : ''),
-        element(b.element, b.dispatch_action ? use : null, form), error ? el('span', { class: 'error' }, error) : '', b.hint ? el('span', { class: 'hint' }, textObject(b.hint)) : '');
+      // Boxes have labels of their own.
+      const wrapper = ['checkboxes', 'radio_buttons'].includes(b.element.type) ? 'div' : 'label';
+      return el(wrapper, attributes, el('span', { class: 'label' }, textObject(b.label), b.optional ? el('span', { class: 'hint' }, ' (optional)') : ''),
+        element(b.element, b.dispatch_action ? use : null, form, b.block_id), error ? el('span', { class: 'error' }, error) : '', b.hint ? el('span', { class: 'hint' }, textObject(b.hint)) : '');
     }
     default: return el('div', { class: 'unknown' }, `a block of type ${b.type}`);
   }

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +23,18 @@ import (
 	"kgent/bot/thread"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	failed := m.Run()
+	// discordgo waits a second after it closed a connection.
+	leak := goleak.Find()
+	for end := time.Now().Add(5 * time.Second); leak != nil && time.Now().Before(end); leak = goleak.Find() {
+	}
+	if failed == 0 && leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		failed = 1
+	}
+	os.Exit(failed)
+}
 
 // front records what arrives and can be told to be out of order.
 type front struct {

@@ -285,7 +285,8 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 	c.Finding = verify.Unproved()
 	p.progress(Step{Name: "prove", State: "skipped", Detail: "unproved: there is no contract to check yet"})
 	err = p.step("load", func() (string, error) {
-		return "accepted by the kernel's verifier", verify.Kernel(ctx, p.Target.Loader, c.Object, c.Manifest)
+		_, err := verify.Kernel(ctx, p.Target.Loader, c.Object, c.Manifest)
+		return "accepted by the kernel's verifier", err
 	})
 	if err != nil {
 		return nil, err

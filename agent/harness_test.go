@@ -36,18 +36,21 @@ func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.He
 // loader asks this kernel's verifier.
 type loader struct{ *probe.Loader }
 
-func (l loader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error {
+func (l loader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
 	s, err := l.Load(ctx, o, m)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.Close()
+	v, err := s.Verified()
+	return v, errors.Join(err, s.Close())
 }
 
 // yes is a loader for tests that are not about the kernel.
 type yes struct{}
 
-func (yes) DryLoad(context.Context, *program.Object, *program.Manifest) error { return nil }
+func (yes) DryLoad(context.Context, *program.Object, *program.Manifest) ([]program.Verified, error) {
+	return nil, nil
+}
 
 type machine struct {
 	facts    *kernel.Facts

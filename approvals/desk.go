@@ -644,7 +644,7 @@ func (d *Desk) seal(ctx context.Context, c Case, p job.Program, now time.Time) (
 		return Case{}, nil, err
 	}
 	g := job.Grant{
-		Version: job.GrantVersion, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
+		Version: job.GrantVersion, Purpose: job.PurposeRun, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
 		Approval:  job.Approval{Requester: c.Requester.ID, Account: c.Requester.Account, Tier: c.Tier.String(), Quorum: ruling.Quorum, Policy: ruling.Policy},
 		NotBefore: now, Expires: now.Add(job.MaxWindow),
 	}

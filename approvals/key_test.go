@@ -55,7 +55,7 @@ func TestKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := job.Grant{Digest: d.String()}
+	g := job.Grant{Purpose: job.PurposeRun, Digest: d.String()}
 	a, errA := k.Sign(g, p)
 	b, errB := got.Sign(g, p)
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {

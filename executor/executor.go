@@ -8,9 +8,13 @@
 // any more, when the bus is out of reach, and when the executor ends; no path
 // leaves a probe attached.
 //
+// A job can also be a check: the program passes the same verification, is held
+// against the policy and loaded, which nobody has to approve because it is never
+// attached. Checks have few places of their own and do not take those of runs.
+//
 // On the other side [Dispatch] sends an approved job to its nodes, [Follow]
 // merges what they send into one stream of records and one account, and [Stop]
-// ends a run.
+// ends a run. [Check] asks nodes whether they would take a program.
 //
 // The account is exact: every event that a program produced was delivered, or
 // lost in the kernel because its buffer was full, or dropped by the node over
@@ -67,6 +71,10 @@ type Probe interface {
 	// Overhead returns what the run has cost. It is called after Stream.
 	Overhead() output.Overhead
 
+	// Verified returns what the verifier said of each program. It is called
+	// after Load.
+	Verified() ([]program.Verified, error)
+
 	// Close takes everything out of the kernel. When Stream does not return
 	// in time it is called beside it. An error means that something may be
 	// left.
@@ -109,6 +117,8 @@ type Executor struct {
 	// Facts, if set, is what the control side should know of the node's kernel,
 	// at most [bus.MaxFacts] bytes. It is published, and its hash announced.
 	Facts []byte
+	// Hooks, if set, is asked in a check whether a program's hooks exist here.
+	Hooks Hooks
 	// Audit, if set, is told everything that concerns a job, one entry at a
 	// time. Nothing is loaded before it has taken the entry that says so;
 	// a run that is attached ends in time even if it hangs.
@@ -120,13 +130,15 @@ type Executor struct {
 	auditing chan struct{} // holds a token while the audit log is told
 	mu       sync.Mutex
 	runs     map[string]*run // in progress, by name
+	checks   checks
 }
 
 // Entry is what the audit log is told.
 type Entry struct {
 	At   time.Time `json:"at"`
 	Node string    `json:"node"`
-	// What happened: refused, accepted, attached, ended.
+	// What happened: refused, accepted, attached, ended; and of a program that
+	// is only loaded: checking, checked.
 	What string `json:"what"`
 	// Job is the bus's name for the job.
 	Job string `json:"job"`
@@ -137,7 +149,7 @@ type Entry struct {
 	Digest   string        `json:"digest,omitempty"`
 	Approval *job.Approval `json:"approval,omitempty"`
 	// Rule is what a refused job broke: a [job.Refusal], the rule of a
-	// [PolicyError], or program, run or lease.
+	// [PolicyError], or program, run or lease; of a check also hook, kernel or time.
 	Rule string `json:"rule,omitempty"`
 	// ProgramIDs are those of an attached run.
 	ProgramIDs []uint32 `json:"program_ids,omitempty"`
@@ -189,6 +201,7 @@ func (e *Executor) prepare() error {
 		e.Node.Facts = bus.FactsHash(e.Facts)
 	}
 	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
+	e.checks.jobs = map[string]bool{}
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
 	}
@@ -248,7 +261,7 @@ func (e *Executor) take(ctx context.Context, j bus.Job, wg *sync.WaitGroup) {
 	if ctx.Err() != nil {
 		return // for the next executor
 	}
-	if e.isRunning(j.ID) {
+	if e.isRunning(j.ID) || e.checks.has(j.ID) {
 		return // it is acknowledged when it is over
 	}
 	taken := time.Now()
@@ -266,6 +279,15 @@ func (e *Executor) take(ctx context.Context, j bus.Job, wg *sync.WaitGroup) {
 	if err := bus.CheckName(g.Run); err != nil {
 		a.run = "" // there is nowhere to answer
 		e.refuse(ctx, a, "run", err)
+		return
+	}
+	switch g.Purpose {
+	case job.PurposeRun:
+	case job.PurposeCheck:
+		e.check(ctx, j, g, p, wg)
+		return
+	default:
+		e.refuse(ctx, a, string(job.RefusedPurpose), fmt.Errorf("a grant for %q: this node runs and checks", g.Purpose))
 		return
 	}
 	r := newRun(e, g, p, j, taken)
@@ -291,6 +313,12 @@ func (e *Executor) isRunning(jobID string) bool {
 		}
 	}
 	return false
+}
+
+func (e *Executor) isRun(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.runs[name] != nil
 }
 
 // enter takes one of the node's places for a run.
@@ -323,11 +351,9 @@ func (e *Executor) disbelieve(ctx context.Context, j bus.Job, err error) {
 		rule = string(refused.Refusal)
 	}
 	a := answer{job: j, run: claimedRun(j.Envelope)}
-	e.mu.Lock()
-	if e.runs[a.run] != nil {
+	if e.isRun(a.run) {
 		a.run = ""
 	}
-	e.mu.Unlock()
 	if j.Again && rule == string(job.RefusedReplay) {
 		a.reason = output.ReasonFailed
 		err = errors.New("this node took the job before and cannot tell how it ended: its executor was restarted, or cut off from the bus")
@@ -377,11 +403,14 @@ func (e *Executor) say(ctx context.Context, a answer, cause error) error {
 	if errors.As(cause, &policy) {
 		code = "policy"
 	}
-	c := bus.Chunk{Run: a.run, Node: e.Node.Name, Final: true}
-	for _, r := range []output.Record{
+	return e.publishLast(ctx, bus.Chunk{Run: a.run, Node: e.Node.Name, Final: true},
 		output.Error{Node: e.Node.Name, Code: code, Message: cause.Error()},
-		output.NodeSummary{Node: e.Node.Name, Reason: a.reason, Detail: cause.Error()},
-	} {
+		output.NodeSummary{Node: e.Node.Name, Reason: a.reason, Detail: cause.Error()})
+}
+
+// publishLast publishes a chunk with records, and tries again for a while.
+func (e *Executor) publishLast(ctx context.Context, c bus.Chunk, records ...output.Record) error {
+	for _, r := range records {
 		line, err := output.Encode(r)
 		if err != nil {
 			return err

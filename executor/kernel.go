@@ -318,6 +318,9 @@ func (p *hostProbe) Counts() (produced, lost, mapFull uint64, err error) {
 // Overhead implements Probe.
 func (p *hostProbe) Overhead() output.Overhead { return p.set.Overhead() }
 
+// Verified implements Probe.
+func (p *hostProbe) Verified() ([]program.Verified, error) { return p.set.Verified() }
+
 // Close implements Probe.
 func (p *hostProbe) Close() error {
 	p.users.Close() // nil closes, too

@@ -60,7 +60,7 @@ func (r *run) run(ctx context.Context) {
 	var m *program.Manifest
 	rule := "program"
 	err := r.e.guard("checking the program", func() (err error) {
-		o, m, err = r.check()
+		o, m, err = r.e.admit(r.elf, r.grant.Approval.Tier)
 		return err
 	})
 	var policy *PolicyError
@@ -85,20 +85,21 @@ func (r *run) run(ctx context.Context) {
 	}
 }
 
-// check holds the program against its manifest and the node's policy.
-func (r *run) check() (*program.Object, *program.Manifest, error) {
-	o, err := program.Parse(r.elf.ELF)
+// admit holds a program against its manifest and, as one of the tier, against
+// the node's policy.
+func (e *Executor) admit(p job.Program, tier string) (*program.Object, *program.Manifest, error) {
+	o, err := program.Parse(p.ELF)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := program.DecodeManifest(r.elf.Manifest)
+	m, err := program.DecodeManifest(p.Manifest)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := m.Check(o); err != nil {
 		return nil, nil, err
 	}
-	if err := r.e.Policy.Check(o, m, r.grant.Approval.Tier, r.e.cpus); err != nil {
+	if err := e.Policy.Check(o, m, tier, e.cpus); err != nil {
 		return nil, nil, err
 	}
 	return o, m, nil

@@ -75,6 +75,15 @@ func (h Hook) String() string {
 	}
 }
 
+// Place returns the hook's kind and target in the form that a kernel's facts
+// are asked about.
+func (h Hook) Place() (kind, target string) {
+	if h.Kind.NeedsBinary() {
+		return string(h.Kind), h.Binary + ":" + h.Symbol
+	}
+	return string(h.Kind), h.Target
+}
+
 // UnsupportedHookError says that a program's section names a kind of hook that
 // kgent does not attach.
 type UnsupportedHookError struct {

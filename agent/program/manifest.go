@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -38,8 +39,11 @@ type Manifest struct {
 	Title     string     `json:"title"`
 	Programs  []Program  `json:"programs"`
 	Constants []Constant `json:"constants"`
-	Maps      []Map      `json:"maps"`
-	View      View       `json:"view"`
+	// Means says what parameters do, by name, for people who change them. It
+	// does not change what is loaded.
+	Means map[string]string `json:"means,omitempty"`
+	Maps  []Map             `json:"maps"`
+	View  View              `json:"view"`
 }
 
 // Program is one program of the object and where it is attached.
@@ -76,6 +80,8 @@ type Options struct {
 	Name, Title string
 	// Constants sets parameters by name; the others keep their defaults.
 	Constants map[string]string
+	// Means says what parameters do, by name.
+	Means map[string]string
 	// Interface is the target of xdp and tcx programs.
 	Interface string
 	// Cgroup is the target of cgroup programs, relative to the cgroup2 mount;
@@ -89,7 +95,7 @@ type Options struct {
 // Build derives the manifest of an object. It fails with an error that says
 // what to change when the object breaks a convention.
 func Build(o *Object, opt Options) (*Manifest, error) {
-	m := &Manifest{Version: ManifestVersion, Name: opt.Name, Title: opt.Title, View: opt.View,
+	m := &Manifest{Version: ManifestVersion, Name: opt.Name, Title: opt.Title, View: opt.View, Means: maps.Clone(opt.Means),
 		Programs: []Program{}, Constants: []Constant{}, Maps: []Map{}}
 	for _, p := range o.Programs() {
 		h, err := HookOf(p)
@@ -172,6 +178,9 @@ func (m *Manifest) Check(o *Object) error {
 		return err
 	}
 	if err := m.checkMaps(o); err != nil {
+		return err
+	}
+	if err := m.checkMeans(o); err != nil {
 		return err
 	}
 	return m.checkConstants(o)

@@ -16,6 +16,9 @@ import (
 	"kgent/retrieval/kernel/abi"
 )
 
+// maxParam is the size of the largest parameter that can be set, in bytes.
+const maxParam = 4096
+
 // EncodeValue turns what a person writes into the bytes of a parameter of BTF
 // type t, in the machine's byte order unless the type says otherwise.
 //
@@ -38,7 +41,7 @@ func EncodeValue(t btf.Type, text string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the size of %s: %w", t, err)
 	}
-	if size > 4096 {
+	if size > maxParam {
 		return nil, fmt.Errorf("%d bytes is too large for a parameter", size)
 	}
 	if a, ok := bare.(*btf.Array); ok {

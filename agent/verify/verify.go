@@ -80,7 +80,8 @@ var _ Hooks = (*kernel.Facts)(nil)
 func Facts(m *program.Manifest, k Hooks) error {
 	var errs []error
 	for _, p := range m.Programs {
-		if err := k.CheckHook(string(p.Hook.Kind), target(p.Hook)); err != nil {
+		kind, target := p.Hook.Place()
+		if err := k.CheckHook(kind, target); err != nil {
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))
 		}
 	}
@@ -90,27 +91,24 @@ func Facts(m *program.Manifest, k Hooks) error {
 	return nil
 }
 
-// target is a hook's target in the form of [kernel.Facts.CheckHook].
-func target(h program.Hook) string {
-	if h.Kind.NeedsBinary() {
-		return h.Binary + ":" + h.Symbol
-	}
-	return h.Target
-}
-
 // Loader loads a program into a kernel's verifier without attaching it, and
-// unloads it again.
+// unloads it again: into this machine's, or by a check on a node that has the
+// kernel. An error that wraps [program.ErrUntried] says nothing about the
+// program.
 type Loader interface {
-	DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error
+	DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error)
 }
 
 // Kernel asks the kernel's verifier.
-func Kernel(ctx context.Context, l Loader, o *program.Object, m *program.Manifest) error {
-	if err := l.DryLoad(ctx, o, m); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("loading for a dry run: %w", context.Cause(ctx))
-		}
-		return &Failure{GateKernel, err}
+func Kernel(ctx context.Context, l Loader, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
+	v, err := l.DryLoad(ctx, o, m)
+	switch {
+	case err == nil:
+		return v, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("loading for a dry run: %w", context.Cause(ctx))
+	case errors.Is(err, program.ErrUntried):
+		return nil, err
 	}
-	return nil
+	return nil, &Failure{GateKernel, err}
 }

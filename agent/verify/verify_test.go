@@ -49,26 +49,32 @@ func TestFacts(t *testing.T) {
 
 type loading func(context.Context) error
 
-func (l loading) DryLoad(ctx context.Context, _ *program.Object, _ *program.Manifest) error {
-	return l(ctx)
+func (l loading) DryLoad(ctx context.Context, _ *program.Object, _ *program.Manifest) ([]program.Verified, error) {
+	return []program.Verified{{Program: "p", Processed: 7}}, l(ctx)
 }
 
 func TestKernel(t *testing.T) {
 	refused := errors.New("R0 invalid mem access")
 	no := loading(func(context.Context) error { return refused })
-	if err := verify.Kernel(t.Context(), loading(func(context.Context) error { return nil }), nil, nil); err != nil {
-		t.Error(err)
+	if v, err := verify.Kernel(t.Context(), loading(func(context.Context) error { return nil }), nil, nil); err != nil || len(v) != 1 || v[0].Processed != 7 {
+		t.Error(v, err)
 	}
-	err := verify.Kernel(t.Context(), no, nil, nil)
+	_, err := verify.Kernel(t.Context(), no, nil, nil)
 	var f *verify.Failure
 	if !errors.As(err, &f) || f.Gate != verify.GateKernel || !errors.Is(err, refused) {
+		t.Errorf("error %v", err)
+	}
+	// A node that could not be asked has not said anything about the program.
+	silent := loading(func(context.Context) error { return fmt.Errorf("%w: db-3 did not answer", program.ErrUntried) })
+	f = nil
+	if _, err := verify.Kernel(t.Context(), silent, nil, nil); errors.As(err, &f) || !errors.Is(err, program.ErrUntried) {
 		t.Errorf("error %v", err)
 	}
 	// Whoever gives up has not shown anything about the program.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	cancel(gone)
-	if err := verify.Kernel(ctx, no, nil, nil); errors.As(err, &f) && errors.Is(err, refused) || !errors.Is(err, gone) {
+	if _, err := verify.Kernel(ctx, no, nil, nil); errors.As(err, &f) && errors.Is(err, refused) || !errors.Is(err, gone) {
 		t.Errorf("error %v, want the cause", err)
 	}
 }

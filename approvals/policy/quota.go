@@ -19,8 +19,7 @@ type Full struct {
 	Free time.Time
 }
 
-// Quotas counts what people do, over all processes. Implementations are tested
-// with policytest.
+// Quotas counts what people do, over all processes.
 type Quotas interface {
 	// Take counts id under every key until a time, or under none and says which
 	// of them is full. What is counted already is not counted again and

@@ -13,6 +13,8 @@ import (
 
 	"kgent/approvals"
 	"kgent/bot/card"
+	"kgent/executor/bus"
+	"kgent/executor/output"
 )
 
 // Conversation holds all conversations of a bot. Several processes may hold
@@ -53,20 +55,20 @@ type Output interface {
 	Line(line []byte)
 	// Tail shows the newest of it in at most n characters, in a fixed pitch.
 	Tail(n int) string
-	// Final returns what came out: blocks for a card, pictures, and everything
-	// as a file, if there was anything.
-	Final(n int) ([]card.Block, []File)
+	// Final returns what came out, in about n characters: blocks for a card with
+	// the account of the run, pictures, and everything as a file.
+	Final(n int, s output.Summary) ([]card.Block, []File)
 	// Close removes what it kept on disk.
 	Close() error
 }
 
 // How often this process looks for something to do.
 const (
-	lookEvery   = time.Second      // for requests that nobody is at work on
-	sweepEvery  = 5 * time.Second  // for what has expired
-	lockTTL     = 6 * time.Second  // of a request that somebody is at work on
-	lockEvery   = 2 * time.Second  // renewing it
-	threadTTL   = 15 * time.Second // of a thread whose event is handled
+	lookEvery   = time.Second     // for requests that nobody is at work on
+	sweepEvery  = 5 * time.Second // for what has expired
+	lockTTL     = 6 * time.Second // of a request that somebody is at work on
+	lockEvery   = 2 * time.Second // renewing it
+	threadTTL   = 8 * time.Second // of a thread whose event is handled: less than Visibility
 	receiveTime = 900 * time.Millisecond
 	tailFirst   = 700 * time.Millisecond
 	tailEvery   = 2 * time.Second // with one run; grows with their number
@@ -75,10 +77,6 @@ const (
 	keptWords   = 8
 	keptHandled = 30
 )
-
-// ErrHandOver, as the cause of the end of a context, says that this process
-// ends and others go on with what it does.
-var ErrHandOver = errors.New("handed over to another process")
 
 // Prepare must be called before anything else.
 func (c *Conversation) Prepare() error {
@@ -97,11 +95,11 @@ func (c *Conversation) Prepare() error {
 func (c *Conversation) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	handOver := context.AfterFunc(ctx, func() { cancel(ErrHandOver) })
+	handOver := context.AfterFunc(ctx, func() { cancel(bus.ErrHandOver) })
 	defer handOver()
 	driving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	context.AfterFunc(ctx, func() { stop(ErrHandOver) })
+	context.AfterFunc(ctx, func() { stop(bus.ErrHandOver) })
 
 	var wg sync.WaitGroup
 	wg.Go(func() { c.handleEvents(ctx) })
@@ -120,7 +118,7 @@ func (c *Conversation) Receive(ctx context.Context, e Event) error {
 	defer cancel()
 	// Stopping waits for nothing, not even for its turn.
 	if e.Kind == Click && e.Verb == verbStop {
-		if r, err := c.Store.Load(ctx, requestOf(e.ID)); err == nil && r.Grant != nil && r.State == Running {
+		if r, err := c.Store.Load(ctx, requestOf(e.ID)); err == nil && r.Grant != nil && r.State == Running && c.Policy.MayStop(c.speaker(e)) == nil {
 			if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
 				c.Log.Warn("stopping at once", "run", r.Grant.Run, "err", err)
 			}
@@ -315,7 +313,7 @@ func (c *Conversation) keep(ctx context.Context, name string, lose context.Cance
 			held = c.Now()
 		case err == nil:
 			c.Log.Warn("another process took over", "name", name)
-			lose(ErrHandOver)
+			lose(bus.ErrHandOver)
 			return
 		case c.Now().Sub(held) > storeLimit:
 			c.Log.Warn("the store is out of reach", "name", name, "err", err)
@@ -329,7 +327,7 @@ func (c *Conversation) keep(ctx context.Context, name string, lose context.Cance
 // else can take over meanwhile either, and nodes end a run by themselves.
 const storeLimit = 30 * time.Second
 
-var errStore = fmt.Errorf("the store is out of reach: %w", ErrHandOver)
+var errStore = fmt.Errorf("the store is out of reach: %w", bus.ErrHandOver)
 
 // sweep ends what has expired, and brings requests up to date with their cases
 // when a process died in between.
@@ -466,11 +464,17 @@ func (c *Conversation) person(ctx context.Context, e Event) (approvals.Person, e
 	case err != nil:
 		return approvals.Person{}, &approvals.RefusedError{Rule: approvals.RuleHuman, Reason: "kgent cannot look you up at " + e.By.Surface + " right now, so it takes nothing from you; try again in a minute"}
 	}
+	who := c.speaker(e)
+	who.Message = p.Link(ctx, e.Place, Handle{Channel: e.Place.Channel, ID: e.Message})
+	return who, nil
+}
+
+// speaker is whose account an event came from, as far as can be said without
+// asking anybody.
+func (c *Conversation) speaker(e Event) approvals.Person {
 	account := e.By.String()
-	return approvals.Person{
-		ID: c.Policy.Person(account), Account: account, Place: channelOf(e.Place), Surface: e.By.Surface, Human: true,
-		Message: p.Link(ctx, e.Place, Handle{Channel: e.Place.Channel, ID: e.Message}),
-	}, nil
+	id, _ := c.Policy.Person(account)
+	return approvals.Person{ID: id, Account: account, Place: channelOf(e.Place), Surface: e.By.Surface, Human: true}
 }
 
 // whisper answers the person of an event, and nobody else.

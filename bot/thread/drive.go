@@ -58,7 +58,8 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 	defer wg.Wait()
 	watching, done := context.WithCancel(ctx)
 	defer done()
-	wg.Go(func() { c.watch(watching, r, cancel) })
+	begun := r
+	wg.Go(func() { c.watch(watching, begun, cancel) })
 
 	made, nodes, err := c.make(ctx, &r)
 	if errors.Is(context.Cause(ctx), errChanged) {
@@ -125,28 +126,28 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	r.Nodes = strings.Join(nodes, ",")
 	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(nodes, n.Name) })
 
-	show := c.progress(ctx, r)
-	defer show.close()
 	var made Made
-	if r.Change != nil {
-		p, err := c.Desk.Store.Program(ctx, r.Change.From)
-		if errors.Is(err, approvals.ErrNotFound) {
-			return Made{}, nil, &rejection{"the program is no longer stored; ask again in words"}
-		}
-		if err != nil {
-			return Made{}, nil, err
-		}
-		made, err = c.Maker.Remake(ctx, p, r.Change.Params, infos, show.step)
-		if err != nil {
-			return Made{}, nil, prepared(err)
-		}
-		made = made.as(*r)
-		return made, nodes, nil
+	show := c.progress(ctx, *r)
+	if r.Change == nil {
+		made, err = c.Maker.Make(ctx, req, infos, show.step)
+	} else {
+		made, err = c.remake(ctx, *r, infos, show.step)
 	}
-	if made, err = c.Maker.Make(ctx, req, infos, show.step); err != nil {
-		return Made{}, nil, prepared(err)
+	r.Steps = show.close()
+	return made, nodes, prepared(err)
+}
+
+// remake uses the program of an earlier case.
+func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
+	p, err := c.Desk.Store.Program(ctx, r.Change.From)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return Made{}, &rejection{"the program is no longer stored; ask again in words"}
 	}
-	return made, nodes, nil
+	if err != nil {
+		return Made{}, err
+	}
+	made, err := c.Maker.Remake(ctx, p, r.Change.Params, nodes, step)
+	return made.as(r), err
 }
 
 // as gives a program that was made again the words of the first time.
@@ -239,24 +240,14 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	if err != nil {
 		return err
 	}
-	asked, err := c.Policy.Ask(ctx, cs)
+	copies, err := c.places(ctx, cs, c.Policy.Ask)
 	if err != nil {
 		return err
 	}
-	glass, err := c.Policy.Glass(ctx, cs)
+	copies = slices.DeleteFunc(copies, func(p Place) bool { return p.String() == channelOf(r.Place) })
+	loud, err := c.places(ctx, cs, c.Policy.Loud)
 	if err != nil {
 		return err
-	}
-	var copies []Place
-	for _, s := range asked {
-		p, err := ParsePlace(s)
-		if err != nil {
-			c.Log.Warn("policy asks in a place that is none", "place", s, "err", err)
-			continue
-		}
-		if p.String() != channelOf(r.Place) && slices.ContainsFunc(c.Platforms, func(pl Platform) bool { return pl.Surface() == p.Surface }) {
-			copies = append(copies, p)
-		}
 	}
 	shown := made.Card
 	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
@@ -268,7 +259,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 		}
 		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes = Pending, cs.ID, shown, limits, steps, selector
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
-		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Glass = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, glass
+		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
 		r.Quiet = false
 		r.follow(cs)
 		return true
@@ -276,10 +267,42 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	return err
 }
 
+// places returns the channels that a policy names and this bot can reach.
+func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(context.Context, approvals.Case) ([]string, error)) ([]Place, error) {
+	named, err := of(ctx, cs)
+	var refused *approvals.RefusedError
+	if errors.As(err, &refused) {
+		return nil, &rejection{refused.Reason}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []Place
+	for _, s := range named {
+		p, err := ParsePlace(s)
+		if err == nil {
+			_, err = c.platform(p.Surface)
+		}
+		if err != nil {
+			c.Log.Warn("the policy names a channel that this bot cannot reach", "channel", s, "err", err)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
 // start signs the grant of an approved request, or finds the one that was
 // signed.
 func (c *Conversation) start(ctx context.Context, r Request) error {
-	_, grant, err := c.Desk.Grant(ctx, r.Case)
+	cs, err := c.Desk.Get(ctx, r.Case)
+	if err == nil {
+		err = c.Policy.MayRun(ctx, cs)
+	}
+	var grant *job.Grant
+	if err == nil {
+		_, grant, err = c.Desk.Grant(ctx, r.Case)
+	}
 	if errors.Is(err, approvals.ErrGranted) {
 		_, grant, err = c.Desk.Envelope(ctx, r.Case)
 	}
@@ -344,13 +367,24 @@ func (c *Conversation) follow(ctx context.Context, r Request) error {
 	summary, err := c.Runner.Follow(ctx, r.Grant, result.Line)
 	done()
 	wg.Wait()
-	if errors.Is(context.Cause(ctx), ErrHandOver) {
+	if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
 		return nil
 	}
 	if err != nil {
 		c.Log.Warn("following", "request", r.ID, "run", r.Grant.Run, "err", err)
 	}
 	return c.finish(ctx, r, summary, result)
+}
+
+// free gives back the place that a run had in its requester's quota.
+func (c *Conversation) free(ctx context.Context, r Request) {
+	cs, err := c.Desk.Get(ctx, r.Case)
+	if err == nil {
+		err = c.Policy.RunEnded(ctx, cs)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.Log.Warn("giving back a place in a quota", "request", r.ID, "err", err)
+	}
 }
 
 func (c *Conversation) dispatch(ctx context.Context, r Request) error {
@@ -362,6 +396,7 @@ func (c *Conversation) dispatch(ctx context.Context, r Request) error {
 		return ctx.Err()
 	}
 	if err != nil {
+		c.free(ctx, r)
 		_, err = c.change(ctx, r.ID, func(r *Request) bool {
 			if r.State != Running {
 				return false
@@ -404,7 +439,7 @@ func (c *Conversation) tail(ctx context.Context, id string, result Output) {
 // finish shows what came out. It must be said even when the store has
 // forgotten the request.
 func (c *Conversation) finish(ctx context.Context, r Request, summary output.Summary, result Output) error {
-	blocks, files := result.Final(finalSize)
+	blocks, files := result.Final(finalSize, summary)
 	outcome, detail := outcomeOf(summary)
 	end := func(r *Request) bool {
 		if r.State != Running {
@@ -416,6 +451,7 @@ func (c *Conversation) finish(ctx context.Context, r Request, summary output.Sum
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeLimit)
 	defer cancel()
+	c.free(ctx, r)
 	for {
 		ended := r
 		end(&ended)
@@ -469,27 +505,25 @@ func outcomeOf(s output.Summary) (Outcome, string) {
 // showing shows the way of a request while it is prepared.
 type showing struct {
 	steps chan agent.Step
-	wg    sync.WaitGroup
-	send  func(output.Stage)
+	done  chan []output.Stage
 }
 
-func (s *showing) step(a agent.Step) {
-	s.steps <- a
-}
+func (s *showing) step(a agent.Step) { s.steps <- a }
 
-func (s *showing) close() {
+// close returns all steps.
+func (s *showing) close() []output.Stage {
 	close(s.steps)
-	s.wg.Wait()
+	return <-s.done
 }
 
 // progressEvery is how often progress is shown at most.
 const progressEvery = 500 * time.Millisecond
 
-// progress notes steps in r and shows them, without ever making the work wait.
-func (c *Conversation) progress(ctx context.Context, r *Request) *showing {
-	s := &showing{steps: make(chan agent.Step)}
+// progress gathers steps and shows them.
+func (c *Conversation) progress(ctx context.Context, r Request) *showing {
+	s := &showing{steps: make(chan agent.Step, 16), done: make(chan []output.Stage)}
 	r.Steps = nil
-	s.wg.Go(func() {
+	go func() {
 		var last time.Time
 		for a := range s.steps {
 			st := output.Stage{Name: a.Name, State: a.State, Detail: a.Detail, Millis: a.Elapsed.Milliseconds()}
@@ -503,11 +537,12 @@ func (c *Conversation) progress(ctx context.Context, r *Request) *showing {
 			}
 			last = c.Now()
 			limit, cancel := context.WithTimeout(ctx, time.Second)
-			if err := c.Store.Put(limit, c.progressMessage(*r)); err != nil && ctx.Err() == nil {
+			if err := c.Store.Put(limit, c.progressMessage(r)); err != nil && ctx.Err() == nil {
 				c.Log.Warn("showing progress", "request", r.ID, "err", err)
 			}
 			cancel()
 		}
-	})
+		s.done <- r.Steps
+	}()
 	return s
 }

@@ -13,6 +13,7 @@ import (
 	"kgent/approvals"
 	"kgent/bot/card"
 	"kgent/bot/target"
+	"kgent/executor/output"
 )
 
 // Verbs of buttons and forms.
@@ -95,9 +96,7 @@ func (c *Conversation) mayAsk(ctx context.Context, e Event) (approvals.Person, e
 	if err != nil {
 		return p, err
 	}
-	place := e.Place
-	place.Thread = ""
-	return p, c.Policy.MayRequest(ctx, p, place.String())
+	return p, c.Policy.MayRequest(ctx, p, hash("request "+e.Key))
 }
 
 // replied handles words in a thread that were not addressed to anybody. Only
@@ -296,7 +295,7 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 	case verbGlass:
 		return c.vote(ctx, e, r, approvals.Vote{By: p, Choice: approvals.BreakGlass, Reason: e.Fields["reason"]})
 	}
-	if err := c.Policy.MayRequest(ctx, p, channelOf(e.Place)); err != nil {
+	if err := c.Policy.MayRequest(ctx, p, hash("request "+e.Key)); err != nil {
 		return c.refuseOr(ctx, e, err)
 	}
 	switch e.Verb {
@@ -365,17 +364,23 @@ func (c *Conversation) record(ctx context.Context, e Event, r Request, cs approv
 	return err
 }
 
-// stop stops a run. It asks nobody, not even who it is that stops: whoever
-// sees the button may.
+// stop stops a run. It takes no approval, and looks nobody up.
 func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
-	if r.State != Running || r.Grant == nil {
+	if err := c.Policy.MayStop(c.speaker(e)); err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	switch {
+	case r.Grant != nil && r.State == Running:
+		if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
+			return err
+		}
+	case r.wasStopped() && r.StopBy == nil:
+		// It ended between the click and now, by that click.
+	default:
 		return c.refused(ctx, e, refuse("there is nothing to stop: %s", stateWords(r)))
 	}
-	if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
-		return err
-	}
 	_, err := c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Running || r.StopBy != nil || !r.once(e) {
+		if r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e) {
 			return false
 		}
 		by := e.By
@@ -383,6 +388,11 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 		return true
 	})
 	return err
+}
+
+// wasStopped reports whether somebody ended the run before its time.
+func (r Request) wasStopped() bool {
+	return r.State == Ended && r.Summary != nil && slices.ContainsFunc(r.Summary.Nodes, func(n output.NodeSummary) bool { return n.Reason == output.ReasonStopped })
 }
 
 // stopThread stops what runs in a thread.
@@ -553,6 +563,20 @@ func (c *Conversation) answer(ctx context.Context, e Event, what card.Card) erro
 // undelivered handles that a message reached nobody. A question that reached
 // nobody is over.
 func (c *Conversation) undelivered(ctx context.Context, e Event) error {
+	if id, ok := strings.CutPrefix(e.ID, "root:"); ok {
+		// There is no thread to go on in.
+		_, err := c.change(ctx, id, func(r *Request) bool {
+			if r.State != Preparing {
+				return false
+			}
+			r.State, r.Outcome, r.Detail, r.EndedAt = Ended, Undeliverable, e.Text, c.Now().UTC().Round(0)
+			return true
+		})
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	}
 	id, ok := strings.CutPrefix(e.ID, "card:")
 	if !ok {
 		return nil

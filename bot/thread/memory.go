@@ -12,7 +12,8 @@ import (
 
 // Memory is a store in memory, for one process and for tests.
 type Memory struct {
-	now func() time.Time
+	now        func() time.Time
+	visibility time.Duration
 
 	mu       sync.Mutex
 	seen     map[string]time.Time
@@ -47,7 +48,7 @@ type lock struct {
 // NewMemory returns an empty store; now is its clock.
 func NewMemory(now func() time.Time) *Memory {
 	return &Memory{
-		now: now, seen: map[string]time.Time{}, wake: make(chan struct{}), requests: map[string]Request{},
+		now: now, visibility: Visibility, seen: map[string]time.Time{}, wake: make(chan struct{}), requests: map[string]Request{},
 		hung: map[string]Place{}, messages: map[string]*outgoing{}, locks: map[string]lock{},
 	}
 }
@@ -85,7 +86,7 @@ func (m *Memory) Take(ctx context.Context, _ string) (Delivery, bool, error) {
 		now := m.now()
 		for _, t := range m.inbox {
 			if !now.Before(t.until) {
-				t.until = now.Add(Visibility)
+				t.until = now.Add(m.visibility)
 				t.Tries++
 				d := t.Delivery
 				d.Event = clone(d.Event)
@@ -291,8 +292,11 @@ func (m *Memory) Trying(_ context.Context, key string) error {
 // Sent implements [Store].
 func (m *Memory) Sent(_ context.Context, key string, version uint64, h Handle) error {
 	return m.change(key, func(o *outgoing) {
-		o.sent, o.Handle, o.Tried, o.Tries, o.Files = version, h, false, 0, nil
-		if o.Only != "" {
+		o.sent, o.Handle, o.Tried, o.Tries = version, h, false, 0
+		if o.Version != version {
+			return // there is something newer to say
+		}
+		if o.Files = nil; o.Only != "" {
 			delete(m.messages, key)
 		}
 	})
@@ -313,7 +317,7 @@ func (m *Memory) Defer(_ context.Context, key string, again Again) error {
 
 // Drop implements [Store].
 func (m *Memory) Drop(_ context.Context, key string, version uint64) error {
-	return m.change(key, func(o *outgoing) { o.sent = version })
+	return m.change(key, func(o *outgoing) { o.sent = max(o.sent, version) })
 }
 
 // Lock implements [Store].

@@ -89,7 +89,7 @@ type Request struct {
 	Limits      job.Limits       `json:"limits,omitzero"`
 	Quorum      int              `json:"quorum,omitempty"`
 	Approvers   string           `json:"approvers,omitempty"` // who is asked, in words
-	Glass       bool             `json:"glass,omitempty"`     // the policy knows a break-glass role
+	Loud        []Place          `json:"loud,omitempty"`      // hear of it when somebody breaks the glass; none when nobody may
 	Votes       []approvals.Vote `json:"votes,omitempty"`
 	Expires     time.Time        `json:"expires,omitzero"`
 	// Copies are the places besides Place where the card is shown.
@@ -170,7 +170,7 @@ type Runner interface {
 	// Dispatch sends a sealed grant to its nodes. Doing it twice runs it once.
 	Dispatch(ctx context.Context, g *job.Grant, envelope []byte) error
 	// Follow keeps a run alive and hands on its records until it has ended
-	// everywhere. When ctx ends with [ErrHandOver] as its cause it returns at
+	// everywhere. When ctx ends with [bus.ErrHandOver] as its cause it returns at
 	// once and leaves the run to whoever follows it next; otherwise the run is
 	// stopped.
 	Follow(ctx context.Context, g *job.Grant, line func([]byte)) (output.Summary, error)
@@ -178,18 +178,26 @@ type Runner interface {
 }
 
 // Policy is what the conversation asks of the policy apart from what the desk
-// asks of it.
+// asks of it. A refusal is a [*approvals.RefusedError], with words for the
+// person.
 type Policy interface {
 	// Person names the person whose account this is.
-	Person(account string) string
-	// MayRequest returns nil when the account may ask in the place; a
-	// [*approvals.RefusedError] says why not.
-	MayRequest(ctx context.Context, by approvals.Person, place string) error
+	Person(account string) (id string, linked bool)
+	// MayRequest returns nil when somebody may make a request, and counts it
+	// under the request's name, once.
+	MayRequest(ctx context.Context, by approvals.Person, request string) error
+	// MayRun returns nil when the requester of a case may have one more run, and
+	// counts it until RunEnded.
+	MayRun(ctx context.Context, c approvals.Case) error
+	RunEnded(ctx context.Context, c approvals.Case) error
+	// MayStop returns nil when somebody may stop a run. It looks nothing up.
+	MayStop(by approvals.Person) error
 	// MayApprove is the desk's.
 	MayApprove(ctx context.Context, c approvals.Case, p approvals.Person) error
-	// Ask returns the places besides the thread where a case is shown to those
+	// Ask returns the channels besides the thread where a case is shown to those
 	// who may approve it.
 	Ask(ctx context.Context, c approvals.Case) ([]string, error)
-	// Glass says whether somebody may break the glass for the case.
-	Glass(ctx context.Context, c approvals.Case) (bool, error)
+	// Loud returns the channels that hear of it when somebody breaks the glass;
+	// none when nobody may.
+	Loud(ctx context.Context, c approvals.Case) ([]string, error)
 }

@@ -17,7 +17,7 @@ const (
 	MessageKept = 30 * 24 * time.Hour
 	// Visibility is how long an event that was taken is left alone before it is
 	// delivered to somebody else.
-	Visibility = 20 * time.Second
+	Visibility = 10 * time.Second
 	// MaxTries is how often an event is delivered before it is put aside.
 	MaxTries = 5
 	// TakeBlock is how long Take waits at most.

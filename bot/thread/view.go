@@ -34,6 +34,7 @@ func (c *Conversation) show(r Request) []Message {
 	if r.Card.Digest != "" && r.State != Preparing && r.Revision > 0 && r.Outcome != Rejected {
 		out = append(out, cardMessages(r, r.Revision, r.Copies, c.candidateCard(r))...)
 	}
+	out = append(out, loudMessages(r)...)
 	if r.Grant != nil {
 		switch {
 		case r.State == Running && (r.StopBy != nil || !r.Dispatched):
@@ -129,6 +130,35 @@ func cardMessages(r Request, revision int, copies []Place, what card.Card) []Mes
 		elsewhere := what
 		elsewhere.Blocks = append([]card.Block{card.Note{Body: "Asked by " + called(r.By) + " on " + r.Place.Surface + "; the output goes there."}}, what.Blocks...)
 		out = append(out, Message{Key: key + "@" + strconv.Itoa(i), Place: p, Card: elsewhere, Class: Urgent})
+	}
+	return out
+}
+
+// loudMessages tell that somebody broke the glass.
+func loudMessages(r Request) []Message {
+	i := slices.IndexFunc(r.Votes, func(v approvals.Vote) bool { return v.Choice == approvals.BreakGlass })
+	if i < 0 {
+		return nil
+	}
+	v := r.Votes[i]
+	what := card.Card{Title: r.name(v.By) + " broke the glass", Tone: card.Warning, Blocks: []card.Block{
+		card.Text{Body: cut(v.Reason, maxShown), Quoted: true},
+		card.Fields{
+			{Label: "What", Text: cut(r.Card.Title, 200)},
+			{Label: "Risk", Text: r.Card.Tier},
+			{Label: "Runs on", Text: cut(strings.Join(r.Card.Nodes, ", "), 300)},
+			{Label: "For", Text: r.Card.Duration},
+			{Label: "Asked by", Text: called(r.By) + " on " + r.Place.Surface},
+			{Label: "At", Text: v.At.UTC().Format("15:04:05 UTC"), At: v.At},
+		},
+		card.Note{Body: "It ran without the approval that the policy asks for. Look at it afterwards. Digest " + short12(r.Card.Digest)},
+	}}
+	if r.State == Running {
+		what.Buttons = []card.Button{{Verb: verbStop, ID: idOf(r), Label: "Stop", Style: card.Danger}}
+	}
+	var out []Message
+	for n, p := range r.Loud {
+		out = append(out, Message{Key: "loud:" + r.ID + "@" + strconv.Itoa(n), Place: p, Card: what, Class: Urgent})
 	}
 	return out
 }
@@ -245,7 +275,7 @@ func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
 			{Verb: verbSource, ID: id, Label: "Source"},
 			{Verb: verbCancel, ID: id, Label: "Take back"},
 		}
-		if r.Glass {
+		if len(r.Loud) > 0 {
 			what.Buttons = append(what.Buttons, card.Button{Verb: verbGlass, ID: id, Label: "Break glass", Style: card.Danger})
 		}
 		return
@@ -327,9 +357,6 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 	if r.Detail != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Detail, 600)})
 	}
-	if r.Summary != nil {
-		what.Blocks = append(what.Blocks, accountBlocks(r)...)
-	}
 	what.Blocks = append(what.Blocks, card.Note{Body: "Revision " + strconv.Itoa(r.Revision) + " · digest " + short12(r.Card.Digest)})
 	id := idOf(r)
 	what.Buttons = []card.Button{
@@ -342,64 +369,6 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		out = append(out, m)
 	}
 	return out
-}
-
-// accountBlocks say which nodes answered, and what became of every event.
-func accountBlocks(r Request) []card.Block {
-	s := r.Summary
-	var out []card.Block
-	var nodes []string
-	for _, n := range s.Nodes {
-		l := n.Node + ": " + endWords(n.Reason)
-		if n.Detail != "" {
-			l += ": " + cut(n.Detail, 200)
-		}
-		nodes = append(nodes, l)
-	}
-	if len(nodes) > 0 {
-		out = append(out, list("Nodes", nodes))
-	}
-	account := "No events."
-	if s.Produced > 0 {
-		account = fmt.Sprintf("%d events, %d delivered", s.Produced, s.Delivered)
-		for _, lost := range []struct {
-			n   uint64
-			why string
-		}{{s.KernelLost, "lost in the kernel (the ring buffer was full)"}, {s.Dropped, "dropped over the rate limit"}, {s.BusTrimmed, "trimmed on the way"}} {
-			if lost.n > 0 {
-				account += fmt.Sprintf(", %d %s", lost.n, lost.why)
-			}
-		}
-		account += "."
-		if s.Delivered == s.Produced {
-			account = fmt.Sprintf("%d events, none lost.", s.Produced)
-		}
-	}
-	if s.MapFull > 0 {
-		account += fmt.Sprintf(" %d updates found a map full: the counts are too low.", s.MapFull)
-	}
-	if !s.Balanced() {
-		account += " The account does not balance; what is missing is unknown."
-	}
-	account += fmt.Sprintf(" Attached for %.1f s", s.Seconds)
-	if s.Overhead.Available {
-		account += fmt.Sprintf(", %.2f %% of one core", s.Overhead.CPUShare*100)
-	}
-	return append(out, card.Note{Body: account + "."})
-}
-
-func endWords(r output.Reason) string {
-	switch r {
-	case output.ReasonDeadline:
-		return "ran its time"
-	case output.ReasonStopped, output.ReasonInterrupted:
-		return "was stopped"
-	case output.ReasonRefused:
-		return "refused it"
-	case output.ReasonFailed:
-		return "failed"
-	}
-	return string(r)
 }
 
 // listCard is what concerns a person: what waits for them, what runs, what

@@ -132,21 +132,29 @@ func examineKernel(ctx context.Context) []finding {
 	return out
 }
 
+// tracingCapabilities are those that tracing can need, and which part of it,
+// where that is not all of it.
+var tracingCapabilities = [...]struct {
+	name   string
+	number int
+	use    string
+}{
+	{"CAP_BPF", unix.CAP_BPF, ""}, {"CAP_PERFMON", unix.CAP_PERFMON, ""}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, "user probes"},
+	{"CAP_DAC_READ_SEARCH", unix.CAP_DAC_READ_SEARCH, "tracefs"}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "packets"},
+	{"CAP_SYSLOG", unix.CAP_SYSLOG, "kernel symbols"}, {"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, "user symbols"},
+}
+
 // privileges lists the capabilities that tracing can need, and which of them
 // this process has.
 func privileges(facts *kernel.Facts) string {
 	var has, lacks []string
-	for _, c := range []struct {
-		name string
-		cap  int
-	}{
-		{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_SYS_ADMIN (user probes)", unix.CAP_SYS_ADMIN},
-		{"CAP_DAC_READ_SEARCH (tracefs)", unix.CAP_DAC_READ_SEARCH}, {"CAP_NET_ADMIN (packets)", unix.CAP_NET_ADMIN},
-		{"CAP_SYSLOG (kernel symbols)", unix.CAP_SYSLOG}, {"CAP_SYS_PTRACE (user symbols)", unix.CAP_SYS_PTRACE},
-	} {
-		if facts.Capabilities.Has(c.cap) {
-			has = append(has, strings.Fields(c.name)[0])
-		} else {
+	for _, c := range tracingCapabilities {
+		switch {
+		case facts.Capabilities.Has(c.number):
+			has = append(has, c.name)
+		case c.use != "":
+			lacks = append(lacks, c.name+" ("+c.use+")")
+		default:
 			lacks = append(lacks, c.name)
 		}
 	}

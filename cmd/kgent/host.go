@@ -175,12 +175,8 @@ func (l *lazyTypes) Header(sources ...string) ([]byte, error) {
 // dryLoader loads into the kernel's verifier and unloads again.
 type dryLoader struct{ kernel executor.Kernel }
 
-func (d dryLoader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) error {
-	p, err := d.kernel.Load(ctx, o, m)
-	if err != nil {
-		return err
-	}
-	return p.Close()
+func (d dryLoader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
+	return executor.DryLoad(ctx, d.kernel, o, m)
 }
 
 // runner sends grants over a bus and follows their output.

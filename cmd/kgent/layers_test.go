@@ -112,6 +112,7 @@ func TestDependencies(t *testing.T) {
 		"github.com/sashabaranov/go-openai": "the model's protocol",
 		"github.com/spf13/cobra":            "sub-commands and flags",
 		"go.uber.org/goleak":                "tests look for goroutines left behind",
+		"golang.org/x/image":                "fonts and lines of the pictures in a chat",
 		"golang.org/x/sys":                  "system calls and their constants",
 		"golang.org/x/term":                 "whether output is a terminal",
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kgent/bot"
+	"kgent/executor/bus/rdb"
 	"kgent/executor/render/text"
 )
 
@@ -46,6 +47,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 type usageError struct{ error }
 
 func run(ctx context.Context, args []string, sys system) int {
+	rdb.Quiet()
 	root := &cobra.Command{
 		Use:           "kgent",
 		Short:         "from a sentence to an approved kernel trace",
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string, sys system) int {
 	root.SetErr(sys.err)
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), workloadCommand(), versionCommand(sys))
+	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), workloadCommand(), versionCommand(sys), keysCommand(sys), executorCommand(sys))
 	err := root.ExecuteContext(ctx)
 	var code exitError
 	var usage usageError

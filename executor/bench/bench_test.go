@@ -201,7 +201,7 @@ func (p *path) trace(b *testing.B, pid int, attached func()) (output.Summary, in
 		b.Fatal(err)
 	}
 	now := time.Now()
-	g := job.Grant{Version: job.GrantVersion, ID: id(b), Run: id(b), Digest: d.String(), Nodes: []string{"bench"}, Limits: limits,
+	g := job.Grant{Version: job.GrantVersion, Purpose: job.PurposeRun, ID: id(b), Run: id(b), Digest: d.String(), Nodes: []string{"bench"}, Limits: limits,
 		NotBefore: now, Expires: now.Add(time.Minute), Approval: job.Approval{Requester: "bench", Tier: "observe", Quorum: 1}}
 	envelope, err := job.Sign(p.key, g, prog)
 	if err != nil {

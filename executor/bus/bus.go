@@ -65,6 +65,10 @@ var (
 	ErrNoFacts = errors.New("no facts with this hash")
 )
 
+// ErrHandOver, as the cause of the end of a follower's context, says that
+// another process goes on with what it does.
+var ErrHandOver = errors.New("handed over to another process")
+
 // Bus carries jobs and output. Its methods are safe for concurrent use, and
 // fail with their context's error when it ends. Names of runs and nodes must
 // pass [CheckName].
@@ -197,7 +201,7 @@ type NodeInfo struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Kernel string            `json:"kernel"` // release, as uname -r
-	Arch   string            `json:"arch"`   // as GOARCH
+	Arch   string            `json:"arch"`   // as uname -m
 	// Version is that of the node's kgent.
 	Version string `json:"version,omitempty"`
 	// BTF is the SHA-256 of the kernel's types, in hex: nodes with the same

@@ -31,7 +31,7 @@ func Example() {
 		return
 	}
 	envelope, err := job.Sign(private, job.Grant{
-		Version: job.GrantVersion, ID: "00112233445566778899aabbccddeeff", Run: "r1",
+		Version: job.GrantVersion, Purpose: job.PurposeRun, ID: "00112233445566778899aabbccddeeff", Run: "r1",
 		Digest: digest.String(), Nodes: nodes, Limits: limits,
 		NotBefore: now(), Expires: now().Add(time.Minute),
 	}, program)

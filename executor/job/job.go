@@ -8,6 +8,12 @@
 // the digest from them, so nothing outside the signature is trusted and
 // nothing is parsed before the signature holds.
 //
+// A grant is for a run or for a check, its [Purpose]. A check asks a node's
+// kernel whether it would take the program: it is loaded, never attached, and
+// unloaded. As nothing comes of it, nobody has to approve it. The two have
+// signatures and digests over different beginnings, so that neither ever
+// passes for the other, whatever becomes of an envelope on its way.
+//
 // Chat, bus and storage need not be trusted: whoever controls them can delay
 // or withhold a job, but not run, change, re-aim or repeat one.
 package job
@@ -34,9 +40,30 @@ const (
 	MaxSkew = 30 * time.Second
 )
 
-// payloadType is what the signature binds the bytes to, so that a signature
-// over anything else never passes for a grant.
-const payloadType = "application/vnd.kgent.grant.v1+json"
+// Purpose is what a grant lets a node do with the program.
+type Purpose string
+
+const (
+	// PurposeRun: load, attach, and show what comes of it. The digest is
+	// [DigestOf] what people approved.
+	PurposeRun Purpose = "run"
+	// PurposeCheck: load, and unload. The digest is [CheckDigestOf]. Limits
+	// and approvers must be empty.
+	PurposeCheck Purpose = "check"
+)
+
+// payloadType is what the signature binds the bytes of a grant to, so that a
+// signature over anything else never passes for one, nor one for a check for
+// one for a run. It is "" for what is no purpose.
+func (p Purpose) payloadType() string {
+	switch p {
+	case PurposeRun:
+		return "application/vnd.kgent.grant.v1+json"
+	case PurposeCheck:
+		return "application/vnd.kgent.check.v1+json"
+	}
+	return ""
+}
 
 // Limits bound a run on each node. They are part of the digest.
 type Limits struct {
@@ -67,6 +94,15 @@ type Program struct {
 // DigestOf computes the digest. The order of nodes does not matter; naming one
 // twice does.
 func DigestOf(p Program, nodes []string, l Limits) (Digest, error) {
+	return digestOf("kgent digest v1", p, nodes, l)
+}
+
+// CheckDigestOf computes the digest of a check, which is that of no run.
+func CheckDigestOf(p Program, nodes []string) (Digest, error) {
+	return digestOf("kgent check digest v1", p, nodes, Limits{})
+}
+
+func digestOf(domain string, p Program, nodes []string, l Limits) (Digest, error) {
 	limits, err := json.Marshal(l)
 	if err != nil {
 		return Digest{}, fmt.Errorf("encoding limits: %w", err)
@@ -78,7 +114,7 @@ func DigestOf(p Program, nodes []string, l Limits) (Digest, error) {
 		h.Write(n[:])
 		h.Write(b)
 	}
-	part([]byte("kgent digest v1"))
+	part([]byte(domain))
 	part(p.ELF)
 	part(p.Manifest)
 	part(p.Contract)
@@ -114,6 +150,7 @@ type Person struct {
 // Grant is the signed statement.
 type Grant struct {
 	Version   int       `json:"version"`
+	Purpose   Purpose   `json:"purpose"`
 	ID        string    `json:"id"`  // 128 random bits, hexadecimal: a grant is used once
 	Run       string    `json:"run"` // names the output
 	Digest    string    `json:"digest"`
@@ -129,9 +166,11 @@ const GrantVersion = 1
 
 // Envelope is what travels.
 type Envelope struct {
-	KeyID     string `json:"key_id"`
-	Signature []byte `json:"signature"`
-	Grant     []byte `json:"grant"` // exact signed bytes
+	KeyID string `json:"key_id"`
+	// Purpose says how the signature was made, and must be the grant's.
+	Purpose   Purpose `json:"purpose"`
+	Signature []byte  `json:"signature"`
+	Grant     []byte  `json:"grant"` // exact signed bytes
 	Program
 }
 
@@ -143,12 +182,18 @@ func KeyID(pub ed25519.PublicKey) string {
 
 // Sign seals a grant and its program.
 func Sign(key ed25519.PrivateKey, g Grant, p Program) ([]byte, error) {
-	d, err := DigestOf(p, g.Nodes, g.Limits)
+	if g.Purpose.payloadType() == "" {
+		return nil, fmt.Errorf("signing grant: purpose %q is neither run nor check", g.Purpose)
+	}
+	d, err := g.digest(p)
 	if err != nil {
 		return nil, err
 	}
 	if g.Digest != d.String() {
 		return nil, errors.New("signing grant: its digest is not that of the program, nodes and limits")
+	}
+	if err := g.checkEmpty(); err != nil {
+		return nil, fmt.Errorf("signing grant: %w", err)
 	}
 	payload, err := json.Marshal(g)
 	if err != nil {
@@ -156,7 +201,8 @@ func Sign(key ed25519.PrivateKey, g Grant, p Program) ([]byte, error) {
 	}
 	env := Envelope{
 		KeyID:     KeyID(key.Public().(ed25519.PublicKey)),
-		Signature: ed25519.Sign(key, signedBytes(payload)),
+		Purpose:   g.Purpose,
+		Signature: ed25519.Sign(key, signedBytes(g.Purpose, payload)),
 		Grant:     payload,
 		Program:   p,
 	}
@@ -170,9 +216,27 @@ func Sign(key ed25519.PrivateKey, g Grant, p Program) ([]byte, error) {
 	return b, nil
 }
 
+// digest computes the digest that the grant must name.
+func (g *Grant) digest(p Program) (Digest, error) {
+	if g.Purpose == PurposeCheck {
+		return CheckDigestOf(p, g.Nodes)
+	}
+	return DigestOf(p, g.Nodes, g.Limits)
+}
+
+// checkEmpty reports what a check may not have: it looks like an approval.
+func (g *Grant) checkEmpty() error {
+	a := g.Approval
+	if g.Purpose == PurposeCheck && (g.Limits != Limits{} || a.Approvers != nil || a.Tier != "" || a.Quorum != 0 || a.Policy != "") {
+		return errors.New("a check has neither limits nor an approval")
+	}
+	return nil
+}
+
 // signedBytes is the pre-authentication encoding: type and payload with their
 // lengths, so that no other pair has the same bytes.
-func signedBytes(payload []byte) []byte {
+func signedBytes(p Purpose, payload []byte) []byte {
+	payloadType := p.payloadType()
 	b := fmt.Appendf(nil, "kgent v1 %d %s %d ", len(payloadType), payloadType, len(payload))
 	return append(b, payload...)
 }

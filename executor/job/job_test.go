@@ -58,7 +58,7 @@ func testProgram() Program {
 func testGrant(t testing.TB, p Program) Grant {
 	t.Helper()
 	g := Grant{
-		Version: GrantVersion, ID: "00112233445566778899aabbccddeeff", Run: "run-1",
+		Version: GrantVersion, Purpose: PurposeRun, ID: "00112233445566778899aabbccddeeff", Run: "run-1",
 		Nodes: []string{"db-3", "db-4"}, Limits: Limits{Duration: time.Minute, EventsPerSecond: 1000},
 		Approval: Approval{Requester: "ada", Quorum: 1, Tier: "observe", Policy: "local",
 			Approvers: []Person{{ID: "bob", Surface: "terminal", At: noon}}},
@@ -93,7 +93,7 @@ func forge(t testing.TB, key ed25519.PrivateKey, grant any, p Program) []byte {
 	if !ok {
 		payload = encode(t, grant)
 	}
-	return encode(t, Envelope{KeyID: KeyID(public(key)), Signature: ed25519.Sign(key, signedBytes(payload)), Grant: payload, Program: p})
+	return encode(t, Envelope{KeyID: KeyID(public(key)), Purpose: PurposeRun, Signature: ed25519.Sign(key, signedBytes(PurposeRun, payload)), Grant: payload, Program: p})
 }
 
 func encode(t testing.TB, v any) []byte {
@@ -502,4 +502,101 @@ func FuzzOpen(f *testing.F) {
 			refusal(t, err)
 		}
 	})
+}
+
+// testCheck is a grant that lets nothing run.
+func testCheck(t testing.TB, p Program) Grant {
+	t.Helper()
+	g := testGrant(t, p)
+	g.Purpose, g.Limits, g.Approval = PurposeCheck, Limits{}, Approval{Requester: "ada"}
+	d, err := CheckDigestOf(p, g.Nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Digest = d.String()
+	return g
+}
+
+func TestOpenCheck(t *testing.T) {
+	p := testProgram()
+	raw := sign(t, seeded(1), testCheck(t, p), p)
+	used := &replays{}
+	g, _, err := verifier(used).Open(raw)
+	if err != nil || g.Purpose != PurposeCheck {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	if _, _, err := verifier(used).Open(raw); refusal(t, err) != RefusedReplay {
+		t.Errorf("a second time: %v", err)
+	}
+	run := testGrant(t, p)
+	if check := testCheck(t, p); check.Digest == run.Digest {
+		t.Error("a check and a run have the same digest")
+	}
+	if d, err := DigestOf(p, run.Nodes, Limits{}); err != nil || d.String() == testCheck(t, p).Digest {
+		t.Errorf("a check has the digest of a run without limits, %v", err)
+	}
+}
+
+// Nothing that was signed as one thing passes for the other.
+func TestPurposeIsSigned(t *testing.T) {
+	p := testProgram()
+	run, check := testGrant(t, p), testCheck(t, p)
+	signed := func(as Purpose, g Grant, envelope Purpose) []byte {
+		payload := encode(t, g)
+		return encode(t, Envelope{KeyID: KeyID(public(seeded(1))), Purpose: envelope, Signature: ed25519.Sign(seeded(1), signedBytes(as, payload)), Grant: payload, Program: p})
+	}
+	as := func(g Grant, p Purpose) Grant { g.Purpose = p; return g }
+	approved := func(g Grant) Grant {
+		g.Purpose, g.Limits, g.Approval = PurposeRun, run.Limits, run.Approval
+		return g
+	}
+	for name, test := range map[string]struct {
+		raw  []byte
+		want Refusal
+	}{
+		"a check in the envelope of a run":           {signed(PurposeCheck, check, PurposeRun), RefusedSignature},
+		"a run in the envelope of a check":           {signed(PurposeRun, run, PurposeCheck), RefusedSignature},
+		"a check whose bytes say run":                {bytes.Replace(signed(PurposeCheck, check, PurposeCheck), encode(t, encode(t, check)), encode(t, encode(t, approved(check))), 1), RefusedSignature},
+		"signed as a check, the grant says run":      {signed(PurposeCheck, as(check, PurposeRun), PurposeCheck), RefusedPurpose},
+		"signed as a run, the grant says check":      {signed(PurposeRun, as(run, PurposeCheck), PurposeRun), RefusedPurpose},
+		"signed as a run, with the digest of checks": {signed(PurposeRun, approved(check), PurposeRun), RefusedDigest},
+		"a check with the digest of runs": {func() []byte {
+			g := check
+			g.Digest = run.Digest
+			return signed(PurposeCheck, g, PurposeCheck)
+		}(), RefusedDigest},
+		"a check with limits": {func() []byte {
+			g := check
+			g.Limits = run.Limits
+			return signed(PurposeCheck, g, PurposeCheck)
+		}(), RefusedLimits},
+		"a check with an approval": {func() []byte {
+			g := check
+			g.Approval = run.Approval
+			return signed(PurposeCheck, g, PurposeCheck)
+		}(), RefusedLimits},
+		"no purpose":      {signed("", as(run, ""), ""), RefusedMalformed},
+		"another purpose": {signed("sudo", as(run, "sudo"), "sudo"), RefusedMalformed},
+		"a check for another node": {func() []byte {
+			g := check
+			g.Nodes = []string{"db-9"}
+			return signed(PurposeCheck, g, PurposeCheck)
+		}(), RefusedNode},
+	} {
+		t.Run(name, func(t *testing.T) {
+			used := &replays{}
+			if _, _, err := verifier(used).Open(test.raw); refusal(t, err) != test.want {
+				t.Errorf("%v, want %s", err, test.want)
+			}
+			if used.count() != 0 {
+				t.Error("the refused grant counts as used")
+			}
+		})
+	}
+	for name, g := range map[string]Grant{"no purpose": as(run, ""), "another purpose": as(run, "sudo"), "a run as a check": as(run, PurposeCheck), "a check as a run": as(check, PurposeRun),
+		"an approved check": func() Grant { g := check; g.Approval = run.Approval; return g }()} {
+		if _, err := Sign(seeded(1), g, p); err == nil {
+			t.Errorf("%s was signed", name)
+		}
+	}
 }

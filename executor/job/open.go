@@ -21,6 +21,7 @@ const (
 	RefusedMalformed Refusal = "malformed"
 	RefusedKey       Refusal = "unknown-key"
 	RefusedSignature Refusal = "bad-signature"
+	RefusedPurpose   Refusal = "other-purpose"
 	RefusedVersion   Refusal = "unknown-version"
 	RefusedNode      Refusal = "other-node"
 	RefusedEarly     Refusal = "not-yet-valid"
@@ -63,7 +64,8 @@ type Verifier struct {
 }
 
 // Open returns the grant and program of an envelope that passes every check,
-// and otherwise a [*RefusedError]. A grant opens once.
+// and otherwise a [*RefusedError]. A grant opens once. What may be done with
+// the program is the grant's Purpose.
 func (v *Verifier) Open(raw []byte) (*Grant, Program, error) {
 	g, p, err := v.open(raw)
 	if err != nil {
@@ -91,7 +93,12 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	if i < 0 {
 		return nil, Program{}, refuse(RefusedKey, "key %q is not one this node trusts", env.KeyID)
 	}
-	if !ed25519.Verify(v.Keys[i], signedBytes(env.Grant), env.Signature) {
+	// What the envelope says of the purpose only chooses the check: no
+	// signature passes both.
+	if env.Purpose.payloadType() == "" {
+		return nil, Program{}, refuse(RefusedMalformed, "envelope: purpose %.20q is neither run nor check", env.Purpose)
+	}
+	if !ed25519.Verify(v.Keys[i], signedBytes(env.Purpose, env.Grant), env.Signature) {
 		return nil, Program{}, refuse(RefusedSignature, "the signature is not that of key %s over this grant", env.KeyID)
 	}
 	// From here on the grant's bytes are what the signer wrote.
@@ -101,6 +108,9 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	}
 	if g.Version != GrantVersion {
 		return nil, Program{}, refuse(RefusedVersion, "grant version %d, this node knows %d", g.Version, GrantVersion)
+	}
+	if g.Purpose != env.Purpose {
+		return nil, Program{}, refuse(RefusedPurpose, "signed as a %s, and says that it is for a %q", env.Purpose, g.Purpose)
 	}
 	if id, err := hex.DecodeString(g.ID); err != nil || len(id) != 16 {
 		return nil, Program{}, refuse(RefusedMalformed, "grant id %q is not 128 bits in hexadecimal", g.ID)
@@ -117,18 +127,15 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	case now.After(g.Expires.Add(MaxSkew)):
 		return nil, Program{}, refuse(RefusedExpired, "expired at %v, it is %v", g.Expires, now)
 	}
-	if g.Limits.Duration <= 0 || v.MaxDuration > 0 && g.Limits.Duration > v.MaxDuration {
-		return nil, Program{}, refuse(RefusedLimits, "a run of %v, this node allows up to %v", g.Limits.Duration, v.MaxDuration)
+	if err := v.checkLimits(&g); err != nil {
+		return nil, Program{}, err
 	}
-	if g.Limits.EventsPerSecond < 0 {
-		return nil, Program{}, refuse(RefusedLimits, "%d events a second", g.Limits.EventsPerSecond)
-	}
-	d, err := DigestOf(env.Program, g.Nodes, g.Limits)
+	d, err := g.digest(env.Program)
 	if err != nil {
 		return nil, Program{}, refuse(RefusedMalformed, "%v", err)
 	}
 	if d.String() != g.Digest {
-		return nil, Program{}, refuse(RefusedDigest, "approved %.12s, received %s", g.Digest, d.Short())
+		return nil, Program{}, refuse(RefusedDigest, "granted %.12s, received %s", g.Digest, d.Short())
 	}
 	// Last, so that a grant that was altered on its way does not use up the
 	// real one.
@@ -142,6 +149,22 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 		return nil, Program{}, refuse(RefusedReplay, "grant %s was used before", g.ID)
 	}
 	return &g, env.Program, nil
+}
+
+func (v *Verifier) checkLimits(g *Grant) error {
+	if g.Purpose == PurposeCheck {
+		if err := g.checkEmpty(); err != nil {
+			return refuse(RefusedLimits, "%v", err)
+		}
+		return nil
+	}
+	if g.Limits.Duration <= 0 || v.MaxDuration > 0 && g.Limits.Duration > v.MaxDuration {
+		return refuse(RefusedLimits, "a run of %v, this node allows up to %v", g.Limits.Duration, v.MaxDuration)
+	}
+	if g.Limits.EventsPerSecond < 0 {
+		return refuse(RefusedLimits, "%d events a second", g.Limits.EventsPerSecond)
+	}
+	return nil
 }
 
 func decodeStrict(b []byte, into any) error {

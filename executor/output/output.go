@@ -30,6 +30,7 @@ const (
 	TypeStack     Type = "stack"
 	TypeText      Type = "text"
 	TypeSummary   Type = "summary"
+	TypeCheck     Type = "check"
 	TypeError     Type = "error"
 )
 
@@ -204,6 +205,7 @@ const (
 	ReasonDenied      Reason = "denied"      // people said no
 	ReasonCandidate   Reason = "candidate"   // there is no program to approve
 	ReasonShown       Reason = "shown"       // nothing more than the card was asked for
+	ReasonChecked     Reason = "checked"     // it was only to be checked, and passed
 )
 
 // Overhead is what the run cost the node.
@@ -235,6 +237,24 @@ type Summary struct {
 	Nodes    []NodeSummary `json:"nodes"`
 }
 
+// Check is a node's answer when it was asked whether its kernel takes a
+// program, which was not attached.
+type Check struct {
+	Node     string     `json:"node"`
+	Kernel   string     `json:"kernel"` // release
+	OK       bool       `json:"ok"`
+	Programs []Verified `json:"programs,omitempty"`
+	Rule     string     `json:"rule,omitempty"`   // who refused it: a rule of the node, program, hook, kernel, time
+	Detail   string     `json:"detail,omitempty"` // why
+	Millis   int64      `json:"ms"`
+}
+
+// Verified is what the verifier said of one program that it took.
+type Verified struct {
+	Program   string `json:"program"`
+	Processed uint32 `json:"processed"` // instructions, over all paths; 0 when the kernel does not tell
+}
+
 // Error is something that went wrong, in words that say what to do.
 type Error struct {
 	Node    string `json:"node,omitempty"`
@@ -252,6 +272,7 @@ func (Stack) recordType() Type       { return TypeStack }
 func (Text) recordType() Type        { return TypeText }
 func (Summary) recordType() Type     { return TypeSummary }
 func (NodeSummary) recordType() Type { return "node_summary" }
+func (Check) recordType() Type       { return TypeCheck }
 func (Error) recordType() Type       { return TypeError }
 
 // Fields are named values in the order of the program's struct; a plain JSON
@@ -423,6 +444,7 @@ var decoders = map[Type]func([]byte) (Record, error){
 	TypeText:       as[Text],
 	TypeSummary:    as[Summary],
 	"node_summary": as[NodeSummary],
+	TypeCheck:      as[Check],
 	TypeError:      as[Error],
 }
 

@@ -31,6 +31,7 @@ var samples = []Record{
 	Summary{Reason: ReasonDeadline, Detail: "d", Counters: Counters{6, 1, 2, 3, 0, 5}, Overhead: Overhead{Runs: 1, Nanos: 2, CPUShare: 0.25, Available: true, Missed: 3, AttachMS: 1.5},
 		Seconds: 30.5, Nodes: []NodeSummary{{Node: "n", Reason: ReasonStopped, Detail: "d", Counters: Counters{1, 1, 0, 0, 0, 0}}}},
 	NodeSummary{Node: "n", Reason: ReasonFailed, Detail: "d", Counters: Counters{6, 1, 2, 3, 0, 5}, Overhead: Overhead{Runs: 1}},
+	Check{Node: "n", Kernel: "6.1.0", OK: true, Programs: []Verified{{Program: "p", Processed: 7}}, Rule: "kernel", Detail: hostile, Millis: 3},
 	Error{Node: "n", Code: "node", Message: hostile},
 }
 

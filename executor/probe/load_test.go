@@ -141,6 +141,16 @@ func TestLoadAttachesNothing(t *testing.T) {
 	if c, err := s.Counts(); err != nil || c != (probe.Counts{}) {
 		t.Errorf("counts %+v, %v", c, err)
 	}
+	// This kernel is newer than 5.16, so it tells.
+	v, err := s.Verified()
+	if err != nil || len(v) != len(o.Programs()) {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	for i, p := range o.Programs() {
+		if v[i].Program != p.Name || v[i].Processed == 0 || v[i].Processed > 1_000_000 {
+			t.Errorf("%+v for program %s", v[i], p.Name)
+		}
+	}
 }
 
 func TestIDs(t *testing.T) {
@@ -193,6 +203,7 @@ func TestClosed(t *testing.T) {
 		"Stack":      func() error { _, err := s.Stack(1); return err },
 		"ProgramIDs": func() error { _, err := s.ProgramIDs(); return err },
 		"MapIDs":     func() error { _, err := s.MapIDs(); return err },
+		"Verified":   func() error { _, err := s.Verified(); return err },
 		"Sample":     func() error { _, err := s.Sample(t.Context(), 1); return err },
 	} {
 		if err := call(); !errors.Is(err, probe.ErrClosed) {

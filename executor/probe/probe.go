@@ -292,6 +292,24 @@ func (s *Set) ProgramIDs() ([]uint32, error) {
 	return ids, nil
 }
 
+// Verified returns how much of each program the verifier had to look at.
+func (s *Set) Verified() ([]program.Verified, error) {
+	if err := s.acquire(); err != nil {
+		return nil, err
+	}
+	defer s.release()
+	var out []program.Verified
+	for _, p := range s.programs {
+		info, err := p.prog.Info()
+		if err != nil {
+			return nil, fmt.Errorf("reading what was verified of program %s: %w", p.name, err)
+		}
+		n, _ := info.VerifiedInstructions() // 0 before Linux 5.16
+		out = append(out, program.Verified{Program: p.name, Processed: n})
+	}
+	return out, nil
+}
+
 // MapIDs returns the kernel's ids of all maps, hidden ones included,
 // ascending.
 func (s *Set) MapIDs() ([]uint32, error) {

@@ -63,11 +63,14 @@ func machines(arch string) []elf.Machine {
 // one of the usual directories.
 //
 // It returns a [*NotFoundError] for a name that leads nowhere, and [ErrAmbiguous]
-// for a library named without version of which there are several.
+// for a library named without version of which there are several, and [ErrOnNode]
+// from the facts of a snapshot.
 func (f *Facts) ResolveBinary(name string) (string, error) {
 	switch {
 	case name == "" || strings.ContainsRune(name, 0):
 		return "", f.notFound("binary", name, nil)
+	case f.Remote():
+		return "", onNode("binary", name)
 	case filepath.IsAbs(name):
 		if err := f.src.regular(name); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -202,15 +205,26 @@ func (s Sources) regular(path string) error {
 
 // list returns the names in a directory, none if it cannot be read.
 func (s Sources) list(dir string) []string {
-	entries, err := os.ReadDir(s.path(dir))
+	names, err := s.readDir(dir)
 	if err != nil {
 		return nil
+	}
+	return names
+}
+
+func (s Sources) readDir(dir string) ([]string, error) {
+	if s.archive != nil {
+		return s.archive.list(dir), nil
+	}
+	entries, err := os.ReadDir(s.path(dir))
+	if err != nil {
+		return nil, err
 	}
 	names := make([]string, len(entries))
 	for i, e := range entries {
 		names[i] = e.Name()
 	}
-	return names
+	return names, nil
 }
 
 // siblings lists the paths in the directory that a path lies in.

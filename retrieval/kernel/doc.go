@@ -20,6 +20,12 @@
 // nothing. What only a trial can tell (a security policy that refuses a program
 // type, say) is put into [Facts.Refused] by whoever makes the trial.
 //
+// # Facts that travel
+//
+// [Encode] writes the facts of a node's kernel as a few megabytes that [Decode] turns
+// into Facts again where there is neither that kernel nor root. Only questions about the
+// files of the node stay with it ([ErrOnNode]).
+//
 // Reading up front takes about 30 ms; larger parts (function names, symbols,
 // the search index) are read when first asked for and kept. All methods are safe
 // for concurrent use.

@@ -105,6 +105,8 @@ type Sources struct {
 	// Arch is what `uname -m` prints on the machine that Root was taken from.
 	// Empty is the architecture of this machine.
 	Arch string
+
+	archive archive // instead of Root, of a snapshot
 }
 
 // Facts reads the facts that Sources leads to. See [Live].
@@ -142,12 +144,7 @@ func (s Sources) Facts(ctx context.Context) (*Facts, error) {
 	if err := f.readSettings(); err != nil {
 		return nil, fmt.Errorf("reading the settings of kernel %s: %w", f.Release, err)
 	}
-	f.kernelTypes = sync.OnceValues(f.readKernelTypes)
-	f.moduleTypes = sync.OnceValues(f.readModuleTypes)
-	f.symbols = sync.OnceValues(f.readSymbols)
-	f.events = sync.OnceValues(f.readEvents)
-	f.traceable = sync.OnceValues(f.readTraceable)
-	f.hooks = sync.OnceValues(f.buildHookIndex)
+	f.readLater()
 	return f, nil
 }
 
@@ -192,8 +189,32 @@ func (s Sources) path(p string) string {
 }
 
 func (s Sources) exists(p string) bool {
+	if s.archive != nil {
+		return s.archive.exists(p)
+	}
 	_, err := os.Stat(s.path(p))
 	return err == nil
+}
+
+// has tells whether a file exists.
+func (s Sources) has(p string) (bool, error) {
+	if s.archive != nil {
+		return s.archive.exists(p), nil
+	}
+	_, err := os.Stat(s.path(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// open opens a file of any size.
+func (s Sources) open(p string) (io.ReadCloser, error) {
+	if s.archive != nil {
+		data, err := s.archive.read(p)
+		return io.NopCloser(bytes.NewReader(data)), err
+	}
+	return os.Open(s.path(p))
 }
 
 // maxSmallFile bounds what readSmall takes in, in bytes. The mount table of a node
@@ -202,6 +223,10 @@ const maxSmallFile = 16 << 20
 
 // readSmall reads a whole file of the kernel's, of at most 16 MiB.
 func (s Sources) readSmall(p string) (string, error) {
+	if s.archive != nil {
+		data, err := s.archive.read(p)
+		return string(data), err
+	}
 	file, err := os.Open(s.path(p))
 	if err != nil {
 		return "", err
@@ -234,11 +259,19 @@ func (s Sources) readNumber(p string) (int, error) {
 	return n, nil
 }
 
+// readFile reads a whole file of the kernel's that can be of any size.
+func (s Sources) readFile(p string) ([]byte, error) {
+	if s.archive != nil {
+		return s.archive.read(p)
+	}
+	return os.ReadFile(s.path(p))
+}
+
 const btfDir = "/sys/kernel/btf"
 
 // readBTF reads the raw BTF of the kernel.
 func (s Sources) readBTF() ([]byte, error) {
-	raw, err := os.ReadFile(s.path(btfDir + "/vmlinux"))
+	raw, err := s.readFile(btfDir + "/vmlinux")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (%s/vmlinux does not exist)", ErrNoBTF, btfDir)
 	}
@@ -256,23 +289,23 @@ type moduleBTF struct {
 
 // readModuleBTF reads the raw BTF of all loaded modules, sorted by name.
 func (s Sources) readModuleBTF() ([]moduleBTF, error) {
-	entries, err := os.ReadDir(s.path(btfDir))
+	names, err := s.readDir(btfDir)
 	if err != nil {
 		return nil, fmt.Errorf("listing the BTF of modules: %w", err)
 	}
 	var modules []moduleBTF
-	for _, e := range entries {
-		if e.Name() == "vmlinux" {
+	for _, name := range names {
+		if name == "vmlinux" {
 			continue
 		}
-		raw, err := os.ReadFile(s.path(filepath.Join(btfDir, e.Name())))
+		raw, err := s.readFile(btfDir + "/" + name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // unloaded since the listing
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the BTF of module %s: %w", visible(e.Name()), err)
+			return nil, fmt.Errorf("reading the BTF of module %s: %w", visible(name), err)
 		}
-		modules = append(modules, moduleBTF{e.Name(), raw})
+		modules = append(modules, moduleBTF{name, raw})
 	}
 	return modules, nil
 }

@@ -53,7 +53,8 @@ func Kinds() []string {
 //
 // It returns a [*NotFoundError] for a target (or a kind) that does not exist, an error
 // that wraps [ErrNotSupported] if the kernel cannot attach there, with what to use
-// instead, and [ErrNoTracefs] or another error if the question could not be answered.
+// instead, [ErrNoTracefs] or another error if the question could not be answered, and
+// [ErrOnNode] if nothing speaks against it but the node must be asked.
 func (f *Facts) CheckHook(kind, target string) error {
 	if !slices.Contains(Kinds(), kind) {
 		return &NotFoundError{Kind: "hook kind", Name: kind, Suggestions: suggest(kind, Kinds())}
@@ -256,10 +257,9 @@ func (f *Facts) checkTracepoint(target string) error {
 		return err
 	}
 	// What ftrace writes for itself has a format but nothing that could be enabled.
-	if _, err := os.Stat(f.src.path(f.eventDir(category, name) + "/enable")); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("reading tracepoint %s: %w", visible(target), f.explainTracefs(err))
-		}
+	if ok, err := f.src.has(f.eventDir(category, name) + "/enable"); err != nil {
+		return fmt.Errorf("reading tracepoint %s: %w", visible(target), f.explainTracefs(err))
+	} else if !ok {
 		return f.unsupported(KindTracepoint, target, "it describes a record of ftrace itself and cannot be enabled", "")
 	}
 	return nil
@@ -347,6 +347,9 @@ func (f *Facts) checkFentry(kind, target string) error {
 	return f.checkTraceable(kind, target, symbols)
 }
 
+// errorInjection, below debugfs, lists the functions whose results may be changed.
+const errorInjection = "/error_injection/list"
+
 // checkFmodRet checks that a program may change the result of a kernel function.
 func (f *Facts) checkFmodRet(target string) error {
 	if err := f.checkFentry(KindFmodRet, target); err != nil || strings.HasPrefix(target, "security_") {
@@ -355,7 +358,7 @@ func (f *Facts) checkFmodRet(target string) error {
 	if f.debugfs == "" {
 		return nil // the list of the others is not known
 	}
-	list, err := f.src.readSmall(f.debugfs + "/error_injection/list")
+	list, err := f.src.readSmall(f.debugfs + errorInjection)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
@@ -419,7 +422,10 @@ func (f *Facts) checkUSDT(target string) error {
 	return missing
 }
 
-const perfDevices = "/sys/bus/event_source/devices"
+const (
+	perfDevices   = "/sys/bus/event_source/devices"
+	maxSampleRate = "/proc/sys/kernel/perf_event_max_sample_rate"
+)
 
 // softwareEvents and hardwareEvents are the names that perf gives to the events that
 // every kernel and most processors have.
@@ -442,7 +448,7 @@ func (f *Facts) checkPerfEvent(target string) error {
 		if err != nil || hz == 0 {
 			return fmt.Errorf("checking perf_event %s: %q is not a frequency in Hz", visible(target), frequency)
 		}
-		limit, err := f.src.readNumber("/proc/sys/kernel/perf_event_max_sample_rate")
+		limit, err := f.src.readNumber(maxSampleRate)
 		if err != nil {
 			return err
 		}
@@ -468,6 +474,9 @@ func (f *Facts) checkPerfEvent(target string) error {
 // checkInterface checks that there is a network interface of that name.
 func (f *Facts) checkInterface(name string) error {
 	const dir = "/sys/class/net"
+	if f.Remote() {
+		return onNode("network interface", name)
+	}
 	// The name becomes a path: it must stay below the directory.
 	if isEventName(name) && name != ".." && f.src.exists(dir+"/"+name) {
 		return nil
@@ -483,6 +492,9 @@ func (f *Facts) checkInterface(name string) error {
 func (f *Facts) checkCgroup(kind, path string) error {
 	if f.CgroupMount == "" {
 		return f.unsupported(kind, path, "no cgroup v2 hierarchy is mounted", "as root: mount -t cgroup2 none /sys/fs/cgroup")
+	}
+	if f.Remote() {
+		return onNode("cgroup", path)
 	}
 	// Cleaned from the root, no number of .. leads out.
 	full := filepath.Join(f.CgroupMount, filepath.Clean("/"+path))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"sort"
 	"strings"
@@ -25,7 +24,7 @@ func (s *symbolSet) has(name string) bool {
 }
 
 func (f *Facts) readSymbols() (*symbolSet, error) {
-	file, err := os.Open(f.src.path("/proc/kallsyms"))
+	file, err := f.src.open(kallsyms)
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel's symbols (needs a kernel with CONFIG_KALLSYMS=y): %w", err)
 	}
@@ -107,13 +106,19 @@ func (t *traceableSet) excludes(function string) bool {
 	return at == len(t.names) || t.names[at] != function
 }
 
+// Files of tracefs.
+const (
+	availableEvents    = "/available_events"
+	availableFunctions = "/available_filter_functions"
+)
+
 // readTraceable reads ftrace's list of functions. It is a refinement only: where it
 // is absent (no CONFIG_DYNAMIC_FTRACE) or may not be read, nothing is excluded.
 func (f *Facts) readTraceable() (*traceableSet, error) {
 	if f.TracefsMount == "" {
 		return &traceableSet{}, nil
 	}
-	text, err := os.ReadFile(f.src.path(f.TracefsMount + "/available_filter_functions"))
+	text, err := f.src.readFile(f.TracefsMount + availableFunctions)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return &traceableSet{}, nil
 	}

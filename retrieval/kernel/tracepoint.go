@@ -163,7 +163,7 @@ func (f *Facts) readEvents() ([]string, error) {
 	if f.TracefsMount == "" {
 		return nil, fmt.Errorf("listing tracepoints: %w", ErrNoTracefs)
 	}
-	text, err := f.src.readSmall(f.TracefsMount + "/available_events")
+	text, err := f.src.readSmall(f.TracefsMount + availableEvents)
 	if err != nil {
 		return nil, fmt.Errorf("listing tracepoints: %w", f.explainTracefs(err))
 	}

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,16 +21,13 @@ import (
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // the real client logs what the tests provoke
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"), // idle connections of http.DefaultClient
-		goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
+	goleak.VerifyTestMain(m)
 }
 
 // start runs a server for the test.
 func start(t *testing.T, change func(*Config)) *Server {
 	t.Helper()
 	cfg := Example()
-	cfg.Logf = t.Logf
 	var over sync.Once
 	done := make(chan struct{})
 	cfg.Logf = func(format string, args ...any) {
@@ -48,6 +46,7 @@ func start(t *testing.T, change func(*Config)) *Server {
 	}
 	t.Cleanup(func() {
 		over.Do(func() { close(done) })
+		http.DefaultClient.CloseIdleConnections()
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -97,7 +96,19 @@ func bot(t *testing.T, s *Server, setup func(*discordgo.Session)) *discordgo.Ses
 	if err := d.Open(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close(); transport.CloseIdleConnections() })
+	t.Cleanup(func() {
+		// discordgo, closed before its first heartbeat, takes the failing
+		// write for a lost connection and reconnects for ever.
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.await(ctx, func() bool {
+			return !slices.ContainsFunc(s.gateways(), func(g Gateway) bool { return g.Beats == 0 })
+		}); err != nil {
+			t.Errorf("waiting for a heartbeat: %v", err)
+		}
+		d.Close()
+		transport.CloseIdleConnections()
+	})
 	if err := s.WaitGateway(within(t), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -310,5 +321,33 @@ func TestDiscordgoBadGatewayAfterCommit(t *testing.T) {
 				t.Errorf("%d posts, want 3", n)
 			}
 		})
+	}
+}
+
+// The client answers opcode 9 with a new IDENTIFY on the same connection.
+func TestDiscordgoInvalidSession(t *testing.T) {
+	s := start(t, nil)
+	got := make(chan string, 5)
+	bot(t, s, func(d *discordgo.Session) {
+		d.AddHandler(func(_ *discordgo.Session, m *discordgo.MessageCreate) { got <- m.Content })
+	})
+	first := s.Gateways()[0].Session
+	s.InvalidateSessions(false)
+	if err := s.await(within(t), func() bool {
+		g := s.gateways()
+		return len(g) == 1 && g[0].Session != first
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.As(ExampleAlice).Post(ExampleGeneral, "after"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case m := <-got:
+		if m != "after" {
+			t.Errorf("got %q", m)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nothing came to the new session")
 	}
 }

@@ -140,7 +140,7 @@ type Server struct {
 	sessions   map[string]*session
 	conns      map[*conn]bool
 	identified int
-	identifyAt map[int]time.Time // bucket -> the last IDENTIFY
+	identifyAt time.Time // the last IDENTIFY; max_concurrency is 1
 	rewind     int
 
 	limits   limiter
@@ -198,25 +198,24 @@ func Start(addr string, cfg Config) (*Server, error) {
 		cfg.Key = key
 	}
 	s := &Server{
-		cfg:        cfg,
-		bot:        User{ID: cfg.ApplicationID, Username: cfg.BotName, Bot: true},
-		done:       make(chan struct{}),
-		users:      map[string]*User{},
-		guilds:     map[string]*guild{},
-		channels:   map[string]*Channel{},
-		messages:   map[string]*stored{},
-		timeline:   map[string][]string{},
-		inter:      map[string]*interaction{},
-		byToken:    map[string]*interaction{},
-		nonces:     map[string]nonceEntry{},
-		oldEdits:   map[string][]time.Time{},
-		creates:    map[string]int{},
-		wake:       make(chan struct{}),
-		sessions:   map[string]*session{},
-		conns:      map[*conn]bool{},
-		identifyAt: map[int]time.Time{},
-		interURL:   cfg.InteractionsURL,
-		token:      cfg.Token,
+		cfg:      cfg,
+		bot:      User{ID: cfg.ApplicationID, Username: cfg.BotName, Bot: true},
+		done:     make(chan struct{}),
+		users:    map[string]*User{},
+		guilds:   map[string]*guild{},
+		channels: map[string]*Channel{},
+		messages: map[string]*stored{},
+		timeline: map[string][]string{},
+		inter:    map[string]*interaction{},
+		byToken:  map[string]*interaction{},
+		nonces:   map[string]nonceEntry{},
+		oldEdits: map[string][]time.Time{},
+		creates:  map[string]int{},
+		wake:     make(chan struct{}),
+		sessions: map[string]*session{},
+		conns:    map[*conn]bool{},
+		interURL: cfg.InteractionsURL,
+		token:    cfg.Token,
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if err := s.populate(); err != nil {
@@ -340,13 +339,26 @@ func (s *Server) Now() time.Time {
 }
 
 // Advance moves the server's clock: deadlines of interactions, ages of
-// messages and rate-limit windows pass without waiting. Negative values go
-// back.
+// messages and rate-limit windows pass without waiting, and threads without
+// activity are archived. Negative values go back.
 func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.shift += d
+	for _, c := range s.channels {
+		if !c.IsThread() || c.Deleted || c.Thread.Archived {
+			continue
+		}
+		last := c.Thread.ArchivedAt // when it was opened
+		if m := s.messages[c.LastMessageID]; m != nil && m.Timestamp.After(last) {
+			last = m.Timestamp
+		}
+		if s.now().Sub(last) >= time.Duration(c.Thread.AutoArchive)*time.Minute {
+			c.Thread.Archived, c.Thread.ArchivedAt = true, s.now()
+			s.threadChanged(c)
+		}
+	}
 	s.notify()
-	s.mu.Unlock()
 }
 
 func (s *Server) now() time.Time { return s.cfg.Now().Add(s.shift).UTC().Truncate(time.Microsecond) }

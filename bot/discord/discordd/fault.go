@@ -219,6 +219,8 @@ type Gateway struct {
 	ViaResumeURL bool
 	// Sent is the sequence number of the last event that was written.
 	Sent int
+	// Beats is how many heartbeats have come.
+	Beats int
 }
 
 // Gateways lists the connections that have identified or resumed.
@@ -232,7 +234,7 @@ func (s *Server) gateways() []Gateway {
 	var out []Gateway
 	for c := range s.conns {
 		if c.session != nil && c.session.conn == c {
-			out = append(out, Gateway{Session: c.session.id, Shard: c.session.shard, Version: c.version, ViaResumeURL: c.resumed, Sent: c.cursor})
+			out = append(out, Gateway{Session: c.session.id, Shard: c.session.shard, Version: c.version, ViaResumeURL: c.resumed, Sent: c.cursor, Beats: c.beats})
 		}
 	}
 	return out

@@ -86,6 +86,7 @@ type conn struct {
 	packed  bool // IDENTIFY asked for compressed payloads
 	closing int
 	sends   []time.Time
+	beats   int
 
 	kick chan struct{}
 	once sync.Once
@@ -315,7 +316,9 @@ func (c *conn) mayStillSend() bool {
 func (c *conn) handle(in gatewayIn) {
 	switch in.Op {
 	case 1: // heartbeat
+		c.beats++
 		c.op(11, nil)
+		c.s.notify()
 	case 2:
 		c.identify(in.D)
 	case 6:
@@ -369,19 +372,18 @@ func (c *conn) identify(d json.RawMessage) {
 		c.shut(CloseInvalidShard)
 		return
 	}
-	s.identified++
-	if s.identified > identifiesDaily {
-		c.shut(CloseAuthentication) // Discord resets the token
-		return
-	}
-	if last, ok := s.identifyAt[0]; ok && s.cfg.RateScale > 0 && s.now().Sub(last) < time.Duration(float64(identifyEvery)*s.cfg.RateScale) {
+	if last := s.identifyAt; !last.IsZero() && s.cfg.RateScale > 0 && s.now().Sub(last) < time.Duration(float64(identifyEvery)*s.cfg.RateScale) {
 		c.op(9, false)
 		return
 	}
-	s.identifyAt[0] = s.now()
+	s.identifyAt = s.now()
+	if s.identified++; s.identified > identifiesDaily {
+		c.shut(CloseAuthentication) // Discord resets the token
+		return
+	}
 	x := &session{id: randomHex(16), intents: *id.Intents, shard: shard, conn: c}
 	s.sessions[x.id] = x
-	c.session, c.packed = x, id.Compress
+	c.session, c.cursor, c.packed = x, 0, id.Compress
 	var guilds []map[string]any
 	for _, g := range s.order {
 		if x.has(g) {
@@ -571,8 +573,10 @@ func (s *Server) dispatchMessage(name string, m Message) {
 	})
 }
 
-// member adds the author's membership, which only gateway events carry.
+// member adds what only gateway events carry: the kind of channel and the
+// author's membership.
 func (s *Server) member(m Message) Message {
+	m.ChannelType = ptr(s.channels[m.ChannelID].Type)
 	if g := s.guilds[m.GuildID]; g != nil && m.WebhookID == "" {
 		if mem := g.members[m.Author.ID]; mem != nil {
 			short := *mem

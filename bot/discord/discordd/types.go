@@ -126,6 +126,7 @@ type Message struct {
 	ID              string               `json:"id"`
 	ChannelID       string               `json:"channel_id"`
 	GuildID         string               `json:"guild_id,omitempty"`
+	ChannelType     *int                 `json:"channel_type,omitempty"` // only in gateway events
 	Author          User                 `json:"author"`
 	Member          *Member              `json:"member,omitempty"`
 	Content         string               `json:"content"`

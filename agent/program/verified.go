@@ -1,0 +1,16 @@
+package program
+
+import "errors"
+
+// ErrUntried says that a kernel could not be asked about a program, which says
+// nothing about the program.
+var ErrUntried = errors.New("the program could not be tried")
+
+// Verified is what a kernel's verifier said of a program that it took.
+type Verified struct {
+	Program string `json:"program"`
+	// Processed is how many instructions the verifier looked at, over all paths
+	// through the program, of the million that it allows. Kernels before 5.16
+	// do not tell: 0.
+	Processed uint32 `json:"processed"`
+}

@@ -16,7 +16,8 @@ import (
 	"kgent/executor/output"
 )
 
-// Redis is the bus between hosts: Redis 7 or later. What is kept where is so
+// Redis is the bus between hosts: Redis 7 or later, one server or a primary
+// with replicas, not a cluster. What is kept where is so
 // that a node's user can be allowed its own part and nothing else (see
 // deploy/redis):
 //
@@ -77,8 +78,9 @@ const (
 	maxInfo = 64 << 10
 	// maxNodes is how many names are looked for at most.
 	maxNodes = 20_000
-	// pageSize is how many entries are asked for at a time.
-	pageSize = 16
+	// pageSize is how many entries of a stream are asked for at a time: few,
+	// because each can be as large as the server takes.
+	pageSize = 4
 )
 
 // failed says what was being done, or returns ctx's error when it has ended.

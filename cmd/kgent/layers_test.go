@@ -110,6 +110,7 @@ func TestDependencies(t *testing.T) {
 		"github.com/redis/go-redis/v9":      "the protocol of Redis",
 		"github.com/rogpeppe/go-internal":   "testscript for the command's tests",
 		"github.com/sashabaranov/go-openai": "the model's protocol",
+		"github.com/slack-go/slack":         "Slack's protocol",
 		"github.com/spf13/cobra":            "sub-commands and flags",
 		"go.uber.org/goleak":                "tests look for goroutines left behind",
 		"golang.org/x/image":                "fonts and lines of the pictures in a chat",

@@ -32,20 +32,44 @@ import (
 // MaxRequest is the longest request read, in bytes: more than anybody types.
 const MaxRequest = 4000
 
+// MaxBefore is how many earlier turns of a conversation are read.
+const MaxBefore = 32
+
 // Request is what somebody asked for.
 type Request struct {
 	ID   string `json:"id"` // names the request in its record
 	Text string `json:"text"`
-	// Before is what was said before in the same conversation, oldest first.
+	// Before holds the earlier requests of the same conversation, oldest first,
+	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
+	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
 }
 
-// Target is the kernel that a candidate is made for.
+// Target is a kernel that a candidate is made for.
 type Target struct {
 	Facts  *kernel.Facts
 	Types  compile.Types
 	Loader verify.Loader
+	// Hash names the facts among the nodes; empty for this machine.
+	Hash string
+	// Nodes are those that have this kernel; empty for this machine.
+	Nodes []string
 }
+
+// String names the kernel and its nodes: "Linux 6.1.0 (db-3, db-4)".
+func (t Target) String() string {
+	s := "Linux " + t.Facts.Release
+	switch n := len(t.Nodes); {
+	case n > maxNamed:
+		s += fmt.Sprintf(" (%s and %d more)", strings.Join(t.Nodes[:maxNamed], ", "), n-maxNamed)
+	case n > 0:
+		s += " (" + strings.Join(t.Nodes, ", ") + ")"
+	}
+	return s
+}
+
+// maxNamed is how many nodes of one kernel a message names.
+const maxNamed = 5
 
 // Budget bounds what the model may cost for one request.
 type Budget struct {
@@ -68,8 +92,10 @@ type Agent struct {
 	Target   Target
 	Budget   Budget
 	Now      func() time.Time
+	// Records, if set, is shared with other agents.
+	Records *Records
 
-	records records
+	records Records
 }
 
 // Candidate is what people are asked to approve, before nodes and limits are
@@ -82,6 +108,9 @@ type Candidate struct {
 	Manifest *program.Manifest
 	Facts    []program.Facts
 	Finding  verify.Finding
+	// Checked is what each kernel said of the program, in the order of the
+	// targets. After [Candidate.WithConstants] it is empty.
+	Checked []KernelResult
 	// Understood is what was read from the sentence, one line each.
 	Understood []string
 	// Explanation is the author's own words about the program: a recipe's
@@ -141,11 +170,26 @@ func (e *RejectedError) Unwrap() error { return e.Last }
 // goroutine. The error is ErrRequest, ErrNoAnswer, ErrModel, a
 // *[RejectedError], the context's, or a fault of this machine (no clang).
 func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
-	p := preparation{Agent: a, req: req, progress: progress}
+	return a.PrepareFor(ctx, req, []Target{a.Target}, progress)
+}
+
+// PrepareFor makes a candidate for one or more distinct kernels instead of the
+// agent's own. It is compiled with the types of the first. One that does not fit
+// every kernel is rejected; the error then wraps a [*KernelsError]. When a kernel
+// cannot be asked the error wraps [program.ErrUntried] and names it.
+func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, progress func(Step)) (*Candidate, error) {
+	if len(targets) == 0 {
+		return nil, errors.New("preparing a program: no kernel was named that it is for")
+	}
+	p := preparation{Agent: a, req: req, targets: targets, progress: progress}
 	if p.progress == nil {
 		p.progress = func(Step) {}
 	}
-	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, Kernel: a.Target.Facts.Release, BTF: a.Target.Facts.BTFHash}
+	first := targets[0].Facts
+	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	for _, t := range targets[1:] {
+		p.record.Others = append(p.record.Others, t.String())
+	}
 	c, err := p.run(ctx)
 	p.record.Seconds = a.Now().Sub(p.record.Started).Seconds()
 	if err != nil {
@@ -160,6 +204,7 @@ func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (
 type preparation struct {
 	*Agent
 	req      Request
+	targets  []Target
 	progress func(Step)
 	record   *Record
 }
@@ -177,13 +222,26 @@ func Readable(text string) error {
 	return nil
 }
 
+// readable refuses requests, and turns before them, that cannot be read.
+func (r Request) readable() error {
+	if len(r.Before) > MaxBefore {
+		return fmt.Errorf("%w: the conversation has %d turns, at most %d are read; begin a new one, with all of it in one sentence", ErrRequest, len(r.Before), MaxBefore)
+	}
+	for i, said := range r.Before {
+		if err := Readable(said); err != nil {
+			return fmt.Errorf("turn %d of the conversation: %w", i+1, err)
+		}
+	}
+	return Readable(r.Text)
+}
+
 func (p *preparation) run(ctx context.Context) (*Candidate, error) {
-	if err := Readable(p.req.Text); err != nil {
+	if err := p.req.readable(); err != nil {
 		return nil, err
 	}
 	var match *recipes.Match
 	err := p.step("match", func() (string, error) {
-		m, err := p.Recipes.Match(p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+		m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
 		if err != nil {
 			return "", err
 		}
@@ -242,7 +300,7 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 		if p.Compiler == nil {
 			return "", compile.ErrNoClang
 		}
-		res, err := p.Compiler.Compile(ctx, source, p.Target.Types)
+		res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
 		var bad *compile.Error
 		if errors.As(err, &bad) {
 			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
@@ -277,7 +335,7 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 		return nil, err
 	}
 	err = p.step("facts", func() (string, error) {
-		return plural(len(c.Manifest.Programs), "hook") + " found", verify.Facts(c.Manifest, p.Target.Facts)
+		return plural(len(c.Manifest.Programs), "hook") + " found" + onKernels(p.targets), p.fits(c)
 	})
 	if err != nil {
 		return nil, err
@@ -285,8 +343,9 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 	c.Finding = verify.Unproved()
 	p.progress(Step{Name: "prove", State: "skipped", Detail: "unproved: there is no contract to check yet"})
 	err = p.step("load", func() (string, error) {
-		_, err := verify.Kernel(ctx, p.Target.Loader, c.Object, c.Manifest)
-		return "accepted by the kernel's verifier", err
+		var err error
+		c.Checked, err = p.load(ctx, c)
+		return "accepted by the kernel's verifier" + onKernels(p.targets), err
 	})
 	if err != nil {
 		return nil, err
@@ -304,7 +363,7 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	asked := ctx
 	ctx, cancel := context.WithTimeoutCause(asked, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
 	defer cancel()
-	question, err := p.question(p.req, nearest)
+	question, err := p.question(p.req, p.targets, nearest)
 	if err != nil {
 		return nil, err
 	}
@@ -354,6 +413,9 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 		switch {
 		case err == nil:
 			c.Origin = "model " + modelName(ans)
+			if n := len(p.req.Before); n > 0 {
+				c.Understood = []string{fmt.Sprintf("the model read it together with the %s before it in this conversation", plural(n, "request"))}
+			}
 			c.Explanation = clip(parsed.Explanation, 1000)
 			c.Duration = millis(parsed.DurationMS)
 			return c, nil

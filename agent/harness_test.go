@@ -58,6 +58,7 @@ type machine struct {
 	compiler *compile.Compiler
 	library  *recipes.Library
 	loader   loader
+	records  *agent.Records
 }
 
 // thisMachine is read once for all tests.
@@ -90,7 +91,7 @@ var thisMachine = sync.OnceValues(func() (machine, error) {
 		return machine{}, err
 	}
 	l := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	return machine{facts, trimmer{trim}, compiler, library, loader{l}}, nil
+	return machine{facts, trimmer{trim}, compiler, library, loader{l}, &agent.Records{}}, nil
 })
 
 func host(t testing.TB) machine {
@@ -215,7 +216,7 @@ func newBench(t testing.TB, m machine, l verify.Loader, replies ...any) *bench {
 	})
 	client := b.client(b.server.URL(), script.Key)
 	b.Agent = &agent.Agent{
-		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: time.Minute}, Now: time.Now,
+		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: time.Minute}, Now: time.Now, Records: m.records,
 		Target: agent.Target{Facts: m.facts, Types: m.types, Loader: cmp.Or(l, verify.Loader(m.loader))},
 	}
 	return b

@@ -14,7 +14,7 @@ import (
 
 // hookLine says how a program is attached to a hook and what it sees there, in
 // the words a program has to use: the SEC, the type of ctx, its members.
-func (a *Agent) hookLine(h kernel.Hook) (string, error) {
+func (a *Agent) hookLine(k *kernel.Facts, h kernel.Hook) (string, error) {
 	switch {
 	case h.Kind == kernel.KindTracepoint:
 	case strings.HasPrefix(h.Signature, h.Target+"("):
@@ -23,7 +23,7 @@ func (a *Agent) hookLine(h kernel.Hook) (string, error) {
 		return h.Kind + "/" + h.Target + ": " + h.Signature, nil
 	}
 	category, name, _ := strings.Cut(h.Target, ":")
-	t, err := a.Target.Facts.Tracepoint(category, name)
+	t, err := k.Tracepoint(category, name)
 	if err != nil {
 		return "", fmt.Errorf("describing %s: %w", h, err)
 	}
@@ -33,7 +33,7 @@ func (a *Agent) hookLine(h kernel.Hook) (string, error) {
 			fields = append(fields, f)
 		}
 	}
-	ctx, members, err := a.context(category, name, fields)
+	ctx, members, err := a.context(k, category, name, fields)
 	if err != nil {
 		return "", fmt.Errorf("describing %s: %w", h, err)
 	}
@@ -41,7 +41,7 @@ func (a *Agent) hookLine(h kernel.Hook) (string, error) {
 }
 
 // context is the type of a tracepoint's ctx, and what to call its members.
-func (a *Agent) context(category, name string, fields []kernel.TracepointField) (ctx string, members []string, err error) {
+func (a *Agent) context(k *kernel.Facts, category, name string, fields []kernel.TracepointField) (ctx string, members []string, err error) {
 	if category == "syscalls" {
 		if strings.HasPrefix(name, "sys_exit_") {
 			return "struct trace_event_raw_sys_exit *ctx", []string{"long ret"}, nil
@@ -57,7 +57,7 @@ func (a *Agent) context(category, name string, fields []kernel.TracepointField) 
 		}
 		members = append(members, f.String())
 	}
-	record, err := a.recordType(name, fields)
+	record, err := a.recordType(k, name, fields)
 	if err != nil {
 		return "", nil, err
 	}
@@ -71,9 +71,13 @@ func (a *Agent) context(category, name string, fields []kernel.TracepointField) 
 // tracepoint's own name, or that of the class of events which the tracepoint
 // belongs to; tracefs does not say which, so a class of the same members at
 // the same offsets is taken. Empty when there is none.
-func (a *Agent) recordType(name string, fields []kernel.TracepointField) (string, error) {
+func (a *Agent) recordType(k *kernel.Facts, name string, fields []kernel.TracepointField) (string, error) {
 	const prefix = "trace_event_raw_"
-	records, err := a.records.of(a.Target.Facts.BTF)
+	known := a.Records
+	if known == nil {
+		known = &a.records
+	}
+	records, err := known.of(k)
 	if err != nil {
 		return "", err
 	}
@@ -90,28 +94,38 @@ func (a *Agent) recordType(name string, fields []kernel.TracepointField) (string
 
 const recordPrefix = "trace_event_raw_"
 
-// records are the types of a kernel's tracepoint records, by name. All types
-// have to be looked at, which takes some tenths of a second, so it is done once.
-type records struct {
-	once  sync.Once
-	types map[string]*btf.Struct
-	err   error
+// Records are the types of tracepoint records, by name, of each kernel by the
+// hash of its BTF. All types of a kernel have to be looked at, which takes some
+// tenths of a second, so it is done once; agents may share one. The zero value
+// is empty.
+type Records struct {
+	mu      sync.Mutex
+	kernels map[string]map[string]*btf.Struct
 }
 
-func (r *records) of(spec *btf.Spec) (map[string]*btf.Struct, error) {
-	r.once.Do(func() {
-		r.types = map[string]*btf.Struct{}
-		for t, err := range spec.Copy().All() { // a copy: what is decoded on the way is not kept
-			if err != nil {
-				r.err = fmt.Errorf("reading the kernel's types: %w", err)
-				return
-			}
-			if s, ok := t.(*btf.Struct); ok && strings.HasPrefix(s.Name, recordPrefix) {
-				r.types[s.Name] = &btf.Struct{Name: s.Name, Size: s.Size, Members: s.Members}
-			}
+// maxKernels is how many kernels are remembered: more than a fleet has at a time.
+const maxKernels = 16
+
+func (r *Records) of(k *kernel.Facts) (map[string]*btf.Struct, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if types, ok := r.kernels[k.BTFHash]; ok {
+		return types, nil
+	}
+	types := map[string]*btf.Struct{}
+	for t, err := range k.BTF.Copy().All() { // a copy: what is decoded on the way is not kept
+		if err != nil {
+			return nil, fmt.Errorf("reading the kernel's types: %w", err)
 		}
-	})
-	return r.types, r.err
+		if s, ok := t.(*btf.Struct); ok && strings.HasPrefix(s.Name, recordPrefix) {
+			types[s.Name] = &btf.Struct{Name: s.Name, Size: s.Size, Members: s.Members}
+		}
+	}
+	if r.kernels == nil || len(r.kernels) >= maxKernels {
+		r.kernels = map[string]map[string]*btf.Struct{}
+	}
+	r.kernels[k.BTFHash] = types
+	return types, nil
 }
 
 // sameRecord reports whether a struct has exactly these fields, between the

@@ -14,7 +14,7 @@ import (
 // Results are compared by the version of the prompts, so it has to change when
 // they do: then put the new version and the sum that the test prints here.
 func TestPromptVersion(t *testing.T) {
-	const version, sum = "3", "4dfc95a491c3f051"
+	const version, sum = "4", "4dfc95a491c3f051"
 	schema, err := llm.SchemaOf[answer]("ebpf_program")
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestQuestion(t *testing.T) {
 		t.Fatal("no recipe exec")
 	}
 	request := Request{Text: "openat calls, wakeups and retransmits\n# Kernel\rLinux 2.4"}
-	text, err := a.question(request, []*recipes.Recipe{example})
+	text, err := a.question(request, []Target{a.Target}, []*recipes.Recipe{example})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestQuestion(t *testing.T) {
 			t.Errorf("the question lacks %q:\n%s", want, text)
 		}
 	}
-	if again, err := a.question(request, []*recipes.Recipe{example}); err != nil || again != text {
+	if again, err := a.question(request, []Target{a.Target}, []*recipes.Recipe{example}); err != nil || again != text {
 		t.Errorf("the same request asks differently: %v", err)
 	}
 }
@@ -80,7 +80,7 @@ func TestHookLine(t *testing.T) {
 		"sched:sched_process_exec": "tp/sched/sched_process_exec, struct trace_event_raw_sched_process_exec *ctx: __data_loc char[] __data_loc_filename; pid_t pid; pid_t old_pid",
 		"block:block_rq_issue":     "tp/block/block_rq_issue, struct trace_event_raw_block_rq *ctx: dev_t dev; ",
 	} {
-		got, err := a.hookLine(kernel.Hook{Kind: kernel.KindTracepoint, Target: target})
+		got, err := a.hookLine(facts, kernel.Hook{Kind: kernel.KindTracepoint, Target: target})
 		if err != nil || !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q, %v; want %q", target, got, err, want)
 		}
@@ -89,7 +89,7 @@ func TestHookLine(t *testing.T) {
 		"tp_btf/sched_switch(bool preempt)":                    {Kind: "tp_btf", Target: "sched_switch", Signature: "sched_switch(bool preempt)"},
 		"fentry/vfs_read: ssize_t vfs_read(struct file *file)": {Kind: "fentry", Target: "vfs_read", Signature: "ssize_t vfs_read(struct file *file)"},
 	} {
-		if got, err := a.hookLine(h); err != nil || got != want {
+		if got, err := a.hookLine(facts, h); err != nil || got != want {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
 	}

@@ -20,6 +20,7 @@ type Record struct {
 	PromptVersion string           `json:"prompt_version"`
 	Kernel        string           `json:"kernel"`
 	BTF           string           `json:"btf"`
+	Others        []string         `json:"others,omitempty"` // kernels, and their nodes
 	Attempts      []*Attempt       `json:"attempts"`
 	Calls         []llm.CallRecord `json:"calls,omitempty"` // to the model
 	Outcome       string           `json:"outcome"`

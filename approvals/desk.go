@@ -130,8 +130,11 @@ func (d *Desk) again(ctx context.Context, old, c Case, err error) (Case, error) 
 	return old, d.record(ctx, audit.Request, old, old.Requester, fmt.Sprintf("the same request again, revision %d, which is %s", old.Revision, old.State), nil)
 }
 
-// is reports whether both are the same person at the same account.
-func (p Person) is(o Person) bool { return p.ID == o.ID && p.Account == o.Account }
+// is reports whether both spoke from one account: then they are one person,
+// whatever the policy may say. Where there are no accounts, names are.
+func (p Person) is(o Person) bool {
+	return p.Account == o.Account && (p.Account != "" || p.ID == o.ID)
+}
 
 // draft checks a candidate against its own bytes.
 func (d *Desk) draft(cand Candidate) (Case, error) {
@@ -266,7 +269,7 @@ func (d *Desk) Decide(ctx context.Context, id string, v Vote) (Case, error) {
 			return c, fmt.Errorf("storing answer: %w", err)
 		}
 		next.Version++
-		if next.Glass {
+		if v.Choice == BreakGlass {
 			return next, d.record(ctx, audit.Glass, next, v.By, fmt.Sprintf("GLASS BROKEN, %s, %d of %d had approved: %s", next.Tier, len(c.Approvals(c.Ruling.Self)), c.Ruling.Quorum, v.Reason), v)
 		}
 		return next, d.record(ctx, audit.Vote, next, v.By, fmt.Sprintf("%s: %s", v.Choice, next.State), v)

@@ -9,6 +9,7 @@ import (
 
 	"kgent/approvals"
 	"kgent/approvals/approvalstest"
+	"kgent/executor/bus"
 	"kgent/executor/bus/rdb/rdbtest"
 	"kgent/executor/job"
 )
@@ -22,10 +23,12 @@ func redisStore(t *testing.T, client *redis.Client, secret byte) *approvals.Redi
 	return s
 }
 
+// As the user that a bot is.
 func TestRedis(t *testing.T) {
-	client := rdbtest.Start(t, rdbtest.Unix()).Client()
+	server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	admin, client := server.Client(), server.ClientOf(bus.BotUser, "secret")
 	approvalstest.Store(t, func(t *testing.T) approvals.Store {
-		if err := client.FlushAll(t.Context()).Err(); err != nil {
+		if err := admin.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		return redisStore(t, client, 1)

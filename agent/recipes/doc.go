@@ -67,4 +67,10 @@
 // how things are may say anything that does not narrow the request. A word nobody knows, a filter the recipe
 // cannot apply, an exclusion, a look into the past or a wish to change
 // something ends in a [NoMatchError] that names it.
+//
+// # Conversations
+//
+// What is said after a request can change it: [Library.MatchAfter]. The same rule
+// holds: every word that carries meaning is accounted for by the recipe that the
+// request before found, or by one for the two together, or the answer is "no".
 package recipes

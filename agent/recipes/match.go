@@ -45,6 +45,25 @@ type Match struct {
 	// Understood lists what was read from the sentence, in its order, one fact a
 	// line, for people to check. It is printable.
 	Understood []string
+
+	heading string   // how it was understood in a conversation
+	bound   []said   // in the order of Understood
+	kills   bool     // the request speaks of killing
+	notes   []string // what else was understood
+}
+
+// said is a value and the words that it was read from.
+type said struct {
+	binding
+	text string
+}
+
+// place is where a value goes: only one can.
+func (s said) place() string {
+	if s.name != "" {
+		return s.name
+	}
+	return "$" + string(s.role)
 }
 
 // Reason says what kind of "no" a [NoMatchError] is.
@@ -141,12 +160,30 @@ func checkText(text string) error {
 
 // match turns a fit into what the request gets.
 func (f fit) match(q *query) (*Match, error) {
-	r := f.recipe
-	m := &Match{Recipe: r, Score: f.score, Options: program.Options{
-		Name: r.Name, Title: r.Title, Constants: map[string]string{},
-		View: program.View{Top: r.View.Top, Interval: r.View.Interval},
-	}}
+	m := &Match{Recipe: f.recipe, Score: f.score, kills: q.speaksOf("kill"), notes: q.corrections()}
 	for _, b := range f.bound {
+		m.bound = append(m.bound, said{b, q.said(b.arg.first, b.arg.last)})
+	}
+	return m.assemble()
+}
+
+// assemble sets the exported fields from what was read.
+func (m *Match) assemble() (*Match, error) {
+	r := m.Recipe
+	m.Options = program.Options{
+		Name: r.Name, Title: r.Title, Constants: map[string]string{}, Means: map[string]string{},
+		View: program.View{Top: r.View.Top, Interval: r.View.Interval},
+	}
+	for _, p := range r.Params {
+		if !slices.Contains([]Role{RoleInterface, RoleCgroup, RoleHz}, p.Role) { // those are no globals
+			m.Options.Means[p.Name] = p.Means
+		}
+	}
+	m.Duration, m.Understood = 0, nil
+	if m.heading != "" {
+		m.Understood = append(m.Understood, m.heading)
+	}
+	for _, b := range m.bound {
 		var err error
 		switch b.role {
 		case roleDuration:
@@ -167,18 +204,25 @@ func (f fit) match(q *query) (*Match, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the %s: %w", nouns[b.role], err)
 		}
-		m.Understood = append(m.Understood, fmt.Sprintf("%s: %s, from %q", nouns[b.role], printable(b.value), q.said(b.arg.first, b.arg.last)))
+		m.Understood = append(m.Understood, fmt.Sprintf("%s: %s, from %q", nouns[b.role], printable(b.value), b.text))
 	}
-	if i := slices.IndexFunc(r.Params, func(p Param) bool { return p.Role == RoleDeadly }); i >= 0 && q.speaksOf("kill") && !slices.ContainsFunc(f.bound, func(b binding) bool { return b.role == RoleSignal }) {
+	if i := slices.IndexFunc(r.Params, func(p Param) bool { return p.Role == RoleDeadly }); i >= 0 && m.kills && !slices.ContainsFunc(m.bound, func(b said) bool { return b.role == RoleSignal }) {
 		m.Options.Constants[r.Params[i].Name] = "1"
 		m.Understood = append(m.Understood, "only signals that kill, unless a process handles them")
 	}
+	m.Understood = append(m.Understood, m.notes...)
+	return m, nil
+}
+
+// corrections says which words were taken for misspelt ones.
+func (q *query) corrections() []string {
+	var out []string
 	for _, w := range q.words {
 		if w.fixed != "" {
-			m.Understood = append(m.Understood, fmt.Sprintf("%q was read as %q", w.text, w.fixed))
+			out = append(out, fmt.Sprintf("%q was read as %q", w.text, w.fixed))
 		}
 	}
-	return m, nil
+	return out
 }
 
 // speaksOf reports whether the request has a word for a concept.

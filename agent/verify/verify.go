@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"kgent/agent/program"
 	"kgent/retrieval/kernel"
@@ -76,17 +77,38 @@ type Hooks interface {
 var _ Hooks = (*kernel.Facts)(nil)
 
 // Facts checks that every hook of a manifest exists on a kernel and can be
-// attached there. All that do not are reported at once.
+// attached there. All that do not are reported at once. What only the node can
+// tell ([kernel.ErrOnNode]) is left to the gate kernel, which asks it.
 func Facts(m *program.Manifest, k Hooks) error {
 	var errs []error
 	for _, p := range m.Programs {
 		kind, target := p.Hook.Place()
-		if err := k.CheckHook(kind, target); err != nil {
+		if err := k.CheckHook(kind, target); err != nil && !errors.Is(err, kernel.ErrOnNode) {
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))
 		}
 	}
 	if len(errs) > 0 {
 		return &Failure{GateFacts, errors.Join(errs...)}
+	}
+	return nil
+}
+
+// Types checks that a kernel has the types, fields, enumerators and helpers that
+// a program uses. It is part of the gate facts.
+func Types(o *program.Object, k *kernel.Facts) error {
+	vmlinux, modules, err := k.Specs()
+	if err != nil {
+		return err
+	}
+	absent, err := o.Absent(program.Types{Kernel: vmlinux, Modules: modules, Helper: func(name string) bool {
+		_, err := k.Helper(name)
+		return err == nil
+	}})
+	if err != nil {
+		return err
+	}
+	if len(absent) > 0 {
+		return &Failure{GateFacts, fmt.Errorf("it uses what kernel %s does not have: %s", k.Release, strings.Join(absent, ", "))}
 	}
 	return nil
 }

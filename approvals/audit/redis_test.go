@@ -11,14 +11,15 @@ import (
 
 	"kgent/approvals/audit"
 	"kgent/approvals/audit/audittest"
+	"kgent/executor/bus"
 	"kgent/executor/bus/rdb/rdbtest"
 )
 
 func noon() time.Time { return audittest.Noon }
 
 func TestLogs(t *testing.T) {
-	server := rdbtest.Start(t, rdbtest.Unix())
-	client := server.Client()
+	server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	admin, client := server.Client(), server.ClientOf(bus.BotUser, "secret") // as the user that a bot is
 	for name, open := range map[string]func(*testing.T) audittest.Log{
 		"Memory": func(*testing.T) audittest.Log { return &audit.Memory{Now: noon} },
 		"File": func(t *testing.T) audittest.Log {
@@ -30,7 +31,7 @@ func TestLogs(t *testing.T) {
 			return l
 		},
 		"Redis": func(t *testing.T) audittest.Log {
-			if err := client.FlushAll(t.Context()).Err(); err != nil {
+			if err := admin.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
 			}
 			return audit.NewRedis(client, noon)

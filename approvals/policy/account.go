@@ -68,7 +68,10 @@ func (r ref) check(want kind) error {
 		return fmt.Errorf("a terminal has no %ss", want)
 	}
 	if got := slackKinds[r.local[0]]; r.platform == "slack" && got != "" && got != want {
-		return fmt.Errorf("Slack's id %s is that of a %s, and here stands a %s", r.local, got, want)
+		return fmt.Errorf("Slack's id %s is of the kind %s, and here stands one of the kind %s", r.local, got, want)
+	}
+	if want == group && r.platform == "discord" && r.local == r.tenant {
+		return fmt.Errorf("%s is Discord's role of everybody; where a rule may say so, write anyone: true", r)
 	}
 	return nil
 }

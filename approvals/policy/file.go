@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kgent/approvals"
 )
 
@@ -30,17 +32,32 @@ type File struct {
 	broken error
 }
 
-// stamp tells whether a file was changed.
+// stamp tells whether a file was changed: it is another one, or its inode has
+// another time of change, which nobody can set.
 type stamp struct {
-	mtime time.Time
-	size  int64
-	info  os.FileInfo
-	read  time.Time
+	file    unix.Stat_t
+	settled bool
 }
 
 // settle is how old a file's last change must be when it is read, so that a
 // further change is certain to show in its time. A younger file is read anew.
 const settle = 2 * time.Second
+
+// stampOf looks at a file. The time is this host's, which the file system
+// uses as well, and not the clock that tests inject.
+func stampOf(path string) (stamp, error) {
+	var s stamp
+	if err := unix.Stat(path, &s.file); err != nil {
+		return stamp{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	s.settled = time.Since(time.Unix(s.file.Ctim.Unix())) > settle
+	return s, nil
+}
+
+// still reports whether the file that was read is the one that is there now.
+func (s stamp) still(now stamp) bool {
+	return s.settled && s.file.Dev == now.file.Dev && s.file.Ino == now.file.Ino && s.file.Ctim == now.file.Ctim && s.file.Size == now.file.Size
+}
 
 // Open reads a policy file. A broken one is an error, which is or wraps
 // [Problems] when the content is at fault.
@@ -56,15 +73,13 @@ func Open(path string, opts Options) (*File, error) {
 func (f *File) load() (*Policy, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	info, err := os.Stat(f.path)
-	if err == nil && (f.loaded != nil || f.broken != nil) && f.stamp.still(info) {
+	now, err := stampOf(f.path)
+	if err == nil && f.stamp.still(now) {
 		return f.loaded, f.broken
 	}
 	before, wasBroken := f.loaded, f.broken
-	f.stamp = stamp{}
-	f.loaded, f.broken = nil, nil
+	f.stamp, f.loaded, f.broken = now, nil, nil
 	if err == nil {
-		f.stamp = stamp{info.ModTime(), info.Size(), info, time.Now()}
 		f.loaded, err = f.read()
 	}
 	if err != nil {
@@ -72,13 +87,6 @@ func (f *File) load() (*Policy, error) {
 	}
 	f.report(before, wasBroken)
 	return f.loaded, f.broken
-}
-
-// still reports whether the file is the one that was read. It compares two
-// readings of the file system's clock and this host's, which is not the clock
-// that tests inject.
-func (s stamp) still(info os.FileInfo) bool {
-	return s.info != nil && os.SameFile(s.info, info) && s.mtime.Equal(info.ModTime()) && s.size == info.Size() && s.read.Sub(s.mtime) > settle
 }
 
 func (f *File) read() (*Policy, error) {

@@ -306,9 +306,35 @@ func (r *reader) text(n ast.Node) string {
 		return strings.TrimSpace(v.Value.Value)
 	case *ast.IntegerNode: // a name of digits
 		return v.GetToken().Value
+	case *ast.MappingNode:
+		if len(v.Values) == 1 {
+			if s, ok := torn(v.Values[0]); ok {
+				return s
+			}
+		}
+	case *ast.MappingValueNode:
+		if s, ok := torn(v); ok {
+			return s
+		}
 	}
 	r.errorf(n, "want text here")
 	return ""
+}
+
+// torn puts together a name with a colon, which the parser takes apart within
+// a list in braces: {people: [slack:T1/U1]}. To YAML, a colon without a space
+// after it is a part of the word.
+func torn(m *ast.MappingValueNode) (string, bool) {
+	key, ok := m.Key.(*ast.StringNode)
+	value := m.Value.GetToken()
+	if !ok || m.Start == nil || value.Position.Line != m.Start.Position.Line || value.Position.Column != m.Start.Position.Column+1 {
+		return "", false
+	}
+	switch m.Value.(type) {
+	case *ast.StringNode, *ast.IntegerNode:
+		return key.Value + ":" + value.Value, true
+	}
+	return "", false
 }
 
 // list reads a list of texts; one text is a list of one.

@@ -279,7 +279,7 @@ func (p *Policy) mayAsk(ctx context.Context, r *rule, account ref, place string)
 	case err != nil:
 		return err
 	case !ok:
-		return refuse(approvals.RuleRequester, "the rule %s of the policy lets you not ask for this; %s may", r.name, r.requesters)
+		return refuse(approvals.RuleRequester, "the rule %s of the policy does not let you ask for this; %s may", r.name, r.requesters)
 	case r.places != nil && !slices.Contains(r.places, place):
 		return refuse(approvals.RulePlace, "the rule %s of the policy allows this in certain channels only, and here is none of them", r.name)
 	}
@@ -447,6 +447,9 @@ func (p *Policy) MayRequest(ctx context.Context, by approvals.Person, request st
 func (p *Policy) mayAskAny(ctx context.Context, account ref, place string) error {
 	var refused, failed error
 	for _, r := range p.doc.rules {
+		if r.approvers.empty() {
+			continue // it forbids
+		}
 		err := p.mayAsk(ctx, r, account, place)
 		var no *approvals.RefusedError
 		switch {
@@ -462,8 +465,8 @@ func (p *Policy) mayAskAny(ctx context.Context, account ref, place string) error
 		return failed
 	}
 	var no *approvals.RefusedError
-	if errors.As(refused, &no) && no.Rule == approvals.RuleRequester {
-		return refuse(approvals.RuleRequester, "the policy lets you not ask for anything; whoever keeps it can add you to the requesters of a rule")
+	if refused == nil || errors.As(refused, &no) && no.Rule == approvals.RuleRequester {
+		return refuse(approvals.RuleRequester, "the policy does not let you ask for anything; whoever keeps it can add you to the requesters of a rule")
 	}
 	return refused
 }
@@ -500,6 +503,9 @@ func (p *Policy) runs(c approvals.Case) Quota {
 
 // take counts against those quotas that have a limit.
 func (p *Policy) take(ctx context.Context, id string, hold time.Duration, what string, limits ...Quota) error {
+	if id == "" {
+		return errors.New("counting: what is to be counted has no id")
+	}
 	limits = slices.DeleteFunc(limits, func(q Quota) bool { return q.Max == 0 })
 	if len(limits) == 0 {
 		return nil

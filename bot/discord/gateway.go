@@ -2,12 +2,14 @@ package discord
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -214,16 +216,17 @@ func (a *Adapter) connection(ctx context.Context, in *intake) error {
 		forget()
 		return errors.New("Discord did not complete the connection")
 	case <-ctx.Done():
-		_ = s.CloseWithCode(closeForResume)
+		s.leave()
 		return ctx.Err()
 	}
 	a.gate.set(func(g *gate) { g.up, g.since, g.why = true, a.now(), "" })
 	a.log.Info("connected to Discord")
 	select {
 	case <-lost:
+		s.cut() // discordgo may say so twice, the second time of the next one
 		return errors.New("the connection was lost")
 	case <-ctx.Done():
-		_ = s.CloseWithCode(closeForResume)
+		s.leave()
 		return ctx.Err()
 	}
 }
@@ -250,22 +253,7 @@ func (a *Adapter) newSession() (*gatewaySession, error) {
 		inner.Identify.Intents |= discordgo.IntentMessageContent
 	}
 	s := &gatewaySession{Session: inner}
-	inner.Dialer = &websocket.Dialer{
-		Proxy: http.ProxyFromEnvironment, HandshakeTimeout: a.connecting,
-		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			raw, err := (&net.Dialer{Timeout: a.connecting}).DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			c := &liveConn{Conn: raw, patience: a.patience, heard: func() {
-				a.gate.set(func(g *gate) { g.heard = a.now() })
-			}}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.conn = c
-			return c, nil
-		},
-	}
+	inner.Dialer = a.dialer(s)
 	inner.AddHandler(func(_ *discordgo.Session, e *discordgo.Event) { s.event(e) })
 	inner.AddHandler(func(*discordgo.Session, *discordgo.Disconnect) {
 		s.mu.Lock()
@@ -275,6 +263,50 @@ func (a *Adapter) newSession() (*gatewaySession, error) {
 		}
 	})
 	return s, nil
+}
+
+// dialer makes connections of s that are watched. Where no proxy stands in
+// between, TLS happens below the watching, so that frames can be told apart.
+func (a *Adapter) dialer(s *gatewaySession) *websocket.Dialer {
+	watched := func(raw net.Conn) net.Conn {
+		c := &liveConn{Conn: raw, patience: a.patience, heard: func() {
+			a.gate.set(func(g *gate) { g.heard = a.now() })
+		}}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conn = c
+		return c
+	}
+	plain := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		raw, err := (&net.Dialer{Timeout: a.connecting}).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return watched(raw), nil
+	}
+	d := &websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: a.connecting, NetDialContext: plain}
+	through, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: "gateway.discord.gg"}})
+	if err == nil && through == nil {
+		d.Proxy = nil
+		d.NetDialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			raw, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: a.connecting}}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return watched(raw), nil
+		}
+	}
+	return d
+}
+
+// leave closes the connection so that Discord keeps the session.
+func (s *gatewaySession) leave() {
+	s.mu.Lock()
+	if s.conn != nil {
+		s.conn.allowClose()
+	}
+	s.mu.Unlock()
+	_ = s.CloseWithCode(closeForResume)
 }
 
 // begin prepares for the next connection, whose events go to take; nil takes
@@ -323,8 +355,8 @@ func (s *gatewaySession) cut() {
 // Without that, a half-open one stays until discordgo has missed five
 // heartbeats, more than three minutes.
 //
-// A dead connection takes no more writes, so that the close frame that
-// discordgo sends when it gives up (1000) does not end the session.
+// It lets no close frame through but our own: the one that discordgo sends when
+// it gives up on a connection says 1000, which would end the session.
 type liveConn struct {
 	net.Conn
 	patience time.Duration
@@ -333,11 +365,16 @@ type liveConn struct {
 	mu      sync.Mutex
 	waiting bool // something was sent and nothing has come since
 	dead    bool
+	closing bool // we close it ourselves
 }
+
+// closeFrame is the first byte of a WebSocket close frame. Each write of a
+// client begins a frame, or is the request before all frames.
+const closeFrame = 0x88
 
 func (c *liveConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
-	if c.dead {
+	if c.dead || len(p) > 0 && p[0] == closeFrame && !c.closing {
 		c.mu.Unlock()
 		return 0, net.ErrClosed
 	}
@@ -370,6 +407,12 @@ func (c *liveConn) Read(p []byte) (int, error) {
 // and the whole of connecting is bounded elsewhere.
 func (c *liveConn) SetDeadline(time.Time) error     { return nil }
 func (c *liveConn) SetReadDeadline(time.Time) error { return nil }
+
+func (c *liveConn) allowClose() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closing = true
+}
 
 func (c *liveConn) die() {
 	c.mu.Lock()

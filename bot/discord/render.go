@@ -164,7 +164,7 @@ func render(c card.Card, files []fileRef, m mark) []component {
 	parts = slices.DeleteFunc(parts, func(p part) bool {
 		return !p.divider && len(p.buttons) == 0 && p.draw(maxText) == ""
 	})
-	parts = within(parts, left)
+	parts = squeeze(parts, left)
 	fill(parts, maxText-r.labels)
 
 	frame := component{Type: discordgo.ContainerComponent, ID: m.frame}
@@ -298,10 +298,10 @@ func (p part) components() []component {
 	return append([]component{line}, inRows(p.buttons)...)
 }
 
-// within makes the parts take at most limit components: first by putting
+// squeeze makes the parts take at most limit components: first by putting
 // neighbouring texts into one, then by leaving out the last, with a word about
 // it.
-func within(parts []part, limit int) []part {
+func squeeze(parts []part, limit int) []part {
 	cost := func(ps []part) int {
 		n := 0
 		for _, p := range ps {
@@ -313,20 +313,23 @@ func within(parts []part, limit int) []part {
 		return parts
 	}
 	var merged []part
-	for _, p := range parts {
-		last := len(merged) - 1
-		if last >= 0 && p.draw != nil && len(p.buttons) == 0 && merged[last].draw != nil && len(merged[last].buttons) == 0 {
-			merged[last] = join(merged[last], p)
+	for i := 0; i < len(parts); {
+		j := i
+		for j < len(parts) && parts[j].draw != nil && len(parts[j].buttons) == 0 {
+			j++
+		}
+		if j-i > 1 {
+			merged, i = append(merged, join(parts[i:j])), j
 			continue
 		}
-		merged = append(merged, p)
+		merged, i = append(merged, parts[i]), i+1
 	}
 	if cost(merged) <= limit {
 		return merged
 	}
-	kept := len(merged)
-	for kept > 0 && cost(merged[:kept]) > limit-1 {
-		kept--
+	kept := 0
+	for room := limit - 1; kept < len(merged) && merged[kept].cost() <= room; kept++ {
+		room -= merged[kept].cost()
 	}
 	missing := len(merged) - kept
 	return append(merged[:kept:kept], part{draw: func(limit int) string {
@@ -334,17 +337,18 @@ func within(parts []part, limit int) []part {
 	}})
 }
 
-func join(a, b part) part {
-	return part{code: a.code && b.code, draw: func(limit int) string {
-		first, second := a.draw(limit), b.draw(limit)
-		if size(first)+1+size(second) > limit {
-			shares := share([]int{size(first), size(second)}, limit-1)
-			first, second = a.draw(shares[0]), b.draw(shares[1])
+// join makes one text of several.
+func join(parts []part) part {
+	return part{draw: func(limit int) string {
+		parts := slices.Clone(parts[:min(len(parts), max(limit/2, 1))]) // more cannot fit in any case
+		fill(parts, limit-len(parts)+1)
+		var out []string
+		for _, p := range parts {
+			if p.text != "" {
+				out = append(out, p.text)
+			}
 		}
-		if first == "" || second == "" {
-			return first + second
-		}
-		return first + "\n" + second
+		return strings.Join(out, "\n")
 	}}
 }
 
@@ -431,29 +435,28 @@ func drawLines(ls []line, limit int) string {
 	}
 	const least, more = 60, 24 // units of a line; of the one that counts
 	all := len(ls)
-	ls = ls[:min(all, max(limit/2, 1))] // more cannot fit in any case
-	want := make([]int, len(ls))
-	total := all - 1 // line ends
-	for i, l := range ls {
-		want[i] = size(l.draw(maxText))
-		total += want[i]
+	var want []int
+	total, need := all-1, 0 // what all take; what those take at least
+	for _, l := range ls {
+		w := size(l.draw(maxText))
+		total += w
+		need += min(w, least) + 1
+		want = append(want, w)
+		if need > limit+least {
+			break // no more can stay
+		}
 	}
-	if total > limit {
-		keep := len(ls)
+	if keep := len(want); total > limit || keep < all {
 		for keep > 1 {
-			// Shares of those that stay, with room for the line that counts.
-			room := limit - keep + 1
+			room := limit + 1
 			if keep < all {
 				room -= more + 1
-			}
-			need := 0
-			for _, w := range want[:keep] {
-				need += min(w, least)
 			}
 			if need <= room {
 				break
 			}
 			keep--
+			need -= min(want[keep], least) + 1
 		}
 		room := limit - keep + 1
 		counted := keep < all && limit > more+least

@@ -133,6 +133,7 @@ type exchange struct {
 	sent   atomic.Bool
 	status int
 	retry  time.Duration
+	code   int // of a 429, which discordgo does not tell
 }
 
 type exchangeKey struct{}
@@ -164,6 +165,8 @@ func (x *exchange) judge(raw []byte, err error) error {
 		return nil
 	}
 	switch {
+	case x.status == http.StatusTooManyRequests && x.code == codeTooOld:
+		return &apiError{Status: x.status, Code: x.code, Text: "too many edits of old messages"}
 	case x.status == http.StatusTooManyRequests:
 		return &thread.RateLimitedError{After: x.retry}
 	case x.status >= 500:
@@ -232,7 +235,26 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
 	if x, _ := req.Context().Value(exchangeKey{}).(*exchange); x != nil {
 		x.status = resp.StatusCode
-		x.retry = t.limits.note(x.route, resp)
+		var said struct {
+			Code  int     `json:"code"`
+			After float64 `json:"retry_after"` // seconds
+		}
+		if resp.StatusCode == http.StatusTooManyRequests {
+			body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+			if err != nil {
+				body = nil // the status says enough
+			}
+			_ = json.Unmarshal(body, &said) // what a proxy answers is no JSON
+			resp.Body = struct {
+				io.Reader
+				io.Closer
+			}{bytes.NewReader(body), resp.Body}
+			x.code = said.Code
+		}
+		x.retry = t.limits.note(x.route, resp, x.code)
+		if after := seconds(strconv.FormatFloat(said.After, 'f', 3, 64)); after > x.retry {
+			x.retry = after
+		}
 	}
 	return resp, nil
 }
@@ -316,7 +338,7 @@ func (l *limiter) take(route string, urgent, free bool) time.Duration {
 
 // note reads what an answer says about limits and returns how long to wait if
 // it was refused for them.
-func (l *limiter) note(route string, resp *http.Response) time.Duration {
+func (l *limiter) note(route string, resp *http.Response, code int) time.Duration {
 	h := resp.Header
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -325,6 +347,9 @@ func (l *limiter) note(route string, resp *http.Response) time.Duration {
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
 		l.invalid++
+	}
+	if code == codeTooOld {
+		return 0 // about one message, not about the route
 	}
 	if resp.StatusCode == http.StatusTooManyRequests {
 		wait := seconds(h.Get("Retry-After"))
@@ -405,7 +430,7 @@ func gone(err error) error {
 	case codeMissingAccess:
 		why = "the bot may not see the Discord channel: give its role the permission View Channel there"
 	case codeMissingPermission:
-		why = "the bot may not do this in the Discord channel: give its role Send Messages, Send Messages in Threads, Create Public Threads, Attach Files, Read Message History and Manage Threads there"
+		why = "the bot may not do this in the Discord channel: give its role the permissions Send Messages, Send Messages in Threads, Create Public Threads, Attach Files, Read Message History and Manage Threads there"
 	case codeNoDirect:
 		why = "the person takes no direct messages from the bot"
 	case codeThreadLimit:

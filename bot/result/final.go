@@ -418,7 +418,7 @@ func percentiles(h output.Hist) string {
 
 // histTable is one line for each of many histograms.
 func histTable(m merged, when string) Block {
-	b := Block{Title: fmt.Sprintf("%s%s: %d histograms", clean(m.name), when, len(m.hists))}
+	b := Block{Title: fmt.Sprintf("%s%s: %d histograms", clean(m.name), when, len(m.hists)+m.unseen)}
 	columns := []output.Column{{Name: "of", Kind: "string"}, {Name: "values", Kind: "k_count", Right: true}, {Name: "half below", Kind: "enum", Right: true}, {Name: "99% below", Kind: "enum", Right: true}}
 	several := len(m.nodes) > 1
 	if several {
@@ -444,7 +444,7 @@ func histTable(m merged, when string) Block {
 		rows = append(rows, f)
 	}
 	b.Text = harden(text.Rows(columns, rows, text.Options{Width: Columns}))
-	if more := len(m.hists) - len(rows); more > 0 {
+	if more := len(m.hists) - len(rows) + m.unseen; more > 0 {
 		b.Text += fmt.Sprintf("\n… and %d more", more)
 	}
 	return b
@@ -470,8 +470,11 @@ func (r *Result) stackBlock(m merged, when string) Block {
 		}
 		lines = append(lines, drawn...)
 	}
-	if more := len(m.stacks) - finalStacks; more > 0 {
+	if more := len(m.stacks) - finalStacks + m.unseen; more > 0 {
 		lines = append(lines, "… and "+plural(uint64(more), "more stack"))
+	}
+	if m.unseen > 0 {
+		b.Title += ", and " + count(uint64(m.unseen)) + " rare ones that the shares leave out"
 	}
 	b.Text = harden(strings.Join(lines, "\n"))
 	return b

@@ -17,6 +17,7 @@ package result
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ const (
 	keepNewest = 160       // events, and lines of iterators: more than any message shows
 	keepLine   = 16 << 10  // bytes of an event that is shown
 	keepTables = 32 << 20  // bytes of all tables, histograms and stacks, as JSON
+	keepRows   = 1000      // rows, histograms or stacks of one map on one node: the largest
 	keepNames  = 256       // nodes, and maps
 	keepEvents = 8         // streams of events
 	keepErrors = 16        // different errors
@@ -187,10 +189,15 @@ func (r *Result) record(rec output.Record, size int) {
 		if t := r.tableOf(x.Name); t != nil && !x.Final {
 			t.history.addMap(x)
 		}
+		x.Total = max(x.Total, len(x.Entries))
+		if len(x.Entries) > keepRows {
+			size = size / len(x.Entries) * keepRows
+		}
+		x.Entries = slices.Clone(x.Entries[:min(len(x.Entries), keepRows)])
 		r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) { p.table = &x })
 	case output.Hist:
 		r.seen(x.Node)
-		r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) { p.hists = append(p.hists, x) })
+		r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) { p.addHist(x) })
 	case output.Stack:
 		r.seen(x.Node)
 		r.keep(x.Name, x.Node, size, stamp{"", x.Final}, func(p *part) { p.addStack(x) })

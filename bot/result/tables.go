@@ -30,6 +30,7 @@ type part struct {
 	table  *output.Map
 	hists  []output.Hist
 	stacks []output.Stack
+	more   int // histograms and stacks beyond those kept
 	bytes  int
 }
 
@@ -92,9 +93,21 @@ func (r *Result) keep(name, node string, size int, s stamp, add func(*part)) {
 // reading begins with the most frequent one. Of the final one there is just one.
 func (p *part) addStack(s output.Stack) {
 	if n := len(p.stacks); n > 0 && !s.Final && s.Count > p.stacks[n-1].Count {
-		p.stacks = p.stacks[:0]
+		p.stacks, p.more = p.stacks[:0], 0
+	}
+	if len(p.stacks) == keepRows {
+		p.more++
+		return
 	}
 	p.stacks = append(p.stacks, s)
+}
+
+func (p *part) addHist(h output.Hist) {
+	if len(p.hists) == keepRows {
+		p.more++
+		return
+	}
+	p.hists = append(p.hists, h)
 }
 
 // merged is an output map over all nodes.
@@ -105,7 +118,8 @@ type merged struct {
 	nodes  []string // that have said anything of it
 	stream output.Stream
 	rows   []tableRow // largest first
-	more   int        // rows that the nodes did not send
+	more   int        // rows that the nodes did not send, or that are not kept
+	unseen int        // histograms and stacks that are not kept
 	isMap  bool
 	hists  []mergedHist
 	stacks []mergedStack
@@ -138,6 +152,7 @@ func (t *table) merge(stream output.Stream) merged {
 			m.at = max(m.at, p.stamp.at)
 		}
 		m.nodes = append(m.nodes, p.node)
+		m.unseen += p.more
 		if p.table != nil {
 			m.isMap = true
 			m.more += max(p.table.Total-len(p.table.Entries), 0)
@@ -163,7 +178,7 @@ func mergeRows(parts []*part) []tableRow {
 			continue
 		}
 		for _, e := range p.table.Entries {
-			id := identity(e.Key) + identity(e.Value)
+			id := identity(e.Key) + "=" + identity(e.Value)
 			if i, ok := index[id]; ok {
 				rows[i].nodes = append(rows[i].nodes, p.node)
 				continue
@@ -176,12 +191,25 @@ func mergeRows(parts []*part) []tableRow {
 	return rows
 }
 
-func identity(f output.Fields) string {
-	b, err := json.Marshal(f)
-	if err != nil {
-		return "?" // fields that were decoded can be encoded
+// identity is equal for equal fields only.
+func identity(f output.Fields) string { return string(appendIdentity(nil, f)) }
+
+func appendIdentity(b []byte, f output.Fields) []byte {
+	for _, x := range f {
+		b = strconv.AppendQuote(b, x.Name)
+		switch v := x.Value.(type) {
+		case string:
+			b = strconv.AppendQuote(b, v)
+		case json.Number:
+			b = append(append(b, ' '), v...)
+		case output.Fields:
+			b = append(appendIdentity(append(b, '{'), v), '}')
+		default:
+			j, _ := json.Marshal(v) // what was decoded can be encoded
+			b = append(append(b, ' '), j...)
+		}
 	}
-	return string(b)
+	return b
 }
 
 // weight is what rows are sorted by: the first number of the value.

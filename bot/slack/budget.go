@@ -18,7 +18,7 @@ type rate struct {
 // documented with "short bursts" above it; chat.update is of tier 3 (50 a
 // minute and workspace), the others of tier 4 (100).
 var (
-	postRate      = rate{every: time.Second, burst: 5, reserve: 2}
+	postRate      = rate{every: time.Second, burst: 4, reserve: 2}
 	updateRate    = rate{every: time.Minute / 45, burst: 5, reserve: 2}
 	ephemeralRate = rate{every: time.Minute / 90, burst: 10, reserve: 2}
 	publishRate   = rate{every: time.Minute / 90, burst: 10, reserve: 2}

@@ -2,6 +2,7 @@ package slack
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,9 +10,24 @@ import (
 )
 
 // A clock that a test moves.
-type clock struct{ t time.Time }
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
 
-func (c *clock) now() time.Time { return c.t }
+func at(t time.Time) *clock { return &clock{t: t} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
 
 func limitedFor(t *testing.T, err error) time.Duration {
 	t.Helper()
@@ -23,7 +39,7 @@ func limitedFor(t *testing.T, err error) time.Duration {
 }
 
 func TestBudgetKeepsAReserveForWhatIsUrgent(t *testing.T) {
-	c := &clock{time.Unix(1e9, 0)}
+	c := at(time.Unix(1e9, 0))
 	b := newBudget(c.now)
 	r := rate{every: time.Second, burst: 5, reserve: 2}
 	for i := range 3 {
@@ -47,22 +63,22 @@ func TestBudgetKeepsAReserveForWhatIsUrgent(t *testing.T) {
 		t.Errorf("waiting %v, want about a second", after)
 	}
 	wait := limitedFor(t, b.take("x", r, thread.Tail))
-	c.t = c.t.Add(wait - 2*time.Millisecond)
+	c.pass(wait - 2*time.Millisecond)
 	limitedFor(t, b.take("x", r, thread.Tail))
-	c.t = c.t.Add(2 * time.Millisecond)
+	c.pass(2 * time.Millisecond)
 	if err := b.take("x", r, thread.Tail); err != nil {
 		t.Errorf("after the wait it was told: %v", err)
 	}
 }
 
 func TestBudgetClosed(t *testing.T) {
-	c := &clock{time.Unix(1e9, 0)}
+	c := at(time.Unix(1e9, 0))
 	b := newBudget(c.now)
 	b.close("x", 7*time.Second)
 	if after := limitedFor(t, b.take("x", postRate, thread.Urgent)); after != 7*time.Second {
 		t.Errorf("waiting %v, want 7s: Slack's word counts for what is urgent too", after)
 	}
-	c.t = c.t.Add(7 * time.Second)
+	c.pass(7 * time.Second)
 	if err := b.take("x", postRate, thread.Urgent); err != nil {
 		t.Error(err)
 	}
@@ -70,14 +86,14 @@ func TestBudgetClosed(t *testing.T) {
 
 // Over any minute no more calls go out than Slack's tier allows.
 func TestUpdatesStayWithinSlacksTier(t *testing.T) {
-	c := &clock{time.Unix(1e9, 0)}
+	c := at(time.Unix(1e9, 0))
 	b := newBudget(c.now)
 	var taken []time.Time
 	for range 4 * 60 * 10 {
 		if b.take("update", updateRate, thread.Urgent) == nil {
 			taken = append(taken, c.t)
 		}
-		c.t = c.t.Add(100 * time.Millisecond)
+		c.pass(100 * time.Millisecond)
 	}
 	if len(taken) < 170 {
 		t.Errorf("%d updates in four minutes: the budget is not used", len(taken))
@@ -90,13 +106,13 @@ func TestUpdatesStayWithinSlacksTier(t *testing.T) {
 }
 
 func TestCacheForgets(t *testing.T) {
-	c := &clock{time.Unix(1e9, 0)}
+	c := at(time.Unix(1e9, 0))
 	m := newCache[int](c.now, time.Minute)
 	m.since("a", 1, c.t.Add(-30*time.Second))
 	if v, ok := m.get("a"); !ok || v != 1 {
 		t.Errorf("get = %d, %v", v, ok)
 	}
-	c.t = c.t.Add(30 * time.Second)
+	c.pass(30 * time.Second)
 	if _, ok := m.get("a"); ok {
 		t.Error("remembered for longer than its life, counted from the question")
 	}

@@ -14,20 +14,17 @@ import (
 
 // user asks Slack about a user; what it says counts for a minute.
 func (a *Adapter) user(ctx context.Context, id string) (*slackgo.User, error) {
-	if u, ok := a.users.get(id); ok {
+	return a.users.load(ctx, id, func(ctx context.Context) (*slackgo.User, error) {
+		u, err := a.api.GetUserInfoContext(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if u.ID != id {
+			return nil, fmt.Errorf("Slack answered about %q", u.ID)
+		}
+		a.names.put(id, called(u))
 		return u, nil
-	}
-	asked := a.now()
-	u, err := a.api.GetUserInfoContext(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if u.ID != id {
-		return nil, fmt.Errorf("Slack answered about %q", u.ID)
-	}
-	a.users.since(id, u, asked)
-	a.names.put(id, called(u))
-	return u, nil
+	})
 }
 
 // Human returns nil when the account is a person of this workspace (or, with
@@ -86,13 +83,11 @@ func (a *Adapter) Member(ctx context.Context, acc thread.Account, group string) 
 	if team != me.Team {
 		return false, fmt.Errorf("looking up group %s: kgent is in workspace %s", group, me.Team)
 	}
-	members, ok := a.groups.get(id)
-	if !ok {
-		asked := a.now()
-		if members, err = a.api.GetUserGroupMembersContext(ctx, id); err != nil {
-			return false, fmt.Errorf("looking up group %s: %w", group, a.failed(err))
-		}
-		a.groups.since(id, members, asked)
+	members, err := a.groups.load(ctx, id, func(ctx context.Context) ([]string, error) {
+		return a.api.GetUserGroupMembersContext(ctx, id)
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking up group %s: %w", group, a.failed(err))
 	}
 	return slices.Contains(members, acc.User), nil
 }

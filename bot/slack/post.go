@@ -26,9 +26,11 @@ const (
 	metadataType = "kgent_message"
 	// lookBack is how much earlier than it was asked for a message is looked
 	// for: clocks differ.
-	lookBack = time.Minute
-	// lookPages bounds that search: so many pages of 200 messages.
-	lookPages = 20
+	lookBack = 10 * time.Minute
+	// lookPages bounds that search: so many pages of lookLimit messages, the
+	// most that Slack gives at once.
+	lookPages = 5
+	lookLimit = 999
 	// filePrefix begins the ids in handles of messages that are only files:
 	// Slack does not say where it put those.
 	filePrefix = "file:"
@@ -184,10 +186,12 @@ func (a *Adapter) find(ctx context.Context, m thread.Message) (found, error) {
 	}
 	var f found
 	cursor := ""
+	// The search as a whole is one call of the budget: half a search would have
+	// to begin anew.
+	if err := a.budget.take("look", lookRate, m.Class); err != nil {
+		return found{}, err
+	}
 	for range lookPages {
-		if err := a.budget.take("look", lookRate, m.Class); err != nil {
-			return found{}, err
-		}
 		messages, next, err := a.page(ctx, m.Place, oldest, cursor)
 		if err != nil {
 			return found{}, fmt.Errorf("looking whether it was sent: %w", a.limited("look", a.failed(err)))
@@ -210,7 +214,7 @@ func (a *Adapter) find(ctx context.Context, m thread.Message) (found, error) {
 		}
 		cursor = next
 	}
-	// Some 4,000 messages were posted here since. Better twice than never.
+	// Some 5,000 messages were posted here since. Better twice than never.
 	return f, nil
 }
 
@@ -218,11 +222,11 @@ func (a *Adapter) find(ctx context.Context, m thread.Message) (found, error) {
 func (a *Adapter) page(ctx context.Context, p thread.Place, oldest, cursor string) ([]slackgo.Message, string, error) {
 	if p.Thread != "" {
 		messages, _, next, err := a.api.GetConversationRepliesContext(ctx, &slackgo.GetConversationRepliesParameters{
-			ChannelID: p.Channel, Timestamp: p.Thread, Oldest: oldest, Cursor: cursor, Limit: 200, Inclusive: true, IncludeAllMetadata: true})
+			ChannelID: p.Channel, Timestamp: p.Thread, Oldest: oldest, Cursor: cursor, Limit: lookLimit, Inclusive: true, IncludeAllMetadata: true})
 		return messages, next, err
 	}
 	r, err := a.api.GetConversationHistoryContext(ctx, &slackgo.GetConversationHistoryParameters{
-		ChannelID: p.Channel, Oldest: oldest, Cursor: cursor, Limit: 200, Inclusive: true, IncludeAllMetadata: true})
+		ChannelID: p.Channel, Oldest: oldest, Cursor: cursor, Limit: lookLimit, Inclusive: true, IncludeAllMetadata: true})
 	if err != nil {
 		return nil, "", err
 	}
@@ -306,6 +310,7 @@ func (a *Adapter) edit(ctx context.Context, h thread.Handle, m thread.Message) e
 		return err
 	}
 	a.shown.drop(where)
+	m.Place.Thread = "" // it stays where it is
 	_, err = a.send(ctx, m, func(ctx context.Context, options ...slackgo.MsgOption) (string, error) {
 		_, ts, _, err := a.api.UpdateMessageContext(ctx, h.Channel, h.ID, options...)
 		return ts, err

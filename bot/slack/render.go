@@ -236,7 +236,7 @@ func plainText(t string) *slackgo.TextBlockObject {
 	return slackgo.NewTextBlockObject(slackgo.PlainTextType, t, false, false)
 }
 
-// fields are lines of "label  text", in one block so that they stand close.
+// fields are lines of "label:  text", in one block so that they stand close.
 func (s *sheet) fields(fields card.Fields) {
 	var elements []slackgo.RichTextElement
 	shown := 0
@@ -256,7 +256,7 @@ func (s *sheet) fields(fields card.Fields) {
 		shown++
 		var parts []slackgo.RichTextSectionElement
 		if label = s.text(label, 200); label != "" {
-			parts = append(parts, bold(label))
+			parts = append(parts, bold(label+":"))
 		}
 		switch {
 		case dated:
@@ -292,13 +292,24 @@ func (s *sheet) date(at time.Time, otherwise string) slackgo.RichTextSectionElem
 	if otherwise == "" {
 		otherwise = at.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
-	otherwise = s.text(otherwise, 200)
+	otherwise = or(s.text(otherwise, 200), "…")
 	return slackgo.NewRichTextSectionDateElement(at.Unix(), "{date_short_pretty} {time_secs}", nil, &otherwise)
 }
 
+// bullets is a list. The client library's own always has an offset, which
+// Slack's published types do not know.
+type bullets struct {
+	Type     slackgo.RichTextElementType     `json:"type"`
+	Style    slackgo.RichTextListElementType `json:"style"`
+	Elements []slackgo.RichTextElement       `json:"elements"`
+}
+
+// RichTextElementType makes it an element of a rich_text block.
+func (b *bullets) RichTextElementType() slackgo.RichTextElementType { return b.Type }
+
 // items are the lines of a list, without the empty ones.
-func (s *sheet) items(items []string) *slackgo.RichTextList {
-	list := slackgo.NewRichTextList(slackgo.RTEListBullet, 0)
+func (s *sheet) items(items []string) *bullets {
+	list := &bullets{Type: slackgo.RTEList, Style: slackgo.RTEListBullet}
 	for i, item := range items {
 		if item = prose(item); item == "" {
 			continue
@@ -420,32 +431,38 @@ func pressed(actionID string) (string, bool) {
 // fallback is the message for notifications and screen readers. Slack reads
 // it as mark-up (mrkdwn), so it is escaped.
 func fallback(c card.Card) string {
-	parts := []string{line(marks[c.Tone] + " " + c.Title)}
-	for _, b := range c.Blocks {
-		switch b := b.(type) {
+	var b strings.Builder
+	add := func(label, text string) {
+		if b.Len() > 4*maxFallback { // no more of it is shown
+			return
+		}
+		if label, text = line(label), line(text); label != "" && text != "" {
+			label += ": "
+		}
+		b.WriteString(label + text + "\n")
+	}
+	add("", marks[c.Tone]+" "+c.Title)
+	for _, block := range c.Blocks {
+		switch block := block.(type) {
 		case card.Fields:
-			for _, f := range b {
+			for _, f := range block {
 				if f.Text != "" {
-					parts = append(parts, line(f.Label)+": "+line(f.Text))
+					add(f.Label, f.Text)
 				}
 			}
 		case card.List:
-			parts = append(parts, line(b.Heading)+": "+line(strings.Join(b.Items, "; ")))
+			add(block.Heading, strings.Join(block.Items, "; "))
 		case card.Text:
-			parts = append(parts, line(b.Body))
+			add("", block.Body)
 		case card.Note:
-			parts = append(parts, line(b.Body))
+			add("", block.Body)
 		case card.Row:
-			parts = append(parts, line(b.Body))
+			add("", block.Body)
 		case card.Code:
-			parts = append(parts, line(cut(b.Body, maxFallback)))
-		}
-		if len(parts) > 50 {
-			break
+			add("", cut(block.Body, maxFallback))
 		}
 	}
-	parts = slices.DeleteFunc(parts, func(p string) bool { return strings.Trim(p, ": ") == "" })
-	s := cut(strings.Join(parts, "\n"), maxFallback)
+	s := cut(strings.TrimSpace(b.String()), maxFallback)
 	if s == "" {
 		return "kgent"
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kgent/agent"
+	"kgent/agent/program"
 	"kgent/approvals"
 	"kgent/bot/target"
 	"kgent/executor/bus"
@@ -164,7 +165,7 @@ func (m Made) as(r Request) Made {
 // rejections.
 func prepared(err error) error {
 	var rejected *agent.RejectedError
-	if errors.Is(err, agent.ErrRequest) || errors.Is(err, agent.ErrNoAnswer) || errors.Is(err, agent.ErrModel) || errors.As(err, &rejected) {
+	if errors.Is(err, agent.ErrRequest) || errors.Is(err, agent.ErrNoAnswer) || errors.Is(err, agent.ErrModel) || errors.Is(err, program.ErrUntried) || errors.As(err, &rejected) {
 		return &rejection{err.Error()}
 	}
 	return err

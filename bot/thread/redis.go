@@ -1,7 +1,12 @@
 package thread
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,19 +21,25 @@ import (
 // Redis is a store in Redis, version 7 or later, for any number of processes.
 // Each change is one script, so it happens entirely or not at all.
 //
+// Redis is not trusted with what people said or see: events, requests and
+// messages carry a seal that only bots can make, and what has none that holds
+// is not used. Whoever can write to Redis can lose them or bring old ones back,
+// but put no vote into anybody's mouth and nothing else on a card.
+//
 //	kgent:seen:<event key>    marks an event as stored
 //	kgent:in                  stream of events, consumer group "bot"
 //	kgent:buried              stream of events that were put aside
-//	kgent:req:<id>            hash: v (version), json
+//	kgent:req:<id>            hash: v (version), json, seal
 //	kgent:open, kgent:recent  sorted sets of request ids by the time they began
 //	kgent:thread:<place>      the same, of one thread
 //	kgent:hung:<root key>     the thread that hangs from a message
-//	kgent:msg:<key>           hash: v, sent, content, json, handle, tried, tries, at, after
+//	kgent:msg:<key>           hash: v, sent, content, json, seal, handle, tried, tries, at, after
 //	kgent:due:<surface>       sorted set of the keys of messages that are not sent as they are
 //	kgent:lock:<name>         who has it
 type Redis struct {
-	db  *redis.Client
-	now func() time.Time
+	db     *redis.Client
+	secret []byte
+	now    func() time.Time
 
 	visibility time.Duration
 
@@ -48,15 +59,46 @@ const (
 	keptRecent = 1000
 )
 
-// NewRedis returns a store over a client that the caller closes; now is the
-// clock by which messages are due.
-func NewRedis(db *redis.Client, now func() time.Time) *Redis {
-	return &Redis{db: db, now: now, visibility: Visibility}
+// StoreSecret is the purpose of the secret of [NewRedis], for
+// [approvals.Key.Secret].
+const StoreSecret = "thread store v1"
+
+// NewRedis returns a store over a client that the caller closes. All bots that
+// share it must have the same secret. now is the clock by which messages are
+// due.
+func NewRedis(db *redis.Client, secret []byte, now func() time.Time) (*Redis, error) {
+	if len(secret) < sha256.Size {
+		return nil, fmt.Errorf("opening thread store: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
+	}
+	return &Redis{db: db, secret: bytes.Clone(secret), now: now, visibility: Visibility}, nil
+}
+
+// ErrSeal says that something in Redis was not put there by a bot with this
+// key. Either somebody changes Redis, or bots with different keys share it.
+var ErrSeal = errors.New("what Redis holds was not written by this bot or one with its key")
+
+// seal vouches for the bytes of one thing.
+func (s *Redis) seal(kind, name string, raw []byte) string {
+	h := hmac.New(sha256.New, s.secret)
+	for _, part := range [][]byte{[]byte(kind), []byte(name), raw} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write(part)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (s *Redis) sealed(kind, name string, raw []byte, seal string) error {
+	if !hmac.Equal([]byte(seal), []byte(s.seal(kind, name, raw))) {
+		return fmt.Errorf("%s %s: %w", kind, name, ErrSeal)
+	}
+	return nil
 }
 
 var receiveScript = redis.NewScript(`
 if not redis.call('SET', KEYS[1], '1', 'NX', 'EX', ARGV[1]) then return 0 end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[3])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[3], 'seal', ARGV[4])
 return 1`)
 
 // Receive implements [Store].
@@ -65,7 +107,7 @@ func (s *Redis) Receive(ctx context.Context, e Event) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("encoding event: %w", err)
 	}
-	n, err := receiveScript.Run(ctx, s.db, []string{keyPrefix + "seen:" + e.Key, inbox}, int(SeenKept.Seconds()), maxInbox, raw).Int()
+	n, err := receiveScript.Run(ctx, s.db, []string{keyPrefix + "seen:" + e.Key, inbox}, int(SeenKept.Seconds()), maxInbox, raw, s.seal("event", "", raw)).Int()
 	return n == 1, err
 }
 
@@ -128,10 +170,15 @@ func (s *Redis) reclaim(ctx context.Context, worker string) (Delivery, bool, err
 
 func (s *Redis) delivery(ctx context.Context, m redis.XMessage, tries int) (Delivery, bool, error) {
 	raw, _ := m.Values["e"].(string)
+	seal, _ := m.Values["seal"].(string)
 	d := Delivery{ID: m.ID, Tries: tries}
-	if err := json.Unmarshal([]byte(raw), &d.Event); err != nil {
-		// Nobody will ever be able to read it.
-		return Delivery{}, false, s.Bury(ctx, d, "decoding: "+err.Error())
+	err := s.sealed("event", "", []byte(raw), seal)
+	if err == nil {
+		err = json.Unmarshal([]byte(raw), &d.Event)
+	}
+	if err != nil {
+		// It will never be any different.
+		return Delivery{}, false, errors.Join(err, s.Bury(ctx, Delivery{ID: m.ID}, err.Error()))
 	}
 	return d, true, nil
 }
@@ -161,16 +208,21 @@ func (s *Redis) Bury(ctx context.Context, d Delivery, why string) error {
 
 // Load implements [Store].
 func (s *Redis) Load(ctx context.Context, id string) (Request, error) {
-	raw, err := s.db.HGet(ctx, keyPrefix+"req:"+id, "json").Bytes()
-	if errors.Is(err, redis.Nil) {
-		return Request{}, ErrNotFound
-	}
+	got, err := s.db.HMGet(ctx, keyPrefix+"req:"+id, "json", "seal").Result()
 	if err != nil {
 		return Request{}, err
 	}
+	raw, ok := got[0].(string)
+	if !ok {
+		return Request{}, ErrNotFound
+	}
+	seal, _ := got[1].(string)
 	var r Request
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return Request{}, fmt.Errorf("decoding request %s: %w", id, err)
+	if err = s.sealed("request", id, []byte(raw), seal); err == nil {
+		err = json.Unmarshal([]byte(raw), &r)
+	}
+	if err != nil {
+		return Request{}, fmt.Errorf("reading request %s: %w", id, err)
 	}
 	return r, nil
 }
@@ -179,13 +231,14 @@ func (s *Redis) Load(ctx context.Context, id string) (Request, error) {
 // its arguments content, json (without files' fate), class, at, key, handle-less
 // json for edits.
 const putLua = `
-local function put(msg, due, content, json, edit, class, now, key, kept)
+local function put(msg, due, content, json, edit, class, now, key, kept, jseal, eseal)
   if redis.call('HGET', msg, 'content') == content then return end
   local at = redis.call('HGET', msg, 'at')
   if not at then at = now; redis.call('HSET', msg, 'at', at) end
   local v = redis.call('HINCRBY', msg, 'v', 1)
   local handle = redis.call('HGET', msg, 'handle')
-  redis.call('HSET', msg, 'content', content, 'json', (handle and handle ~= '') and edit or json, 'tries', 0)
+  local there = handle and handle ~= ''
+  redis.call('HSET', msg, 'content', content, 'json', there and edit or json, 'seal', there and eseal or jseal, 'tries', 0)
   redis.call('HDEL', msg, 'after')
   redis.call('EXPIRE', msg, kept)
   redis.call('ZADD', due, class * 1e14 + at, key)
@@ -195,8 +248,8 @@ end
 var putScript = redis.NewScript(putLua + `
 local n = 1
 for i = 1, #KEYS, 2 do
-  put(KEYS[i], KEYS[i+1], ARGV[n], ARGV[n+1], ARGV[n+2], tonumber(ARGV[n+3]), tonumber(ARGV[n+4]), ARGV[n+5], ARGV[n+6])
-  n = n + 7
+  put(KEYS[i], KEYS[i+1], ARGV[n], ARGV[n+1], ARGV[n+2], tonumber(ARGV[n+3]), tonumber(ARGV[n+4]), ARGV[n+5], ARGV[n+6], ARGV[n+7], ARGV[n+8])
+  n = n + 9
 end
 return 1`)
 
@@ -205,7 +258,7 @@ local want = tonumber(ARGV[1])
 local have = redis.call('HGET', KEYS[1], 'v')
 if not have and want ~= 0 then return -1 end
 if tonumber(have or '0') ~= want then return -2 end
-redis.call('HSET', KEYS[1], 'v', want + 1, 'json', ARGV[2])
+redis.call('HSET', KEYS[1], 'v', want + 1, 'json', ARGV[2], 'seal', ARGV[8])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 local id, score = ARGV[3], ARGV[5]
 if ARGV[6] == '1' then redis.call('ZREM', KEYS[2], id) else redis.call('ZADD', KEYS[2], score, id) end
@@ -215,10 +268,10 @@ if want == 0 then
   redis.call('ZADD', KEYS[4], score, id)
 end
 redis.call('EXPIRE', KEYS[4], ARGV[4])
-local n = 8
+local n = 9
 for i = 5, #KEYS, 2 do
-  put(KEYS[i], KEYS[i+1], ARGV[n], ARGV[n+1], ARGV[n+2], tonumber(ARGV[n+3]), tonumber(ARGV[n+4]), ARGV[n+5], ARGV[n+6])
-  n = n + 7
+  put(KEYS[i], KEYS[i+1], ARGV[n], ARGV[n+1], ARGV[n+2], tonumber(ARGV[n+3]), tonumber(ARGV[n+4]), ARGV[n+5], ARGV[n+6], ARGV[n+7], ARGV[n+8])
+  n = n + 9
 end
 return 1`)
 
@@ -239,7 +292,7 @@ func (s *Redis) Update(ctx context.Context, r Request, m ...Message) (Request, e
 		in = keyPrefix + "under:" + r.Root
 	}
 	keys := []string{keyPrefix + "req:" + r.ID, keyPrefix + "open", keyPrefix + "recent", in}
-	args := []any{before, raw, r.ID, int(RequestKept.Seconds()), r.Opened.UnixMicro(), ended, keptRecent}
+	args := []any{before, raw, r.ID, int(RequestKept.Seconds()), r.Opened.UnixMicro(), ended, keptRecent, s.seal("request", r.ID, raw)}
 	if keys, args, err = s.puts(keys, args, m); err != nil {
 		return Request{}, err
 	}
@@ -270,7 +323,7 @@ func (s *Redis) puts(keys []string, args []any, messages []Message) ([]string, [
 			return nil, nil, fmt.Errorf("encoding message: %w", err)
 		}
 		keys = append(keys, keyPrefix+"msg:"+m.Key, keyPrefix+"due:"+m.Place.Surface)
-		args = append(args, hash(string(content)), whole, edit, int(m.Class), s.now().UnixMilli(), m.Key, int(MessageKept.Seconds()))
+		args = append(args, hash(string(content)), whole, edit, int(m.Class), s.now().UnixMilli(), m.Key, int(MessageKept.Seconds()), s.seal("message", m.Key, whole), s.seal("message", m.Key, edit))
 	}
 	return keys, args, nil
 }
@@ -329,6 +382,7 @@ func (s *Redis) Due(ctx context.Context, surface string, now time.Time, n int) (
 		return nil, err
 	}
 	var out []Message
+	var bad error
 	for i, k := range keys {
 		h := found[i].Val()
 		if h["json"] == "" { // forgotten
@@ -341,19 +395,24 @@ func (s *Redis) Due(ctx context.Context, surface string, now time.Time, n int) (
 		if after > now.UnixMilli() {
 			continue
 		}
-		m, err := message(h)
+		m, err := s.message(k, h)
 		if err != nil {
-			return nil, fmt.Errorf("decoding message %s: %w", k, err)
+			// It must not keep the others back.
+			bad = errors.Join(bad, fmt.Errorf("giving up message %s: %w", k, err), s.db.ZRem(ctx, due, k).Err())
+			continue
 		}
 		if out = append(out, m); len(out) == n {
 			break
 		}
 	}
-	return out, nil
+	return out, bad
 }
 
-func message(h map[string]string) (Message, error) {
+func (s *Redis) message(key string, h map[string]string) (Message, error) {
 	var m Message
+	if err := s.sealed("message", key, []byte(h["json"]), h["seal"]); err != nil {
+		return m, err
+	}
 	if err := json.Unmarshal([]byte(h["json"]), &m); err != nil {
 		return m, err
 	}
@@ -382,7 +441,7 @@ func (s *Redis) Message(ctx context.Context, key string) (Message, error) {
 	if h["json"] == "" {
 		return Message{}, ErrNotFound
 	}
-	return message(h)
+	return s.message(key, h)
 }
 
 // surface returns where a message is due.
@@ -418,7 +477,7 @@ if ARGV[5] == '1' and v == ARGV[2] then
 end
 redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'handle', ARGV[3], 'tried', '0', 'tries', '0')
 if v == ARGV[2] then
-  redis.call('HSET', KEYS[1], 'json', ARGV[4]); redis.call('ZREM', KEYS[2], ARGV[1])
+  redis.call('HSET', KEYS[1], 'json', ARGV[4], 'seal', ARGV[6]); redis.call('ZREM', KEYS[2], ARGV[1])
 end
 return 1`)
 
@@ -441,7 +500,7 @@ func (s *Redis) Sent(ctx context.Context, key string, version uint64, h Handle) 
 	if err != nil {
 		return fmt.Errorf("encoding message: %w", err)
 	}
-	n, err := sentScript.Run(ctx, s.db, []string{keyPrefix + "msg:" + key, keyPrefix + "due:" + m.Place.Surface}, key, version, handle, edit, only).Int()
+	n, err := sentScript.Run(ctx, s.db, []string{keyPrefix + "msg:" + key, keyPrefix + "due:" + m.Place.Surface}, key, version, handle, edit, only, s.seal("message", key, edit)).Int()
 	return there(n, err)
 }
 

@@ -72,11 +72,8 @@ func (s *sender) run(ctx context.Context) {
 // what is urgent.
 func (s *sender) round(ctx context.Context) {
 	due, err := s.c.Store.Due(ctx, s.platform.Surface(), s.c.Now(), sendBatch)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.c.Log.Warn("looking for messages", "platform", s.platform.Surface(), "err", err)
-		}
-		return
+	if err != nil && ctx.Err() == nil {
+		s.c.Log.Warn("looking for messages", "platform", s.platform.Surface(), "err", err)
 	}
 	for _, m := range due {
 		if m.Under != "" {

@@ -75,7 +75,8 @@ type Store interface {
 	// Put stores messages to be sent, as Update does.
 	Put(ctx context.Context, m ...Message) error
 	// Due returns messages of a surface that are not sent as they are, most
-	// urgent first, at most n.
+	// urgent first, at most n. Messages that cannot be read are given up: they
+	// are the error, beside the others.
 	Due(ctx context.Context, surface string, now time.Time, n int) ([]Message, error)
 	// Message returns a message by its key, or [ErrNotFound].
 	Message(ctx context.Context, key string) (Message, error)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ import (
 const (
 	replaysFile = "used-grants"
 	auditFile   = "audit.log"
+	// instanceFile tells apart two nodes of one name.
+	instanceFile = "instance"
 )
 
 // nodeFlags are the flags of kgent executor.
@@ -55,6 +58,8 @@ else it refuses, and says why. It opens no port.
 
 What it trusts are the public keys in --keys: a .pub file, or a directory of
 them, as "kgent keys new" makes it. They are read again for every job.
+
+No two executors have the same name: the second waits until the first is gone.
 
 In --state it remembers which grants were used and keeps an audit log of every
 job (kgent audit shows and verifies it). Each executor needs its own.
@@ -100,7 +105,12 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	labels, err := parseLabels(f.labels)
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("--labels: %w", err)}
+	}
+	for _, key := range []string{"arch", "kernel"} {
+		if labels[key] != "" {
+			return usageError{fmt.Errorf("--labels: %s is what this host says it is", key)}
+		}
 	}
 	if f.name == "" {
 		if f.name, err = os.Hostname(); err != nil {
@@ -157,17 +167,21 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	policy := executor.DefaultPolicy()
 	policy.AllowAct = f.allowAct
 	recorded := &auditedKernel{Kernel: executor.NewKernel(f.name, loader, render.NewEnv()), log: log, record: record}
+	line := bus.NewRedis(client)
 	node := &executor.Executor{
 		Node:     announcement(ctx, f.name, labels, facts),
 		Verifier: verifier,
 		Kernel:   recorded,
-		Bus: trusting{Node: bus.NewRedis(client), path: f.keys, verifier: verifier, failed: func(err error) {
+		Bus: trusting{Node: line, path: f.keys, verifier: verifier, failed: func(err error) {
 			log.Error("no key is trusted", "err", err)
 		}},
 		Policy: policy,
 		Hooks:  facts,
 		Audit:  recorded.audit,
 		Log:    log,
+	}
+	if node.Node.Instance, err = instance(f.state); err != nil {
+		return err
 	}
 	// Without them nothing can be written for this kernel elsewhere; what was
 	// can still be run.
@@ -178,12 +192,59 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 		log.Error("the facts of this kernel are not published", "err", err)
 		node.Facts = nil
 	}
+	if !alone(ctx, line, node.Node, log) {
+		return nil
+	}
 	log.Info("executor runs", "node", f.name, "redis", config.String(), "kernel", facts.Release, "keys", len(keys), "state", f.state)
 	if err := node.Serve(ctx); err != nil {
 		return err
 	}
 	log.Info("executor has ended, nothing of it is left in the kernel")
 	return nil
+}
+
+// alone waits until no other host announces itself by the name: what was
+// approved for the one must not run on the other. It reports false when ctx
+// ends first.
+func alone(ctx context.Context, line *bus.Redis, self bus.NodeInfo, log *slog.Logger) bool {
+	retry := time.NewTicker(500 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		n, taken, err := line.Announced(ctx, self.Name)
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case err != nil:
+			log.Warn("waiting for Redis", "err", err)
+		case !taken || n.Instance == self.Instance: // or it was this node, before a restart
+			return true
+		default:
+			log.Warn("another host is announced by this name: end its executor, or give this one another --node-name", "node", self.Name)
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// instance returns what tells this node apart from others of its name. It is
+// made with the state directory.
+func instance(state string) (string, error) {
+	path := filepath.Join(state, instanceFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		b = []byte(rand.Text())
+		err = replaceFile(path, b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("naming this node's state: %w", err)
+	}
+	if err := bus.CheckName(string(b)); err != nil {
+		return "", fmt.Errorf("reading %s: %w", path, err)
+	}
+	return string(b), nil
 }
 
 // check reads what the environment and the flags say of Redis.
@@ -212,11 +273,9 @@ func parseLabels(s string) (map[string]string, error) {
 		key, value, ok := strings.Cut(l, "=")
 		switch {
 		case !ok || bus.CheckName(key) != nil || bus.CheckName(value) != nil:
-			return nil, fmt.Errorf("--labels: %q is not KEY=VALUE of letters, digits, dots, dashes and underscores", l)
-		case key == "arch" || key == "kernel":
-			return nil, fmt.Errorf("--labels: %s is what this host says it is", key)
+			return nil, fmt.Errorf("%q is not KEY=VALUE of letters, digits, dots, dashes and underscores", l)
 		case labels[key] != "":
-			return nil, fmt.Errorf("--labels: %s is there twice", key)
+			return nil, fmt.Errorf("%s is there twice", key)
 		}
 		labels[key] = value
 	}

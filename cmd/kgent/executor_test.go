@@ -163,6 +163,14 @@ func (l *lockedBuffer) String() string {
 // under the same name it has the same state.
 func (f *fleet) start(name string, args ...string) *node {
 	f.t.Helper()
+	n := f.launch(name, args...)
+	n.announced()
+	return n
+}
+
+// launch starts an executor.
+func (f *fleet) launch(name string, args ...string) *node {
+	f.t.Helper()
 	n := &node{f: f, name: name, log: &lockedBuffer{}, done: make(chan error, 1)}
 	n.cmd = exec.Command(f.bin, append([]string{
 		"executor", "--node-name", name, "--keys", f.path("keys", "trusted"), "--state", f.path("state-" + name),
@@ -184,7 +192,6 @@ func (f *fleet) start(name string, args ...string) *node {
 			f.t.Logf("executor %s said:\n%s", name, n.log)
 		}
 	})
-	n.announced()
 	return n
 }
 
@@ -592,19 +599,46 @@ func TestExecutorKilled(t *testing.T) {
 	}
 }
 
+// A host that has another's name takes none of its jobs while that one is there.
+func TestExecutorOfTheSameName(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	first := f.start("a")
+	second := f.launch("a", "--state", f.path("state-of-another-host"))
+	f.until("the second says why it waits", func() bool { return strings.Contains(second.log.String(), "another host") })
+	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonDeadline {
+		t.Errorf("summary %+v", s)
+	}
+	if strings.Contains(second.log.String(), "executor runs") {
+		t.Error("the second has begun")
+	}
+	first.kill()
+	f.until("the second begins", func() bool { return strings.Contains(second.log.String(), "executor runs") })
+}
+
 // Cut off from Redis, whatever way, a run ends by itself, and the node is
 // there again when Redis is.
 func TestExecutorWithoutRedis(t *testing.T) {
 	needsRoot(t)
+	admin := func(args ...any) func(*rdbtest.Server) {
+		return func(s *rdbtest.Server) {
+			t.Helper()
+			if err := s.Client().Do(t.Context(), args...).Err(); err != nil {
+				t.Errorf("%v: %v", args, err)
+			}
+		}
+	}
+	// The grace, one attempt, and what detaching takes.
+	const limit = 5*time.Second + 2*time.Second + time.Second
 	for _, c := range []struct {
-		name  string
-		away  func(*rdbtest.Server)
-		back  func(*rdbtest.Server)
-		limit time.Duration // for the program to be gone
+		name       string
+		away, back func(*rdbtest.Server)
 	}{
-		// The grace, one attempt, and what detaching takes.
-		{"Killed", (*rdbtest.Server).Kill, (*rdbtest.Server).Restart, 5*time.Second + 2*time.Second + time.Second},
-		{"Paused", (*rdbtest.Server).Pause, (*rdbtest.Server).Resume, 5*time.Second + 2*time.Second + time.Second},
+		{"Killed", (*rdbtest.Server).Kill, (*rdbtest.Server).Restart},
+		{"Paused", (*rdbtest.Server).Pause, (*rdbtest.Server).Resume},
+		{"ReadOnly", admin("REPLICAOF", "127.0.0.1", "1"), admin("REPLICAOF", "NO", "ONE")}, // as after a failover
+		{"Full", admin("CONFIG", "SET", "maxmemory", "1"), admin("CONFIG", "SET", "maxmemory", "0")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -612,7 +646,7 @@ func TestExecutorWithoutRedis(t *testing.T) {
 			n := f.start("a")
 			tr := f.run(time.Minute, "a")
 			c.away(f.redis)
-			tr.gone(c.limit)
+			tr.gone(limit)
 			c.back(f.redis)
 			if s := tr.wait(); s.Reason != output.ReasonOutput && s.Reason != output.ReasonFailed {
 				t.Errorf("summary %+v", s)

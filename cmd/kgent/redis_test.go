@@ -79,3 +79,19 @@ func TestDeployRedis(t *testing.T) {
 		}
 	}
 }
+
+func TestExamineRedis(t *testing.T) {
+	rdb.Quiet()
+	s := rdbtest.Start(t, rdbtest.Unix())
+	for _, c := range []struct{ url, state, detail string }{
+		{"", stateOptional, "not set"},
+		{s.URL(), stateOK, "unix://"},
+		{"unix:///nowhere/redis.sock", stateMissing, "nothing listens there"},
+		{"http://x", stateMissing, "scheme"},
+	} {
+		f := examineRedis(t.Context(), func(name string) string { return map[string]string{"REDIS_URL": c.url}[name] })
+		if f.State != c.state || !strings.Contains(f.Detail, c.detail) {
+			t.Errorf("%q: %+v, want %s, %s", c.url, f, c.state, c.detail)
+		}
+	}
+}

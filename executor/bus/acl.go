@@ -28,7 +28,7 @@ func NodeRules(node string) ([]string, error) {
 		"~" + jobKey(node), "+xreadgroup", "+xautoclaim", "+xack", "+xdel", "+xgroup|create",
 		"(%W~" + outKey("*", node) + " +xadd +expire)",
 		"(%R~" + leaseKey("*") + " +get)",
-		"(%W~" + nodeKey(node) + " +set +del)",
+		"(~" + nodeKey(node) + " +get +set +del)",
 		"(%W~" + nodesKey + " +sadd)",
 		"(%R~" + factsKey("*") + " +exists)",
 		"(%W~" + factsKey("*") + " +setnx)",

@@ -202,6 +202,9 @@ type NodeInfo struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Kernel string            `json:"kernel"` // release, as uname -r
 	Arch   string            `json:"arch"`   // as uname -m
+	// Instance tells two nodes of the same name apart: it stays when a node is
+	// started again, and no other has it.
+	Instance string `json:"instance,omitempty"`
 	// Version is that of the node's kgent.
 	Version string `json:"version,omitempty"`
 	// BTF is the SHA-256 of the kernel's types, in hex: nodes with the same

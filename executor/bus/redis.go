@@ -16,7 +16,8 @@ import (
 	"kgent/executor/output"
 )
 
-// Redis is the bus between hosts: Redis 7 or later. What is kept where is so
+// Redis is the bus between hosts: Redis 7 or later, one server or a primary
+// with replicas, not a cluster. What is kept where is so
 // that a node's user can be allowed its own part and nothing else (see
 // deploy/redis):
 //
@@ -77,8 +78,9 @@ const (
 	maxInfo = 64 << 10
 	// maxNodes is how many names are looked for at most.
 	maxNodes = 20_000
-	// pageSize is how many entries are asked for at a time.
-	pageSize = 16
+	// pageSize is how many entries of a stream are asked for at a time: few,
+	// because each can be as large as the server takes.
+	pageSize = 4
 )
 
 // failed says what was being done, or returns ctx's error when it has ended.
@@ -472,6 +474,30 @@ func (r *Redis) Announce(ctx context.Context, n NodeInfo, ttl time.Duration) err
 		return failed(ctx, err, "announcing node %s", n.Name)
 	}
 	return nil
+}
+
+// Announced returns what was last announced under a node's name, and false when
+// that is nothing or has expired: before it begins, a process can so find out
+// that another has the same name.
+func (r *Redis) Announced(ctx context.Context, node string) (NodeInfo, bool, error) {
+	if err := checkNames("node", node); err != nil {
+		return NodeInfo{}, false, err
+	}
+	if err := ctx.Err(); err != nil {
+		return NodeInfo{}, false, err
+	}
+	var n NodeInfo
+	raw, err := r.client.Get(ctx, nodeKey(node)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return n, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &n)
+	}
+	if err != nil {
+		return NodeInfo{}, false, failed(ctx, err, "asking who is announced as %s", node)
+	}
+	return n, true, nil
 }
 
 // forgetNodes removes from the set KEYS[1] the names in ARGV of which nothing

@@ -176,7 +176,9 @@ func TestRedisNodeIsConfined(t *testing.T) {
 		XRANGE job:b - +
 		XREAD STREAMS job:b 0
 		XLEN job:b
-		XINFO STREAM job:b
+		XINFO STREAM job:a
+		XINFO GROUPS job:a
+		XINFO CONSUMERS job:a exec
 		XGROUP CREATE job:b other 0
 		XGROUP DESTROY job:b exec
 		XGROUP DESTROY job:a exec
@@ -226,7 +228,7 @@ func TestRedisNodeIsConfined(t *testing.T) {
 		SET node:b {}
 		DEL node:b
 		GET node:b
-		GET node:a
+		GET node:ab
 		MGET node:a node:b
 		SMEMBERS nodes
 		SREM nodes b
@@ -532,5 +534,82 @@ func TestRedisExpires(t *testing.T) {
 	}
 	if n := raw.DBSize(ctx).Val(); int(n) != len(want) {
 		t.Errorf("%d keys, want %q", n, slices.Sorted(maps.Keys(want)))
+	}
+}
+
+// Who listens for stops hears them again after the server was away.
+func TestRedisStopsAfterRestart(t *testing.T) {
+	s := rdbtest.Start(t)
+	b := bus.NewRedis(s.Client())
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, err := b.Stops(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	limit := time.After(20 * time.Second)
+	for again := true; again; {
+		b.Stop(ctx, "r") // the client's connections may have to be made anew
+		select {
+		case run, ok := <-heard:
+			if !ok || run != "r" {
+				t.Fatalf("heard %q, %v", run, ok)
+			}
+			again = false
+		case <-limit:
+			t.Fatal("nothing is heard any more")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	cancel()
+	for range heard {
+	}
+}
+
+// A node whose user is taken away is cut off at once, in mid-command.
+func TestRedisNodeRevoked(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	done := make(chan error, 1)
+	b := u.node("a")
+	go func() { done <- b.Consume(t.Context(), "a", "c", func(bus.Job) {}) }()
+	admin := u.s.Client()
+	waiting := func() bool { return strings.Contains(admin.ClientList(t.Context()).Val(), "cmd=xreadgroup") }
+	for limit := time.Now().Add(20 * time.Second); !waiting(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the node does not wait for jobs")
+		}
+	}
+	// The file knows the test's own user only.
+	if err := admin.Do(t.Context(), "ACL", "LOAD").Err(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("Consume returned without error")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it still takes jobs")
+	}
+	if _, err := b.Lease(t.Context(), "r"); err == nil || !strings.HasPrefix(errors.Unwrap(err).Error(), "WRONGPASS") {
+		t.Errorf("it may still ask: %v", err)
+	}
+}
+
+// A process finds out who else has the name of its node.
+func TestRedisAnnounced(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	b := u.node("a")
+	if n, ok, err := b.Announced(t.Context(), "a"); ok || err != nil {
+		t.Errorf("nobody: %+v, %v, %v", n, ok, err)
+	}
+	if err := b.Announce(t.Context(), bus.NodeInfo{Name: "a", Instance: "i"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok, err := b.Announced(t.Context(), "a"); !ok || err != nil || n.Instance != "i" {
+		t.Errorf("announced: %+v, %v, %v", n, ok, err)
+	}
+	if _, _, err := b.Announced(t.Context(), "b"); err == nil {
+		t.Error("a node can ask about another")
 	}
 }

@@ -244,92 +244,12 @@ func absent(log []string, p *ebpf.ProgramSpec, types *btf.Spec) string {
 	it := p.Instructions.Iterate()
 	for it.Next() {
 		if it.Offset == last {
-			if what, ok := accessed(btf.CORERelocationMetadata(it.Ins), types); ok {
+			if what, ok := program.Relocated(btf.CORERelocationMetadata(it.Ins), types); ok {
 				return what
 			}
 		}
 	}
 	return unknown
-}
-
-// relocation is how the library prints one: its accessor and the id of the
-// local type, of which it offers no other view.
-var relocation = regexp.MustCompile(`\[([\d:]+)\], local_id=(\d+)\)$`)
-
-// accessed names the type, field or enumerator that a relocation is about.
-func accessed(r *btf.CORERelocation, types *btf.Spec) (string, bool) {
-	if r == nil || types == nil {
-		return "", false
-	}
-	m := relocation.FindStringSubmatch(r.String())
-	if m == nil {
-		return "", false
-	}
-	id, err := strconv.ParseUint(m[2], 10, 32)
-	if err != nil {
-		return "", false
-	}
-	t, err := types.TypeByID(btf.TypeID(id))
-	if err != nil {
-		return "", false
-	}
-	var steps []int
-	for n := range strings.SplitSeq(m[1], ":") {
-		i, err := strconv.Atoi(n)
-		if err != nil {
-			return "", false
-		}
-		steps = append(steps, i)
-	}
-	t = btf.UnderlyingType(t)
-	name := typeName(t)
-	if e, ok := t.(*btf.Enum); ok {
-		if steps[0] >= len(e.Values) {
-			return "", false
-		}
-		return fmt.Sprintf("the enumerator %s of %s", withoutFlavour(e.Values[steps[0]].Name), name), true
-	}
-	// The first step is the index of an array of t.
-	for _, i := range steps[1:] {
-		var members []btf.Member
-		switch c := t.(type) {
-		case *btf.Struct:
-			members = c.Members
-		case *btf.Union:
-			members = c.Members
-		case *btf.Array:
-			t = btf.UnderlyingType(c.Type)
-			continue
-		}
-		if i >= len(members) {
-			return "", false
-		}
-		if field := members[i].Name; field != "" {
-			name += "." + field
-		}
-		t = btf.UnderlyingType(members[i].Type)
-	}
-	return name, true
-}
-
-func typeName(t btf.Type) string {
-	kind := "type"
-	switch t.(type) {
-	case *btf.Struct:
-		kind = "struct"
-	case *btf.Union:
-		kind = "union"
-	case *btf.Enum:
-		kind = "enum"
-	}
-	return kind + " " + withoutFlavour(t.TypeName())
-}
-
-// withoutFlavour removes ___suffix, which tells a program's versions of one
-// type apart.
-func withoutFlavour(name string) string {
-	name, _, _ = strings.Cut(name, "___")
-	return name
 }
 
 func (h host) explainMap(ctx context.Context, e *LoadError, m *ebpf.MapSpec) {

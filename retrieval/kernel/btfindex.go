@@ -257,6 +257,24 @@ func (f *Facts) readModuleTypes() ([]*typesOf, error) {
 	return modules, nil
 }
 
+// Specs returns the types of the kernel and of its modules, for whoever adjusts
+// programs to them. They are the caller's own.
+func (f *Facts) Specs() (vmlinux *btf.Spec, modules []*btf.Spec, err error) {
+	vmlinux = f.BTF.Copy()
+	raws, err := f.src.readModuleBTF()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range raws {
+		spec, err := btf.LoadSplitSpecFromReader(bytes.NewReader(m.raw), vmlinux)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the BTF of module %s: %w", visible(m.name), err)
+		}
+		modules = append(modules, spec)
+	}
+	return vmlinux, modules, nil
+}
+
 func namesIn(spec *btf.Spec) func(string) ([]btf.Type, error) {
 	return func(name string) ([]btf.Type, error) {
 		types, err := spec.AnyTypesByName(name)

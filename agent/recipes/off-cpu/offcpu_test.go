@@ -1,6 +1,8 @@
 package offcpu_test
 
 import (
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -18,9 +20,14 @@ const (
 	nap  = 30 * time.Millisecond
 )
 
-// sleep sleeps in a thread with a name of its own.
+// sleep sleeps in a thread with a name of its own, and says how many threads
+// the process has.
 func sleep([]string) error {
 	return recipetest.Thread("rt-sleeper", func(int) error {
+		defer func() {
+			threads, err := os.ReadDir("/proc/self/task")
+			recipetest.Say(len(threads), err)
+		}()
 		for range naps {
 			ts := unix.NsecToTimespec(int64(nap))
 			for unix.Nanosleep(&ts, &ts) == unix.EINTR {
@@ -33,10 +40,17 @@ func sleep([]string) error {
 // The time a process sleeps is there, under the process's own name; the time
 // of another process is not.
 func TestOffCPU(t *testing.T) {
-	var pid int
+	var pid, threads int
+	var alive time.Duration
 	run := recipetest.Run(t, "off-CPU time by process of rt-sleep", func(l *recipetest.Live) {
 		l.Child("rt-decoy", "sleep")
-		pid = l.Child("rt-sleep", "sleep")
+		start := time.Now()
+		p := recipetest.Start(l.T, "rt-sleep", "sleep")
+		if n, err := fmt.Sscan(p.Hear(), &threads); n != 1 || threads < 2 {
+			l.Fatalf("the process has %d threads, %v", threads, err)
+		}
+		p.Wait()
+		pid, alive = p.Pid, time.Since(start)
 	})
 	rows := run.Rows("off_cpu", recipetest.Want{"pid": pid, "comm": "rt-sleep"})
 	if len(rows) != 1 {
@@ -45,12 +59,14 @@ func TestOffCPU(t *testing.T) {
 	v := rows[0].Value
 	if sum := recipetest.Number(t, v, "sum"); sum < int64(naps*nap) {
 		t.Errorf("off the CPU for %v, it slept %v", time.Duration(sum), naps*nap)
+	} else if most := int64(threads+1) * int64(alive); sum > most { // one may have begun since
+		t.Errorf("off the CPU for %v, %d threads lived for %v", time.Duration(sum), threads, alive)
 	}
 	if n := recipetest.Number(t, v, "count"); n < naps {
 		t.Errorf("off the CPU %d times, it slept %d times", n, naps)
 	}
-	if most := recipetest.Number(t, v, "max"); most < int64(nap) || most > int64(50*time.Second) {
-		t.Errorf("the longest time off the CPU is %v, a nap is %v", time.Duration(most), nap)
+	if most := recipetest.Number(t, v, "max"); most < int64(nap) || most > int64(alive) {
+		t.Errorf("the longest time off the CPU is %v, a nap is %v, and the process lived for %v", time.Duration(most), nap, alive)
 	}
 	if all := run.Rows("off_cpu", nil); len(all) != 1 {
 		t.Errorf("rows of other processes: %v", all)

@@ -1,6 +1,9 @@
 package runqueuelatency_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	recipetest.Main(m, map[string]func([]string) error{"compete": compete, "naps": naps})
+	recipetest.Main(m, map[string]func([]string) error{"compete": compete, "sleep": sleep})
 }
 
 // compete has two threads fight for one CPU for half a second: while one runs
@@ -39,12 +42,39 @@ func compete([]string) error {
 	return nil
 }
 
-// naps sleeps often and runs hardly ever.
-func naps([]string) error {
-	for range 20 {
-		time.Sleep(time.Millisecond)
-	}
-	return nil
+const (
+	naps = 50
+	nap  = 10 * time.Millisecond
+)
+
+// sleep sleeps often and runs hardly ever, in a thread of its own, and says for
+// how long the kernel thinks that the process's threads waited for a CPU.
+func sleep([]string) error {
+	return recipetest.Thread("rt-sleeper", func(int) error {
+		for range naps {
+			ts := unix.NsecToTimespec(int64(nap))
+			for unix.Nanosleep(&ts, &ts) == unix.EINTR {
+			}
+		}
+		files, err := filepath.Glob("/proc/self/task/*/schedstat")
+		if err != nil {
+			return err
+		}
+		var sum uint64
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			var ran, waited uint64
+			if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
+				return fmt.Errorf("reading %s: %w", file, err)
+			}
+			sum += waited
+		}
+		recipetest.Say(sum)
+		return nil
+	})
 }
 
 // Each of two threads that want one CPU all the time waits for about as long
@@ -72,10 +102,39 @@ func TestRunQueue(t *testing.T) {
 	}
 }
 
-// Sleeping is not waiting for a CPU, and other processes are not this one.
+// Sleeping is not waiting for a CPU: what is shown is at most what the kernel's
+// own account says, which is far from the time asleep.
+func TestRunQueueOfSleeper(t *testing.T) {
+	var account uint64
+	run := recipetest.Run(t, "run queue latency of rt-dozer", func(l *recipetest.Live) {
+		p := recipetest.Start(l.T, "rt-dozer", "sleep")
+		if _, err := fmt.Sscan(p.Hear(), &account); err != nil {
+			l.Fatal(err)
+		}
+		p.Wait()
+	})
+	hists := run.Hists("latency", nil)
+	if len(hists) != 1 {
+		t.Fatalf("%d histograms, want one", len(hists))
+	}
+	var waited uint64 // at least
+	for _, b := range hists[0].Buckets {
+		waited += b.Count * b.Min
+	}
+	if hists[0].Count < naps {
+		t.Errorf("%d waits, the process woke up %d times", hists[0].Count, naps)
+	}
+	// The threads that the process has when it ends wait a little more.
+	const slack = uint64(naps * nap / 5)
+	if waited > account+slack {
+		t.Errorf("%v of waiting, the kernel says %v: was time asleep counted?\n%v", time.Duration(waited), time.Duration(account), hists[0].Buckets)
+	}
+}
+
+// Other processes are not this one.
 func TestRunQueueOfOther(t *testing.T) {
 	run := recipetest.Run(t, "run queue latency of rt-nobody", func(l *recipetest.Live) {
-		l.Child("rt-decoy", "naps")
+		l.Child("rt-decoy", "sleep")
 	})
 	for _, h := range run.Hists("latency", nil) {
 		if h.Count != 0 {

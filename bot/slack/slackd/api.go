@@ -655,6 +655,7 @@ func (s *Server) reactionsAdd(c *call) (map[string]any, error) {
 
 // react adds a reaction if the user has not done so yet.
 func (s *Server) react(m *Message, user, name string) bool {
+	m.Reactions = slices.Clone(m.Reactions)
 	i := slices.IndexFunc(m.Reactions, func(r Reaction) bool { return r.Name == name })
 	if i < 0 {
 		m.Reactions = append(m.Reactions, Reaction{Name: name})
@@ -668,7 +669,7 @@ func (s *Server) react(m *Message, user, name string) bool {
 		s.tell(c, map[string]any{"type": "reaction_added", "user": user, "reaction": name, "item_user": m.User, "event_ts": s.nextTS(),
 			"item": map[string]any{"type": "message", "channel": m.Channel, "ts": m.TS}})
 	}
-	s.touch()
+	s.record(m)
 	return true
 }
 
@@ -686,7 +687,7 @@ func (s *Server) reactionsRemove(c *call) (map[string]any, error) {
 	if len(m.Reactions[i].Users) == 0 {
 		m.Reactions = slices.Delete(m.Reactions, i, i+1)
 	}
-	s.touch()
+	s.record(m)
 	return nil, nil
 }
 

@@ -356,7 +356,7 @@ func (s *Server) respond(h *hook, c *call) error {
 		if original.EphemeralTo != "" {
 			original.Text, original.Blocks, original.Attachments, original.Edited = in.text, in.blocks, in.attachments, true
 			original.revise(s.now())
-			s.touch()
+			s.record(original)
 			return nil
 		}
 		s.change(original, func(m *Message) { m.Text, m.Blocks, m.Attachments = in.text, in.blocks, in.attachments })

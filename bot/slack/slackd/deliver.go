@@ -66,7 +66,17 @@ type response struct {
 	err     error
 }
 
-// tell sends an event about a channel to the app.
+// WaitIdle waits until all that there was to tell the app was acknowledged or
+// given up. Calls that the app makes afterwards are another matter.
+func (s *Server) WaitIdle(ctx context.Context) error {
+	if err := s.wait(ctx, func() bool { return s.underway == 0 }); err != nil {
+		return fmt.Errorf("waiting for deliveries to end: %w", err)
+	}
+	return nil
+}
+
+// tell sends an event about a channel to the app. As with Slack, events that
+// happen together may arrive in any order.
 func (s *Server) tell(c *Channel, event map[string]any) {
 	kind := event["type"].(string)
 	payload := map[string]any{
@@ -97,7 +107,14 @@ func (s *Server) deliver(d *delivery) <-chan response {
 		d.done <- response{err: ErrNotConnected}
 		return d.done
 	}
-	s.wg.Go(func() { s.attempts(d, raw, f) })
+	s.underway++
+	s.wg.Go(func() {
+		s.attempts(d, raw, f)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.underway--
+		s.touch()
+	})
 	return d.done
 }
 
@@ -249,7 +266,8 @@ func (s *Server) post(to string, d *delivery, raw []byte, n int, reason string, 
 		return response{err: fmt.Errorf("%w: %v", ErrNotConnected, err)}, "connection_failed"
 	case status < 200 || status > 299:
 		why := "http_error"
-		if header.Get("X-Slack-No-Retry") == "1" {
+		forged := f.BadSignature || f.OldTimestamp || f.Oversize
+		if header.Get("X-Slack-No-Retry") == "1" || forged {
 			why = "no_retry"
 		}
 		return response{err: fmt.Errorf("the app answered %d", status)}, why

@@ -26,8 +26,9 @@ import (
 //   - BadSignature, OldTimestamp and Oversize spoil a delivery by HTTP: what is
 //     sent was not sent by Slack.
 type Fault struct {
-	// On is a method ("chat.update"), a pattern of methods ("chat.*"), or a
-	// delivery: "event:" and the event's type ("event:app_mention"),
+	// On is a method ("chat.update"), a pattern of methods ("chat.*"), "upload"
+	// for the address of a file or "response_url" for those of messages, which
+	// know Status, and the latter Drop and AfterCommit; or it is a delivery: "event:" and the event's type ("event:app_mention"),
 	// "interaction:" and its type ("interaction:block_actions"), or "command:"
 	// and the command ("command:/kgent"); "*" after a colon is any.
 	On      string

@@ -122,6 +122,10 @@ type Config struct {
 	PingInterval    time.Duration   // between WebSocket pings; default 5 s
 	DisconnectGrace time.Duration   // between the warning and the end of a socket; default 10 s
 	Seed            uint64          // of the random routing; 0 takes a new one each time
+
+	// Page serves, at the server's root, a page on which one person plays
+	// several users. Whoever reaches it acts as anybody: it is for loopback.
+	Page bool
 }
 
 // Default is a workspace with alice, bob and carol (in the user group
@@ -178,6 +182,7 @@ type Server struct {
 	channels   map[string]*Channel
 	usergroups map[string]*Usergroup
 	messages   map[string][]*Message // by channel, oldest first; ephemeral and deleted ones too
+	log        []Message             // all versions of all messages as they came about
 	views      map[string]*View
 	modals     map[string][]string // by user: ids of the open modals, the uppermost last
 	homes      map[string]string   // by user: id of the App Home's view
@@ -190,10 +195,12 @@ type Server struct {
 	faults  []*Fault
 	calls   []Call
 
-	tickets map[string]bool // for one WebSocket each
-	conns   []*conn
-	pending map[string]*pending // by envelope id
-	events  []Delivery
+	tickets  map[string]bool     // for one WebSocket each
+	conns    []*conn             // never changed in place
+	opened   int                 // sockets so far
+	pending  map[string]*pending // by envelope id
+	events   []Delivery
+	underway int // deliveries
 }
 
 // Start serves a workspace on addr, such as "127.0.0.1:0".
@@ -240,7 +247,11 @@ func Start(addr string, cfg Config) (*Server, error) {
 	}
 	s.addr = ln.Addr().String()
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return s.ctx }}
+	handler := s.handler()
+	if cfg.Page {
+		handler = s.withPage(handler)
+	}
+	s.http = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return s.ctx }}
 	s.wg.Go(func() { s.http.Serve(ln) })
 	return s, nil
 }
@@ -265,7 +276,11 @@ func (s *Server) APIURL() string { return s.URL() + "/api/" }
 func (s *Server) URL() string { return "http://" + s.addr }
 
 // Config is the configuration in use, defaults filled in.
-func (s *Server) Config() Config { return s.cfg }
+func (s *Server) Config() Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
 
 // SetRequestURL delivers by signed HTTP from now on, or by Socket Mode if url
 // is empty. As in Slack's app settings the address must first answer the

@@ -2,7 +2,6 @@ package slackd
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -161,13 +160,54 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-// An app that is not there, or does not answer, is told so to the user.
-func TestNoAnswer(t *testing.T) {
-	s, api := start(t, func(c *Config) { c.AckTimeout = 50 * time.Millisecond })
+// Two hundred requests at once, each with an answer and an edit, as many as
+// kgent is to carry.
+func TestMany(t *testing.T) {
+	s, api := start(t, func(c *Config) {
+		c.Events = []string{"app_mention", "message.channels"}
+		c.AckTimeout = 15 * time.Second // the machine may be busy with more than this
+	})
 	ctx := bound(t)
-	err := s.User(alice).Slash(ctx, incidents, "", "/kgent", "help")
-	if !errors.Is(err, ErrNotConnected) {
-		t.Errorf("without a socket: %v", err)
+	var answers sync.WaitGroup
+	bot(t, s, api, func(e socketmode.Event) any {
+		if data, ok := e.Data.(slackevents.EventsAPIEvent); ok {
+			if in, ok := data.InnerEvent.Data.(*slackevents.AppMentionEvent); ok {
+				answers.Go(func() {
+					channel, ts, err := api.PostMessage(in.Channel, slack.MsgOptionTS(in.TimeStamp), slack.MsgOptionText("first", false))
+					if err == nil {
+						_, _, _, err = api.UpdateMessage(channel, ts, slack.MsgOptionText("second", false))
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		return nil
+	})
+	var askers sync.WaitGroup
+	for range 200 {
+		askers.Go(func() {
+			root, err := s.User(alice).Mention(incidents, "hello")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, text := range []string{"first", "second"} {
+				if _, err := s.WaitMessage(ctx, func(m Message) bool { return m.ThreadTS == root.TS && m.Text == text }); err != nil {
+					t.Errorf("%s: %v", text, err)
+				}
+			}
+		})
 	}
-	_ = api
+	askers.Wait()
+	answers.Wait()
+	if err := s.WaitIdle(ctx); err != nil {
+		t.Error(err)
+	}
+	for _, d := range s.Deliveries() {
+		if d.Attempt > 0 || !d.Acked {
+			t.Fatalf("not acknowledged at once: %+v", d)
+		}
+	}
 }

@@ -73,8 +73,8 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	if !full {
 		s.wg.Add(1)
-		s.serial++
-		c.number = s.serial
+		s.opened++
+		c.number = s.opened
 		s.conns = append(slices.Clone(s.conns), c)
 	}
 	open := len(s.conns)
@@ -222,7 +222,9 @@ func (s *Server) warn(c *conn, reason string) {
 	if reason == "link_disabled" {
 		grace = 0
 	}
-	if s.ctx.Err() != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil { // Close already waits
 		return
 	}
 	s.wg.Go(func() {
@@ -250,7 +252,7 @@ func (s *Server) WaitSockets(ctx context.Context, n int) error {
 // "refresh_requested", "link_disabled") over all open sockets.
 func (s *Server) Disconnect(reason string) {
 	s.mu.Lock()
-	conns := s.conns // never changed in place
+	conns := s.conns
 	s.mu.Unlock()
 	for _, c := range conns {
 		s.warn(c, reason)

@@ -61,16 +61,15 @@ type Notice struct {
 	At         time.Time
 }
 
-func (m *Message) clone() Message {
-	c := *m
-	c.Files = slices.Clone(m.Files)
-	c.Revisions = slices.Clone(m.Revisions)
-	c.Reactions = slices.Clone(m.Reactions)
-	return c
-}
-
 func (m *Message) revise(at time.Time) {
 	m.Revisions = append(m.Revisions, Revision{Text: m.Text, Blocks: m.Blocks, Attachments: m.Attachments, At: at})
+}
+
+// record keeps the message as it is now for those who wait for it. What a
+// recorded message points to is never changed in place.
+func (s *Server) record(m *Message) {
+	s.log = append(s.log, *m)
+	s.touch()
 }
 
 // visible reports whether user sees the message when the channel is open.
@@ -189,7 +188,7 @@ func (s *Server) add(m *Message) {
 		}
 		s.tellMessage(m)
 	}
-	s.touch()
+	s.record(m)
 }
 
 // kind is a channel's type in events: channel, group or im.
@@ -262,7 +261,7 @@ func (s *Server) change(m *Message, set func(*Message)) {
 	m.Edited = true
 	m.revise(s.now())
 	s.tellChange("message_changed", m, before)
-	s.touch()
+	s.record(m)
 }
 
 // remove deletes a message. Its revisions stay for tests to look at.
@@ -272,7 +271,7 @@ func (s *Server) remove(m *Message) {
 	if m.EphemeralTo == "" {
 		s.tellChange("message_deleted", m, before)
 	}
-	s.touch()
+	s.record(m)
 }
 
 // im is the direct message channel of the bot with a user, made if need be.
@@ -321,7 +320,7 @@ func (s *Server) Messages(channel string) []Message {
 	defer s.mu.Unlock()
 	var all []Message
 	for _, m := range s.messages[channel] {
-		all = append(all, m.clone())
+		all = append(all, *m)
 	}
 	return all
 }
@@ -331,23 +330,34 @@ func (s *Server) Message(channel, ts string) (Message, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.message(channel, ts); m != nil {
-		return m.clone(), true
+		return *m, true
 	}
 	return Message{}, false
 }
 
 // WaitMessage returns the first message that matches, of those that are there
-// and those to come. Edits are looked at too, and so are deleted and ephemeral
-// messages.
+// and of every version of any message to come, however short-lived. Deleted
+// and ephemeral messages are looked at too. match must not call the server, as
+// in all methods that wait.
 func (s *Server) WaitMessage(ctx context.Context, match func(Message) bool) (Message, error) {
 	var found Message
+	next := -1 // of the log
 	err := s.wait(ctx, func() bool {
-		for _, list := range s.messages {
-			for _, m := range list {
-				if c := m.clone(); match(c) {
-					found = c
-					return true
+		if next < 0 {
+			next = len(s.log)
+			for _, list := range s.messages {
+				for _, m := range list {
+					if match(*m) {
+						found = *m
+						return true
+					}
 				}
+			}
+		}
+		for ; next < len(s.log); next++ {
+			if match(s.log[next]) {
+				found = s.log[next]
+				return true
 			}
 		}
 		return false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // User is somebody who acts: what they do is what a person can do in Slack's
@@ -66,7 +67,7 @@ func (u *User) post(channel, thread, text string, broadcast bool) (Message, erro
 		m.BotID = "B" + strings.TrimPrefix(u.ID, "U")
 	}
 	u.s.add(m)
-	return m.clone(), nil
+	return *m, nil
 }
 
 // Post writes in a channel. Text is in Slack's own form: <@U…> mentions, and
@@ -189,7 +190,15 @@ func (e element) word(name string) string {
 	return t
 }
 
-// find looks for the interactive element with an action id.
+// separator is between a block id and an action id.
+const separator = "\x1f"
+
+// In names an element by its block too, wherever an action id is asked for:
+// several blocks may have elements with the same one.
+func In(block, action string) string { return block + separator + action }
+
+// find looks for the interactive element with an action id; of several, the
+// first.
 func find(blocks json.RawMessage, action string) (block string, e element, ok bool) {
 	var list []struct {
 		ID        string    `json:"block_id"`
@@ -200,9 +209,13 @@ func find(blocks json.RawMessage, action string) (block string, e element, ok bo
 	if json.Unmarshal(blocks, &list) != nil {
 		return "", nil, false
 	}
+	in, id, named := strings.Cut(action, separator)
+	if named {
+		action = id
+	}
 	for _, b := range list {
 		for _, e := range append(b.Elements, b.Accessory, b.Element) {
-			if e != nil && e.word("action_id") == action && action != "" {
+			if e != nil && e.word("action_id") == action && action != "" && (!named || b.ID == in) {
 				return b.ID, e, true
 			}
 		}
@@ -279,7 +292,7 @@ func entered(e element, values []string) (map[string]any, error) {
 		state["value"] = one()
 		n := 0
 		if len(values) > 0 {
-			n = characters(values[0])
+			n = utf8.RuneCountInString(values[0])
 		}
 		if low, ok := e["min_length"].(float64); ok && n > 0 && n < int(low) {
 			return nil, errNo("at least %d characters are needed", int(low))
@@ -386,7 +399,10 @@ func inState(blocks json.RawMessage, kept map[string]map[string]map[string]any, 
 			if e == nil || action == "" || e.word("type") == "button" || e.word("type") == "overflow" {
 				continue
 			}
-			chosen, touched := values[action]
+			chosen, touched := values[In(b.ID, action)]
+			if !touched {
+				chosen, touched = values[action]
+			}
 			if touched {
 				used++
 			} else if was, ok := kept[b.ID][action]; ok {
@@ -455,8 +471,9 @@ func (u *User) outcome(ctx context.Context, done <-chan response) (json.RawMessa
 }
 
 // Click presses a button of a message, or uses another interactive element of
-// it with the values chosen, and waits until the app acknowledged. The element
-// must be in the present version of the message, and the user must see it.
+// it with the values chosen, and waits until the app acknowledged. The element,
+// given by its action id or by [In], must be in the present version of the
+// message, and the user must see it.
 func (u *User) Click(ctx context.Context, m Message, action string, chosen ...string) error {
 	u.s.mu.Lock()
 	live := u.s.message(m.Channel, m.TS)
@@ -573,7 +590,7 @@ func (u *User) ClickView(ctx context.Context, home bool, action string, chosen .
 		if v.state[block] == nil {
 			v.state[block] = map[string]map[string]any{}
 		}
-		v.state[block][action], _ = entered(e, chosen)
+		v.state[block][e.word("action_id")], _ = entered(e, chosen)
 	}
 	from := v.ID
 	if v.Type == "home" {
@@ -589,7 +606,7 @@ func (u *User) ClickView(ctx context.Context, home bool, action string, chosen .
 }
 
 // Submit fills in the user's uppermost modal and sends it. values are by
-// action id; what is not in it stays as the modal shows it. The outcome is the
+// action id or [In]; what is not in it stays as the modal shows it. The outcome is the
 // modal the user looks at afterwards, with the errors the app found, if there
 // still is one.
 func (u *User) Submit(ctx context.Context, values map[string][]string) (next View, open bool, err error) {
@@ -643,7 +660,7 @@ func (s *Server) submitted(user string, v *View, answer json.RawMessage) error {
 	switch a.Action {
 	case "":
 		if uppermost() {
-			s.close(user)
+			s.closeTop(user)
 		}
 	case "clear":
 		s.closeAll(user)
@@ -695,7 +712,7 @@ func (u *User) Close() {
 		return
 	}
 	v := s.views[stack[len(stack)-1]]
-	s.close(u.ID)
+	s.closeTop(u.ID)
 	if v.NotifyOnClose {
 		payload := u.interaction("view_closed", "")
 		delete(payload, "trigger_id")

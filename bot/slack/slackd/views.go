@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // Limits on views.
@@ -276,8 +275,8 @@ func (s *Server) viewsPublish(c *call) (map[string]any, error) {
 	return map[string]any{"view": s.wireView(v)}, nil
 }
 
-// close closes the user's uppermost modal.
-func (s *Server) close(user string) {
+// closeTop closes the user's uppermost modal.
+func (s *Server) closeTop(user string) {
 	stack := s.modals[user]
 	if len(stack) == 0 {
 		return
@@ -289,7 +288,7 @@ func (s *Server) close(user string) {
 
 func (s *Server) closeAll(user string) {
 	for len(s.modals[user]) > 0 {
-		s.close(user)
+		s.closeTop(user)
 	}
 }
 
@@ -348,6 +347,3 @@ func (s *Server) WaitHome(ctx context.Context, user string, match func(View) boo
 	}
 	return found, nil
 }
-
-// characters counts as Slack does.
-func characters(text string) int { return utf8.RuneCountInString(text) }

@@ -535,7 +535,7 @@ func listed(t *testing.T, b bus.Bus, names ...string) []bus.NodeInfo {
 func nodes(t *testing.T, b bus.Bus, n names) {
 	a, z := n.of("a"), n.of("z")
 	info := bus.NodeInfo{
-		Name: a, Labels: map[string]string{"role": "db", "zone": "eu 1"}, Kernel: "6.18.44", Arch: "amd64", Version: "1.2",
+		Name: a, Labels: map[string]string{"role": "db", "zone": "eu 1"}, Kernel: "6.18.44", Arch: "amd64", Version: "1.2", Instance: "i",
 		BTF: strings.Repeat("ab", 32), Facts: strings.Repeat("cd", 32), Capabilities: []string{"CAP_BPF", "CAP_PERFMON"},
 		Kinds: map[string]string{"tracepoint": "", "kprobe": "the kernel has none"},
 	}

@@ -169,3 +169,26 @@ func TestOpen(t *testing.T) {
 		})
 	}
 }
+
+// Whatever somebody writes into REDIS_URL, its password is not shown.
+func FuzzPassword(f *testing.F) {
+	f.Add("redis", "correct-horse", "db.example:6379/3")
+	f.Add("rediss", "correct%zzhorse", "db.example")
+	f.Add("unix", "correct/horse?", "/run/redis.sock")
+	f.Add("redis", "1234567890@x", "db:port#")
+	f.Fuzz(func(t *testing.T, scheme, password, rest string) {
+		if len(password) < 8 || strings.Contains(scheme+rest+"redis://user:6379, rediss:// (TLS) or unix:///path", password) {
+			t.Skip()
+		}
+		c, ok, err := rdb.FromEnv(func(name string) string {
+			return map[string]string{"REDIS_URL": scheme + "://user:" + password + "@" + rest}[name]
+		})
+		shown := c.String() + fmt.Sprintf("%v %+v %#v", c, c, c)
+		if err != nil {
+			shown += err.Error()
+		}
+		if !ok || strings.Contains(shown, password) {
+			t.Errorf("shown: %s", shown)
+		}
+	})
+}

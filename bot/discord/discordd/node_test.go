@@ -79,7 +79,7 @@ func TestDiscordJS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line("thread trace true")
+	line("thread trace") // new to the client or not: the REST answer may have come first
 	line("sent ")
 	if l := line("file"); l != `file "a,b\n1,2\n"` {
 		t.Errorf("%q", l)

@@ -15,22 +15,42 @@ import (
 // traceThis is the command in the menu of a message.
 const traceThis = "Trace this"
 
+// command and commandOption are commands as they travel. discordgo's types send
+// null where Discord wants nothing.
+type command struct {
+	Type        discordgo.ApplicationCommandType `json:"type"`
+	Name        string                           `json:"name"`
+	Description string                           `json:"description,omitempty"`
+	// Contexts are where it can be used, and IntegrationTypes how the bot got
+	// there.
+	Contexts         []discordgo.InteractionContextType     `json:"contexts"`
+	IntegrationTypes []discordgo.ApplicationIntegrationType `json:"integration_types"`
+	Options          []commandOption                        `json:"options,omitempty"`
+}
+
+type commandOption struct {
+	Type         discordgo.ApplicationCommandOptionType `json:"type"`
+	Name         string                                 `json:"name"`
+	Description  string                                 `json:"description"`
+	Required     bool                                   `json:"required,omitempty"`
+	Autocomplete bool                                   `json:"autocomplete,omitempty"`
+	Options      []commandOption                        `json:"options,omitempty"`
+}
+
 // commands are those of kgent, as Discord is told them.
-func commands() []*discordgo.ApplicationCommand {
+func commands() []command {
 	contexts := []discordgo.InteractionContextType{discordgo.InteractionContextGuild, discordgo.InteractionContextBotDM}
 	install := []discordgo.ApplicationIntegrationType{discordgo.ApplicationIntegrationGuildInstall}
-	sub := func(name, description string, options ...*discordgo.ApplicationCommandOption) *discordgo.ApplicationCommandOption {
-		return &discordgo.ApplicationCommandOption{Type: discordgo.ApplicationCommandOptionSubCommand, Name: name, Description: description, Options: options}
+	sub := func(name, description string, options ...commandOption) commandOption {
+		return commandOption{Type: discordgo.ApplicationCommandOptionSubCommand, Name: name, Description: description, Options: options}
 	}
-	words := func(name, description string, required bool) *discordgo.ApplicationCommandOption {
-		return &discordgo.ApplicationCommandOption{
-			Type: discordgo.ApplicationCommandOptionString, Name: name, Description: description, Required: required, Autocomplete: true,
-		}
+	words := func(name, description string, required bool) commandOption {
+		return commandOption{Type: discordgo.ApplicationCommandOptionString, Name: name, Description: description, Required: required, Autocomplete: true}
 	}
-	return []*discordgo.ApplicationCommand{
+	return []command{
 		{
-			Type: discordgo.ChatApplicationCommand, Name: "kgent", Description: "Trace what the kernel of a node is doing", Contexts: &contexts, IntegrationTypes: &install,
-			Options: []*discordgo.ApplicationCommandOption{
+			Type: discordgo.ChatApplicationCommand, Name: "kgent", Description: "Trace what the kernel of a node is doing", Contexts: contexts, IntegrationTypes: install,
+			Options: []commandOption{
 				sub("ask", "Ask for a trace in your own words",
 					words("request", "What do you want to know? For example: which processes write to disk", true),
 					words("node", "On which node", false)),
@@ -40,7 +60,7 @@ func commands() []*discordgo.ApplicationCommand {
 				sub("help", "What kgent does and how to ask"),
 			},
 		},
-		{Type: discordgo.MessageApplicationCommand, Name: traceThis, Contexts: &contexts, IntegrationTypes: &install},
+		{Type: discordgo.MessageApplicationCommand, Name: traceThis, Contexts: contexts, IntegrationTypes: install},
 	}
 }
 

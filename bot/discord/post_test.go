@@ -291,7 +291,7 @@ func TestWhispers(t *testing.T) {
 		t.Errorf("%d direct messages, %d in the channel", n, m)
 	}
 	// Discord may end it earlier.
-	w.Inject(discordd.Fault{Method: http.MethodPost, Route: "/webhooks/{application}/{token}", Status: 404, Code: codeUnknownWebhook, Message: "Unknown Webhook"})
+	w.Inject(discordd.Fault{Method: http.MethodPost, Route: "/webhooks/{app}/{token}", Status: 404, Code: codeUnknownWebhook, Message: "Unknown Webhook"})
 	if err := whisper("w3", "ended early", bob, reply{w.ApplicationID(), "sometoken", w.Server.Now().Add(-time.Minute)}.String()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,9 @@ const file = path.join(__dirname, 'payloads.ts');
 const lines = ["import type { " + types.join(', ') + " } from 'discord-api-types/v10';"];
 const owner = [-1];
 payloads.forEach((p, i) => {
-  lines.push(`export const p${i}: ${p.type} = ${JSON.stringify(JSON.parse(p.json))};`);
+  // Flags are a set of bits, of which the types know only the single ones.
+  const json = JSON.stringify(JSON.parse(p.json)).replace(/(?<!\\)"flags":(\d+)/g, (_, n) => '"flags":' + (n & (n - 1) ? `0 | ${n}` : n));
+  lines.push(`export const p${i}: ${p.type} = ${json};`);
   owner.push(i);
 });
 const source = lines.join('\n');

@@ -4,9 +4,12 @@ REQUEST ?= trace new TCP connections with process, source and destination addres
 DURATION ?= 10s
 
 # What the program needs at run time, and what its tests need besides: gcc is
-# for Go's race detector, which does not build without cgo.
+# for Go's race detector, which does not build without cgo. Node runs Slack's
+# and Discord's own clients; one that did not come from Debian will do as well,
+# and would not suffer Debian's npm beside it.
 PACKAGES      = clang-19
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server
+NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
+TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
 .PHONY: build demo test bench vet fuzz clean

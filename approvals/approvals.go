@@ -13,11 +13,14 @@
 //   - People approve a digest. Anything else is a new case, and no vote is
 //     carried over.
 //   - The requester does not count, unless the policy lets people answer for
-//     themselves. One person counts once.
+//     themselves. One person counts once, from however many accounts they
+//     speak; accounts that may be one person's count as one.
 //   - Only people vote: what is not known to be a person is refused.
 //   - What is not answered expires; what cannot be looked up is refused; a
 //     policy that allows nothing allows nothing.
 //   - Every refused or late vote gets an error that says why.
+//   - Breaking the glass, where the policy allows it, replaces the quorum by one
+//     person with a reason. The case, the grant and the log say so.
 //
 // The package knows no chat and loads no program.
 package approvals
@@ -48,7 +51,14 @@ const (
 // account: whoever has two accounts has one ID.
 type Person struct {
 	ID      string `json:"id"`
-	Surface string `json:"surface"`           // terminal, slack, discord
+	Surface string `json:"surface"` // terminal, slack, discord
+	// Account is what they spoke from: slack:<team>/<user>,
+	// discord:<guild>/<user> or terminal:<host>/<user>. Who is behind it is the
+	// policy's to say, at every decision anew.
+	Account string `json:"account,omitempty"`
+	// Place is the channel they spoke in: slack:<team>/<channel>,
+	// discord:<guild>/<channel>.
+	Place   string `json:"place,omitempty"`
 	Message string `json:"message,omitempty"` // where they said so
 	// Human is true when the surface has made sure that this is a person of
 	// the own organisation: no bot, no workflow, no guest. Nobody else counts.
@@ -62,6 +72,10 @@ const (
 	Approve Choice = "approve"
 	Deny    Choice = "deny"
 	Cancel  Choice = "cancel" // by the requester only
+	// BreakGlass approves at once, without the others, in an emergency. It takes
+	// a reason, and somebody whom the policy trusts with it; the requester may
+	// be that somebody.
+	BreakGlass Choice = "break-glass"
 )
 
 // Vote is one answer of one person. The desk sets At.
@@ -86,14 +100,23 @@ type Candidate struct {
 	Requester Person
 	// Revises is the case this one replaces, if any.
 	Revises string
+	// Key makes opening repeatable: of all calls with one key, only the first
+	// opens a case, and the others return it as it then stands. The key must be
+	// of one request and revision only, and hard to guess. Empty: each call
+	// opens a case.
+	Key string
 }
 
 // Case is one question and its answers. It is a value: changing it changes
 // nothing until a [Store] has taken it.
 type Case struct {
-	ID       string `json:"id"` // 128 random bits, hexadecimal; all that a button needs to carry
+	// ID is 128 bits, hexadecimal, random or made from the candidate's key. It
+	// is all that a button needs to carry, and gives whoever knows it no right.
+	ID       string `json:"id"`
 	Revision int    `json:"revision"`
 	Revises  string `json:"revises,omitempty"`
+	// Next is the case that superseded this one.
+	Next string `json:"next,omitempty"`
 
 	Digest    string     `json:"digest"`
 	Tier      Tier       `json:"tier"`
@@ -103,15 +126,17 @@ type Case struct {
 	Requester Person     `json:"requester"`
 	// Authors are the requesters of this and all former revisions. None of
 	// them counts as an approver for somebody else's eyes.
-	Authors []string `json:"authors"`
+	Authors []Person `json:"authors"`
 	// Ruling is the policy's word when the case was opened, for the card. It
 	// is asked again at each vote.
 	Ruling Ruling `json:"ruling"`
 
-	State   State     `json:"state"`
-	Reason  string    `json:"reason,omitempty"` // of the state
-	By      string    `json:"by,omitempty"`     // whose vote made the state
-	Votes   []Vote    `json:"votes"`            // those that were accepted, in order
+	State  State  `json:"state"`
+	Reason string `json:"reason,omitempty"` // of the state
+	By     string `json:"by,omitempty"`     // whose vote made the state
+	// Glass is true when the case was approved by breaking the glass.
+	Glass   bool      `json:"glass,omitempty"`
+	Votes   []Vote    `json:"votes"` // those that were accepted, in order
 	Opened  time.Time `json:"opened"`
 	Expires time.Time `json:"expires"`
 	Decided time.Time `json:"decided,omitzero"`
@@ -128,13 +153,15 @@ func (c Case) Undecided() bool {
 	return c.State == Pending || c.State == Approved && c.Grant == nil
 }
 
-// Approvals returns the approving votes that count: one per person, and none
-// of the authors unless they may answer for themselves.
+// Approvals returns the approving votes for a card: one per person, and none
+// of the authors unless they may answer for themselves. It goes by the names
+// that people had when they voted; what a desk counts, it asks the policy.
 func (c Case) Approvals(self bool) []Vote {
 	var out []Vote
 	for _, v := range c.Votes {
-		if v.Choice != Approve || !self && slices.Contains(c.Authors, v.By.ID) ||
-			slices.ContainsFunc(out, func(o Vote) bool { return o.By.ID == v.By.ID }) {
+		named := func(p Person) bool { return p.ID == v.By.ID }
+		if v.Choice != Approve || !self && slices.ContainsFunc(c.Authors, named) ||
+			slices.ContainsFunc(out, func(o Vote) bool { return named(o.By) }) {
 			continue
 		}
 		out = append(out, v)
@@ -170,6 +197,13 @@ const (
 	RuleTwice     Rule = "twice"    // this person has approved already
 	RuleChoice    Rule = "choice"   // no such answer, or not this person's to give
 	RuleNobody    Rule = "nobody"   // the policy names nobody or allows nothing
+	RuleIdentity  Rule = "identity" // this account may be somebody's who counts already
+	RuleReason    Rule = "reason"   // breaking the glass takes a reason
+	RuleGlass     Rule = "glass"    // this person may not break the glass
+	RulePaused    Rule = "paused"   // the policy has switched everything off
+	RulePolicy    Rule = "policy"   // the policy file cannot be used as it is
+	RulePlace     Rule = "place"    // not in this channel
+	RuleQuota     Rule = "quota"    // too much of it lately, or at once
 )
 
 // RefusedError says that something is not allowed, in words for the person
@@ -220,6 +254,16 @@ var (
 	ErrConflict = errors.New("case was changed meanwhile")
 	// ErrPending: the case is not approved yet.
 	ErrPending = errors.New("not approved yet")
-	// ErrGranted: the case was granted before. A grant is made once.
+	// ErrGranted: the case was granted before. A grant is made once;
+	// [Desk.Envelope] returns it again.
 	ErrGranted = errors.New("granted already")
+	// ErrNotGranted: the case was not granted, so there is no envelope.
+	ErrNotGranted = errors.New("not granted")
+	// ErrLapsed: the time in which a grant can be used is over.
+	ErrLapsed = errors.New("the grant can no longer be used; ask again")
+	// ErrKeyReused: another request was opened under this key.
+	ErrKeyReused = errors.New("another request was opened under this key")
+	// ErrTryAgain is wrapped by errors of a policy that could not look something
+	// up, such as who is in a group. Nothing was decided.
+	ErrTryAgain = errors.New("nothing was decided; try again in a moment")
 )

@@ -2,12 +2,14 @@ package approvals
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"kgent/approvals/audit"
@@ -37,6 +39,8 @@ const (
 	// maxNodes and maxNodeName bound what one case is about.
 	maxNodes    = 1000
 	maxNodeName = 253
+	// maxAccount is how much of an account is shown, in characters.
+	maxAccount = 120
 	// grantWithin is how long after the approval a case can be granted: people
 	// agreed to a run now, not to one whenever a lost process comes back.
 	grantWithin = 10 * time.Minute
@@ -45,6 +49,8 @@ const (
 // Open opens a case for a candidate. When the candidate revises an undecided
 // case, that one is superseded before the new one can be seen. A
 // [*RefusedError] says why there is no case; then the old one stays as it is.
+// After any error but a refusal, a candidate with a Key can be opened again:
+// what the first call did is found, and the rest of it is done.
 func (d *Desk) Open(ctx context.Context, cand Candidate) (Case, error) {
 	c, err := d.open(ctx, cand)
 	var refused *RefusedError
@@ -62,6 +68,14 @@ func (d *Desk) open(ctx context.Context, cand Candidate) (Case, error) {
 	if err != nil {
 		return Case{}, err
 	}
+	if cand.Key != "" {
+		c.ID = keyedID(cand.Key)
+		if old, err := d.Store.Get(ctx, c.ID); !errors.Is(err, ErrNotFound) {
+			return d.again(ctx, old, c, err)
+		}
+	} else if c.ID, err = d.randomID(); err != nil {
+		return Case{}, err
+	}
 	if c.Revises != "" {
 		old, err := d.Store.Get(ctx, c.Revises)
 		if err != nil {
@@ -70,25 +84,56 @@ func (d *Desk) open(ctx context.Context, cand Candidate) (Case, error) {
 		c.Revision = old.Revision + 1
 		c.Authors = slices.Clone(old.Authors)
 	}
-	if !slices.Contains(c.Authors, c.Requester.ID) {
-		c.Authors = append(c.Authors, c.Requester.ID)
+	if !slices.ContainsFunc(c.Authors, c.Requester.is) {
+		c.Authors = append(c.Authors, c.Requester)
 	}
-	if c.Ruling, err = d.judge(ctx, c); err != nil {
+	policy, err := d.policy(ctx)
+	if err != nil {
+		return Case{}, err
+	}
+	if c.Ruling, err = judge(ctx, policy, c); err != nil {
 		return Case{}, err
 	}
 	c.Expires = c.Opened.Add(c.Ruling.Expiry)
-	if c.ID, err = d.randomID(); err != nil {
-		return Case{}, err
-	}
 	if c.Revises != "" {
-		if err := d.supersede(ctx, c.Revises); err != nil {
+		if err := d.supersede(ctx, c.Revises, c.ID); err != nil {
 			return Case{}, err
 		}
 	}
-	if err := d.Store.Create(ctx, c, cand.Program); err != nil {
+	err = d.Store.Create(ctx, c, cand.Program)
+	if errors.Is(err, ErrExists) && cand.Key != "" {
+		old, err := d.Store.Get(ctx, c.ID)
+		return d.again(ctx, old, c, err)
+	}
+	if err != nil {
 		return Case{}, err
 	}
 	return c, d.record(ctx, audit.Request, c, c.Requester, fmt.Sprintf("%s on %d nodes for %v, revision %d", c.Tier, len(c.Nodes), c.Limits.Duration, c.Revision), c)
+}
+
+// keyedID makes the id of a case from a candidate's key.
+func keyedID(key string) string {
+	sum := sha256.Sum256([]byte("kgent case v1 " + key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// again returns the case that was opened under a key before, when it is what
+// would be opened now. The first call may have ended before it was recorded,
+// so this one is recorded as well.
+func (d *Desk) again(ctx context.Context, old, c Case, err error) (Case, error) {
+	switch {
+	case err != nil:
+		return Case{}, err
+	case old.Digest != c.Digest || old.Revises != c.Revises || !old.Requester.is(c.Requester):
+		return Case{}, ErrKeyReused
+	}
+	return old, d.record(ctx, audit.Request, old, old.Requester, fmt.Sprintf("the same request again, revision %d, which is %s", old.Revision, old.State), nil)
+}
+
+// is reports whether both spoke from one account: then they are one person,
+// whatever the policy may say. Where there are no accounts, names are.
+func (p Person) is(o Person) bool {
+	return p.Account == o.Account && (p.Account != "" || p.ID == o.ID)
 }
 
 // draft checks a candidate against its own bytes.
@@ -143,12 +188,38 @@ func checkPerson(p Person) error {
 	return nil
 }
 
+// policy returns the policy as it is now, for one decision.
+func (d *Desk) policy(ctx context.Context) (Policy, error) {
+	p, ok := d.Policy.(Changing)
+	if !ok {
+		return d.Policy, nil
+	}
+	current, err := p.Current(ctx)
+	if err != nil {
+		return nil, asking("for the policy", err)
+	}
+	return current, nil
+}
+
 // judge asks the policy and holds the case against the answer.
-func (d *Desk) judge(ctx context.Context, c Case) (Ruling, error) {
-	r, err := d.Policy.Judge(ctx, c)
+func judge(ctx context.Context, p Policy, c Case) (Ruling, error) {
+	r, err := p.Judge(ctx, c)
 	if err != nil {
 		return Ruling{}, asking("the policy", err)
 	}
+	return r, r.allows(c)
+}
+
+// judgeGlass is judge for a case whose glass was or is to be broken by v.
+func judgeGlass(ctx context.Context, p Policy, c Case, v Vote) (Ruling, error) {
+	if strings.TrimSpace(v.Reason) == "" {
+		return Ruling{}, refuse(RuleReason, "breaking the glass takes a reason, which everybody will read")
+	}
+	r, err := p.BreakGlass(ctx, c, v.By)
+	if err != nil {
+		return Ruling{}, asking("who may break the glass", err)
+	}
+	r.Quorum, r.Self, r.Policy = 1, true, r.Policy+" (break-glass)"
 	return r, r.allows(c)
 }
 
@@ -198,6 +269,9 @@ func (d *Desk) Decide(ctx context.Context, id string, v Vote) (Case, error) {
 			return c, fmt.Errorf("storing answer: %w", err)
 		}
 		next.Version++
+		if v.Choice == BreakGlass {
+			return next, d.record(ctx, audit.Glass, next, v.By, fmt.Sprintf("GLASS BROKEN, %s, %d of %d had approved: %s", next.Tier, len(c.Approvals(c.Ruling.Self)), c.Ruling.Quorum, v.Reason), v)
+		}
 		return next, d.record(ctx, audit.Vote, next, v.By, fmt.Sprintf("%s: %s", v.Choice, next.State), v)
 	}
 }
@@ -217,49 +291,119 @@ func (d *Desk) answer(ctx context.Context, c Case, v Vote) (Case, error) {
 		return next, nil
 	}
 	if v.Choice == Cancel {
-		if v.By.ID != c.Requester.ID {
-			return Case{}, refuse(RuleChoice, "only %s, who asked, can take it back; deny it instead", plain(c.Requester.ID, maxName))
+		if err := d.mayCancel(ctx, c, v.By); err != nil {
+			return Case{}, err
 		}
 		return end(Cancelled)
 	}
 	if c.State != Pending {
 		return Case{}, c.stale()
 	}
-	ruling, err := d.judge(ctx, c)
+	policy, err := d.policy(ctx)
 	if err != nil {
 		return Case{}, err
 	}
-	if err := d.Policy.MayApprove(ctx, c, v.By); err != nil {
+	if v.Choice == BreakGlass {
+		if _, err := judgeGlass(ctx, policy, c, v); err != nil {
+			return Case{}, err
+		}
+		next.Glass = true
+		return end(Approved)
+	}
+	if err := policy.MayApprove(ctx, c, v.By); err != nil {
 		return Case{}, asking("who may answer", err)
 	}
 	switch v.Choice {
 	case Deny:
-		return end(Denied)
+		return end(Denied) // also what the policy no longer allows
 	case Approve:
 	default:
 		return Case{}, refuse(RuleChoice, "%q is no answer", plain(string(v.Choice), maxName))
 	}
-	if !ruling.Self && slices.Contains(c.Authors, v.By.ID) {
-		return Case{}, refuse(RuleSelf, "you asked for this, so somebody else must approve it: %s", ruling.Approvers)
-	}
-	if slices.ContainsFunc(c.Votes, func(o Vote) bool { return o.Choice == Approve && o.By.ID == v.By.ID }) {
-		return Case{}, refuse(RuleTwice, "you have approved this already; %d of %d have", len(c.Approvals(ruling.Self)), ruling.Quorum)
-	}
-	counted, err := d.count(ctx, next, ruling)
+	ruling, err := judge(ctx, policy, c)
 	if err != nil {
 		return Case{}, err
 	}
-	if len(counted) >= ruling.Quorum {
+	counted, err := count(ctx, policy, c, ruling)
+	if err != nil {
+		return Case{}, err
+	}
+	if err := counts(policy, c, ruling, counted, v.By); err != nil {
+		return Case{}, err
+	}
+	if len(counted)+1 >= ruling.Quorum {
 		return end(Approved)
 	}
 	return next, nil
 }
 
-// count returns the approvals of those who may approve now.
-func (d *Desk) count(ctx context.Context, c Case, r Ruling) ([]Vote, error) {
+// mayCancel asks nobody when who asked takes it back from the same account.
+func (d *Desk) mayCancel(ctx context.Context, c Case, by Person) error {
+	if by.is(c.Requester) {
+		return nil
+	}
+	policy, err := d.policy(ctx)
+	if err != nil {
+		return err
+	}
+	if policy.Compare(by, c.Requester) != Same {
+		return refuse(RuleChoice, "only %s, who asked, can take it back; deny it instead", plain(c.Requester.ID, maxName))
+	}
+	return nil
+}
+
+// counts returns nil when an approval by somebody who may approve would count
+// beside those that count already.
+func counts(p Policy, c Case, r Ruling, counted []Vote, by Person) error {
+	if !r.Self {
+		for _, a := range c.Authors {
+			switch p.Compare(by, a) {
+			case Different:
+			case Same:
+				return refuse(RuleSelf, "you asked for this, so somebody else must approve it: %s", r.Approvers)
+			default:
+				return unclear(by, a, "asked for this")
+			}
+		}
+	}
+	for _, o := range c.Votes {
+		if o.Choice == Approve && p.Compare(by, o.By) == Same {
+			return refuse(RuleTwice, "you have approved this already; %d of %d have", len(counted), r.Quorum)
+		}
+	}
+	for _, o := range counted {
+		if p.Compare(by, o.By) != Different {
+			return unclear(by, o.By, "has approved this")
+		}
+	}
+	return nil
+}
+
+// unclear refuses an account that may be another one's person, and says how
+// to make it clear.
+func unclear(by, other Person, did string) error {
+	return refuse(RuleIdentity, "nobody has said whether the account %s is also that of %s, who %s from %s, so your approval cannot count as another person's; have both accounts added to the people of the policy file, or let somebody of the same workspace approve",
+		plain(account(by), maxAccount), plain(other.ID, maxName), did, plain(account(other), maxAccount))
+}
+
+// account names what somebody spoke from.
+func account(p Person) string {
+	if p.Account == "" {
+		return p.ID
+	}
+	return p.Account
+}
+
+// count returns the approvals that count now: of people who may approve, who
+// are certainly none of the authors, and certainly different from each other.
+func count(ctx context.Context, p Policy, c Case, r Ruling) ([]Vote, error) {
 	var out []Vote
-	for _, v := range c.Approvals(r.Self) {
-		err := d.Policy.MayApprove(ctx, c, v.By)
+	for _, v := range c.Votes {
+		different := func(o Person) bool { return p.Compare(v.By, o) == Different }
+		if v.Choice != Approve || !r.Self && !all(c.Authors, different) || !all(out, func(o Vote) bool { return different(o.By) }) {
+			continue
+		}
+		err := p.MayApprove(ctx, c, v.By)
 		var refused *RefusedError
 		switch {
 		case err == nil:
@@ -269,6 +413,35 @@ func (d *Desk) count(ctx context.Context, c Case, r Ruling) ([]Vote, error) {
 		}
 	}
 	return out, nil
+}
+
+func all[T any](list []T, ok func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(x T) bool { return !ok(x) })
+}
+
+// agreed returns the ruling that an approved case is granted under now, and
+// the votes that carry it, or the refusal.
+func agreed(ctx context.Context, p Policy, c Case) (Ruling, []Vote, error) {
+	if c.Glass {
+		i := slices.IndexFunc(c.Votes, func(v Vote) bool { return v.Choice == BreakGlass })
+		if i < 0 {
+			return Ruling{}, nil, refuse(RuleGlass, "nobody has broken the glass")
+		}
+		r, err := judgeGlass(ctx, p, c, c.Votes[i])
+		return r, c.Votes[i : i+1], err
+	}
+	r, err := judge(ctx, p, c)
+	if err != nil {
+		return Ruling{}, nil, err
+	}
+	counted, err := count(ctx, p, c, r)
+	if err != nil {
+		return Ruling{}, nil, err
+	}
+	if len(counted) < r.Quorum {
+		return Ruling{}, nil, refuse(RuleApprover, "%d of those who approved may do so, %d are needed: the policy has changed", len(counted), r.Quorum)
+	}
+	return r, counted, nil
 }
 
 // expire returns the case as expired when its time is over.
@@ -297,11 +470,14 @@ func (d *Desk) end(ctx context.Context, c Case) (Case, error) {
 
 // supersede ends an undecided case because a new revision takes its place. A
 // case that has come to another end is left as it is.
-func (d *Desk) supersede(ctx context.Context, id string) error {
+func (d *Desk) supersede(ctx context.Context, id, next string) error {
 	for {
 		c, err := d.Store.Get(ctx, id)
 		if err != nil {
 			return err
+		}
+		if c.State == Superseded && c.Next == next {
+			return nil // by this one, before a crash
 		}
 		if c.State == Superseded {
 			return c.stale() // another revision was faster
@@ -310,6 +486,7 @@ func (d *Desk) supersede(ctx context.Context, id string) error {
 			return nil
 		}
 		c.State, c.Reason, c.By, c.Decided = Superseded, "there is a newer revision", "", d.Now().UTC().Round(0)
+		c.Next = next
 		if _, err = d.end(ctx, c); !errors.Is(err, ErrConflict) {
 			return err
 		}
@@ -361,7 +538,7 @@ func (d *Desk) Sweep(ctx context.Context) ([]Case, error) {
 // Grant signs the grant of an approved case and returns the sealed envelope.
 // It does so once: a second call gets [ErrGranted], or, before the approval,
 // [ErrPending], and in other states a [*StaleError]. When the process ends
-// before the envelope is sent, the run does not happen.
+// before the envelope is sent, another one can have it from [Desk.Envelope].
 func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error) {
 	fail := func(err error) ([]byte, *job.Grant, error) { return nil, nil, fmt.Errorf("granting: %w", err) }
 	p, err := d.Store.Program(ctx, id)
@@ -401,33 +578,81 @@ func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error)
 		}
 		// From here on the case is granted. What cannot be recorded is not
 		// handed out, and then never runs.
-		if err := d.record(ctx, audit.Grant, next, Person{}, fmt.Sprintf("on %d nodes for %v", len(next.Nodes), next.Limits.Duration), next.Grant); err != nil {
+		if err := d.record(ctx, audit.Grant, next, Person{}, granted(next), next.Grant); err != nil {
 			return fail(err)
 		}
 		return envelope, next.clone().Grant, nil
 	}
 }
 
+func granted(c Case) string {
+	s := fmt.Sprintf("on %d nodes for %v", len(c.Nodes), c.Limits.Duration)
+	if c.Glass {
+		s += ", GLASS BROKEN by " + plain(c.By, maxName) + ": " + c.Reason
+	}
+	return s
+}
+
+// Envelope returns the envelope of a granted case once more, to the byte what
+// [Desk.Grant] returned as long as the key is the same: for a process that
+// takes over from one that may have died before it sent it. A node takes a
+// grant once, so sending it twice does no harm. The policy is asked again, as
+// for the grant; what it no longer allows is not handed out. [ErrNotGranted]
+// and [ErrLapsed] say that there is nothing to send.
+func (d *Desk) Envelope(ctx context.Context, id string) ([]byte, *job.Grant, error) {
+	fail := func(err error) ([]byte, *job.Grant, error) {
+		return nil, nil, fmt.Errorf("granting once more: %w", err)
+	}
+	c, err := d.Store.Get(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	switch {
+	case c.State != Approved || c.Grant == nil:
+		return fail(ErrNotGranted)
+	case !d.Now().Before(c.Grant.Expires):
+		return fail(ErrLapsed)
+	case c.Grant.Digest != c.Digest:
+		return fail(errors.New("the stored grant is not of this case"))
+	}
+	policy, err := d.policy(ctx)
+	if err == nil {
+		_, _, err = agreed(ctx, policy, c)
+	}
+	if err != nil {
+		return fail(d.recordRefusal(ctx, c.ID, c.Digest, Person{}, err))
+	}
+	p, err := d.Store.Program(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	envelope, err := d.Signer.Sign(*c.Grant, p)
+	if err != nil {
+		return fail(err)
+	}
+	if err := d.record(ctx, audit.Grant, c, Person{}, "handed out once more: "+granted(c), c.Grant); err != nil {
+		return fail(err)
+	}
+	return envelope, c.clone().Grant, nil
+}
+
 // seal makes the grant of a case from those votes that count now.
 func (d *Desk) seal(ctx context.Context, c Case, p job.Program, now time.Time) (Case, []byte, error) {
-	ruling, err := d.judge(ctx, c)
+	policy, err := d.policy(ctx)
 	if err != nil {
 		return Case{}, nil, err
 	}
-	counted, err := d.count(ctx, c, ruling)
+	ruling, counted, err := agreed(ctx, policy, c)
 	if err != nil {
 		return Case{}, nil, err
-	}
-	if len(counted) < ruling.Quorum {
-		return Case{}, nil, refuse(RuleApprover, "%d of those who approved may do so, %d are needed: the policy has changed", len(counted), ruling.Quorum)
 	}
 	g := job.Grant{
 		Version: job.GrantVersion, Purpose: job.PurposeRun, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
-		Approval:  job.Approval{Requester: c.Requester.ID, Tier: c.Tier.String(), Quorum: ruling.Quorum, Policy: ruling.Policy},
+		Approval:  job.Approval{Requester: c.Requester.ID, Account: c.Requester.Account, Tier: c.Tier.String(), Quorum: ruling.Quorum, Policy: ruling.Policy},
 		NotBefore: now, Expires: now.Add(job.MaxWindow),
 	}
 	for _, v := range counted {
-		g.Approval.Approvers = append(g.Approval.Approvers, job.Person{ID: v.By.ID, Surface: v.By.Surface, Message: v.By.Message, At: v.At})
+		g.Approval.Approvers = append(g.Approval.Approvers, job.Person{ID: v.By.ID, Surface: v.By.Surface, Account: v.By.Account, Message: v.By.Message, At: v.At})
 	}
 	if g.ID, err = d.randomID(); err != nil {
 		return Case{}, nil, err
@@ -467,7 +692,7 @@ func (d *Desk) append(ctx context.Context, e audit.Entry) error {
 
 // record writes an audit entry about a case.
 func (d *Desk) record(ctx context.Context, kind audit.Kind, c Case, by Person, detail string, data any) error {
-	e := audit.Entry{Kind: kind, Case: c.ID, Digest: c.Digest, Person: by.ID, Surface: by.Surface, Detail: detail}
+	e := audit.Entry{Kind: kind, Case: c.ID, Digest: c.Digest, Person: by.ID, Surface: by.Surface, Account: by.Account, Detail: detail}
 	if c.Grant != nil {
 		e.Run = c.Grant.Run
 	}
@@ -483,7 +708,7 @@ func (d *Desk) record(ctx context.Context, kind audit.Kind, c Case, by Person, d
 
 // recordRefusal writes that something was refused, and returns the refusal.
 func (d *Desk) recordRefusal(ctx context.Context, id, digest string, by Person, refusal error) error {
-	e := audit.Entry{Kind: audit.Refusal, Case: id, Digest: digest, Person: by.ID, Surface: by.Surface, Detail: refusal.Error()}
+	e := audit.Entry{Kind: audit.Refusal, Case: id, Digest: digest, Person: by.ID, Surface: by.Surface, Account: by.Account, Detail: refusal.Error()}
 	if err := d.append(ctx, e); err != nil {
 		return errors.Join(refusal, err)
 	}

@@ -3,6 +3,8 @@ package approvals
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -28,6 +30,7 @@ type Key struct {
 	// The secret is where no printer or encoder looks: in closures.
 	sign   func(job.Grant, job.Program) ([]byte, error)
 	encode func() ([]byte, error)
+	derive func(purpose string) ([]byte, error)
 }
 
 // NewKey makes a key from 32 bytes of random, which is crypto/rand.Reader
@@ -45,6 +48,9 @@ func newKey(private ed25519.PrivateKey) *Key {
 		public: private.Public().(ed25519.PublicKey),
 		sign:   func(g job.Grant, p job.Program) ([]byte, error) { return job.Sign(private, g, p) },
 		encode: func() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(private) },
+		derive: func(purpose string) ([]byte, error) {
+			return hkdf.Key(sha256.New, private.Seed(), nil, "kgent "+purpose, sha256.Size)
+		},
 	}
 }
 
@@ -56,6 +62,16 @@ func (k *Key) ID() string { return job.KeyID(k.public) }
 
 // String names the key without showing it.
 func (k *Key) String() string { return "signing key " + k.ID() }
+
+// Secret returns a secret of 32 bytes for a purpose, always the same from the
+// same key. Nothing follows from it about the key or other purposes.
+func (k *Key) Secret(purpose string) ([]byte, error) {
+	secret, err := k.derive(purpose)
+	if err != nil {
+		return nil, fmt.Errorf("deriving a secret from %s: %w", k, err)
+	}
+	return secret, nil
+}
 
 // Sign implements [Signer].
 func (k *Key) Sign(g job.Grant, p job.Program) ([]byte, error) { return k.sign(g, p) }

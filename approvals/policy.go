@@ -9,15 +9,40 @@ import (
 // Policy says who must agree to what. An error that is a [*RefusedError] is an
 // answer; any other error means that there is none, and the desk refuses.
 type Policy interface {
-	// Judge rules on a case. It is asked when the case is opened, at each
-	// approval, and before the grant, so that what was forbidden meanwhile
-	// stays forbidden.
+	// Judge rules on a case: also on whether its requester may ask for it. It is
+	// asked when the case is opened, at each approval, and before the grant, so
+	// that what was forbidden meanwhile stays forbidden.
 	Judge(ctx context.Context, c Case) (Ruling, error)
 	// MayApprove returns nil when p is one of those whose agreement counts for
 	// the case; it need not look at whether p asked for it. Group membership is
 	// looked up now, not remembered.
 	MayApprove(ctx context.Context, c Case, p Person) error
+	// BreakGlass returns the ruling under which p may approve the case alone, in
+	// an emergency: its numbers take the place of Judge's. Its Quorum and Self
+	// are not looked at.
+	BreakGlass(ctx context.Context, c Case, p Person) (Ruling, error)
+	// Compare says whether the accounts of two people are one person's.
+	Compare(a, b Person) Likeness
 }
+
+// Changing is a policy that can change at any time, such as a file. A desk
+// takes each decision by one version of it.
+type Changing interface {
+	Policy
+	// Current returns the policy as it is now. It does not change any more. An
+	// error says why there is none: then nothing is opened, approved or granted.
+	Current(ctx context.Context) (Policy, error)
+}
+
+// Likeness says whether two accounts are one person's.
+type Likeness int
+
+const (
+	// Unclear is not known. Such accounts count as one person.
+	Unclear Likeness = iota
+	Same
+	Different
+)
 
 // Ruling is what a policy asks for. Zero values allow nothing.
 type Ruling struct {
@@ -102,9 +127,9 @@ func (l Local) Judge(_ context.Context, c Case) (Ruling, error) {
 	}, nil
 }
 
-// noPolicyFile says what would allow something, and that it does not exist.
+// noPolicyFile says what would allow something.
 func noPolicyFile(what string) string {
-	return fmt.Sprintf("a policy file that names approvers for %s will allow it, but this release has no policy file", what)
+	return fmt.Sprintf("a policy file that names approvers for %s allows it, with kgent bot", what)
 }
 
 func orDefault[T comparable](v, def T) T {
@@ -121,4 +146,18 @@ func (l Local) MayApprove(_ context.Context, c Case, p Person) error {
 		return refuse(RuleApprover, "only %s, who asked at the terminal, may answer", plain(c.Requester.ID, maxName))
 	}
 	return nil
+}
+
+// BreakGlass implements [Policy]: there is none at the terminal, where nobody
+// else is asked anyway.
+func (l Local) BreakGlass(context.Context, Case, Person) (Ruling, error) {
+	return Ruling{}, refuse(RuleGlass, "without a policy file nobody may break the glass")
+}
+
+// Compare implements [Policy]: at the terminal, a name is a person.
+func (l Local) Compare(a, b Person) Likeness {
+	if a.ID == b.ID {
+		return Same
+	}
+	return Different
 }

@@ -25,7 +25,7 @@ func TestLocal(t *testing.T) {
 	}{
 		{name: "observing", tier: approvals.Observe, nodes: here, by: root},
 		{name: "sensitive", tier: approvals.ObserveSensitive, nodes: here, by: root},
-		{name: "acting", tier: approvals.Act, nodes: here, by: root, rule: approvals.RuleTier, says: "a policy file that names approvers for the tier act will allow it, but this release has no policy file"},
+		{name: "acting", tier: approvals.Act, nodes: here, by: root, rule: approvals.RuleTier, says: "a policy file that names approvers for the tier act allows it"},
 		{name: "no tier", nodes: here, by: root, rule: approvals.RuleTier},
 		{name: "another node", tier: approvals.Observe, nodes: []string{"other"}, by: root, rule: approvals.RuleNode, says: "on this host, host, only"},
 		{name: "more nodes", tier: approvals.Observe, nodes: []string{"host", "other"}, by: root, rule: approvals.RuleNode},

@@ -13,12 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"kgent/agent"
 	"kgent/approvals"
+	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
@@ -46,8 +45,8 @@ type Ask struct {
 	ID        string
 	Text      string
 	Requester approvals.Person
-	// Nodes selects where to run: a node's name, key=value of a label, or all.
-	// Empty is the node this process runs on.
+	// Nodes selects where to run, as package target reads it. Empty is the node
+	// this process runs on.
 	Nodes string
 	// Duration, if not 0, overrides what the text says.
 	Duration time.Duration
@@ -180,21 +179,7 @@ func (b *Bot) resolve(ctx context.Context, selector string) ([]string, error) {
 	if selector == "" {
 		selector = b.Home
 	}
-	var out, known []string
-	key, value, isLabel := strings.Cut(selector, "=")
-	for _, n := range nodes {
-		known = append(known, n.Name)
-		switch {
-		case selector == "all", n.Name == selector, isLabel && n.Labels[key] == value && value != "":
-			out = append(out, n.Name)
-		}
-	}
-	slices.Sort(out)
-	slices.Sort(known)
-	if len(out) == 0 {
-		return nil, fmt.Errorf("no node matches %q; the nodes are: %s; select by name, label key=value, or all", selector, strings.Join(known, ", "))
-	}
-	return out, nil
+	return target.Resolve(selector, nodes)
 }
 
 // candidate prepares the program and opens its case.

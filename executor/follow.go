@@ -16,7 +16,9 @@ import (
 
 // How long the control side waits.
 const (
-	leaseTTL     = 5 * time.Second // how long a run outlives its follower
+	// leaseTTL is how long a run outlives its follower: long enough for another
+	// process to notice and to go on in its place.
+	leaseTTL     = 12 * time.Second
 	renewEvery   = time.Second
 	lookEvery    = 250 * time.Millisecond
 	answerLimit  = 10 * time.Second // for a node's first word
@@ -86,6 +88,10 @@ func keepStopping(ctx context.Context, b bus.Control, run string) error {
 // or what the context's cause says: "output" for [ErrNoReader], "stopped" for
 // [bus.ErrStopped].
 //
+// With [bus.ErrHandOver] as the cause, Follow returns only that error, at once, and
+// leaves the run alone: another process follows it from its beginning, before
+// the lease ends.
+//
 // A node that does not answer, falls silent or does not end is named in the
 // summary and given up, and the run is stopped so that it does not run
 // unwatched. The summary is complete also when an error is returned, which
@@ -110,7 +116,9 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 	wg.Go(func() { // not in the loop, which sink can hold up
 		select {
 		case <-ctx.Done():
-			keepStopping(work, b, f.run)
+			if !errors.Is(context.Cause(ctx), bus.ErrHandOver) {
+				keepStopping(work, b, f.run)
+			}
 		case <-work.Done():
 		}
 	})
@@ -128,6 +136,9 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 		case <-tick.C:
 			f.look(time.Now())
 		case <-ended:
+			if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
+				return output.Summary{}, bus.ErrHandOver
+			}
 			f.stop(context.Cause(ctx), time.Now())
 			ended = nil
 		case err = <-broken:

@@ -528,3 +528,32 @@ func FuzzChunkLines(f *testing.F) {
 		}
 	})
 }
+
+// A follower that hands over leaves the run alone, and the next one sees all
+// of it.
+func TestFollowHandsOver(t *testing.T) {
+	scripted(t, []string{"a"}, func(t *testing.T, b *bench, g job.Grant, s []*script) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			s[0].say(2)
+			time.Sleep(3 * time.Second)
+			cancel(bus.ErrHandOver)
+			time.Sleep(leaseTTL / 2)
+			s[0].say(3)
+			time.Sleep(time.Second)
+			s[0].end(output.ReasonDeadline, "")
+		}()
+		first := b.follow(ctx, g)
+		if !errors.Is(first.err, bus.ErrHandOver) || first.count("event") != 2 {
+			t.Errorf("handing over: %v", first.err)
+		}
+		if l, err := b.bus.Lease(t.Context(), g.Run); err != nil || l != bus.LeaseLive {
+			t.Errorf("the run is %v, %v", l, err)
+		}
+		second := b.follow(t.Context(), g)
+		second.want(t, output.ReasonDeadline, "")
+		if second.err != nil || second.summary.Delivered != 5 || second.count("event") != 5 {
+			t.Errorf("taking over: %+v, %v", second.summary, second.err)
+		}
+	})
+}

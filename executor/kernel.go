@@ -200,7 +200,7 @@ func (p *hostProbe) deliver(sink Sink) func(stream int, raw []byte) {
 // print hands on what iterators print.
 func (p *hostProbe) print(ctx context.Context, sink Sink) error {
 	return p.set.Iterate(ctx, func(line []byte) {
-		sink.Record(output.Text{Node: p.kernel.node, Line: string(line)})
+		sink.Record(output.Text{Node: p.kernel.node, Line: string(p.kernel.env.Redact.Bytes(line))})
 	})
 }
 

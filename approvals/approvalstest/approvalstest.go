@@ -83,7 +83,7 @@ func full(id string) approvals.Case {
 	return approvals.Case{
 		ID: id, Revision: 2, Revises: "before", Digest: strings.Repeat("ab", 32), Tier: approvals.Act, Why: []string{"sends signals"},
 		Nodes: []string{"db-3", "db-4"}, Limits: job.Limits{Duration: time.Minute, EventsPerSecond: 5},
-		Requester: approvals.Person{ID: "ada", Surface: "terminal", Message: "m1", Human: true}, Authors: []string{"ada"},
+		Requester: approvals.Person{ID: "ada", Surface: "terminal", Account: "terminal:host/ada", Place: "slack:T1/C1", Message: "m1", Human: true}, Authors: []approvals.Person{{ID: "ada", Account: "terminal:host/ada"}}, Next: "after", Glass: true,
 		Ruling: approvals.Ruling{Policy: "p@1", Quorum: 2, Self: true, Approvers: "all", MaxDuration: time.Hour, MaxEvents: 9, Expiry: time.Minute},
 		State:  approvals.Approved, Reason: "because", By: "bob",
 		Votes:  []approvals.Vote{{By: approvals.Person{ID: "bob", Surface: "slack", Human: true}, Choice: approvals.Approve, Reason: "ok <&>\u2028", At: opened}},
@@ -237,7 +237,7 @@ func copies(t *testing.T, s approvals.Store) {
 		t.Fatal(err)
 	}
 	spoil := func(c approvals.Case) {
-		c.Nodes[0], c.Why[0], c.Authors[0], c.Votes[0].Reason = "x", "x", "x", "x"
+		c.Nodes[0], c.Why[0], c.Authors[0], c.Votes[0].Reason = "x", "x", approvals.Person{ID: "x"}, "x"
 		c.Grant.Nodes[0], c.Grant.Approval.Approvers[0].ID, c.Grant.ID = "x", "x", "x"
 	}
 	spoil(c)
@@ -323,6 +323,14 @@ func (e everybody) Judge(context.Context, approvals.Case) (approvals.Ruling, err
 }
 
 func (everybody) MayApprove(context.Context, approvals.Case, approvals.Person) error { return nil }
+
+func (everybody) BreakGlass(context.Context, approvals.Case, approvals.Person) (approvals.Ruling, error) {
+	return approvals.Ruling{}, &approvals.RefusedError{Rule: approvals.RuleGlass, Reason: "nobody"}
+}
+
+func (everybody) Compare(a, b approvals.Person) approvals.Likeness {
+	return approvals.Local{}.Compare(a, b)
+}
 
 // Many people answer at once, twice each, over two desks that share the store;
 // then all of them want the grant.

@@ -1,7 +1,7 @@
 // Package audit is the log of what was asked, agreed, granted, run and
 // refused. It only grows, and it shows when somebody changed it.
 //
-// The log is a file of one JSON object a line. Each entry names the hash of
+// The log is a file of one JSON object a line, or the same lines in Redis. Each entry names the hash of
 // the one before it, and each line carries the hash of its own entry, so a
 // changed, removed, added or reordered line breaks the chain from there on,
 // and [Verify] says where. What a chain by itself cannot show is that its end
@@ -33,12 +33,13 @@ type Kind string
 const (
 	Request   Kind = "request"   // a case was opened
 	Vote      Kind = "vote"      // an answer was accepted
+	Glass     Kind = "glass"     // somebody broke the glass: approved alone, in an emergency
 	State     Kind = "state"     // a case ended without a vote: expired, superseded, undeliverable
 	Grant     Kind = "grant"     // a grant was signed
 	Job       Kind = "job"       // a run ended, or a node refused it
 	Check     Kind = "check"     // a grant was signed that lets nodes verify a program, not run it
 	Refusal   Kind = "refusal"   // a request or an answer was refused
-	Recovered Kind = "recovered" // the end of the file was torn by a crash and was cut off
+	Recovered Kind = "recovered" // the end of the file was torn by a crash, or entries in Redis were lost
 )
 
 // Entry is one thing that happened. Seq, At and Prev are set by the log.
@@ -53,6 +54,7 @@ type Entry struct {
 	// Who did it, and where.
 	Person  string `json:"person,omitempty"`
 	Surface string `json:"surface,omitempty"`
+	Account string `json:"account,omitempty"`
 	// Detail says in words what happened.
 	Detail string `json:"detail,omitempty"`
 	// Data is the whole of it, such as the grant, as JSON.
@@ -255,6 +257,7 @@ type Memory struct {
 
 	mu      sync.Mutex
 	entries []Entry
+	lines   []byte
 	head    Head
 }
 
@@ -272,12 +275,35 @@ func (m *Memory) Append(ctx context.Context, e Entry) error {
 	if m.head.Seq == 0 {
 		m.head = start
 	}
-	_, sealed, head, err := seal(e, m.head, now())
+	raw, sealed, head, err := seal(e, m.head, now())
 	if err != nil {
 		return err
 	}
-	m.entries, m.head = append(m.entries, sealed), head
+	m.entries, m.lines, m.head = append(m.entries, sealed), append(m.lines, raw...), head
 	return nil
+}
+
+// Head returns the newest entry's number and hash.
+func (m *Memory) Head(ctx context.Context) (Head, error) {
+	if err := ctx.Err(); err != nil {
+		return Head{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.head.Seq == 0 {
+		return start, nil
+	}
+	return m.head, nil
+}
+
+// Reader returns the log as it is now, for [Read] and [Verify].
+func (m *Memory) Reader(ctx context.Context) (io.Reader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return bytes.NewReader(bytes.Clone(m.lines)), nil
 }
 
 // Entries returns what was appended so far.

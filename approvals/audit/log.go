@@ -87,6 +87,21 @@ func (l *Log) Head(ctx context.Context) (Head, error) {
 	return head, nil
 }
 
+// Reader returns the log as it is now, for [Read] and [Verify]. It can be read
+// until the log is closed.
+func (l *Log) Reader(ctx context.Context) (io.Reader, error) {
+	var r io.Reader
+	err := l.locked(ctx, func() error {
+		err := l.catchUp()
+		r = io.NewSectionReader(l.file, 0, l.size)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading audit log: %w", err)
+	}
+	return r, nil
+}
+
 // Close closes the file.
 func (l *Log) Close() error {
 	l.mu.Lock()

@@ -1,49 +1,148 @@
 // Package card says what the messages of a conversation contain, apart from
-// any platform: a small tree of headings, fields, lists and code that a
-// terminal, Slack or Discord each draws in its own way.
+// any platform: a small tree of headings, fields, lists, code and buttons that
+// a terminal, Slack or Discord each draws in its own way.
+//
+// Every string in it is plain text. Whoever draws a card escapes what the
+// platform would take for mark-up, and cuts what does not fit with a word
+// about it. A card holds at most [MaxText] characters.
 package card
 
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"kgent/executor/output"
 )
 
+// MaxText is how many characters a card holds in all, so that it fits into one
+// message everywhere: Discord takes 4,000 in the text of components, Slack
+// about 13,000 in all blocks.
+const MaxText = 3600
+
 // Card is one message.
 type Card struct {
-	Title  string
-	Blocks []Block
+	Title  string  `json:"title"`
+	Tone   Tone    `json:"tone,omitempty"`
+	Blocks []Block `json:"blocks,omitempty"`
+	// Buttons stand below, in this order. At most [MaxButtons].
+	Buttons []Button `json:"buttons,omitempty"`
 }
 
-// Block is one of Fields, List, Text and Code.
+// MaxButtons is how many buttons a card has at most: Discord's five rows of
+// five are one limit, what a person takes in is the lower one.
+const MaxButtons = 10
+
+// Tone is what a card's colour or mark says. It is never the only sign.
+type Tone string
+
+const (
+	Plain   Tone = ""        // says something
+	Working Tone = "working" // is under way
+	Asking  Tone = "asking"  // waits for somebody
+	Good    Tone = "good"    // went well
+	Warning Tone = "warning" // needs a look
+	Bad     Tone = "bad"     // went wrong, or was refused
+)
+
+// Block is one of Fields, List, Text, Code, Buttons, Note and Divider.
 type Block interface{ block() }
 
 // Fields are short facts, each with a label.
 type Fields []Field
 
 // Field is one labelled fact. Text of several lines is a list.
-type Field struct{ Label, Text string }
+type Field struct {
+	Label string `json:"label"`
+	Text  string `json:"text"`
+	// At, if set, is drawn instead of Text as a time in the reader's own zone
+	// and language, where the platform can; Text is for where it cannot.
+	At time.Time `json:"at,omitzero"`
+}
 
 // List is a heading with one line an item.
 type List struct {
-	Heading string
-	Items   []string
+	Heading string   `json:"heading"`
+	Items   []string `json:"items"`
 }
 
 // Text is a paragraph. Quoted text is somebody's words, not kgent's.
 type Text struct {
-	Body   string
-	Quoted bool
+	Body   string `json:"body"`
+	Quoted bool   `json:"quoted,omitempty"`
 }
 
-// Code is shown as it is, in a fixed pitch.
-type Code struct{ Language, Body string }
+// Code is shown as it is, in a fixed pitch. What does not fit loses its
+// middle.
+type Code struct {
+	Language string `json:"language,omitempty"`
+	Body     string `json:"body"`
+}
 
-func (Fields) block() {}
-func (List) block()   {}
-func (Text) block()   {}
-func (Code) block()   {}
+// Note is small print.
+type Note struct {
+	Body string `json:"body"`
+}
+
+// Divider is a line across.
+type Divider struct{}
+
+// Row is a line of text with buttons that belong to it, as in a list of runs
+// that can each be stopped.
+type Row struct {
+	Body    string   `json:"body"`
+	Buttons []Button `json:"buttons"`
+}
+
+func (Fields) block()  {}
+func (List) block()    {}
+func (Text) block()    {}
+func (Code) block()    {}
+func (Note) block()    {}
+func (Divider) block() {}
+func (Row) block()     {}
+
+// Style is how a button looks.
+type Style string
+
+const (
+	Default Style = ""
+	Primary Style = "primary"
+	Danger  Style = "danger"
+)
+
+// Button carries nothing but a verb and an opaque id: what it does is looked
+// up when it is pressed.
+type Button struct {
+	Verb  string `json:"verb"` // a word of lower-case letters
+	ID    string `json:"id"`   // at most [MaxID] characters
+	Label string `json:"label"`
+	Style Style  `json:"style,omitempty"`
+}
+
+// MaxID is the longest id of a button or form: Discord's custom_id has 100
+// characters, for verb, separator and id.
+const MaxID = 80
+
+// Form is what a button may open, to be filled in and sent.
+type Form struct {
+	Verb   string // of the event that sending it makes
+	ID     string
+	Title  string  // at most 24 characters (Slack's limit for modals)
+	Submit string  // the button's label
+	Inputs []Input // at most 5 (Discord's limit)
+}
+
+// Input is one line or box of a form.
+type Input struct {
+	Name      string // of the value in the event
+	Label     string // at most 45 characters (Discord's limit)
+	Value     string // what stands there at first
+	Hint      string // shown while it is empty, at most 100 characters
+	Multiline bool
+	Optional  bool
+	Max       int // characters; 0 is 1000
+}
 
 // Candidate is the card on which people decide. Everything on it follows from
 // the request, the program's facts and the policy; the author's own words are
@@ -61,13 +160,13 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		card.Title = fmt.Sprintf("%q (the author's words)", c.Title)
 	}
 	card.Blocks = append(card.Blocks, Fields{
-		{"request", request},
-		{"program", c.Origin},
-		{"runs on", strings.Join(c.Nodes, ", ")},
-		{"for", c.Duration},
-		{"risk", c.Tier + ": " + strings.Join(c.Why, "; ")},
-		{"verdict", verdict},
-		{"digest", short(c.Digest)},
+		{Label: "request", Text: request},
+		{Label: "program", Text: c.Origin},
+		{Label: "runs on", Text: strings.Join(c.Nodes, ", ")},
+		{Label: "for", Text: c.Duration},
+		{Label: "risk", Text: c.Tier + ": " + strings.Join(c.Why, "; ")},
+		{Label: "verdict", Text: verdict},
+		{Label: "digest", Text: short(c.Digest)},
 	})
 	card.Blocks = append(card.Blocks, List{"it does", c.Does}, List{"it listens at", few(c.Hooks)})
 	if len(c.Params) > 0 {

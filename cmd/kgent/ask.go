@@ -170,7 +170,11 @@ func thisPerson() approvals.Person {
 	if s := os.Getenv("SUDO_USER"); s != "" && os.Getuid() == 0 {
 		id = s
 	}
-	return approvals.Person{ID: id, Surface: approvals.Terminal, Human: true}
+	p := approvals.Person{ID: id, Surface: approvals.Terminal, Human: true}
+	if host, err := os.Hostname(); err == nil {
+		p.Account = approvals.Terminal + ":" + host + "/" + id
+	}
+	return p
 }
 
 // terminal describes what output goes to.

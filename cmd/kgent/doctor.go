@@ -12,11 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/llm"
 	"kgent/agent/program/compile"
+	"kgent/executor/bus/rdb"
 	"kgent/executor/probe"
 	"kgent/executor/render/text"
 	"kgent/retrieval/kernel"
@@ -132,21 +134,29 @@ func examineKernel(ctx context.Context) []finding {
 	return out
 }
 
+// tracingCapabilities are those that tracing can need, and which part of it,
+// where that is not all of it.
+var tracingCapabilities = [...]struct {
+	name   string
+	number int
+	use    string
+}{
+	{"CAP_BPF", unix.CAP_BPF, ""}, {"CAP_PERFMON", unix.CAP_PERFMON, ""}, {"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, "user probes"},
+	{"CAP_DAC_READ_SEARCH", unix.CAP_DAC_READ_SEARCH, "tracefs"}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, "packets"},
+	{"CAP_SYSLOG", unix.CAP_SYSLOG, "kernel symbols"}, {"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, "user symbols"},
+}
+
 // privileges lists the capabilities that tracing can need, and which of them
 // this process has.
 func privileges(facts *kernel.Facts) string {
 	var has, lacks []string
-	for _, c := range []struct {
-		name string
-		cap  int
-	}{
-		{"CAP_BPF", unix.CAP_BPF}, {"CAP_PERFMON", unix.CAP_PERFMON}, {"CAP_SYS_ADMIN (user probes)", unix.CAP_SYS_ADMIN},
-		{"CAP_DAC_READ_SEARCH (tracefs)", unix.CAP_DAC_READ_SEARCH}, {"CAP_NET_ADMIN (packets)", unix.CAP_NET_ADMIN},
-		{"CAP_SYSLOG (kernel symbols)", unix.CAP_SYSLOG}, {"CAP_SYS_PTRACE (user symbols)", unix.CAP_SYS_PTRACE},
-	} {
-		if facts.Capabilities.Has(c.cap) {
-			has = append(has, strings.Fields(c.name)[0])
-		} else {
+	for _, c := range tracingCapabilities {
+		switch {
+		case facts.Capabilities.Has(c.number):
+			has = append(has, c.name)
+		case c.use != "":
+			lacks = append(lacks, c.name+" ("+c.use+")")
+		default:
 			lacks = append(lacks, c.name)
 		}
 	}
@@ -168,7 +178,7 @@ func examineTools(ctx context.Context, getenv func(string) string) []finding {
 	} else {
 		out = append(out, finding{"tools", "solver", stateOK, path, ""})
 	}
-	out = append(out, examineRedis(ctx, getenv("REDIS_URL")))
+	out = append(out, examineRedis(ctx, getenv))
 	out = append(out, examineModel(ctx, getenv))
 	for _, token := range []struct{ name, advice string }{
 		{"SLACK_BOT_TOKEN", "Slack is not served by this release; the terminal is: kgent ask"},
@@ -183,26 +193,26 @@ func examineTools(ctx context.Context, getenv func(string) string) []finding {
 	return out
 }
 
-// examineRedis only looks whether something answers there.
-func examineRedis(ctx context.Context, address string) finding {
-	if address == "" {
+// examineRedis connects as the bot and executors do.
+func examineRedis(ctx context.Context, getenv func(string) string) finding {
+	f := finding{Group: "tools", Name: "Redis", State: stateMissing, Advice: "correct REDIS_URL and what goes with it (kgent executor --help), or unset it"}
+	config, ok, err := rdb.FromEnv(getenv)
+	if err == nil && !ok {
 		return finding{"tools", "Redis", stateOptional, "REDIS_URL is not set", "not needed on one host: state is kept in this process"}
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return finding{"tools", "Redis", stateMissing, "REDIS_URL is no address", "write redis://host:6379"}
+	if err == nil {
+		var client *redis.Client
+		if client, err = rdb.Open(ctx, config); err == nil {
+			client.Close()
+			f.State, f.Detail, f.Advice = stateOK, config.String(), ""
+			if config.Exposed() {
+				f.Advice = "what traces show can be read on the way there: use TLS, rediss://"
+			}
+			return f
+		}
 	}
-	target := u.Host
-	if u.Port() == "" {
-		target = net.JoinHostPort(u.Hostname(), "6379")
-	}
-	d := net.Dialer{Timeout: 2 * time.Second}
-	conn, err := d.DialContext(ctx, "tcp", target)
-	if err != nil {
-		return finding{"tools", "Redis", stateMissing, err.Error(), "start it, or unset REDIS_URL"}
-	}
-	conn.Close()
-	return finding{"tools", "Redis", stateOptional, target + " answers; this release does not use it", ""}
+	f.Detail = err.Error()
+	return f
 }
 
 func examineModel(ctx context.Context, getenv func(string) string) finding {

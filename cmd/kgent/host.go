@@ -28,6 +28,7 @@ import (
 	"kgent/executor/job"
 	"kgent/executor/output"
 	"kgent/executor/probe"
+	"kgent/executor/redact"
 	"kgent/executor/render"
 	"kgent/retrieval/kernel"
 )
@@ -82,7 +83,11 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, err // without clang, the compile step says what to do
 	}
 	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	kern := executor.NewKernel(name, loader, render.NewEnv())
+	env := render.NewEnv()
+	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
+		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)
+	}
+	kern := executor.NewKernel(name, loader, env)
 
 	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {

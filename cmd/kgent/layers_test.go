@@ -103,13 +103,16 @@ func TestPackageComments(t *testing.T) {
 // decision, not an accident.
 func TestDependencies(t *testing.T) {
 	allowed := map[string]string{
+		"github.com/bwmarrin/discordgo":     "Discord's protocol",
 		"github.com/cilium/ebpf":            "loading and reading eBPF",
 		"github.com/goccy/go-yaml":          "recipes and scripts are YAML",
+		"github.com/gorilla/websocket":      "the dialer of the Discord and Slack clients, and their stand-ins",
 		"github.com/redis/go-redis/v9":      "the protocol of Redis",
 		"github.com/rogpeppe/go-internal":   "testscript for the command's tests",
 		"github.com/sashabaranov/go-openai": "the model's protocol",
 		"github.com/spf13/cobra":            "sub-commands and flags",
 		"go.uber.org/goleak":                "tests look for goroutines left behind",
+		"golang.org/x/image":                "fonts and lines of the pictures in a chat",
 		"golang.org/x/sys":                  "system calls and their constants",
 		"golang.org/x/term":                 "whether output is a terminal",
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kgent/bot"
+	"kgent/executor/bus/rdb"
 	"kgent/executor/render/text"
 )
 
@@ -30,6 +31,7 @@ const (
 	exitPolicy   = 5 // refused by policy
 	exitRejected = 6 // no program passed the gates
 	exitNode     = 7 // a node is unknown, refused the job or failed
+	exitUnsound  = 8 // what was to be checked is wrong: a policy file, an audit log
 )
 
 var exitCodes = map[bot.Outcome]int{
@@ -46,6 +48,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 type usageError struct{ error }
 
 func run(ctx context.Context, args []string, sys system) int {
+	rdb.Quiet()
 	root := &cobra.Command{
 		Use:           "kgent",
 		Short:         "from a sentence to an approved kernel trace",
@@ -65,7 +68,8 @@ func run(ctx context.Context, args []string, sys system) int {
 	root.SetErr(sys.err)
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), workloadCommand(), versionCommand(sys))
+	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), botCommand(sys), executorCommand(sys), keysCommand(sys),
+		policyCommand(sys), auditCommand(sys), workloadCommand(), versionCommand(sys))
 	err := root.ExecuteContext(ctx)
 	var code exitError
 	var usage usageError

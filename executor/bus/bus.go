@@ -15,8 +15,8 @@
 //   - A stop is told twice: at once to whoever listens (at most once), and for
 //     [StopKept] in the state of the run's lease.
 //
-// [Memory] serves one process. Every implementation passes the tests of
-// package bustest.
+// [Memory] serves one process, [Redis] any number on any number of hosts. Both
+// pass the tests of package bustest.
 package bus
 
 import (
@@ -64,6 +64,10 @@ var (
 	// under the hash, or what is there does not have it.
 	ErrNoFacts = errors.New("no facts with this hash")
 )
+
+// ErrHandOver, as the cause of the end of a follower's context, says that
+// another process goes on with what it does.
+var ErrHandOver = errors.New("handed over to another process")
 
 // Bus carries jobs and output. Its methods are safe for concurrent use, and
 // fail with their context's error when it ends. Names of runs and nodes must
@@ -197,7 +201,10 @@ type NodeInfo struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Kernel string            `json:"kernel"` // release, as uname -r
-	Arch   string            `json:"arch"`   // as GOARCH
+	Arch   string            `json:"arch"`   // as uname -m
+	// Instance tells two nodes of the same name apart: it stays when a node is
+	// started again, and no other has it.
+	Instance string `json:"instance,omitempty"`
 	// Version is that of the node's kgent.
 	Version string `json:"version,omitempty"`
 	// BTF is the SHA-256 of the kernel's types, in hex: nodes with the same

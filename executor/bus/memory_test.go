@@ -11,9 +11,13 @@ import (
 
 	"kgent/executor/bus"
 	"kgent/executor/bus/bustest"
+	"kgent/executor/bus/rdb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	rdb.Quiet()
+	goleak.VerifyTestMain(m)
+}
 
 func TestMemory(t *testing.T) {
 	bustest.Run(t, func(*testing.T) bus.Bus { return bus.NewMemory() })

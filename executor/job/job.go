@@ -129,7 +129,9 @@ func digestOf(domain string, p Program, nodes []string, l Limits) (Digest, error
 
 // Approval is who agreed to a digest, as the audit log will show it.
 type Approval struct {
-	Requester string   `json:"requester"`
+	Requester string `json:"requester"`
+	// Account is the requester's; see [Person].
+	Account   string   `json:"account,omitempty"`
 	Approvers []Person `json:"approvers"`
 	Tier      string   `json:"tier"`
 	Quorum    int      `json:"quorum"`
@@ -139,7 +141,8 @@ type Approval struct {
 // Person is one approver and where and when they agreed.
 type Person struct {
 	ID      string    `json:"id"`
-	Surface string    `json:"surface"` // terminal, slack, discord
+	Surface string    `json:"surface"`           // terminal, slack, discord
+	Account string    `json:"account,omitempty"` // there, such as slack:T024/U061
 	Message string    `json:"message,omitempty"`
 	At      time.Time `json:"at"`
 }

@@ -258,7 +258,7 @@ type Verified struct {
 // Error is something that went wrong, in words that say what to do.
 type Error struct {
 	Node    string `json:"node,omitempty"`
-	Code    string `json:"code"` // stable, for programs: no-match, denied, policy, rejected, node, usage, internal
+	Code    string `json:"code"` // stable, for programs: no-match, denied, policy, rejected, node, usage, internal; truncated in a file that is not whole
 	Message string `json:"message"`
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kgent/executor/redact"
 )
 
 // Clocks is one reading of the kernel's clocks, in nanoseconds.
@@ -27,6 +29,9 @@ type Env struct {
 	Cgroup func(id uint64) (string, bool)
 	// KernelSymbol names an address in the kernel's text.
 	KernelSymbol func(addr uint64) (string, bool)
+	// Redact takes secrets out of text that the traced programs had: strings,
+	// arguments, and what iterators print. Nil takes out nothing.
+	Redact *redact.Redactor
 
 	// Monotonic and boot time to wall-clock time, and the monotonic and boot
 	// time until which that is believed.
@@ -35,10 +40,11 @@ type Env struct {
 }
 
 // NewEnv returns the Env of this machine: its clocks, the interfaces of the
-// network namespace and the cgroups this process sees. Kernel symbols are the
+// network namespace and the cgroups this process sees, and with what is known to
+// look like a secret taken out. Kernel symbols are the
 // caller's to add, since reading them takes memory and a privilege.
 func NewEnv() *Env {
-	return &Env{Interface: newInterfaces(listInterfaces, time.Now).name, Cgroup: newCgroups(findCgroup2(), time.Now).path}
+	return &Env{Redact: new(redact.Redactor), Interface: newInterfaces(listInterfaces, time.Now).name, Cgroup: newCgroups(findCgroup2(), time.Now).path}
 }
 
 // clockTrust is how long the offsets between the clocks are used before they

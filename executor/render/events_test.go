@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/executor/output"
+	"kgent/executor/redact"
 )
 
 func TestEvents(t *testing.T) {
@@ -275,5 +276,47 @@ func BenchmarkAppend(b *testing.B) {
 			// What an event costs, whoever else uses the processors.
 			b.ReportMetric(float64(clock(unix.CLOCK_PROCESS_CPUTIME_ID)-before)/float64(b.N), "cpu-ns/op")
 		})
+	}
+}
+
+// Text of traced programs leaves without secrets, if that is asked for; nothing
+// else changes.
+func TestRedact(t *testing.T) {
+	char := &btf.Int{Name: "char", Size: 1, Encoding: btf.Char}
+	u32 := &btf.Int{Name: "unsigned int", Size: 4}
+	typ := &btf.Struct{Name: "event", Size: 68, Members: []btf.Member{
+		{Name: "line", Type: &btf.Array{Type: char, Index: u32, Nelems: 64}},
+		{Name: "n", Type: u32, Offset: 64 * 8},
+	}}
+	raw := make([]byte, 68)
+	copy(raw, "mysql --password=hunter2 \x1b")
+	raw[64] = 7
+	for _, tt := range []struct {
+		env  *Env
+		want string
+	}{
+		{&Env{}, "mysql --password=hunter2 \x1b"},
+		{NewEnv(), "mysql --password=" + redact.Mark + " \x1b"},
+	} {
+		e, err := NewEvents("n", "s", typ, tt.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := e.Append(nil, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := decode(t, line)
+		if v, _ := data.Get("line"); v != tt.want {
+			t.Errorf("got %q, want %q", v, tt.want)
+		}
+		if v, _ := data.Get("n"); v != json.Number("7") {
+			t.Errorf("n is %v", v)
+		}
+		// As the key of a map, where it is no line of JSON.
+		p := printer{env: tt.env}
+		if v := p.field(&e.root.children[0], raw); v != tt.want {
+			t.Errorf("as a value: got %q, want %q", v, tt.want)
+		}
 	}
 }

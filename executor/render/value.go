@@ -59,7 +59,7 @@ func (p *printer) json(dst []byte, n *node, base []byte) []byte {
 		}
 		return append(dst, ']')
 	case shapeString:
-		return output.AppendString(dst, cstring(base[n.off:n.off+n.size]))
+		return output.AppendString(dst, p.env.Redact.Bytes(cstring(base[n.off:n.off+n.size])))
 	case shapeStats:
 		return statsOf(base[n.off:]).json(dst, n.unit)
 	case shapeHist:
@@ -180,7 +180,7 @@ func (p *printer) text(dst []byte, n *node, base []byte) ([]byte, form) {
 		}
 		return dst, formSafe
 	case shapeString:
-		return append(dst, cstring(base[n.off:n.off+n.size])...), formText
+		return append(dst, p.env.Redact.Bytes(cstring(base[n.off:n.off+n.size]))...), formText
 	case shapeChar:
 		if c := byte(n.load(base)); c != 0 {
 			dst = append(dst, c)
@@ -189,7 +189,9 @@ func (p *printer) text(dst []byte, n *node, base []byte) ([]byte, form) {
 	case shapeBytes:
 		return hex.AppendEncode(dst, base[n.off:n.off+n.size]), formSafe
 	case shapeArgs:
-		return args(dst, base[n.off:n.off+n.size]), formText
+		mark := len(dst)
+		dst = args(dst, base[n.off:n.off+n.size])
+		return append(dst[:mark], p.env.Redact.Bytes(dst[mark:])...), formText
 	case shapeHex:
 		return n.hex(dst, base), formSafe
 	case shapeRet:

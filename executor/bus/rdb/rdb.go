@@ -9,6 +9,10 @@
 //	            without it, those that this host trusts
 //	REDIS_CERT  file with the certificate (PEM) that this process shows, and
 //	REDIS_KEY   file with its key; both or neither
+//	REDIS_PASSWORD_FILE  file with the password, instead of in the address
+//
+// Files are read again for each new connection, so that what is in them can be
+// renewed while a process runs; REDIS_CA is read once.
 //
 // No error, log line or name that comes from here shows the password.
 package rdb
@@ -39,11 +43,13 @@ type Config struct {
 	URL string
 	// CAFile, CertFile and KeyFile are as REDIS_CA, REDIS_CERT and REDIS_KEY.
 	CAFile, CertFile, KeyFile string
+	// PasswordFile is as REDIS_PASSWORD_FILE.
+	PasswordFile string
 }
 
 // FromEnv reads the environment; false means that REDIS_URL is not set.
 func FromEnv(getenv func(string) string) (Config, bool, error) {
-	c := Config{URL: getenv("REDIS_URL"), CAFile: getenv("REDIS_CA"), CertFile: getenv("REDIS_CERT"), KeyFile: getenv("REDIS_KEY")}
+	c := Config{URL: getenv("REDIS_URL"), CAFile: getenv("REDIS_CA"), CertFile: getenv("REDIS_CERT"), KeyFile: getenv("REDIS_KEY"), PasswordFile: getenv("REDIS_PASSWORD_FILE")}
 	if c.URL == "" {
 		return Config{}, false, nil
 	}
@@ -125,7 +131,18 @@ func (c Config) options() (*redis.Options, error) {
 		MaxRetries:               -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	o.Password, _ = u.User.Password()
+	password, given := u.User.Password()
+	o.Password = password
+	if c.PasswordFile != "" {
+		if given {
+			return bad("it holds a password and REDIS_PASSWORD_FILE is set; one of them is enough")
+		}
+		user := o.Username
+		o.CredentialsProviderContext = func(context.Context) (string, string, error) {
+			password, err := readPassword(c.PasswordFile)
+			return user, password, err
+		}
+	}
 	if u.Scheme == "unix" {
 		if u.Host != "" || u.Path == "" || u.Path == "/" {
 			return bad("a socket is written unix:///path/to/redis.sock")
@@ -152,6 +169,27 @@ func (c Config) options() (*redis.Options, error) {
 	return o, c.checkFiles(u.Scheme == "rediss")
 }
 
+// maxPassword is the size of the largest file with a password, in bytes.
+const maxPassword = 4096
+
+// readPassword returns a file's only line.
+func readPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("reading REDIS_PASSWORD_FILE: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPassword+1))
+	if err != nil {
+		return "", fmt.Errorf("reading REDIS_PASSWORD_FILE: %w", err)
+	}
+	password := strings.TrimRight(string(b), "\r\n")
+	if password == "" || len(b) > maxPassword || strings.ContainsAny(password, "\r\n") {
+		return "", fmt.Errorf("reading REDIS_PASSWORD_FILE: %s is not one line with a password", path)
+	}
+	return password, nil
+}
+
 func (c Config) checkFiles(tls bool) error {
 	switch {
 	case (c.CertFile == "") != (c.KeyFile == ""):
@@ -169,6 +207,11 @@ func New(c Config) (*redis.Client, error) {
 	o, err := c.options()
 	if err != nil {
 		return nil, err
+	}
+	if c.PasswordFile != "" {
+		if _, err := readPassword(c.PasswordFile); err != nil {
+			return nil, err
+		}
 	}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)

@@ -49,6 +49,8 @@ func TestFromEnv(t *testing.T) {
 		{name: "bad database", env: map[string]string{"REDIS_URL": "redis://db.example/" + secret}, err: "number of a database"},
 		{name: "socket with host", env: map[string]string{"REDIS_URL": "unix://run/redis.sock"}, err: "unix:///path"},
 		{name: "certificate without key", env: map[string]string{"REDIS_URL": "rediss://db.example", "REDIS_CERT": "x"}, err: "goes with its key"},
+		{name: "two passwords", env: map[string]string{"REDIS_URL": "redis://n:" + secret + "@db.example", "REDIS_PASSWORD_FILE": "x"}, err: "one of them"},
+		{name: "password file", env: map[string]string{"REDIS_URL": "redis://n@db.example", "REDIS_PASSWORD_FILE": "x"}, want: "redis://n@db.example:6379", exposed: true},
 		{name: "certificate without TLS", env: map[string]string{"REDIS_URL": "redis://db.example", "REDIS_CA": "x"}, err: "rediss://"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -100,6 +102,18 @@ func TestOpen(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	file := func(content string) string {
+		t.Helper()
+		f, err := os.CreateTemp(t.TempDir(), "password")
+		if err == nil {
+			_, err = f.WriteString(content)
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return f.Name()
+	}
+	user := strings.Replace(users.ConfigOf("ok", "").URL, "ok:@", "ok@", 1)
 	swap := func(url, scheme string) string { return scheme + url[strings.Index(url, ":"):] }
 
 	for _, c := range []struct {
@@ -110,6 +124,11 @@ func TestOpen(t *testing.T) {
 	}{
 		{name: "plain", config: plain.Config()},
 		{name: "user", config: users.ConfigOf("ok", secret)},
+		{name: "password file", config: rdb.Config{URL: user, PasswordFile: file(secret + "\n")}},
+		{name: "wrong password in the file", config: rdb.Config{URL: user, PasswordFile: file(secret + "x")}, err: "does not accept user and password"},
+		{name: "no password in the file", config: rdb.Config{URL: user, PasswordFile: file("\n")}, err: "REDIS_PASSWORD_FILE"},
+		{name: "two lines in the file", config: rdb.Config{URL: user, PasswordFile: file(secret + "\n" + secret)}, err: "REDIS_PASSWORD_FILE"},
+		{name: "no password file", config: rdb.Config{URL: user, PasswordFile: "/nowhere"}, err: "REDIS_PASSWORD_FILE"},
 		{name: "TLS", config: private.Config()},
 		{name: "wrong password", config: users.ConfigOf("ok", secret+"x"), err: "does not accept user and password"},
 		{name: "no password", config: rdb.Config{URL: strings.Replace(users.URL(), "test-admin:test-admin-password@", "", 1)}, err: "does not accept user and password"},
@@ -149,4 +168,27 @@ func TestOpen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever somebody writes into REDIS_URL, its password is not shown.
+func FuzzPassword(f *testing.F) {
+	f.Add("redis", "correct-horse", "db.example:6379/3")
+	f.Add("rediss", "correct%zzhorse", "db.example")
+	f.Add("unix", "correct/horse?", "/run/redis.sock")
+	f.Add("redis", "1234567890@x", "db:port#")
+	f.Fuzz(func(t *testing.T, scheme, password, rest string) {
+		if len(password) < 8 || strings.Contains(scheme+rest+"redis://user:6379, rediss:// (TLS) or unix:///path", password) {
+			t.Skip()
+		}
+		c, ok, err := rdb.FromEnv(func(name string) string {
+			return map[string]string{"REDIS_URL": scheme + "://user:" + password + "@" + rest}[name]
+		})
+		shown := c.String() + fmt.Sprintf("%v %+v %#v", c, c, c)
+		if err != nil {
+			shown += err.Error()
+		}
+		if !ok || strings.Contains(shown, password) {
+			t.Errorf("shown: %s", shown)
+		}
+	})
 }

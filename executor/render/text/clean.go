@@ -92,9 +92,9 @@ var wide = [...][2]rune{
 	{0x1f90c, 0x1f93a}, {0x1f93c, 0x1f945}, {0x1f947, 0x1f9ff}, {0x1fa70, 0x1faff}, {0x20000, 0x3fffd},
 }
 
-// fit cuts a clean string to at most w columns, with "…" where something is
+// Fit cuts a clean string to at most w columns, with "…" where something is
 // missing.
-func fit(s string, w int) string {
+func Fit(s string, w int) string {
 	if Width(s) <= w {
 		return s
 	}

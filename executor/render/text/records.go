@@ -50,6 +50,29 @@ func Map(m output.Map, s output.Stream, o Options) string {
 	return b.String()
 }
 
+// Rows shows fields of one form as an aligned table with a header: what is
+// known to its end, where [Table] shows what comes.
+func Rows(columns []output.Column, rows []output.Fields, o Options) string {
+	if len(rows) == 0 {
+		return ""
+	}
+	if len(columns) == 0 {
+		columns = columnsOf(nil, "", rows[0])
+	}
+	l := newLayout(columns, o)
+	cells := make([][]string, len(rows))
+	for i, r := range rows {
+		cells[i] = l.cells(nil, o, r)
+	}
+	l.widths(cells)
+	var b strings.Builder
+	b.WriteString(l.head(o))
+	for _, r := range cells {
+		b.WriteString(l.row(r))
+	}
+	return b.String()
+}
+
 // heading names what follows: "opens on db-3, comm=nginx".
 func heading(node, name string, key output.Fields, o Options) string {
 	s := o.Style.bold(Clean(name))
@@ -193,7 +216,7 @@ func Stack(x output.Stack, s output.Stream, o Options) string {
 	b.WriteByte('\n')
 	const indent = "    "
 	for _, f := range x.Frames {
-		b.WriteString(indent + fit(Clean(f), o.width()-len(indent)) + "\n")
+		b.WriteString(indent + Fit(Clean(f), o.width()-len(indent)) + "\n")
 	}
 	return b.String()
 }

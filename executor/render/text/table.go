@@ -317,7 +317,7 @@ func (l *layout) row(cells []string) string {
 			if i == len(cells)-1 {
 				room = max(room, l.limit-max(at+1, start))
 			}
-			s = fit(s, room)
+			s = Fit(s, room)
 			w = Width(s)
 		}
 		blank := start - at

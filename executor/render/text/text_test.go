@@ -49,7 +49,7 @@ func TestWidth(t *testing.T) {
 		w    int
 		want string
 	}{{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"中文字", 6, "中文字"}, {"中文字", 5, "中文…"}, {"中文字", 4, "中…"}, {"abc", 0, ""}, {"abc", 1, "…"}} {
-		if got := fit(tt.s, tt.w); got != tt.want {
+		if got := Fit(tt.s, tt.w); got != tt.want {
 			t.Errorf("%q in %d: %q, want %q", tt.s, tt.w, got, tt.want)
 		}
 	}

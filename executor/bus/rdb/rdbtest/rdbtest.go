@@ -39,7 +39,9 @@ type Server struct {
 	dir     string
 	network string // tcp or unix
 	addr    string
-	conf    []string // lines of its configuration
+	base    string   // file that the configuration begins with
+	conf    []string // lines that it ends with
+	users   []string // lines of its ACL file
 	persist bool
 	pki     *pki // nil without TLS
 	admin   string
@@ -64,6 +66,10 @@ func Unix() Option { return func(s *Server) { s.network = "unix" } }
 // included.
 func AppendOnly() Option { return func(s *Server) { s.persist = true } }
 
+// Base begins with an operator's configuration file. What the test needs comes
+// after it.
+func Base(path string) Option { return func(s *Server) { s.base = path } }
+
 // Config adds a line to the server's configuration.
 func Config(line string) Option { return func(s *Server) { s.conf = append(s.conf, line) } }
 
@@ -74,9 +80,9 @@ func ACL(users ...string) Option {
 	return func(s *Server) {
 		if s.admin == "" {
 			s.admin = "test-admin-password"
-			s.conf = append(s.conf, "user default off", "user "+Admin+" on >"+s.admin+" allkeys allchannels allcommands")
+			s.users = []string{"user default off", "user " + Admin + " on >" + s.admin + " allkeys allchannels allcommands"}
 		}
-		s.conf = append(s.conf, users...)
+		s.users = append(s.users, users...)
 	}
 }
 
@@ -89,6 +95,14 @@ func TLS() Option {
 	return func(s *Server) {
 		s.network = "tcp"
 		s.pki = newPKI(s.t, s.dir)
+	}
+}
+
+// TLSWith is [TLS] with certificates from elsewhere.
+func TLSWith(ca string, server, client Certificate) Option {
+	return func(s *Server) {
+		s.network = "tcp"
+		s.pki = &pki{caFile: ca, server: server, client: client}
 	}
 }
 
@@ -151,11 +165,18 @@ func (s *Server) choose() {
 func (s *Server) configuration() []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	if s.base != "" {
+		line("include %s", s.base)
+	}
 	line("dir %s", s.dir)
 	line(`save ""`)
 	line("daemonize no")
+	line(`logfile ""`)
 	if s.persist {
 		line("appendonly yes")
+	}
+	if s.users != nil {
+		line("aclfile %s", filepath.Join(s.dir, "users.acl"))
 	}
 	_, port, _ := net.SplitHostPort(s.addr)
 	switch {
@@ -177,6 +198,9 @@ func (s *Server) configuration() []byte {
 func (s *Server) start() error {
 	conf := filepath.Join(s.dir, "redis.conf")
 	if err := os.WriteFile(conf, s.configuration(), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "users.acl"), []byte(strings.Join(s.users, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

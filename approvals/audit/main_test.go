@@ -1,0 +1,14 @@
+package audit_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"kgent/executor/bus/rdb"
+)
+
+func TestMain(m *testing.M) {
+	rdb.Quiet()
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,305 @@
+// Package maker makes programs for nodes that are elsewhere: it reads what
+// their kernels are from what they published, has the agent make a program for
+// them, and asks a node of each distinct kernel whether it would take it.
+//
+// Where the bot runs needs no BPF and no privileges; clang is all it takes.
+package maker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kgent/agent"
+	"kgent/agent/llm"
+	"kgent/agent/program"
+	"kgent/agent/program/compile"
+	"kgent/agent/program/vmlinux"
+	"kgent/agent/recipes"
+	"kgent/agent/verify"
+	"kgent/bot/thread"
+	"kgent/executor"
+	"kgent/executor/bus"
+	"kgent/executor/job"
+	"kgent/executor/output"
+	"kgent/retrieval/kernel"
+)
+
+// Maker implements thread.Maker. Its fields are set before it is used. It is
+// safe for concurrent use.
+type Maker struct {
+	Recipes  *recipes.Library
+	Model    llm.Model // nil: no model is configured
+	Compiler *compile.Compiler
+	Budget   agent.Budget
+	Bus      bus.Control
+	Signer   executor.CheckSigner
+	Now      func() time.Time
+
+	records agent.Records
+	mu      sync.Mutex
+	kernels map[string]*known // by the hash of its facts
+}
+
+// maxKernels is how many kernels are kept in memory: more than a fleet has, and
+// few enough for some 30 MB each.
+const maxKernels = 16
+
+// known is a kernel that was read, once.
+type known struct {
+	once  sync.Once
+	used  time.Time
+	facts *kernel.Facts
+	types types
+	err   error
+}
+
+// group is the nodes of one kernel.
+type group struct {
+	facts   string
+	release string
+	nodes   []string
+}
+
+// groups sorts nodes by their kernels.
+func groups(nodes []bus.NodeInfo) ([]group, error) {
+	var out []group
+	for _, n := range nodes {
+		if n.Facts == "" {
+			return nil, fmt.Errorf("%w: the node %s has not said what its kernel is; its kernel may have no BTF, or its kgent is too old: see `kgent doctor` there", agent.ErrRequest, n.Name)
+		}
+		i := slices.IndexFunc(out, func(g group) bool { return g.facts == n.Facts })
+		if i < 0 {
+			i = len(out)
+			out = append(out, group{facts: n.Facts, release: n.Kernel})
+		}
+		out[i].nodes = append(out[i].nodes, n.Name)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("making a program: for no node")
+	}
+	return out, nil
+}
+
+// Make implements thread.Maker.
+func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
+	kernels, err := groups(nodes)
+	if err != nil {
+		return thread.Made{}, err
+	}
+	targets := make([]agent.Target, len(kernels))
+	for i, g := range kernels {
+		if targets[i], err = m.target(ctx, g); err != nil {
+			return thread.Made{}, err
+		}
+	}
+	a := &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records}
+	c, err := a.PrepareFor(ctx, req, targets, progress)
+	if err != nil {
+		return thread.Made{}, err
+	}
+	manifest, err := c.Manifest.Encode()
+	if err != nil {
+		return thread.Made{}, err
+	}
+	out := thread.Made{
+		Program: job.Program{ELF: c.Object.ELF(), Manifest: manifest, Contract: []byte{}}, Source: c.Source,
+		Understood: c.Understood, Explanation: c.Explanation, Duration: c.Duration,
+	}
+	out.Card = describe(c.Manifest)
+	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, string(c.Finding.Verdict), c.Finding.Reason
+	for _, k := range c.Checked {
+		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
+	}
+	return out, nil
+}
+
+// lookedAt says how much work the program was for the verifier.
+func lookedAt(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d instructions looked at", n)
+}
+
+// Remake implements thread.Maker.
+func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
+	kernels, err := groups(nodes)
+	if err != nil {
+		return thread.Made{}, err
+	}
+	if len(params) > 0 {
+		if p.Manifest, err = program.WithConstants(p.ELF, p.Manifest, params); err != nil {
+			return thread.Made{}, fmt.Errorf("%w: %w", agent.ErrRequest, err)
+		}
+	}
+	manifest, err := program.DecodeManifest(p.Manifest)
+	if err != nil {
+		return thread.Made{}, err
+	}
+	out := thread.Made{Program: p, Card: describe(manifest)}
+	out.Kernels, err = m.check(ctx, p, kernels, progress)
+	return out, err
+}
+
+// Params implements thread.Maker.
+func (m *Maker) Params(p job.Program) ([]output.Param, error) {
+	settings, err := program.Editable(p.ELF, p.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	var out []output.Param
+	for _, s := range settings {
+		out = append(out, output.Param{Name: s.Name, Value: s.Value})
+	}
+	return out, nil
+}
+
+// describe is what a manifest says for the card.
+func describe(m *program.Manifest) output.Candidate {
+	c := output.Candidate{Name: m.Name, Title: m.Title, Hooks: []string{}, Params: []output.Param{}}
+	for _, p := range m.Programs {
+		c.Hooks = append(c.Hooks, p.Hook.String())
+	}
+	for _, k := range m.Constants {
+		c.Params = append(c.Params, output.Param{Name: k.Name, Value: k.Value})
+	}
+	return c
+}
+
+// check asks one node of each kernel, all at once. A node that does not answer
+// is no reason against the program, and is said; one that refuses is.
+func (m *Maker) check(ctx context.Context, p job.Program, kernels []group, progress func(agent.Step)) ([]thread.Kernel, error) {
+	ask := make([]string, len(kernels))
+	for i, g := range kernels {
+		ask[i] = g.nodes[0]
+	}
+	progress(agent.Step{Name: "load", State: "start"})
+	begun := m.Now()
+	answers, err := executor.Check(ctx, m.Bus, m.Signer, p, ask)
+	if err != nil {
+		progress(agent.Step{Name: "load", State: "failed", Detail: err.Error(), Elapsed: m.Now().Sub(begun)})
+		return nil, err
+	}
+	var out []thread.Kernel
+	var refused []string
+	for i, g := range kernels {
+		a := answers[i]
+		k := thread.Kernel{Release: g.release, Nodes: g.nodes, OK: a.OK}
+		switch {
+		case a.OK:
+			n := uint64(0)
+			for _, v := range a.Programs {
+				n += uint64(v.Processed)
+			}
+			k.Detail = lookedAt(n)
+		case !a.Answered:
+			k.Detail = a.Node + " did not answer"
+		default:
+			refused = append(refused, fmt.Sprintf("Linux %s (%s): %s", g.release, strings.Join(g.nodes, ", "), a.Detail))
+		}
+		out = append(out, k)
+	}
+	if refused != nil {
+		err := fmt.Errorf("a node would not take it: %s", strings.Join(refused, "; "))
+		progress(agent.Step{Name: "load", State: "failed", Detail: err.Error(), Elapsed: m.Now().Sub(begun)})
+		return nil, fmt.Errorf("%w: %w", agent.ErrNoAnswer, err)
+	}
+	progress(agent.Step{Name: "load", State: "done", Detail: fmt.Sprintf("asked %s", strings.Join(ask, ", ")), Elapsed: m.Now().Sub(begun)})
+	return out, nil
+}
+
+// target returns a kernel as the agent wants it.
+func (m *Maker) target(ctx context.Context, g group) (agent.Target, error) {
+	m.mu.Lock()
+	if m.kernels == nil {
+		m.kernels = map[string]*known{}
+	}
+	k := m.kernels[g.facts]
+	if k == nil {
+		m.forget()
+		k = &known{}
+		m.kernels[g.facts] = k
+	}
+	k.used = m.Now()
+	m.mu.Unlock()
+	k.once.Do(func() { k.facts, k.types, k.err = m.read(ctx, g) })
+	if k.err != nil { // it may be there the next time
+		m.mu.Lock()
+		if m.kernels[g.facts] == k {
+			delete(m.kernels, g.facts)
+		}
+		m.mu.Unlock()
+		return agent.Target{}, k.err
+	}
+	return agent.Target{Facts: k.facts, Types: k.types, Loader: remote{m, g}, Hash: g.facts, Nodes: g.nodes}, nil
+}
+
+// forget makes room for one more kernel.
+func (m *Maker) forget() {
+	if len(m.kernels) < maxKernels {
+		return
+	}
+	oldest := ""
+	for hash, k := range m.kernels {
+		if oldest == "" || k.used.Before(m.kernels[oldest].used) {
+			oldest = hash
+		}
+	}
+	delete(m.kernels, oldest)
+}
+
+func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, types, error) {
+	blob, err := m.Bus.Facts(ctx, g.facts)
+	if errors.Is(err, bus.ErrNoFacts) {
+		return nil, types{}, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
+	}
+	if err != nil {
+		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+	}
+	facts, err := kernel.Decode(blob)
+	if err != nil {
+		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+	}
+	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
+	if err != nil {
+		return nil, types{}, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
+	}
+	return facts, types{trimmer}, nil
+}
+
+type types struct{ *vmlinux.Trimmer }
+
+func (t types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
+
+// remote has a node's verifier look at a program.
+type remote struct {
+	m *Maker
+	g group
+}
+
+var _ verify.Loader = remote{}
+
+// DryLoad implements verify.Loader.
+func (r remote) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
+	manifest, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	answers, err := executor.Check(ctx, r.m.Bus, r.m.Signer, job.Program{ELF: o.ELF(), Manifest: manifest, Contract: []byte{}}, r.g.nodes[:1])
+	if err != nil {
+		return nil, err
+	}
+	switch a := answers[0]; {
+	case a.OK:
+		return a.Programs, nil
+	case !a.Answered:
+		return nil, fmt.Errorf("%w: %s", program.ErrUntried, a.Detail)
+	default:
+		return nil, fmt.Errorf("%s: %s", a.Node, a.Detail)
+	}
+}

@@ -1,0 +1,217 @@
+package result
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"kgent/executor/render/chart"
+	"kgent/executor/render/text"
+)
+
+// maxPictures of one run: more is a wall that nobody reads.
+const maxPictures = 3
+
+// Figures are the pictures that say more than the text: histograms, counts with
+// several rows, and what went up and down. There may be none.
+func (r *Result) Figures() []chart.Figure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []chart.Figure
+	for _, t := range r.tables {
+		m := t.merge(r.streams[t.name])
+		if f, ok := r.histFigure(m); ok {
+			out = append(out, f)
+		}
+		if f, ok := r.seriesFigure(t, m); ok {
+			out = append(out, f)
+		}
+		if f, ok := r.barsFigure(m); ok {
+			out = append(out, f)
+		}
+	}
+	if f, ok := r.rateFigure(); ok {
+		out = append(out, f)
+	}
+	return out[:min(len(out), maxPictures)]
+}
+
+// note is the second line of a picture.
+func (r *Result) note(what string, nodes []string) string {
+	if len(nodes) > 0 {
+		var names []string
+		for _, n := range nodes {
+			names = append(names, clean(n))
+		}
+		what += " on " + few(names, 3)
+	}
+	if r.summary == nil {
+		return what + ", so far"
+	}
+	if r.summary.Seconds > 0 {
+		what += " in " + seconds(r.summary.Seconds)
+	}
+	if lost := r.summary.Produced - min(r.summary.Delivered, r.summary.Produced); lost > 0 {
+		what += "; " + plural(lost, "event") + " lost"
+	}
+	if r.summary.MapFull > 0 {
+		what += "; incomplete"
+	}
+	return what
+}
+
+// histFigure is one histogram, or one for each key, or one for each node.
+func (r *Result) histFigure(m merged) (chart.Figure, bool) {
+	if m.empty() || len(m.hists) == 0 {
+		return nil, false
+	}
+	h := chart.Heading{Title: clean(m.name)}
+	first := m.hists[0]
+	var parts []chart.Part
+	switch {
+	case len(m.hists) > 1:
+		for _, x := range m.hists {
+			if x.hist.Unit == first.hist.Unit {
+				parts = append(parts, chart.Part{Label: label(x.hist.Key), Buckets: x.hist.Buckets})
+			}
+		}
+		h.Note = r.note(plural(uint64(len(m.hists)), "histogram"), m.nodes)
+	default:
+		if len(first.hist.Key) > 0 {
+			h.Title += ", " + text.Fit(clean(text.Fields(first.hist.Key)), maxLabel)
+		}
+		h.Note = r.note(plural(first.hist.Count, "value"), m.nodes)
+		for _, p := range first.parts {
+			parts = append(parts, chart.Part{Label: text.Fit(clean(p.Node), maxLabel), Buckets: p.Buckets})
+		}
+	}
+	switch {
+	case len(parts) > chart.MaxPanels:
+		h.Note += "; the stronger the colour, the more of a row's values"
+		if more := len(parts) - chart.MaxRows; more > 0 {
+			h.Note += fmt.Sprintf("; %d rows not shown", more)
+		}
+		return chart.Heat{Heading: h, Unit: first.hist.Unit, Rows: parts}, true
+	case len(parts) > 1:
+		return chart.Panels{Heading: h, Unit: first.hist.Unit, Parts: parts}, true
+	}
+	return chart.Histogram{Heading: h, Unit: first.hist.Unit, Buckets: first.hist.Buckets}, true
+}
+
+// unitOf is the unit of a column's kind.
+func unitOf(kind string) string {
+	switch kind {
+	case "k_ns", "k_us", "k_ms", "k_bytes":
+		return kind[len("k_"):]
+	}
+	return "count"
+}
+
+// barsFigure shows a table whose rows are quantities.
+func (r *Result) barsFigure(m merged) (chart.Figure, bool) {
+	if len(m.rows) < 2 || len(m.rows[0].entry.Key) == 0 || !m.final {
+		return nil, false
+	}
+	q := m.quantity()
+	switch q.Kind {
+	case "k_count", "k_bytes", "k_ns", "k_us", "k_ms", "k_pages", "int":
+	default:
+		return nil, false // a row's number is a name
+	}
+	b := chart.Bars{Heading: chart.Heading{Title: clean(m.name) + ": " + clean(q.Name), Note: r.note(plural(uint64(len(m.rows)), "row"), m.nodes)}, Unit: unitOf(q.Kind), More: m.more}
+	for _, row := range m.rows {
+		if math.IsNaN(row.weight) || row.weight < 0 {
+			return nil, false
+		}
+		l := label(row.entry.Key)
+		if len(m.nodes) > 1 {
+			l = text.Fit(clean(on(row.nodes, len(m.nodes)))+": "+l, maxLabel)
+		}
+		b.Rows = append(b.Rows, chart.Bar{Label: l, Value: row.weight})
+	}
+	return b, true
+}
+
+// minPoints is how many points make a line.
+const minPoints = 4
+
+// seriesFigure shows a table that was read at an interval: the largest rows of
+// one node, or the sums of several nodes.
+func (r *Result) seriesFigure(t *table, m merged) (chart.Figure, bool) {
+	points := t.history.points
+	if len(points) < minPoints {
+		return nil, false
+	}
+	q := m.quantity()
+	s := chart.Series{Unit: unitOf(q.Kind), Location: r.o.Location}
+	s.Title = clean(t.name) + ": " + clean(q.Name) + " in each interval"
+	s.Note = r.note(plural(uint64(len(points)), "reading"), m.nodes)
+	if t.history.skipped > 0 {
+		s.Note += fmt.Sprintf("; %d older ones are not shown", t.history.skipped)
+	}
+	if len(m.nodes) > 1 {
+		for _, n := range m.nodes {
+			l := chart.Line{Label: text.Fit(clean(n), maxLabel)}
+			for _, p := range points {
+				if p.node == n {
+					l.Points = append(l.Points, chart.Point{At: p.at, Value: p.total})
+				}
+			}
+			s.Lines = append(s.Lines, l)
+		}
+		return s, true
+	}
+	s.Lines = topLines(points)
+	return s, true
+}
+
+// topRows is how many rows have a line of their own.
+const topRows = 5
+
+func topLines(points []point) []chart.Line {
+	sums := map[string]float64{}
+	for _, p := range points {
+		for _, x := range p.top {
+			sums[x.label] += x.value
+		}
+	}
+	names := make([]string, 0, len(sums))
+	for n := range sums {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(sums[b], sums[a]), cmp.Compare(a, b)) })
+	names = names[:min(len(names), topRows)]
+	lines := make([]chart.Line, len(names))
+	for i, n := range names {
+		lines[i].Label = n
+		for _, p := range points {
+			v := 0.0
+			for _, x := range p.top {
+				if x.label == n {
+					v += x.value
+				}
+			}
+			lines[i].Points = append(lines[i].Points, chart.Point{At: p.at, Value: v})
+		}
+	}
+	return lines
+}
+
+// rateFigure shows how many events arrived over time.
+func (r *Result) rateFigure() (chart.Figure, bool) {
+	n := len(r.rate.counts)
+	if n < 2*minPoints || r.events < frequentMin {
+		return nil, false
+	}
+	every := "second"
+	if r.rate.step > time.Second {
+		every = fmt.Sprintf("%d s", int(r.rate.step.Seconds()))
+	}
+	l := chart.Line{Label: "events"}
+	for i, c := range r.rate.counts {
+		l.Points = append(l.Points, chart.Point{At: r.rate.start.Add(time.Duration(i) * r.rate.step), Value: float64(c)})
+	}
+	return chart.Series{Heading: chart.Heading{Title: "events each " + every, Note: r.note(plural(r.events, "event")+" as they arrived", nil)}, Unit: "count", Lines: []chart.Line{l}, Location: r.o.Location}, true
+}

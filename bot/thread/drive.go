@@ -1,0 +1,549 @@
+package thread
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kgent/agent"
+	"kgent/agent/program"
+	"kgent/approvals"
+	"kgent/bot/target"
+	"kgent/executor/bus"
+	"kgent/executor/job"
+	"kgent/executor/output"
+)
+
+// Limits of runs for which nobody says anything else.
+const (
+	DefaultDuration = 30 * time.Second
+	DefaultEvents   = 2000 // a second and node: more than a thread can show
+)
+
+// drive works on a request until it waits for people or has ended. Only one
+// process does, the one that holds the request's lock.
+func (c *Conversation) drive(ctx context.Context, id string) error {
+	for ctx.Err() == nil {
+		r, err := c.Store.Load(ctx, id)
+		if err != nil {
+			return err
+		}
+		switch r.State {
+		case Preparing:
+			err = c.prepare(ctx, r)
+		case Approved:
+			err = c.start(ctx, r)
+		case Running:
+			err = c.follow(ctx, r)
+		default:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare finds a program and opens a case for it, or ends the request with
+// the reason why there is none. When people change their mind meanwhile, what
+// was prepared is thrown away.
+func (c *Conversation) prepare(ctx context.Context, r Request) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	watching, done := context.WithCancel(ctx)
+	defer done()
+	begun := r
+	wg.Go(func() { c.watch(watching, begun, cancel) })
+
+	made, nodes, err := c.make(ctx, &r)
+	if errors.Is(context.Cause(ctx), errChanged) {
+		return nil
+	}
+	if err == nil {
+		err = c.open(ctx, &r, made, nodes)
+	}
+	var reject *rejection
+	switch {
+	case errors.As(err, &reject):
+		return c.reject(ctx, r, reject.why)
+	case err != nil && ctx.Err() == nil:
+		// A fault of this machine or of the store. Whoever has it must hear of
+		// it, and nobody gains from trying it for ever.
+		c.Log.Error("preparing", "request", r.ID, "err", err)
+		return c.reject(ctx, r, "a fault of kgent kept it from being prepared: "+err.Error())
+	case err != nil:
+		return err
+	}
+	return nil
+}
+
+var errChanged = errors.New("the request was changed")
+
+// watch ends ctx when the request is no longer what is being prepared.
+func (c *Conversation) watch(ctx context.Context, r Request, cancel context.CancelCauseFunc) {
+	for pause(ctx, lookEvery) {
+		now, err := c.Store.Load(ctx, r.ID)
+		if err == nil && (now.Revision != r.Revision || now.State != Preparing) {
+			cancel(errChanged)
+			return
+		}
+	}
+}
+
+// rejection ends a request without a program, in words for people.
+type rejection struct{ why string }
+
+func (e *rejection) Error() string { return e.why }
+
+func (c *Conversation) reject(ctx context.Context, r Request, why string) error {
+	_, err := c.change(ctx, r.ID, func(now *Request) bool {
+		if now.State != Preparing || now.Revision != r.Revision {
+			return false
+		}
+		now.Steps, now.Nodes, now.Text = r.Steps, r.Nodes, r.Text
+		now.State, now.Outcome, now.Detail, now.EndedAt = Ended, Rejected, why, c.Now().UTC().Round(0)
+		return true
+	})
+	return err
+}
+
+// make finds or changes the program.
+func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, error) {
+	known, err := c.Runner.Nodes(ctx)
+	if err != nil {
+		return Made{}, nil, fmt.Errorf("asking for the nodes: %w", err)
+	}
+	req, nodes, err := c.aim(*r, known)
+	if err != nil {
+		return Made{}, nil, &rejection{err.Error()}
+	}
+	r.Nodes = strings.Join(nodes, ",")
+	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(nodes, n.Name) })
+
+	var made Made
+	show := c.progress(ctx, *r)
+	if r.Change == nil {
+		made, err = c.Maker.Make(ctx, req, infos, show.step)
+	} else {
+		made, err = c.remake(ctx, *r, infos, show.step)
+	}
+	r.Steps = show.close()
+	return made, nodes, prepared(err)
+}
+
+// remake uses the program of an earlier case.
+func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
+	p, err := c.Desk.Store.Program(ctx, r.Change.From)
+	if errors.Is(err, approvals.ErrNotFound) {
+		return Made{}, &rejection{"the program is no longer stored; ask again in words"}
+	}
+	if err != nil {
+		return Made{}, err
+	}
+	made, err := c.Maker.Remake(ctx, p, r.Change.Params, nodes, step)
+	return made.as(r), err
+}
+
+// as gives a program that was made again the words of the first time.
+func (m Made) as(r Request) Made {
+	m.Source, m.Understood, m.Explanation = r.Source, r.Understood, r.Explanation
+	m.Card.Title, m.Card.Origin, m.Card.Verdict, m.Card.Reason = r.Card.Title, r.Card.Origin, r.Card.Verdict, r.Card.Reason
+	if m.Duration = r.Change.Duration; m.Duration == 0 {
+		m.Duration = r.Limits.Duration
+	}
+	return m
+}
+
+// prepared turns the errors that people can do something about into
+// rejections.
+func prepared(err error) error {
+	var rejected *agent.RejectedError
+	if errors.Is(err, agent.ErrRequest) || errors.Is(err, agent.ErrNoAnswer) || errors.Is(err, agent.ErrModel) || errors.Is(err, program.ErrUntried) || errors.As(err, &rejected) {
+		return &rejection{err.Error()}
+	}
+	return err
+}
+
+// aim finds the nodes that a request is for, and its words without them.
+func (c *Conversation) aim(r Request, known []bus.NodeInfo) (agent.Request, []string, error) {
+	req := agent.Request{ID: r.ID, Text: r.Text}
+	selector := r.Nodes
+	said := append(slices.Clone(r.Before), r.Text)
+	for i := range said {
+		named, rest, err := target.FromText(said[i], known)
+		if err != nil {
+			return req, nil, err
+		}
+		if named != "" && (r.Nodes == "" || i == len(said)-1 && r.Change == nil) {
+			selector = named // the newest word counts
+		}
+		said[i] = rest
+	}
+	req.Text, req.Before = said[len(said)-1], said[:len(said)-1]
+	if req.Text == "" && len(req.Before) > 0 {
+		// "on db-4" alone: the same again, elsewhere.
+		req.Text, req.Before = req.Before[len(req.Before)-1], req.Before[:len(req.Before)-1]
+	}
+	switch {
+	case selector != "":
+	case c.Nodes != "":
+		selector = c.Nodes
+	case len(known) == 1:
+		selector = known[0].Name
+	case len(known) > 1:
+		var names []string
+		for _, n := range known {
+			names = append(names, n.Name)
+		}
+		return req, nil, fmt.Errorf("on which nodes? Say so in this thread, for example “on %s” or “on all nodes”; there are: %s", names[0], strings.Join(names[:min(20, len(names))], ", "))
+	}
+	names, err := target.Resolve(selector, known)
+	return req, names, err
+}
+
+// open puts a program to the desk, and shows the card.
+func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []string) error {
+	limits := job.Limits{Duration: made.Duration, EventsPerSecond: DefaultEvents}
+	if limits.Duration == 0 {
+		limits.Duration = DefaultDuration
+	}
+	if r.Change != nil && r.Limits.EventsPerSecond != 0 {
+		limits.EventsPerSecond = r.Limits.EventsPerSecond
+	}
+	digest, err := job.DigestOf(made.Program, nodes, limits)
+	if err != nil {
+		return err
+	}
+	risk, err := approvals.Assess(made.Program)
+	if err != nil {
+		return &rejection{err.Error()}
+	}
+	revises := ""
+	if r.Revision > 1 {
+		revises = r.Case
+	}
+	cs, err := c.Desk.Open(ctx, approvals.Candidate{
+		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier,
+		Requester: approvals.Person{ID: r.AuthorPerson, Account: r.Author.String(), Surface: r.Author.Surface, Place: channelOf(r.Place), Human: true},
+		Revises:   revises, Key: idOf(*r) + " " + r.Author.String(),
+	})
+	var refused *approvals.RefusedError
+	if errors.As(err, &refused) {
+		return &rejection{refused.Reason}
+	}
+	if err != nil {
+		return err
+	}
+	copies, err := c.places(ctx, cs, c.Policy.Ask)
+	if err != nil {
+		return err
+	}
+	copies = slices.DeleteFunc(copies, func(p Place) bool { return p.String() == channelOf(r.Place) })
+	loud, err := c.places(ctx, cs, c.Policy.Loud)
+	if err != nil {
+		return err
+	}
+	shown := made.Card
+	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
+	shown.Nodes, shown.Duration = nodes, limits.Duration.String()
+	revision, steps, selector := r.Revision, r.Steps, r.Nodes
+	_, err = c.change(ctx, r.ID, func(r *Request) bool {
+		if r.State != Preparing || r.Revision != revision {
+			return false // it was changed; the new revision supersedes the case
+		}
+		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes = Pending, cs.ID, shown, limits, steps, selector
+		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
+		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
+		r.Quiet = false
+		r.follow(cs)
+		return true
+	})
+	return err
+}
+
+// places returns the channels that a policy names and this bot can reach.
+func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(context.Context, approvals.Case) ([]string, error)) ([]Place, error) {
+	named, err := of(ctx, cs)
+	var refused *approvals.RefusedError
+	if errors.As(err, &refused) {
+		return nil, &rejection{refused.Reason}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []Place
+	for _, s := range named {
+		p, err := ParsePlace(s)
+		if err == nil {
+			_, err = c.platform(p.Surface)
+		}
+		if err != nil {
+			c.Log.Warn("the policy names a channel that this bot cannot reach", "channel", s, "err", err)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// start signs the grant of an approved request, or finds the one that was
+// signed.
+func (c *Conversation) start(ctx context.Context, r Request) error {
+	cs, err := c.Desk.Get(ctx, r.Case)
+	if err == nil {
+		err = c.Policy.MayRun(ctx, cs)
+	}
+	var grant *job.Grant
+	if err == nil {
+		_, grant, err = c.Desk.Grant(ctx, r.Case)
+	}
+	if errors.Is(err, approvals.ErrGranted) {
+		_, grant, err = c.Desk.Envelope(ctx, r.Case)
+	}
+	var refused *approvals.RefusedError
+	var late *approvals.StaleError
+	lost := func(o Outcome, why string) error {
+		_, err := c.change(ctx, r.ID, func(r *Request) bool {
+			if r.State != Approved {
+				return false
+			}
+			r.State, r.Outcome, r.Detail, r.EndedAt = Ended, o, why, c.Now().UTC().Round(0)
+			return true
+		})
+		return err
+	}
+	switch {
+	case errors.Is(err, approvals.ErrLapsed):
+		return lost(Expired, "it was approved, but kgent was away until it was too late to start; nothing ran")
+	case errors.Is(err, approvals.ErrNotFound):
+		return lost(Lost, "the store forgot that it was approved; nothing ran")
+	case errors.As(err, &late):
+		o := Expired
+		if late.State == approvals.Cancelled {
+			o = Cancelled
+		}
+		return lost(o, late.Reason)
+	case errors.As(err, &refused):
+		return lost(FailedAll, "it was approved, but is not allowed any more: "+refused.Reason)
+	case err != nil:
+		return err
+	}
+	_, err = c.change(ctx, r.ID, func(r *Request) bool {
+		if r.State != Approved {
+			return false
+		}
+		r.State, r.Grant, r.Started = Running, grant, c.Now().UTC().Round(0)
+		return true
+	})
+	return err
+}
+
+// follow sends a grant to its nodes, unless that was done, and shows what
+// comes back until it is over.
+func (c *Conversation) follow(ctx context.Context, r Request) error {
+	result := c.Results(r)
+	defer result.Close()
+	if !r.Dispatched {
+		if err := c.dispatch(ctx, r); err != nil {
+			return err
+		}
+	}
+	now, err := c.Store.Load(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if now.State != Running {
+		return nil
+	}
+	var wg sync.WaitGroup
+	tailing, done := context.WithCancel(ctx)
+	wg.Go(func() { c.tail(tailing, r.ID, result) })
+	summary, err := c.Runner.Follow(ctx, r.Grant, result.Line)
+	done()
+	wg.Wait()
+	if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
+		return nil
+	}
+	if err != nil {
+		c.Log.Warn("following", "request", r.ID, "run", r.Grant.Run, "err", err)
+	}
+	return c.finish(ctx, r, summary, result)
+}
+
+// free gives back the place that a run had in its requester's quota.
+func (c *Conversation) free(ctx context.Context, r Request) {
+	cs, err := c.Desk.Get(ctx, r.Case)
+	if err == nil {
+		err = c.Policy.RunEnded(ctx, cs)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.Log.Warn("giving back a place in a quota", "request", r.ID, "err", err)
+	}
+}
+
+func (c *Conversation) dispatch(ctx context.Context, r Request) error {
+	envelope, grant, err := c.Desk.Envelope(ctx, r.Case)
+	if err == nil {
+		err = c.Runner.Dispatch(ctx, grant, envelope)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		c.free(ctx, r)
+		_, err = c.change(ctx, r.ID, func(r *Request) bool {
+			if r.State != Running {
+				return false
+			}
+			r.State, r.Outcome, r.EndedAt = Ended, FailedAll, c.Now().UTC().Round(0)
+			r.Detail = "it was approved, but could not be sent to its nodes, and nothing was left running: " + err.Error()
+			return true
+		})
+		return err
+	}
+	_, err = c.change(ctx, r.ID, func(r *Request) bool {
+		if r.State != Running || r.Dispatched {
+			return false
+		}
+		r.Dispatched = true
+		return true
+	})
+	return err
+}
+
+// tail shows the newest output until ctx ends: at first quickly, then at a
+// rate that leaves room for the other runs.
+func (c *Conversation) tail(ctx context.Context, id string, result Output) {
+	wait := tailFirst
+	for pause(ctx, wait) {
+		live := 0
+		c.work.Range(func(any, any) bool { live++; return true })
+		wait = min(tailMost, tailEvery*time.Duration(max(1, live)))
+		r, err := c.Store.Load(ctx, id)
+		if err != nil || r.State != Running {
+			continue
+		}
+		m := c.runMessage(r, result.Tail(tailSize))
+		if err := c.Store.Put(ctx, m); err != nil && ctx.Err() == nil {
+			c.Log.Warn("showing live output", "request", id, "err", err)
+		}
+	}
+}
+
+// finish shows what came out. It must be said even when the store has
+// forgotten the request.
+func (c *Conversation) finish(ctx context.Context, r Request, summary output.Summary, result Output) error {
+	blocks, files := result.Final(finalSize, summary)
+	outcome, detail := outcomeOf(summary)
+	end := func(r *Request) bool {
+		if r.State != Running {
+			return false
+		}
+		r.State, r.Outcome, r.Detail, r.EndedAt = Ended, outcome, detail, c.Now().UTC().Round(0)
+		r.Summary = &summary
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeLimit)
+	defer cancel()
+	c.free(ctx, r)
+	for {
+		ended := r
+		end(&ended)
+		_, err := c.change(ctx, r.ID, end, c.resultMessages(ended, blocks, files)...)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrNotFound):
+			ended.Version = 0
+			ended.Detail = strings.TrimPrefix(ended.Detail+"; the store was emptied while it ran", "; ")
+			_, err = c.Store.Update(ctx, ended, append(c.show(ended), c.resultMessages(ended, blocks, files)...)...)
+			if err == nil {
+				return nil
+			}
+		}
+		c.Log.Warn("storing a result", "request", r.ID, "err", err)
+		if !pause(ctx, time.Second) {
+			return err
+		}
+	}
+}
+
+// outcomeOf says how a run ended on its nodes together.
+func outcomeOf(s output.Summary) (Outcome, string) {
+	good := 0
+	var bad []string
+	for _, n := range s.Nodes {
+		if n.Reason == output.ReasonRefused || n.Reason == output.ReasonFailed {
+			why := string(n.Reason)
+			if n.Detail != "" {
+				why += ": " + n.Detail
+			}
+			bad = append(bad, n.Node+" "+why)
+			continue
+		}
+		good++
+	}
+	detail := strings.Join(bad, "; ")
+	switch {
+	case len(bad) == 0 && good > 0:
+		return Completed, s.Detail
+	case good > 0:
+		return Partial, detail
+	}
+	if detail == "" {
+		detail = s.Detail
+	}
+	return FailedAll, detail
+}
+
+// showing shows the way of a request while it is prepared.
+type showing struct {
+	steps chan agent.Step
+	done  chan []output.Stage
+}
+
+func (s *showing) step(a agent.Step) { s.steps <- a }
+
+// close returns all steps.
+func (s *showing) close() []output.Stage {
+	close(s.steps)
+	return <-s.done
+}
+
+// progressEvery is how often progress is shown at most.
+const progressEvery = 500 * time.Millisecond
+
+// progress gathers steps and shows them.
+func (c *Conversation) progress(ctx context.Context, r Request) *showing {
+	s := &showing{steps: make(chan agent.Step, 16), done: make(chan []output.Stage)}
+	r.Steps = nil
+	go func() {
+		var last time.Time
+		for a := range s.steps {
+			st := output.Stage{Name: a.Name, State: a.State, Detail: a.Detail, Millis: a.Elapsed.Milliseconds()}
+			if n := len(r.Steps); n > 0 && r.Steps[n-1].Name == st.Name && r.Steps[n-1].State == "start" {
+				r.Steps[n-1] = st
+			} else {
+				r.Steps = append(r.Steps, st)
+			}
+			if r.Quiet || c.Now().Sub(last) < progressEvery {
+				continue
+			}
+			last = c.Now()
+			limit, cancel := context.WithTimeout(ctx, time.Second)
+			if err := c.Store.Put(limit, c.progressMessage(r)); err != nil && ctx.Err() == nil {
+				c.Log.Warn("showing progress", "request", r.ID, "err", err)
+			}
+			cancel()
+		}
+		s.done <- r.Steps
+	}()
+	return s
+}

@@ -1,0 +1,688 @@
+package thread
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kgent/agent"
+	"kgent/approvals"
+	"kgent/bot/card"
+	"kgent/bot/target"
+	"kgent/executor/output"
+)
+
+// Verbs of buttons and forms.
+const (
+	verbApprove = "approve"
+	verbDeny    = "deny"  // opens a form for the reason
+	verbGlass   = "glass" // opens a form for the reason
+	verbEdit    = "edit"
+	verbRefine  = "refine"
+	verbSource  = "source"
+	verbCancel  = "cancel"
+	verbStop    = "stop"
+	verbAgain   = "again"
+	verbSave    = "save"
+)
+
+// idOf is what the buttons of a revision carry: nothing but a name.
+func idOf(r Request) string { return r.ID + "-" + strconv.Itoa(r.Revision) }
+
+// requestOf returns the request that a button's id names.
+func requestOf(id string) string {
+	name, _, _ := strings.Cut(id, "-")
+	return name
+}
+
+// handle does what an event asks for. It may be called again with the same
+// event, and then changes nothing further. An error means that it is to be
+// tried again; what a person must know is said to them.
+func (c *Conversation) handle(ctx context.Context, e Event) error {
+	switch e.Kind {
+	case Ask:
+		return c.asked(ctx, e)
+	case Reply:
+		return c.replied(ctx, e)
+	case Click, Submit:
+		return c.pressed(ctx, e)
+	case Home:
+		return c.opened(ctx, e)
+	case Failed:
+		return c.undelivered(ctx, e)
+	}
+	return fmt.Errorf("event of kind %q", e.Kind)
+}
+
+// asked handles words that were addressed to kgent.
+func (c *Conversation) asked(ctx context.Context, e Event) error {
+	switch word := strings.ToLower(strings.Trim(e.Text, " \t\n.!?")); word {
+	case "", "help", "hello", "hi":
+		return c.whisper(ctx, e, c.helpCard())
+	case "list", "status", "runs":
+		return c.opened(ctx, e)
+	case "nodes":
+		return c.answer(ctx, e, c.nodesCard(ctx))
+	case "recipes":
+		return c.answer(ctx, e, c.recipesCard())
+	case "stop":
+		return c.stopThread(ctx, e)
+	}
+	p, err := c.mayAsk(ctx, e)
+	if err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	if err := agent.Readable(e.Text); err != nil {
+		return c.refused(ctx, e, err)
+	}
+	return c.begin(ctx, e, p)
+}
+
+// refuseOr tells a refusal to the person, and passes other errors on.
+func (c *Conversation) refuseOr(ctx context.Context, e Event, err error) error {
+	var refused *approvals.RefusedError
+	if errors.As(err, &refused) {
+		return c.refused(ctx, e, err)
+	}
+	return err
+}
+
+func (c *Conversation) mayAsk(ctx context.Context, e Event) (approvals.Person, error) {
+	p, err := c.person(ctx, e)
+	if err != nil {
+		return p, err
+	}
+	return p, c.Policy.MayRequest(ctx, p, hash("request "+e.Key))
+}
+
+// replied handles words in a thread that were not addressed to anybody. Only
+// those count that come from somebody who asked in this thread: others talk to
+// each other there.
+func (c *Conversation) replied(ctx context.Context, e Event) error {
+	ids, err := c.Store.In(ctx, e.Place)
+	if err != nil || len(ids) == 0 || e.Place.Thread == "" {
+		return err
+	}
+	mine := false
+	for _, id := range ids {
+		r, err := c.Store.Load(ctx, id)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		mine = mine || err == nil && (r.By.String() == e.By.String() || r.Author.String() == e.By.String())
+	}
+	if strings.ToLower(strings.Trim(e.Text, " \t\n.!")) == "stop" {
+		return c.stopThread(ctx, e)
+	}
+	if !mine || agent.Readable(e.Text) != nil {
+		return nil
+	}
+	p, err := c.mayAsk(ctx, e)
+	if err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	return c.begin(ctx, e, p)
+}
+
+// begin makes a request of an event's words, or the next revision of one that
+// is still undecided in the same thread.
+func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person) error {
+	last, err := c.latest(ctx, e.Place)
+	if err != nil {
+		return err
+	}
+	if last != nil && (last.State == Preparing || last.State == Pending) && e.Place.Thread != "" {
+		return c.revise(ctx, e, p, last.ID, func(r *Request) error {
+			r.Before, r.Text, r.Change = recent(r.words()), e.Text, nil
+			return nil
+		})
+	}
+	r := Request{
+		ID: hash("request " + e.Key), Place: e.Place, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Quiet: e.Kind == Reply, Reply: e.Reply,
+		Text: e.Text, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
+	}
+	if n := e.Fields["nodes"]; n != "" {
+		r.Nodes = n
+	}
+	if last != nil {
+		r.Before = recent(last.words())
+	}
+	return c.create(ctx, e, r)
+}
+
+// create stores a new request. One that exists was stored by an earlier
+// delivery of the event.
+func (c *Conversation) create(ctx context.Context, e Event, r Request) error {
+	r.once(e)
+	var more []Message
+	if e.Rootless {
+		r.Root = "root:" + r.ID
+		more = append(more, c.rootMessage(r))
+	}
+	_, err := c.Store.Update(ctx, r, append(more, c.show(r)...)...)
+	if errors.Is(err, ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+func recent(words []string) []string {
+	return slices.Clone(words[max(0, len(words)-keptWords):])
+}
+
+// latest returns the newest request of a thread, or nil.
+func (c *Conversation) latest(ctx context.Context, p Place) (*Request, error) {
+	ids, err := c.Store.In(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Backward(ids) {
+		r, err := c.Store.Load(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &r, nil
+	}
+	return nil, nil
+}
+
+// revise makes the next revision of an undecided request. Its votes are void
+// from here on: they were for something else.
+func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, id string, how func(r *Request) error) error {
+	var say error
+	_, err := c.change(ctx, id, func(r *Request) bool {
+		say = nil
+		if !r.once(e) {
+			return false
+		}
+		if r.State != Preparing && r.State != Pending {
+			say = stale(*r)
+			return false
+		}
+		if say = how(r); say != nil {
+			return false
+		}
+		if r.State == Pending {
+			r.Old = append(r.Old, Old{Revision: r.Revision, Digest: r.Card.Digest, Copies: r.Copies})
+		}
+		r.Revision++
+		r.State, r.Author, r.AuthorPerson, r.Quiet = Preparing, e.By, p.ID, e.Kind == Reply
+		r.Steps, r.Votes, r.Copies = nil, nil, nil
+		return true
+	})
+	if say != nil {
+		return c.refused(ctx, e, say)
+	}
+	return err
+}
+
+// stale says why a request is not open to change or votes any more.
+func stale(r Request) error {
+	switch r.State {
+	case Preparing:
+		return refuse("the program is being made again, so there is nothing to decide yet; wait for the new card")
+	case Pending:
+		return refuse("this card is out of date: revision %d is the newest; use its buttons", r.Revision)
+	case Approved, Running:
+		return refuse("this is approved already and has started; stop it, or ask for something else")
+	}
+	why := "this is over: " + string(r.Outcome)
+	if by := decider(r); by != "" {
+		why += " by " + by
+	}
+	if !r.EndedAt.IsZero() {
+		why += " at " + r.EndedAt.UTC().Format("15:04:05 UTC")
+	}
+	if r.Detail != "" {
+		why += " (" + r.Detail + ")"
+	}
+	return refuse("%s", why)
+}
+
+func refuse(format string, args ...any) error {
+	return &approvals.RefusedError{Rule: approvals.RuleChoice, Reason: fmt.Sprintf(format, args...)}
+}
+
+// decider names whose vote decided a request, if somebody's did.
+func decider(r Request) string {
+	if len(r.Votes) == 0 {
+		return ""
+	}
+	return r.name(r.Votes[len(r.Votes)-1].By)
+}
+
+// name is what a person is called.
+func (r Request) name(p approvals.Person) string {
+	if n := r.Names[p.Account]; n != "" {
+		return n
+	}
+	return p.ID
+}
+
+// pressed handles buttons and forms.
+func (c *Conversation) pressed(ctx context.Context, e Event) error {
+	r, err := c.Store.Load(ctx, requestOf(e.ID))
+	if errors.Is(err, ErrNotFound) {
+		return c.refused(ctx, e, refuse("kgent knows nothing of this any more; ask again"))
+	}
+	if err != nil {
+		return err
+	}
+	switch e.Verb {
+	case verbStop:
+		return c.stop(ctx, e, r)
+	case verbSource:
+		return c.source(ctx, e, r)
+	}
+	p, err := c.person(ctx, e)
+	if err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	switch e.Verb {
+	case verbApprove:
+		return c.vote(ctx, e, r, approvals.Vote{By: p, Choice: approvals.Approve})
+	case verbCancel:
+		return c.vote(ctx, e, r, approvals.Vote{By: p, Choice: approvals.Cancel})
+	case verbDeny:
+		return c.vote(ctx, e, r, approvals.Vote{By: p, Choice: approvals.Deny, Reason: e.Fields["reason"]})
+	case verbGlass:
+		return c.vote(ctx, e, r, approvals.Vote{By: p, Choice: approvals.BreakGlass, Reason: e.Fields["reason"]})
+	}
+	if err := c.Policy.MayRequest(ctx, p, hash("request "+e.Key)); err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	switch e.Verb {
+	case verbEdit:
+		return c.edit(ctx, e, p, r)
+	case verbRefine:
+		return c.refine(ctx, e, p, r)
+	case verbAgain:
+		return c.again(ctx, e, p, r)
+	case verbSave:
+		return c.save(ctx, e, r)
+	}
+	return c.refused(ctx, e, refuse("kgent does not know what to do with %q; it may be from an older release", e.Verb))
+}
+
+func channelOf(p Place) string {
+	p.Thread = ""
+	return p.String()
+}
+
+// vote hands an answer to the desk and shows what became of it.
+func (c *Conversation) vote(ctx context.Context, e Event, r Request, v approvals.Vote) error {
+	if r.State != Pending || idOf(r) != e.ID {
+		return c.refused(ctx, e, stale(r))
+	}
+	cs, err := c.Desk.Decide(ctx, r.Case, v)
+	var refused *approvals.RefusedError
+	var late *approvals.StaleError
+	switch {
+	case err == nil:
+	case errors.As(err, &late):
+		// Somebody else was faster, or time was.
+		if cs, gone := c.Desk.Get(ctx, r.Case); gone == nil {
+			if err := c.catchUp(ctx, r.ID, r.Revision, cs); err != nil {
+				return err
+			}
+		}
+		return c.refused(ctx, e, err)
+	case errors.As(err, &refused):
+		// Perhaps this is the second delivery of a vote that was counted.
+		if cs, gone := c.Desk.Get(ctx, r.Case); gone == nil {
+			if err := c.record(ctx, e, r, cs); err != nil {
+				return err
+			}
+		}
+		return c.refused(ctx, e, err)
+	case errors.Is(err, approvals.ErrNotFound):
+		return c.refused(ctx, e, err)
+	default:
+		return err
+	}
+	return c.record(ctx, e, r, cs)
+}
+
+// record shows a case's votes on the request's card.
+func (c *Conversation) record(ctx context.Context, e Event, r Request, cs approvals.Case) error {
+	revision := r.Revision
+	_, err := c.change(ctx, r.ID, func(r *Request) bool {
+		if r.State != Pending || r.Revision != revision {
+			return false
+		}
+		r.once(e)
+		r.follow(cs)
+		return true
+	})
+	return err
+}
+
+// stop stops a run. It takes no approval, and looks nobody up.
+func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
+	if err := c.Policy.MayStop(c.speaker(e)); err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	switch {
+	case r.Grant != nil && r.State == Running:
+		if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
+			return err
+		}
+	case r.wasStopped() && r.StopBy == nil:
+		// It ended between the click and now, by that click.
+	default:
+		return c.refused(ctx, e, refuse("there is nothing to stop: %s", stateWords(r)))
+	}
+	_, err := c.change(ctx, r.ID, func(r *Request) bool {
+		if r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e) {
+			return false
+		}
+		by := e.By
+		r.StopBy = &by
+		return true
+	})
+	return err
+}
+
+// wasStopped reports whether somebody ended the run before its time.
+func (r Request) wasStopped() bool {
+	return r.State == Ended && r.Summary != nil && slices.ContainsFunc(r.Summary.Nodes, func(n output.NodeSummary) bool { return n.Reason == output.ReasonStopped })
+}
+
+// stopThread stops what runs in a thread.
+func (c *Conversation) stopThread(ctx context.Context, e Event) error {
+	ids, err := c.Store.In(ctx, e.Place)
+	if err != nil {
+		return err
+	}
+	stopped := false
+	for _, id := range ids {
+		r, err := c.Store.Load(ctx, id)
+		if errors.Is(err, ErrNotFound) || err == nil && r.State != Running {
+			continue
+		}
+		if err == nil {
+			err = c.stop(ctx, e, r)
+		}
+		if err != nil {
+			return err
+		}
+		stopped = true
+	}
+	if stopped {
+		return nil
+	}
+	return c.refused(ctx, e, refuse("nothing runs in this thread; `list` shows what runs elsewhere, each with its Stop button"))
+}
+
+// source puts the program's source into the thread.
+func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
+	if r.Source == "" {
+		return c.refused(ctx, e, refuse("there is no source yet"))
+	}
+	return c.Store.Put(ctx, Message{
+		Key: "source:" + r.ID + ":" + short12(r.Card.Digest), Place: r.Place, Under: r.Root, Class: Result,
+		Files: []File{{Name: fileName(r.Card.Name) + ".bpf.c", Title: "Source of revision " + strconv.Itoa(r.Revision) + ", digest " + short12(r.Card.Digest), Data: []byte(visible(r.Source))}},
+	})
+}
+
+// edit makes a revision with other limits, nodes or parameters.
+func (c *Conversation) edit(ctx context.Context, e Event, p approvals.Person, r Request) error {
+	if idOf(r) != e.ID || r.State != Pending {
+		return c.refused(ctx, e, stale(r))
+	}
+	change, nodes, err := c.edited(ctx, e, r)
+	if err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	change.From = r.Case
+	return c.revise(ctx, e, p, r.ID, func(now *Request) error {
+		if now.Revision != r.Revision {
+			return stale(*now)
+		}
+		now.Change, now.Nodes = change, nodes
+		return nil
+	})
+}
+
+// edited reads the form that edit opened.
+func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change, string, error) {
+	change := &Change{Params: map[string]string{}}
+	if s := strings.TrimSpace(e.Fields["duration"]); s != "" {
+		d, err := time.ParseDuration(strings.ReplaceAll(s, " ", ""))
+		if err != nil || d <= 0 {
+			return nil, "", refuse("%q is no duration; write it as 30s, 5m or 1h30m", s)
+		}
+		change.Duration = d
+	}
+	nodes := strings.TrimSpace(e.Fields["nodes"])
+	if nodes == "" {
+		nodes = r.Nodes
+	}
+	known, err := c.Runner.Nodes(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := target.Resolve(nodes, known); err != nil {
+		return nil, "", refuse("%v", err)
+	}
+	was := map[string]string{}
+	for _, p := range r.Card.Params {
+		was[p.Name] = p.Value
+	}
+	for _, line := range strings.Split(e.Fields["params"], "\n") {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		old, exists := was[name]
+		if !ok || !exists {
+			return nil, "", refuse("%q is none of the parameters: %s; write each on its own line as name = value", short(strings.TrimSpace(line)), names(r))
+		}
+		if value != old {
+			change.Params[name] = value
+		}
+	}
+	return change, nodes, nil
+}
+
+func names(r Request) string {
+	if len(r.Card.Params) == 0 {
+		return "this program has none"
+	}
+	var out []string
+	for _, p := range r.Card.Params {
+		out = append(out, p.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// refine goes on from a request with further words.
+func (c *Conversation) refine(ctx context.Context, e Event, p approvals.Person, r Request) error {
+	text := strings.TrimSpace(e.Fields["text"])
+	if err := agent.Readable(text); err != nil {
+		return c.refused(ctx, e, err)
+	}
+	if r.State == Preparing || r.State == Pending {
+		return c.revise(ctx, e, p, r.ID, func(r *Request) error {
+			r.Before, r.Text, r.Change = recent(r.words()), text, nil
+			return nil
+		})
+	}
+	return c.create(ctx, e, Request{
+		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
+		Text: text, Before: recent(r.words()), Nodes: r.Nodes, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
+	})
+}
+
+// again asks for the same program once more. It needs to be approved anew.
+func (c *Conversation) again(ctx context.Context, e Event, p approvals.Person, r Request) error {
+	if r.Case == "" || r.State != Ended {
+		return c.refused(ctx, e, refuse("there is nothing to run again yet: %s", stateWords(r)))
+	}
+	return c.create(ctx, e, Request{
+		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
+		Text: r.Text, Before: r.Before, Nodes: strings.Join(r.Card.Nodes, ","), Change: &Change{From: r.Case},
+		Card: r.Card, Source: r.Source, Understood: r.Understood, Explanation: r.Explanation, Limits: r.Limits,
+		State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
+	})
+}
+
+// opened shows a person what concerns them: on their own page, or to them
+// alone where they asked.
+func (c *Conversation) opened(ctx context.Context, e Event) error {
+	p, err := c.person(ctx, e)
+	if err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
+	list, err := c.listCard(ctx, p)
+	if err != nil {
+		return err
+	}
+	if e.Kind != Home {
+		return c.whisper(ctx, e, list)
+	}
+	return c.Store.Put(ctx, Message{Key: "home:" + hash(e.By.String()), Place: Place{Surface: e.By.Surface, Tenant: e.By.Tenant, Home: e.By.User}, Card: list, Class: Tail})
+}
+
+// answer shows something to everybody where it was asked.
+func (c *Conversation) answer(ctx context.Context, e Event, what card.Card) error {
+	if e.Rootless {
+		return c.whisper(ctx, e, what)
+	}
+	return c.Store.Put(ctx, Message{Key: "a:" + hash(e.Key), Place: e.Place, Card: what, Class: Result})
+}
+
+// undelivered handles that a message reached nobody. A question that reached
+// nobody is over.
+func (c *Conversation) undelivered(ctx context.Context, e Event) error {
+	if id, ok := strings.CutPrefix(e.ID, "root:"); ok {
+		// There is no thread to go on in.
+		_, err := c.change(ctx, id, func(r *Request) bool {
+			if r.State != Preparing {
+				return false
+			}
+			r.State, r.Outcome, r.Detail, r.EndedAt = Ended, Undeliverable, e.Text, c.Now().UTC().Round(0)
+			return true
+		})
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	id, ok := strings.CutPrefix(e.ID, "card:")
+	if !ok {
+		return nil
+	}
+	id, revision, _ := strings.Cut(id, ":")
+	r, err := c.Store.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && (r.State != Pending || strconv.Itoa(r.Revision) != revision) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cs, err := c.Desk.Undeliverable(ctx, r.Case, "the card could not be posted: "+e.Text)
+	var late *approvals.StaleError
+	if errors.As(err, &late) {
+		cs, err = c.Desk.Get(ctx, r.Case)
+	}
+	if err != nil {
+		return err
+	}
+	return c.catchUp(ctx, r.ID, r.Revision, cs)
+}
+
+// Form implements [Front].
+func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Card) {
+	ctx, cancel := context.WithTimeout(ctx, receiveTime)
+	defer cancel()
+	no := func(err error) (*card.Form, *card.Card) {
+		return nil, &card.Card{Title: "Not taken", Tone: card.Bad, Blocks: []card.Block{card.Text{Body: words(err)}}}
+	}
+	if !slices.Contains([]string{verbDeny, verbGlass, verbEdit, verbRefine}, e.Verb) {
+		return nil, nil
+	}
+	r, err := c.Store.Load(ctx, requestOf(e.ID))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return no(refuse("kgent knows nothing of this any more; ask again"))
+	case err != nil:
+		c.Log.Warn("opening a form", "err", err)
+		return no(refuse("kgent cannot look this up right now; try again in a minute"))
+	case e.Verb != verbRefine && (r.State != Pending || idOf(r) != e.ID):
+		return no(stale(r))
+	}
+	form := &card.Form{Verb: e.Verb, ID: e.ID}
+	switch e.Verb {
+	case verbDeny:
+		form.Title, form.Submit = "Deny", "Deny"
+		form.Inputs = []card.Input{{Name: "reason", Label: "Why not?", Hint: "It is shown in the thread and kept in the log", Multiline: true, Max: 500}}
+	case verbGlass:
+		form.Title, form.Submit = "Break the glass", "Run it now"
+		form.Inputs = []card.Input{{Name: "reason", Label: "Why can this not wait for approval?", Hint: "It is announced, and kept in the log", Multiline: true, Max: 500}}
+	case verbRefine:
+		form.Title, form.Submit = "Refine", "Go on"
+		form.Inputs = []card.Input{{Name: "text", Label: "What should be different?", Hint: "only port 443 · also IPv6 · top 5", Multiline: true, Max: 1000}}
+	case verbEdit:
+		form.Title, form.Submit = "Edit", "Make a new revision"
+		var params strings.Builder
+		for _, p := range r.Card.Params {
+			fmt.Fprintf(&params, "%s = %s\n", p.Name, p.Value)
+		}
+		form.Inputs = []card.Input{
+			{Name: "duration", Label: "For how long", Value: r.Limits.Duration.String(), Max: 20},
+			{Name: "nodes", Label: "On which nodes", Value: strings.Join(r.Card.Nodes, ","), Hint: "db-1,db-2 · role=db · all · any 2 of role=db", Max: 1000},
+		}
+		if params.Len() > 0 && params.Len() <= 1000 {
+			form.Inputs = append(form.Inputs, card.Input{Name: "params", Label: "Parameters, one a line", Value: strings.TrimSuffix(params.String(), "\n"), Multiline: true, Optional: true, Max: 1500})
+		}
+	}
+	return form, nil
+}
+
+// Complete implements [Front].
+func (c *Conversation) Complete(ctx context.Context, field, prefix string) []string {
+	ctx, cancel := context.WithTimeout(ctx, receiveTime)
+	defer cancel()
+	var all []string
+	switch field {
+	case "node":
+		nodes, err := c.Runner.Nodes(ctx)
+		if err != nil {
+			return nil
+		}
+		all = append(all, "all")
+		for _, n := range nodes {
+			all = append(all, n.Name)
+			for k, v := range n.Labels {
+				all = append(all, k+"="+v)
+			}
+		}
+	case "recipe":
+		for _, r := range c.Recipes {
+			all = append(all, r.Name)
+		}
+	case "request":
+		for _, r := range c.Recipes {
+			all = append(all, r.Example)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	prefix = strings.ToLower(prefix)
+	starts := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !strings.HasPrefix(strings.ToLower(s), prefix) })
+	holds := slices.DeleteFunc(all, func(s string) bool {
+		l := strings.ToLower(s)
+		return strings.HasPrefix(l, prefix) || !strings.Contains(l, prefix)
+	})
+	out := append(starts, holds...)
+	return out[:min(25, len(out))]
+}

@@ -1,0 +1,100 @@
+package thread_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"kgent/bot/thread"
+	"kgent/bot/thread/threadtest"
+	"kgent/executor/bus/rdb/rdbtest"
+)
+
+const visibility = 300 * time.Millisecond
+
+func TestMemory(t *testing.T) {
+	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
+		s := thread.NewMemory(time.Now)
+		thread.SetVisibility(s, visibility)
+		return s
+	})
+}
+
+func TestRedis(t *testing.T) {
+	server := rdbtest.Start(t)
+	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
+		db := server.Client()
+		if err := db.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s, err := thread.NewRedis(db, secret, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		thread.SetVisibility(s, visibility)
+		return s
+	})
+}
+
+var secret = bytes.Repeat([]byte{7}, 32)
+
+// Somebody who can write to Redis puts no words into anybody's mouth, and
+// nothing else on a card.
+func TestForged(t *testing.T) {
+	server := rdbtest.Start(t)
+	db := server.Client()
+	open := func(secret []byte) *thread.Redis {
+		s, err := thread.NewRedis(db, secret, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	good, bad := open(secret), open(bytes.Repeat([]byte{8}, 32))
+	ctx := t.Context()
+	if _, err := bad.Receive(ctx, thread.Event{Key: "e", Kind: thread.Click, Verb: "approve"}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for err == nil {
+		var found bool
+		if _, found, err = good.Take(ctx, "w"); found {
+			t.Fatal("a forged event was taken")
+		}
+	}
+	if !errors.Is(err, thread.ErrSeal) {
+		t.Errorf("taking a forged event: %v", err)
+	}
+	if _, found, err := good.Take(ctx, "w"); found || err != nil {
+		t.Errorf("it is still there: %v", err)
+	}
+	r := thread.Request{ID: "r", State: thread.Pending, Place: thread.Place{Surface: "slack"}}
+	m := thread.Message{Key: "m", Place: thread.Place{Surface: "slack"}}
+	if _, err := bad.Update(ctx, r, m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Load(ctx, "r"); !errors.Is(err, thread.ErrSeal) {
+		t.Errorf("loading a forged request: %v", err)
+	}
+	if _, err := good.Due(ctx, "slack", time.Now(), 1); !errors.Is(err, thread.ErrSeal) {
+		t.Errorf("sending a forged message: %v", err)
+	}
+	// Another one's seal does not fit either.
+	if _, err := good.Update(ctx, thread.Request{ID: "a", Text: "mine"}); err != nil {
+		t.Fatal(err)
+	}
+	all, err := db.HGetAll(ctx, "kgent:req:a").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.HSet(ctx, "kgent:req:b", all).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Load(ctx, "b"); !errors.Is(err, thread.ErrSeal) {
+		t.Errorf("loading a copy under another name: %v", err)
+	}
+	if _, err := thread.NewRedis(db, []byte("short"), time.Now); err == nil {
+		t.Error("a short secret will do")
+	}
+}

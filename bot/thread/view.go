@@ -1,0 +1,550 @@
+package thread
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kgent/approvals"
+	"kgent/bot/card"
+	"kgent/executor/output"
+)
+
+// How many characters of output a message shows, beside its other lines.
+const (
+	tailSize  = 2600
+	finalSize = 2600
+	// maxShown bounds quoted requests and reasons.
+	maxShown = 600
+	maxItems = 8 // of a list on a card
+)
+
+// show returns the messages that show a request as it is. It is a pure
+// function of the request.
+func (c *Conversation) show(r Request) []Message {
+	var out []Message
+	if !r.Quiet || r.State != Preparing {
+		out = append(out, c.progressMessage(r))
+	}
+	for _, o := range r.Old {
+		out = append(out, cardMessages(r, o.Revision, o.Copies, superseded(r, o))...)
+	}
+	if r.Card.Digest != "" && r.State != Preparing && r.Revision > 0 && r.Outcome != Rejected {
+		out = append(out, cardMessages(r, r.Revision, r.Copies, c.candidateCard(r))...)
+	}
+	out = append(out, loudMessages(r)...)
+	if r.Grant != nil {
+		switch {
+		case r.State == Running && (r.StopBy != nil || !r.Dispatched):
+			out = append(out, c.runMessage(r, ""))
+		case r.State == Ended:
+			out = append(out, c.overMessage(r))
+		}
+	}
+	return out
+}
+
+func (r Request) message(key string, class Class, what card.Card) Message {
+	return Message{Key: key, Place: r.Place, Under: r.Root, Class: class, Card: what}
+}
+
+// rootMessage is what a thread hangs from when nobody wrote a message.
+func (c *Conversation) rootMessage(r Request) Message {
+	m := r.message(r.Root, Urgent, card.Card{
+		Title:  called(r.By) + " asks",
+		Blocks: []card.Block{card.Text{Body: cut(r.Text, maxShown), Quoted: true}},
+	})
+	m.Under = ""
+	return m
+}
+
+func called(a Account) string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return a.User
+}
+
+// progressMessage is the one message that says what is being done and, when
+// there is no program, why.
+func (c *Conversation) progressMessage(r Request) Message {
+	key := "progress:" + r.ID
+	switch {
+	case r.State == Ended && r.Outcome == Rejected:
+		what := card.Card{Title: "No program", Tone: card.Warning, Blocks: []card.Block{
+			card.Text{Body: cut(r.Detail, 1500)},
+			card.Note{Body: "Nothing was run. Say it differently in this thread, or press Refine."},
+		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
+		if r.Quiet {
+			what.Buttons = nil
+			what.Blocks = append(what.Blocks, card.Note{Body: "You wrote in a thread where kgent works for you, so it took your words as a change. Only you see this."})
+			return Message{Key: "w:" + hash(key), Place: r.Place, Only: r.Author.User, Reply: r.Reply, Card: what, Class: Urgent}
+		}
+		return r.message(key, Result, what)
+	case r.State == Preparing:
+		title := "Looking for a program"
+		if r.Revision > 1 || r.Change != nil {
+			title = "Making the program ready"
+		}
+		body := stepsText(r.Steps)
+		if body == "" {
+			body = "…"
+		}
+		return r.message(key, Progress, card.Card{Title: title, Tone: card.Working, Blocks: []card.Block{card.Text{Body: body}}})
+	}
+	took := int64(0)
+	for _, s := range r.Steps {
+		took += s.Millis
+	}
+	return r.message(key, Progress, card.Card{Title: fmt.Sprintf("Prepared in %.1f s", float64(took)/1000), Tone: card.Good, Blocks: []card.Block{card.Note{Body: stepsText(r.Steps)}}})
+}
+
+var marks = map[string]string{"start": "…", "done": "✓", "failed": "✗", "skipped": "–"}
+
+func stepsText(steps []output.Stage) string {
+	var lines []string
+	for _, s := range steps {
+		l := marks[s.State] + " " + s.Name
+		if s.Detail != "" {
+			l += ": " + cut(s.Detail, 160)
+		}
+		if s.Millis >= 100 {
+			l += fmt.Sprintf(" (%.1f s)", float64(s.Millis)/1000)
+		}
+		lines = append(lines, l)
+	}
+	if len(lines) > 12 {
+		lines = append([]string{"…"}, lines[len(lines)-12:]...)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// cardMessages is the card of a revision in the thread and in the other places
+// where people are asked.
+func cardMessages(r Request, revision int, copies []Place, what card.Card) []Message {
+	key := "card:" + r.ID + ":" + strconv.Itoa(revision)
+	out := []Message{r.message(key, Urgent, what)}
+	for i, p := range copies {
+		elsewhere := what
+		elsewhere.Blocks = append([]card.Block{card.Note{Body: "Asked by " + called(r.By) + " on " + r.Place.Surface + "; the output goes there."}}, what.Blocks...)
+		out = append(out, Message{Key: key + "@" + strconv.Itoa(i), Place: p, Card: elsewhere, Class: Urgent})
+	}
+	return out
+}
+
+// loudMessages tell that somebody broke the glass.
+func loudMessages(r Request) []Message {
+	i := slices.IndexFunc(r.Votes, func(v approvals.Vote) bool { return v.Choice == approvals.BreakGlass })
+	if i < 0 {
+		return nil
+	}
+	v := r.Votes[i]
+	what := card.Card{Title: r.name(v.By) + " broke the glass", Tone: card.Warning, Blocks: []card.Block{
+		card.Text{Body: cut(v.Reason, maxShown), Quoted: true},
+		card.Fields{
+			{Label: "What", Text: cut(r.Card.Title, 200)},
+			{Label: "Risk", Text: r.Card.Tier},
+			{Label: "Runs on", Text: cut(strings.Join(r.Card.Nodes, ", "), 300)},
+			{Label: "For", Text: r.Card.Duration},
+			{Label: "Asked by", Text: called(r.By) + " on " + r.Place.Surface},
+			{Label: "At", Text: v.At.UTC().Format("15:04:05 UTC"), At: v.At},
+		},
+		card.Note{Body: "It ran without the approval that the policy asks for. Look at it afterwards. Digest " + short12(r.Card.Digest)},
+	}}
+	if r.State == Running {
+		what.Buttons = []card.Button{{Verb: verbStop, ID: idOf(r), Label: "Stop", Style: card.Danger}}
+	}
+	var out []Message
+	for n, p := range r.Loud {
+		out = append(out, Message{Key: "loud:" + r.ID + "@" + strconv.Itoa(n), Place: p, Card: what, Class: Urgent})
+	}
+	return out
+}
+
+func superseded(r Request, o Old) card.Card {
+	return card.Card{Title: "Revision " + strconv.Itoa(o.Revision) + ": out of date", Blocks: []card.Block{
+		card.Note{Body: fmt.Sprintf("Revision %d takes its place. No vote for this one counts any more. Digest %s.", max(r.Revision, o.Revision+1), short12(o.Digest))},
+	}}
+}
+
+// candidateCard is what people decide on. All of it follows from the program,
+// the policy and what people said; the author's own words are quoted.
+func (c *Conversation) candidateCard(r Request) card.Card {
+	k := r.Card
+	what := card.Card{Title: k.Title}
+	if !strings.HasPrefix(k.Origin, "recipe ") {
+		what.Title = fmt.Sprintf("%q (the author's words)", cut(k.Title, 100))
+	}
+	asked := called(r.By) + " asks: " + cut(strings.Join(r.words(), " · "), maxShown)
+	if r.Author.String() != r.By.String() {
+		asked += "\n(revision " + strconv.Itoa(r.Revision) + " by " + called(r.Author) + ")"
+	}
+	what.Blocks = append(what.Blocks, card.Text{Body: asked, Quoted: true})
+	verdict := k.Verdict
+	if verdict != "VERIFIED" {
+		verdict = "UNPROVED (" + k.Verdict + ")"
+	}
+	if k.Reason != "" {
+		verdict += ": " + strings.TrimPrefix(k.Reason, "unproved: ")
+	}
+	runsOn := strings.Join(k.Nodes, ", ")
+	if len(k.Nodes) > 1 {
+		runsOn = fmt.Sprintf("%d nodes: %s", len(k.Nodes), cut(runsOn, 300))
+	}
+	what.Blocks = append(what.Blocks,
+		list("It does", k.Does),
+		card.Fields{
+			{Label: "Runs on", Text: runsOn},
+			{Label: "For", Text: fmt.Sprintf("%s, at most %d events a second and node", k.Duration, r.Limits.EventsPerSecond)},
+			{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 300)},
+			{Label: "Verdict", Text: cut(verdict, 300)},
+		},
+		list("It listens at", k.Hooks),
+	)
+	var params []string
+	for _, p := range k.Params {
+		params = append(params, p.Name+" = "+p.Value)
+	}
+	if len(params) > 0 {
+		what.Blocks = append(what.Blocks, list("Parameters", params))
+	}
+	if len(r.Understood) > 0 {
+		what.Blocks = append(what.Blocks, list("Understood from the request", r.Understood))
+	}
+	if r.Explanation != "" {
+		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Explanation, 500), Quoted: true})
+	}
+	var kernels []string
+	for _, k := range r.Kernels {
+		s := "accepted by Linux " + k.Release
+		if !k.OK {
+			s = "not checked on Linux " + k.Release
+		}
+		if len(k.Nodes) > 1 || len(r.Kernels) > 1 {
+			s += " (" + cut(strings.Join(k.Nodes, ", "), 100) + ")"
+		}
+		if k.Detail != "" {
+			s += ": " + cut(k.Detail, 160)
+		}
+		kernels = append(kernels, s)
+	}
+	if len(kernels) > 0 {
+		what.Blocks = append(what.Blocks, list("Kernels", kernels))
+	}
+	c.decisionBlocks(r, &what)
+	what.Blocks = append(what.Blocks, card.Note{Body: "Revision " + strconv.Itoa(r.Revision) + " · digest " + short12(k.Digest) + " · program: " + k.Origin})
+	return what
+}
+
+// decisionBlocks add where the votes stand, and the buttons as long as there
+// is something to decide.
+func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
+	var votes []string
+	for _, v := range r.Votes {
+		said := map[approvals.Choice]string{approvals.Approve: "approved", approvals.Deny: "denied", approvals.Cancel: "took it back", approvals.BreakGlass: "BROKE THE GLASS"}[v.Choice]
+		s := r.name(v.By) + " " + said + " at " + v.At.UTC().Format("15:04:05 UTC") + " on " + v.By.Surface
+		if v.Reason != "" {
+			s += ": " + cut(v.Reason, 300)
+		}
+		votes = append(votes, s)
+	}
+	if r.State == Pending {
+		what.Tone = card.Asking
+		have := 0
+		for _, v := range r.Votes {
+			if v.Choice == approvals.Approve {
+				have++
+			}
+		}
+		what.Blocks = append(what.Blocks, card.Divider{}, card.Fields{
+			{Label: "Approved", Text: fmt.Sprintf("%d of %d", have, r.Quorum)},
+			{Label: "Expires", Text: r.Expires.UTC().Format("15:04 UTC"), At: r.Expires},
+			{Label: "May approve", Text: cut(r.Approvers, 200)},
+		})
+		if len(votes) > 0 {
+			what.Blocks = append(what.Blocks, list("Votes", votes))
+		}
+		id := idOf(r)
+		what.Buttons = []card.Button{
+			{Verb: verbApprove, ID: id, Label: "Approve", Style: card.Primary},
+			{Verb: verbDeny, ID: id, Label: "Deny", Style: card.Danger},
+			{Verb: verbEdit, ID: id, Label: "Edit"},
+			{Verb: verbRefine, ID: id, Label: "Refine"},
+			{Verb: verbSource, ID: id, Label: "Source"},
+			{Verb: verbCancel, ID: id, Label: "Take back"},
+		}
+		if len(r.Loud) > 0 {
+			what.Buttons = append(what.Buttons, card.Button{Verb: verbGlass, ID: id, Label: "Break glass", Style: card.Danger})
+		}
+		return
+	}
+	decision, tone := decisionWords(r)
+	what.Tone = tone
+	what.Blocks = append(what.Blocks, card.Divider{}, list(decision, votes))
+}
+
+// decisionWords say how the question itself was decided.
+func decisionWords(r Request) (string, card.Tone) {
+	switch {
+	case r.State != Ended || r.Grant != nil:
+		return "Approved", card.Good
+	case r.Outcome == Denied:
+		return "Denied. Nothing ran.", card.Bad
+	case r.Outcome == Expired:
+		return "Expired: " + cut(orElse(r.Detail, "nobody decided in time"), 300) + ". Nothing ran.", card.Warning
+	case r.Outcome == Cancelled:
+		return "Taken back. Nothing ran.", card.Plain
+	case r.Outcome == Undeliverable:
+		return "Undeliverable: " + cut(r.Detail, 300) + ". Nothing ran.", card.Warning
+	}
+	return "Approved, but nothing ran: " + cut(r.Detail, 300), card.Bad
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// runMessage is the live output.
+func (c *Conversation) runMessage(r Request, tail string) Message {
+	what := card.Card{Title: "Running: " + cut(r.Card.Title, 100), Tone: card.Working}
+	until := r.Started.Add(r.Limits.Duration)
+	what.Blocks = append(what.Blocks, card.Fields{
+		{Label: "On", Text: cut(strings.Join(r.Card.Nodes, ", "), 300)},
+		{Label: "Until", Text: until.UTC().Format("15:04:05 UTC"), At: until},
+	})
+	if tail == "" {
+		tail = "waiting for the first output …"
+	}
+	what.Blocks = append(what.Blocks, card.Code{Body: tail})
+	if r.StopBy != nil {
+		what.Title = "Stopping: " + cut(r.Card.Title, 100)
+		what.Blocks = append(what.Blocks, card.Note{Body: "Stopped by " + called(*r.StopBy)})
+	} else {
+		what.Buttons = []card.Button{{Verb: verbStop, ID: idOf(r), Label: "Stop", Style: card.Danger}}
+	}
+	return r.message("run:"+r.ID, Tail, what)
+}
+
+// overMessage takes the place of the live output when the run is over.
+func (c *Conversation) overMessage(r Request) Message {
+	note := "The live output has ended; the result is below."
+	if r.Summary == nil {
+		note = cut(r.Detail, 600)
+	}
+	if r.StopBy != nil {
+		note = "Stopped by " + called(*r.StopBy) + ". " + note
+	}
+	return r.message("run:"+r.ID, Urgent, card.Card{Title: "Over: " + cut(r.Card.Title, 100), Tone: card.Plain, Blocks: []card.Block{card.Note{Body: note}}})
+}
+
+// resultMessages are what came out, with pictures and the whole output.
+func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []File) []Message {
+	what := card.Card{Title: "Result: " + cut(r.Card.Title, 100), Tone: card.Good, Blocks: blocks}
+	switch r.Outcome {
+	case Partial:
+		what.Tone = card.Warning
+		what.Title = "Result of some of the nodes: " + cut(r.Card.Title, 80)
+	case Completed:
+	default:
+		what.Tone = card.Bad
+		what.Title = "It did not run to its end: " + cut(r.Card.Title, 80)
+	}
+	if r.Detail != "" {
+		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Detail, 600)})
+	}
+	what.Blocks = append(what.Blocks, card.Note{Body: "Revision " + strconv.Itoa(r.Revision) + " · digest " + short12(r.Card.Digest)})
+	id := idOf(r)
+	what.Buttons = []card.Button{
+		{Verb: verbAgain, ID: id, Label: "Run again"}, {Verb: verbRefine, ID: id, Label: "Refine"}, {Verb: verbSave, ID: id, Label: "Save"},
+	}
+	out := []Message{r.message("result:"+r.ID, Result, what)}
+	for i, f := range files {
+		m := r.message("file:"+r.ID+":"+strconv.Itoa(i), Result, card.Card{})
+		m.Files = []File{f}
+		out = append(out, m)
+	}
+	return out
+}
+
+// listCard is what concerns a person: what waits for them, what runs, what
+// they asked for.
+func (c *Conversation) listCard(ctx context.Context, p approvals.Person) (card.Card, error) {
+	what := card.Card{Title: "kgent: your list"}
+	ids, err := c.Store.Recent(ctx, 200)
+	if err != nil {
+		return what, err
+	}
+	var waiting, running, mine []card.Block
+	for _, id := range ids {
+		r, err := c.Store.Load(ctx, id)
+		if err != nil {
+			continue
+		}
+		line := cut(r.Text, 100) + " (" + called(r.By) + ", " + r.Opened.UTC().Format("15:04 UTC") + "): " + stateWords(r)
+		own := r.Person == p.ID
+		switch {
+		case r.State == Running && len(running) < maxItems:
+			running = append(running, card.Row{Body: line, Buttons: []card.Button{{Verb: verbStop, ID: idOf(r), Label: "Stop", Style: card.Danger}}})
+		case r.State == Pending && !own && r.AuthorPerson != p.ID && len(waiting) < maxItems:
+			cs, err := c.Desk.Get(ctx, r.Case)
+			if err != nil || c.Policy.MayApprove(ctx, cs, p) != nil {
+				continue
+			}
+			b := []card.Button{{Verb: verbApprove, ID: idOf(r), Label: "Approve", Style: card.Primary}, {Verb: verbDeny, ID: idOf(r), Label: "Deny", Style: card.Danger}}
+			line += fmt.Sprintf("\n%s on %s for %s; digest %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), r.Card.Duration, short12(r.Card.Digest))
+			waiting = append(waiting, card.Row{Body: line, Buttons: b})
+		case own && r.State != Running && len(mine) < maxItems:
+			row := card.Row{Body: line}
+			if r.State == Pending {
+				row.Buttons = []card.Button{{Verb: verbCancel, ID: idOf(r), Label: "Take back"}}
+			}
+			mine = append(mine, row)
+		}
+	}
+	for _, part := range []struct {
+		heading, none string
+		rows          []card.Block
+	}{{"Waiting for you", "Nothing.", waiting}, {"Running", "Nothing.", running}, {"Your requests", "None yet: mention kgent with what you want to see.", mine}} {
+		if len(part.rows) == 0 {
+			what.Blocks = append(what.Blocks, card.List{Heading: part.heading, Items: []string{part.none}})
+			continue
+		}
+		what.Blocks = append(what.Blocks, card.List{Heading: part.heading})
+		what.Blocks = append(what.Blocks, part.rows...)
+	}
+	return what, nil
+}
+
+func stateWords(r Request) string {
+	switch r.State {
+	case Preparing:
+		return "is being prepared"
+	case Pending:
+		return fmt.Sprintf("waits for approval until %s", r.Expires.UTC().Format("15:04 UTC"))
+	case Approved:
+		return "is approved and about to start"
+	case Running:
+		return fmt.Sprintf("runs until %s", r.Started.Add(r.Limits.Duration).UTC().Format("15:04:05 UTC"))
+	}
+	return string(r.Outcome)
+}
+
+func (c *Conversation) helpCard() card.Card {
+	items := []string{"which processes get ECONNREFUSED on db-3", "fsync latency of postgres on db-1 and db-2 as a histogram, for a minute"}
+	if len(c.Recipes) > 0 {
+		items = append(items, c.Recipes[0].Example)
+	}
+	return card.Card{Title: "kgent: ask the kernel", Blocks: []card.Block{
+		card.Text{Body: "Mention kgent, write it a direct message, or use /kgent, and say what you want to see. It finds or writes a program, shows what it does, asks those who may approve it, runs it for a bounded time on the nodes you name, and answers in the thread."},
+		card.List{Heading: "For example", Items: items},
+		card.List{Heading: "In the thread of a request", Items: []string{"“only port 443”, “also IPv6”, “on db-4”: say what should be different", "“stop”: ends what runs there; anybody may"}},
+		card.List{Heading: "Commands", Items: []string{"list: what waits for you, what runs, what you asked for", "nodes: where it can run", "recipes: what it knows without a model", "help: this"}},
+		card.Note{Body: "Durations: “for 2 minutes”. Nodes: a name, key=value, all, any 2 of key=value."},
+	}}
+}
+
+func (c *Conversation) nodesCard(ctx context.Context) card.Card {
+	what := card.Card{Title: "Nodes"}
+	nodes, err := c.Runner.Nodes(ctx)
+	if err != nil {
+		c.Log.Warn("listing nodes", "err", err)
+		return card.Card{Title: "Nodes", Tone: card.Bad, Blocks: []card.Block{card.Text{Body: "They cannot be asked for right now; try again in a minute."}}}
+	}
+	if len(nodes) == 0 {
+		what.Blocks = []card.Block{card.Text{Body: "None has announced itself. Start `kgent executor` on the nodes."}}
+		return what
+	}
+	var lines []string
+	for _, n := range nodes {
+		var labels []string
+		for k, v := range n.Labels {
+			labels = append(labels, k+"="+v)
+		}
+		slices.Sort(labels)
+		lines = append(lines, fmt.Sprintf("%-16s Linux %-20s %-8s %s", n.Name, n.Kernel, n.Arch, strings.Join(labels, " ")))
+	}
+	slices.Sort(lines)
+	more := ""
+	if len(lines) > 40 {
+		more = fmt.Sprintf("and %d more", len(lines)-40)
+		lines = lines[:40]
+	}
+	what.Blocks = append(what.Blocks, card.Code{Body: strings.Join(lines, "\n")})
+	if more != "" {
+		what.Blocks = append(what.Blocks, card.Note{Body: more})
+	}
+	return what
+}
+
+func (c *Conversation) recipesCard() card.Card {
+	var lines []string
+	for _, r := range c.Recipes {
+		lines = append(lines, fmt.Sprintf("%-20s %s", r.Name, cut(r.Title, 56)))
+	}
+	return card.Card{Title: "What kgent knows without a model", Blocks: []card.Block{
+		card.Code{Body: strings.Join(lines, "\n")},
+		card.Note{Body: "Ask in your own words; these are only the subjects."},
+	}}
+}
+
+// list shows at most so many items that a card stays readable.
+func list(heading string, items []string) card.List {
+	l := card.List{Heading: heading}
+	for i, s := range items {
+		if i == maxItems {
+			l.Items = append(l.Items, fmt.Sprintf("… and %d more", len(items)-i))
+			break
+		}
+		l.Items = append(l.Items, cut(s, 300))
+	}
+	return l
+}
+
+// cut shortens text to n characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
+
+func short12(digest string) string {
+	if len(digest) > 12 {
+		return digest[:12]
+	}
+	return digest
+}
+
+// fileName keeps of a program's name what is harmless in a file's.
+func fileName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, cut(s, 40))
+	return orElse(strings.Trim(s, "-"), "program")
+}
+
+// visible replaces characters that are not seen but change what is read: a
+// source must look like what the compiler sees.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return r
+		case r < 0x20 || r >= 0x7f && r < 0xa0, r >= 0x200b && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2060 && r <= 0x206f, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
+			return '�'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,438 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"kgent/agent"
+	"kgent/agent/program/compile"
+	"kgent/agent/recipes"
+	"kgent/approvals"
+	"kgent/approvals/audit"
+	"kgent/approvals/policy"
+	"kgent/bot/discord"
+	"kgent/bot/maker"
+	"kgent/bot/slack"
+	"kgent/bot/thread"
+	"kgent/executor"
+	"kgent/executor/bus"
+	"kgent/executor/bus/rdb"
+	"kgent/executor/job"
+	"kgent/executor/output"
+)
+
+// botFlags are the flags of kgent bot.
+type botFlags struct {
+	policy, keys, nodes, listen, temp string
+	insecure                          bool
+}
+
+func botCommand(sys system) *cobra.Command {
+	var f botFlags
+	cmd := &cobra.Command{
+		Use:   "bot",
+		Short: "answer in Slack and Discord, for nodes that run kgent executor",
+		Long: `bot listens in Slack and Discord, makes programs for what people ask, puts them
+to those who may approve them, sends what was approved to the nodes, and shows
+what comes back, all in the thread of the request.
+
+It needs Redis, a policy file, a signing key and clang, and no privileges. Any
+number of bots may share one Redis: each event is handled once, and when one dies
+another goes on.
+
+Environment:
+  REDIS_URL              redis://…, rediss://… (TLS) or unix://…; also
+                         REDIS_PASSWORD_FILE, REDIS_CA, REDIS_CERT, REDIS_KEY
+  SLACK_BOT_TOKEN        xoxb-…, with
+  SLACK_APP_TOKEN        xapp-… for Socket Mode, or
+  SLACK_SIGNING_SECRET   for events over HTTP at /slack (needs --listen)
+  DISCORD_TOKEN          the bot's token
+  DISCORD_PUBLIC_KEY     for interactions over HTTP at /discord (needs --listen)
+  DISCORD_GUILDS         comma-separated ids of the only servers that are served
+  DISCORD_MESSAGE_CONTENT=1  the application has the MESSAGE CONTENT intent, so
+                         that replies in a thread count without a mention
+  OPENAI_API_KEY, OPENAI_BASE_URL, KGENT_MODEL   a model, if there is one
+  SLACK_API_URL, DISCORD_API_URL   stand-ins for the services, for trying it out
+
+With --listen it also answers /healthz (it runs) and /readyz (Redis and each
+chat service are connected).
+
+Exit codes: 0 it was told to end, 1 a fault of this host or of a set-up, 2 the
+command line or the environment cannot be used.`,
+		Args: func(cmd *cobra.Command, args []string) error { return asUsage(cobra.NoArgs(cmd, args)) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return serveBot(cmd.Context(), sys, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.policy, "policy", "/etc/kgent/policy.yaml", "policy `file`; kgent policy check reads it")
+	flags.StringVar(&f.keys, "keys", "/etc/kgent/keys", "key `directory`, as kgent keys new makes it")
+	flags.StringVar(&f.nodes, "nodes", "", "`selector` of the nodes for requests that name none; without it people are asked to name them")
+	flags.StringVar(&f.listen, "listen", "", "`address` for events over HTTP and for health checks, as 127.0.0.1:8080")
+	flags.StringVar(&f.temp, "temp", "", "`directory` for long output while it is gathered (default the system's)")
+	flags.BoolVar(&f.insecure, "insecure-redis", false, "use a Redis on another host without TLS")
+	return cmd
+}
+
+// serveBot runs the bot until ctx ends.
+func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
+	config, ok, err := rdb.FromEnv(sys.getenv)
+	switch {
+	case err != nil:
+		return usageError{err}
+	case !ok:
+		return usageError{errors.New("REDIS_URL is not set: the bot keeps everything in Redis, so that nothing is lost when it ends; for this host alone there is kgent ask")}
+	case config.Exposed() && !f.insecure:
+		return usageError{fmt.Errorf("REDIS_URL: %s is on another host and not encrypted: write rediss://, or allow it with --insecure-redis", config)}
+	}
+	log := slog.New(newCalm(slog.NewTextHandler(sys.err, nil), time.Now))
+	key, _, err := keyDir(f.keys).load()
+	if err != nil {
+		return err
+	}
+	secrets := map[string][]byte{}
+	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret} {
+		if secrets[purpose], err = key.Secret(purpose); err != nil {
+			return err
+		}
+	}
+	library, err := recipes.Default()
+	if err != nil {
+		return err
+	}
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	compiler, err := compile.Find(ctx, sys.getenv)
+	if err != nil {
+		return err
+	}
+	client, err := rdb.New(config)
+	if err != nil {
+		return usageError{err}
+	}
+	defer client.Close()
+	if err := rdb.Check(ctx, client); err != nil {
+		return fmt.Errorf("connecting to %s: %w", config, err)
+	}
+	platforms, err := chatPlatforms(sys.getenv, log)
+	if err != nil {
+		return usageError{err}
+	}
+	line := bus.NewRedis(client)
+	rules, err := policy.Open(f.policy, policy.Options{
+		Groups: platforms, Labels: labelsOf(line), Quotas: policy.NewRedisQuotas(client), Now: time.Now, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	cases, err := approvals.NewRedis(client, secrets[approvals.StoreSecret])
+	if err != nil {
+		return err
+	}
+	threads, err := thread.NewRedis(client, secrets[thread.StoreSecret], time.Now)
+	if err != nil {
+		return err
+	}
+	desk := &approvals.Desk{
+		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
+	}
+	talk := &thread.Conversation{
+		Name:  "bot-" + rand.Text(),
+		Store: threads,
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
+		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
+		Now:     time.Now, Log: log,
+	}
+	if err := talk.Prepare(); err != nil {
+		return err
+	}
+	b := &botServer{talk: talk, platforms: platforms, redis: client, log: log}
+	return b.serve(ctx, f.listen, rules)
+}
+
+// chats are the chat services that are configured.
+type chats struct {
+	slack   *slack.Adapter
+	discord *discord.Adapter
+}
+
+func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error) {
+	var c chats
+	var err error
+	if token := getenv("SLACK_BOT_TOKEN"); token != "" {
+		c.slack, err = slack.New(slack.Config{
+			BotToken: token, AppToken: getenv("SLACK_APP_TOKEN"), SigningSecret: getenv("SLACK_SIGNING_SECRET"), APIURL: getenv("SLACK_API_URL"), Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if token := getenv("DISCORD_TOKEN"); token != "" {
+		var guilds []string
+		for _, g := range strings.Split(getenv("DISCORD_GUILDS"), ",") {
+			if g = strings.TrimSpace(g); g != "" {
+				guilds = append(guilds, g)
+			}
+		}
+		c.discord, err = discord.New(discord.Config{
+			Token: token, APIURL: getenv("DISCORD_API_URL"), PublicKey: getenv("DISCORD_PUBLIC_KEY"), Guilds: guilds,
+			MessageContent: getenv("DISCORD_MESSAGE_CONTENT") == "1", Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if c.slack == nil && c.discord == nil {
+		return nil, errors.New("no chat service is configured: set SLACK_BOT_TOKEN or DISCORD_TOKEN; see kgent bot --help")
+	}
+	return &c, nil
+}
+
+func (c *chats) list() []thread.Platform {
+	var out []thread.Platform
+	if c.slack != nil {
+		out = append(out, c.slack)
+	}
+	if c.discord != nil {
+		out = append(out, c.discord)
+	}
+	return out
+}
+
+// Member implements policy.Groups: whoever has the group is asked.
+func (c *chats) Member(ctx context.Context, account, group string) (bool, error) {
+	surface, rest, _ := strings.Cut(account, ":")
+	tenant, user, ok := strings.Cut(rest, "/")
+	if !ok {
+		return false, fmt.Errorf("asking for groups: %q is no account", account)
+	}
+	for _, p := range c.list() {
+		if p.Surface() == surface {
+			return p.Member(ctx, thread.Account{Surface: surface, Tenant: tenant, User: user}, group)
+		}
+	}
+	return false, fmt.Errorf("asking for groups: this bot does not speak %s", surface)
+}
+
+// labelsOf returns the labels that nodes announce.
+func labelsOf(b bus.Control) policy.Labels {
+	return func(ctx context.Context, node string) (map[string]string, bool, error) {
+		nodes, err := b.Nodes(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, n := range nodes {
+			if n.Name == node {
+				return n.Labels, true, nil
+			}
+		}
+		return nil, false, nil
+	}
+}
+
+func recipeList(l *recipes.Library) []thread.Recipe {
+	var out []thread.Recipe
+	for _, r := range l.Recipes() {
+		e := r.Title
+		if len(r.Phrasings) > 0 {
+			e = r.Phrasings[0]
+		}
+		out = append(out, thread.Recipe{Name: r.Name, Title: r.Title, Example: e})
+	}
+	return out
+}
+
+// fleetRunner runs grants on nodes that other processes may follow, too.
+type fleetRunner struct{ runner }
+
+func (r fleetRunner) Dispatch(ctx context.Context, g *job.Grant, envelope []byte) error {
+	return executor.Dispatch(ctx, r.bus, g, envelope)
+}
+
+func (r fleetRunner) Follow(ctx context.Context, g *job.Grant, line func([]byte)) (output.Summary, error) {
+	return executor.Follow(ctx, r.bus, g, line)
+}
+
+func (r fleetRunner) Stop(ctx context.Context, run string) error {
+	return executor.Stop(ctx, r.bus, run)
+}
+
+// botServer runs the parts of a bot.
+type botServer struct {
+	talk      *thread.Conversation
+	platforms *chats
+	redis     *redis.Client
+	log       *slog.Logger
+}
+
+func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	// What takes events ends before what handles them.
+	inbound, stopInbound := context.WithCancel(ctx)
+	defer stopInbound()
+	var web *http.Server
+	if listen != "" {
+		l, err := net.Listen("tcp", listen)
+		if err != nil {
+			return fmt.Errorf("listening on %s: %w", listen, err)
+		}
+		web = &http.Server{Handler: b.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+		wg.Go(func() {
+			if err := web.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("serving %s: %w", listen, err))
+			}
+		})
+		b.log.Info("listening", "address", l.Addr().String())
+	}
+	if b.platforms.slack != nil {
+		wg.Go(func() {
+			if err := b.platforms.slack.Run(inbound, b.talk); err != nil {
+				cancel(fmt.Errorf("slack: %w", err))
+			}
+		})
+	}
+	if b.platforms.discord != nil {
+		wg.Go(func() { b.gateway(inbound, cancel) })
+	}
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	wg.Go(func() { rules.Watch(ctx, tick.C) })
+	wg.Go(func() {
+		if err := b.talk.Run(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	b.log.Info("bot runs", "name", b.talk.Name, "slack", b.platforms.slack != nil, "discord", b.platforms.discord != nil)
+	<-ctx.Done()
+	stopInbound()
+	if web != nil {
+		down, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer done()
+		if err := web.Shutdown(down); err != nil {
+			b.log.Warn("closing connections", "err", err)
+		}
+	}
+	wg.Wait()
+	if b.platforms.discord != nil {
+		b.platforms.discord.Close()
+	}
+	b.log.Info("bot has ended; what was under way goes on where another bot runs")
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// gatewayTTL is how long a bot that is gone keeps others from Discord's
+// gateway.
+const gatewayTTL = 10 * time.Second
+
+// gateway holds Discord's gateway connection whenever no other bot does: every
+// connection gets every event.
+func (b *botServer) gateway(ctx context.Context, fail context.CancelCauseFunc) {
+	const name = "gateway:discord"
+	for ctx.Err() == nil {
+		ok, err := b.talk.Store.Lock(ctx, name, b.talk.Name, gatewayTTL)
+		if err != nil && ctx.Err() == nil {
+			b.log.Warn("asking for the gateway", "err", err)
+		}
+		if err != nil || !ok {
+			select {
+			case <-ctx.Done():
+			case <-time.After(gatewayTTL / 5):
+			}
+			continue
+		}
+		holding, lose := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			defer lose()
+			for held := time.Now(); ; {
+				select {
+				case <-holding.Done():
+					return
+				case <-time.After(gatewayTTL / 5):
+				}
+				ok, err := b.talk.Store.Lock(holding, name, b.talk.Name, gatewayTTL)
+				switch {
+				case err == nil && ok:
+					held = time.Now()
+				case err == nil, time.Since(held) > gatewayTTL*4/5:
+					b.log.Warn("the gateway is another bot's now", "err", err)
+					return
+				}
+			}
+		})
+		err = b.platforms.discord.Run(holding, b.talk)
+		lose()
+		wg.Wait()
+		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		if err := b.talk.Store.Unlock(free, name, b.talk.Name); err != nil {
+			b.log.Warn("giving back the gateway", "err", err)
+		}
+		cancel()
+		if err != nil {
+			fail(fmt.Errorf("discord: %w", err))
+			return
+		}
+	}
+}
+
+// handler serves events over HTTP, and health.
+func (b *botServer) handler() http.Handler {
+	mux := http.NewServeMux()
+	if b.platforms.slack != nil {
+		mux.Handle("POST /slack", b.platforms.slack.Handler(b.talk))
+	}
+	if b.platforms.discord != nil {
+		mux.Handle("POST /discord", b.platforms.discord.Handler(b.talk))
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		wrong := b.ready(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		if len(wrong) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		if err := json.NewEncoder(w).Encode(map[string]any{"ready": len(wrong) == 0, "wrong": wrong}); err != nil {
+			b.log.Debug("answering /readyz", "err", err)
+		}
+	})
+	return mux
+}
+
+// ready says what keeps the bot from its work, by part.
+func (b *botServer) ready(ctx context.Context) map[string]string {
+	wrong := map[string]string{}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := b.redis.Ping(ctx).Err(); err != nil {
+		wrong["redis"] = harmless(err)
+	}
+	if s := b.platforms.slack; s != nil {
+		if err := s.Health(time.Now()); err != nil {
+			wrong["slack"] = harmless(err)
+		}
+	}
+	if d := b.platforms.discord; d != nil {
+		if err := d.Health(time.Now()); err != nil {
+			wrong["discord"] = harmless(err)
+		}
+	}
+	return wrong
+}

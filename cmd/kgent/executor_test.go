@@ -1,0 +1,741 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"kgent/agent/program"
+	"kgent/agent/recipes/recipetest"
+	"kgent/approvals"
+	"kgent/approvals/audit"
+	"kgent/executor"
+	"kgent/executor/bus"
+	"kgent/executor/bus/rdb"
+	"kgent/executor/bus/rdb/rdbtest"
+	"kgent/executor/job"
+	"kgent/executor/output"
+	"kgent/executor/probe/residue"
+	"kgent/retrieval/kernel"
+)
+
+// fleet are executors of this host under several names, a Redis in which each
+// has its own user, and the keys and the connection of a bot.
+type fleet struct {
+	t     *testing.T
+	bin   string // kgent
+	dir   string
+	redis *rdbtest.Server
+	bus   *bus.Redis
+	key   *approvals.Key
+	prog  job.Program
+}
+
+// patience bounds every wait for something that must happen.
+const patience = 30 * time.Second
+
+// newFleet prepares for executors of these names. Everything is made with the
+// commands that an operator uses.
+func newFleet(t *testing.T, nodes ...string) *fleet {
+	t.Helper()
+	rdb.Quiet()
+	f := &fleet{t: t, bin: recipetest.Binary(t), dir: t.TempDir()}
+	f.kgent("keys", "new", "--dir", f.path("keys"))
+	users := []string{f.kgent("keys", "acl", "--bot", "--password-file", f.path("bot.password"))}
+	for _, n := range nodes {
+		users = append(users, f.kgent("keys", "acl", "--node", n, "--password-file", f.path(n+".password")))
+	}
+	f.redis = rdbtest.Start(t, rdbtest.ACL(users...))
+	f.bus = bus.NewRedis(f.redis.ClientOf(bus.BotUser, f.read("bot.password")))
+	f.key = f.load("signing.key")
+	f.prog = testProgram(t)
+	return f
+}
+
+func (f *fleet) path(names ...string) string {
+	return filepath.Join(append([]string{f.dir}, names...)...)
+}
+
+func (f *fleet) read(name string) string {
+	f.t.Helper()
+	b, err := os.ReadFile(f.path(name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (f *fleet) load(name string) *approvals.Key {
+	f.t.Helper()
+	key, err := approvals.LoadKey(f.path("keys", name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return key
+}
+
+// kgent runs a command that must succeed, and returns what it prints.
+func (f *fleet) kgent(args ...string) string {
+	f.t.Helper()
+	cmd := exec.Command(f.bin, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		f.t.Fatalf("kgent %s: %v\n%s", args, err, stderr.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// testProgram is a recipe's program, which reports every program that is
+// executed: compiled once.
+var testProgram = func() func(t *testing.T) job.Program {
+	var mu sync.Mutex
+	var made job.Program
+	return func(t *testing.T) job.Program {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if made.ELF != nil {
+			return made
+		}
+		f := &fleet{t: t, bin: recipetest.Binary(t), dir: t.TempDir()}
+		f.kgent("ask", "--show", "--save", f.path("program"), "which programs are executed")
+		var err error
+		if made.ELF, err = os.ReadFile(f.path("program", "program.o")); err != nil {
+			t.Fatal(err)
+		}
+		m, err := program.DecodeManifest([]byte(f.read("program/manifest.json")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made.Manifest, err = m.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+}()
+
+// node is a running executor.
+type node struct {
+	f    *fleet
+	name string
+	cmd  *exec.Cmd
+	log  *lockedBuffer
+	done chan error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start starts an executor, and waits until it is announced. Started again
+// under the same name it has the same state.
+func (f *fleet) start(name string, args ...string) *node {
+	f.t.Helper()
+	n := f.launch(name, args...)
+	n.announced()
+	return n
+}
+
+// launch starts an executor.
+func (f *fleet) launch(name string, args ...string) *node {
+	f.t.Helper()
+	n := &node{f: f, name: name, log: &lockedBuffer{}, done: make(chan error, 1)}
+	n.cmd = exec.Command(f.bin, append([]string{
+		"executor", "--node-name", name, "--keys", f.path("keys", "trusted"), "--state", f.path("state-" + name),
+	}, args...)...)
+	address, err := url.Parse(f.redis.URL())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	address.User = url.User(bus.NodeUser(name))
+	n.cmd.Env = append(os.Environ(), "REDIS_URL="+address.String(), "REDIS_PASSWORD_FILE="+f.path(name+".password"))
+	n.cmd.Stderr = n.log
+	if err := n.cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	go func() { n.done <- n.cmd.Wait() }()
+	f.t.Cleanup(func() {
+		n.kill()
+		if f.t.Failed() {
+			f.t.Logf("executor %s said:\n%s", name, n.log)
+		}
+	})
+	return n
+}
+
+// announced waits until the node is listed, and returns what it says.
+func (n *node) announced() (info bus.NodeInfo) {
+	n.f.t.Helper()
+	n.f.until(n.name+" is announced", func() bool {
+		list, _ := n.f.bus.Nodes(n.f.t.Context())
+		i := slices.IndexFunc(list, func(l bus.NodeInfo) bool { return l.Name == n.name })
+		if i >= 0 {
+			info = list[i]
+		}
+		select {
+		case err := <-n.done:
+			n.done <- err
+			n.f.t.Fatalf("executor %s has ended: %v\n%s", n.name, err, n.log)
+		default:
+		}
+		return i >= 0
+	})
+	return info
+}
+
+func (n *node) kill() {
+	n.cmd.Process.Kill()
+	err := <-n.done
+	n.done <- err
+}
+
+// until waits for something.
+func (f *fleet) until(what string, ok func() bool) {
+	f.t.Helper()
+	limit := time.After(patience)
+	for !ok() {
+		select {
+		case <-limit:
+			f.t.Fatalf("waited %v in vain: %s", patience, what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// records of a node's audit log, which must hold together.
+func (f *fleet) records(name string) []executor.Entry {
+	f.t.Helper()
+	file, err := os.Open(f.path("state-"+name, auditFile))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer file.Close()
+	var out []executor.Entry
+	_, err = audit.Read(file, func(e audit.Entry) error {
+		var x executor.Entry
+		out = append(out, x)
+		return json.Unmarshal(e.Data, &out[len(out)-1])
+	})
+	if err != nil {
+		f.t.Fatalf("the audit log of %s: %v", name, err)
+	}
+	return out
+}
+
+// grant returns one for nodes, not yet sealed.
+func (f *fleet) grant(d time.Duration, nodes ...string) job.Grant {
+	var id [16]byte
+	rand.Read(id[:])
+	return job.Grant{
+		Version: job.GrantVersion, Purpose: job.PurposeRun, ID: hex.EncodeToString(id[:]), Run: "run-" + hex.EncodeToString(id[:]), Nodes: nodes,
+		Limits: job.Limits{Duration: d}, Approval: job.Approval{Requester: "r", Tier: "observe-sensitive"},
+		NotBefore: time.Now(), Expires: time.Now().Add(5 * time.Minute),
+	}
+}
+
+func (f *fleet) seal(key *approvals.Key, g *job.Grant) []byte {
+	f.t.Helper()
+	d, err := job.DigestOf(f.prog, g.Nodes, g.Limits)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	g.Digest = d.String()
+	envelope, err := key.Sign(*g, f.prog)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return envelope
+}
+
+// trace is a run that is followed.
+type trace struct {
+	f        *fleet
+	g        job.Grant
+	envelope []byte
+	end      func(error) // ends following, with a cause
+	ended    chan struct{}
+
+	mu       sync.Mutex
+	attached []output.Attached
+	events   map[string]int // by node
+	errors   []string
+	summary  output.Summary
+	err      error
+}
+
+// run dispatches a grant and waits until it is attached everywhere.
+func (f *fleet) run(d time.Duration, nodes ...string) *trace {
+	f.t.Helper()
+	tr := f.follow(f.key, f.grant(d, nodes...))
+	f.until("the run is attached", func() bool {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		select {
+		case <-tr.ended:
+			f.t.Fatalf("the run has ended: %+v", tr.summary)
+		default:
+		}
+		return len(tr.attached) == len(nodes)
+	})
+	return tr
+}
+
+// follow dispatches a grant and follows it.
+func (f *fleet) follow(key *approvals.Key, g job.Grant) *trace {
+	f.t.Helper()
+	ctx, cancel := context.WithCancelCause(f.t.Context())
+	tr := &trace{f: f, g: g, end: cancel, ended: make(chan struct{}), events: map[string]int{}}
+	tr.envelope = f.seal(key, &tr.g)
+	if err := executor.Dispatch(ctx, f.bus, &tr.g, tr.envelope); err != nil {
+		f.t.Fatal(err)
+	}
+	go func() {
+		defer close(tr.ended)
+		s, err := executor.Follow(ctx, f.bus, &tr.g, tr.take)
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		tr.summary, tr.err = s, err
+	}()
+	f.t.Cleanup(func() { cancel(nil); <-tr.ended })
+	return tr
+}
+
+func (tr *trace) take(line []byte) {
+	rec, err := output.Decode(line)
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	switch r := rec.(type) {
+	case output.Attached:
+		tr.attached = append(tr.attached, r)
+	case output.Event:
+		tr.events[r.Node]++
+	case output.Error:
+		tr.errors = append(tr.errors, r.Message)
+	}
+	if err != nil {
+		tr.errors = append(tr.errors, err.Error())
+	}
+}
+
+// wait returns the run's summary, whose account must balance.
+func (tr *trace) wait() output.Summary {
+	tr.f.t.Helper()
+	select {
+	case <-tr.ended:
+	case <-time.After(patience):
+		tr.f.t.Fatal("the run does not end")
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if !tr.summary.Balanced() {
+		tr.f.t.Errorf("the account does not balance: %+v", tr.summary.Counters)
+	}
+	return tr.summary
+}
+
+// gone waits until everything of the run has left the kernel, and fails when
+// that takes longer than limit.
+func (tr *trace) gone(limit time.Duration) {
+	tr.f.t.Helper()
+	start := time.Now()
+	tr.mu.Lock()
+	attached := slices.Clone(tr.attached)
+	tr.mu.Unlock()
+	for time.Since(start) < limit && slices.ContainsFunc(attached, loaded) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, a := range attached {
+		if loaded(a) {
+			tr.f.t.Errorf("on %s the program is still in the kernel after %v", a.Node, limit)
+		}
+		residue.Gone(tr.f.t, a.ProgramIDs, a.MapIDs)
+	}
+	tr.f.t.Logf("gone after %v", time.Since(start))
+}
+
+func loaded(a output.Attached) bool {
+	return slices.ContainsFunc(a.ProgramIDs, func(id uint32) bool {
+		p, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+		if err != nil {
+			return false
+		}
+		p.Close()
+		return true
+	})
+}
+
+// execute makes an event for every executor of this host.
+func (f *fleet) execute(times int) {
+	f.t.Helper()
+	for range times {
+		if err := exec.Command("true").Run(); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+func needsRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
+	}
+}
+
+// Two nodes run what was approved for both, and nothing else.
+func TestExecutors(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a", "b")
+	f.start("a", "--labels", "role=db,zone=eu-1")
+	f.start("b")
+
+	info := (&node{f: f, name: "a"}).announced
+	t.Run("Announce", func(t *testing.T) {
+		n := info()
+		if n.Labels["role"] != "db" || n.Labels["kernel"] != n.Kernel || n.Labels["arch"] != n.Arch || n.Kernel == "" {
+			t.Errorf("labels %v of kernel %q %q", n.Labels, n.Kernel, n.Arch)
+		}
+		if len(n.BTF) != 64 || n.Version == "" || !slices.Contains(n.Capabilities, "CAP_BPF") {
+			t.Errorf("BTF %q, version %q, capabilities %q", n.BTF, n.Version, n.Capabilities)
+		}
+		blob, err := f.bus.Facts(t.Context(), n.Facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts, err := kernel.Decode(blob)
+		if err != nil || facts.Release != n.Kernel || facts.BTFHash != n.BTF {
+			t.Errorf("its facts: %v", err)
+		}
+		if why, tried := n.Kinds["tracepoint"]; !tried || why != "" {
+			t.Errorf("tracepoints: tried %v, %q; kinds %v", tried, why, n.Kinds)
+		}
+	})
+	t.Run("Output", func(t *testing.T) {
+		const times = 20
+		tr := f.run(2*time.Second, "a", "b")
+		f.execute(times)
+		s := tr.wait()
+		if s.Reason != output.ReasonDeadline || len(s.Nodes) != 2 || tr.err != nil {
+			t.Errorf("summary %+v, %v", s, tr.err)
+		}
+		for _, n := range s.Nodes {
+			if tr.events[n.Node] < times || uint64(tr.events[n.Node]) != n.Delivered {
+				t.Errorf("%s: %d events came, %d delivered, at least %d happened", n.Node, tr.events[n.Node], n.Delivered, times)
+			}
+		}
+		tr.gone(time.Second)
+		for _, n := range []string{"a", "b"} {
+			var what []string
+			for _, e := range f.records(n) {
+				if e.Run == tr.g.Run {
+					what = append(what, e.What)
+				}
+			}
+			if !slices.Equal(what, []string{"accepted", "attached", "ended"}) {
+				t.Errorf("the audit log of %s says %q", n, what)
+			}
+		}
+	})
+	t.Run("Stop", func(t *testing.T) {
+		tr := f.run(time.Minute, "a", "b")
+		if err := executor.Stop(t.Context(), f.bus, tr.g.Run); err != nil {
+			t.Fatal(err)
+		}
+		tr.gone(time.Second)
+		s := tr.wait()
+		if s.Reason != output.ReasonStopped || len(s.Nodes) != 2 {
+			t.Errorf("summary %+v", s)
+		}
+	})
+	// Whoever can write to the bus can run nothing.
+	t.Run("Forged", func(t *testing.T) {
+		stranger, err := approvals.NewKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := f.run(time.Second, "a")
+		good.wait()
+		change := func(change func(*job.Grant)) job.Grant {
+			g := f.grant(time.Minute, "a")
+			change(&g)
+			return g
+		}
+		for _, c := range []struct {
+			name     string
+			key      *approvals.Key
+			grant    job.Grant
+			envelope []byte
+			rule     job.Refusal
+		}{
+			{name: "another's key", key: stranger, grant: f.grant(time.Minute, "a"), rule: job.RefusedKey},
+			{name: "for another node", key: f.key, grant: f.grant(time.Minute, "b"), rule: job.RefusedNode},
+			{name: "not yet", key: f.key, grant: change(func(g *job.Grant) {
+				g.NotBefore, g.Expires = time.Now().Add(2*time.Minute), time.Now().Add(5*time.Minute)
+			}), rule: job.RefusedEarly},
+			{name: "no more", key: f.key, grant: change(func(g *job.Grant) {
+				g.NotBefore, g.Expires = time.Now().Add(-5*time.Minute), time.Now().Add(-2*time.Minute)
+			}), rule: job.RefusedExpired},
+			{name: "too long", key: f.key, grant: f.grant(2*time.Hour, "a"), rule: job.RefusedLimits},
+			{name: "replayed", grant: good.g, envelope: good.envelope, rule: job.RefusedReplay},
+			{name: "too large", grant: f.grant(time.Minute, "a"), envelope: make([]byte, job.MaxEnvelope+1), rule: job.RefusedSize},
+			{name: "rubbish", grant: f.grant(time.Minute, "a"), envelope: []byte("{}"), rule: job.RefusedMalformed},
+		} {
+			seen := len(f.records("a"))
+			if c.envelope == nil {
+				c.envelope = f.seal(c.key, &c.grant)
+			}
+			if err := f.bus.Renew(t.Context(), c.grant.Run, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.bus.Submit(t.Context(), "a", c.envelope); err != nil {
+				t.Fatal(err)
+			}
+			f.until(c.name+" is on record", func() bool { return len(f.records("a")) > seen })
+			if e := f.records("a")[seen]; e.What != "refused" || e.Rule != string(c.rule) {
+				t.Errorf("%s: %s %s %s, want it refused as %s", c.name, e.What, e.Rule, e.Detail, c.rule)
+			}
+		}
+	})
+	// A key is trusted, and is not any more, by its file alone.
+	t.Run("Rotate", func(t *testing.T) {
+		old := f.key
+		f.kgent("keys", "rotate", "prepare", "--dir", f.path("keys"))
+		f.kgent("keys", "rotate", "switch", "--dir", f.path("keys"))
+		f.key = f.load("signing.key")
+		if f.key.ID() == old.ID() {
+			t.Fatal("the key is the same")
+		}
+		for _, key := range []*approvals.Key{old, f.key} {
+			if s := f.follow(key, f.grant(time.Second, "a", "b")).wait(); s.Reason != output.ReasonDeadline {
+				t.Errorf("with %s: %+v", key, s)
+			}
+		}
+		if err := os.Remove(f.path("keys", "trusted", old.ID()+publicExt)); err != nil {
+			t.Fatal(err)
+		}
+		if s := f.follow(old, f.grant(time.Second, "a", "b")).wait(); s.Reason != output.ReasonRefused || !strings.Contains(s.Detail, string(job.RefusedKey)) {
+			t.Errorf("with the old key: %+v", s)
+		}
+		if s := f.follow(f.key, f.grant(time.Second, "a", "b")).wait(); s.Reason != output.ReasonDeadline {
+			t.Errorf("with the new key: %+v", s)
+		}
+	})
+}
+
+// SIGTERM ends what runs, in order.
+func TestExecutorTerminated(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	n := f.start("a")
+	tr := f.run(time.Minute, "a")
+	n.cmd.Process.Signal(syscall.SIGTERM)
+	tr.gone(2 * time.Second)
+	if s := tr.wait(); s.Reason != output.ReasonInterrupted || s.BusTrimmed != 0 {
+		t.Errorf("summary %+v", s)
+	}
+	select {
+	case err := <-n.done:
+		n.done <- err
+		if err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	if list, err := f.bus.Nodes(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("still listed: %v, %v", list, err)
+	}
+}
+
+// Killed in mid-run, an executor leaves nothing; started again, it says so.
+func TestExecutorKilled(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	n := f.start("a")
+	tr := f.run(time.Minute, "a")
+	n.kill()
+	tr.gone(2 * time.Second)
+	f.start("a")
+	s := tr.wait()
+	if s.Reason != output.ReasonFailed || !strings.Contains(s.Detail, "executor was restarted") {
+		t.Errorf("summary %+v", s)
+	}
+	if tr = f.follow(f.key, f.grant(time.Second, "a")); tr.wait().Reason != output.ReasonDeadline {
+		t.Errorf("the next run: %+v", tr.summary)
+	}
+}
+
+// A host that has another's name takes none of its jobs while that one is there.
+func TestExecutorOfTheSameName(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	first := f.start("a")
+	second := f.launch("a", "--state", f.path("state-of-another-host"))
+	f.until("the second says why it waits", func() bool { return strings.Contains(second.log.String(), "another host") })
+	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonDeadline {
+		t.Errorf("summary %+v", s)
+	}
+	if strings.Contains(second.log.String(), "executor runs") {
+		t.Error("the second has begun")
+	}
+	first.kill()
+	f.until("the second begins", func() bool { return strings.Contains(second.log.String(), "executor runs") })
+}
+
+// Cut off from Redis, whatever way, a run ends by itself, and the node is
+// there again when Redis is.
+func TestExecutorWithoutRedis(t *testing.T) {
+	needsRoot(t)
+	admin := func(args ...any) func(*rdbtest.Server) {
+		return func(s *rdbtest.Server) {
+			t.Helper()
+			if err := s.Client().Do(t.Context(), args...).Err(); err != nil {
+				t.Errorf("%v: %v", args, err)
+			}
+		}
+	}
+	// The grace, one attempt, and what detaching takes.
+	const limit = 5*time.Second + 2*time.Second + time.Second
+	for _, c := range []struct {
+		name       string
+		away, back func(*rdbtest.Server)
+	}{
+		{"Killed", (*rdbtest.Server).Kill, (*rdbtest.Server).Restart},
+		{"Paused", (*rdbtest.Server).Pause, (*rdbtest.Server).Resume},
+		{"ReadOnly", admin("REPLICAOF", "127.0.0.1", "1"), admin("REPLICAOF", "NO", "ONE")}, // as after a failover
+		{"Full", admin("CONFIG", "SET", "maxmemory", "1"), admin("CONFIG", "SET", "maxmemory", "0")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, "a")
+			n := f.start("a")
+			tr := f.run(time.Minute, "a")
+			c.away(f.redis)
+			tr.gone(limit)
+			c.back(f.redis)
+			if s := tr.wait(); s.Reason != output.ReasonOutput && s.Reason != output.ReasonFailed {
+				t.Errorf("summary %+v", s)
+			}
+			n.announced()
+			f.until("a run succeeds", func() bool {
+				return f.follow(f.key, f.grant(time.Second, "a")).wait().Reason == output.ReasonDeadline
+			})
+			if lines := strings.Count(n.log.String(), "level=WARN"); lines > 20 {
+				t.Errorf("%d warnings of one outage", lines)
+			}
+		})
+	}
+}
+
+// Redis loses everything in mid-run: the run ends in time, and the next works.
+func TestExecutorRedisEmptied(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	f.start("a")
+	tr := f.run(4*time.Second, "a")
+	if err := f.redis.Client().FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s := tr.wait()
+	tr.gone(time.Second)
+	if s.Reason != output.ReasonDeadline && s.Reason != output.ReasonOutput {
+		t.Errorf("summary %+v", s)
+	}
+	if tr = f.follow(f.key, f.grant(time.Second, "a")); tr.wait().Reason != output.ReasonDeadline {
+		t.Errorf("the next run: %+v", tr.summary)
+	}
+}
+
+// While its audit log cannot be written, a node runs nothing.
+func TestExecutorAudit(t *testing.T) {
+	record, err := audit.Open(t.Context(), filepath.Join(t.TempDir(), auditFile), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &auditedKernel{Kernel: noKernel{}, log: slog.New(slog.DiscardHandler), record: record}
+	k.audit(executor.Entry{What: "accepted"})
+	if _, err := k.Load(t.Context(), nil, nil); !errors.Is(err, errNoKernel) {
+		t.Errorf("with the log: %v", err)
+	}
+	record.Close()
+	k.audit(executor.Entry{What: "accepted"})
+	if _, err := k.Load(t.Context(), nil, nil); err == nil || errors.Is(err, errNoKernel) {
+		t.Errorf("without the log: %v", err)
+	}
+}
+
+var errNoKernel = errors.New("there is no kernel")
+
+type noKernel struct{}
+
+func (noKernel) Load(context.Context, *program.Object, *program.Manifest) (executor.Probe, error) {
+	return nil, errNoKernel
+}
+
+// The same warning is not repeated all the time.
+func TestCalm(t *testing.T) {
+	now := time.Now()
+	var out bytes.Buffer
+	log := slog.New(newCalm(slog.NewTextHandler(&out, nil), func() time.Time { return now }))
+	for range 100 {
+		log.Warn("taking jobs", "err", "x")
+		log.Error("broken")
+		now = now.Add(time.Second)
+	}
+	log.Warn("another")
+	if n := strings.Count(out.String(), "taking jobs"); n != 4 {
+		t.Errorf("%d times in 100 seconds, want 4", n)
+	}
+	if !strings.Contains(out.String(), "not_repeated=29") || strings.Count(out.String(), "broken") != 100 || !strings.Contains(out.String(), "another") {
+		t.Errorf("the log is:\n%s", out.String())
+	}
+}
+
+func TestParseLabels(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"", "map[]"},
+		{"role=db,zone=eu-1", "map[role:db zone:eu-1]"},
+		{"role", ""}, {"=x", ""}, {"role=", ""}, {"a=b=c", ""}, {"a=b,", ""}, {"a=b,a=c", ""}, {"arch=x", ""}, {"kernel=x", ""}, {"a=b c", ""}, {"a=\x1b[1m", ""},
+	} {
+		got, err := parseLabels(c.in)
+		if (err != nil) != (c.want == "") || err == nil && fmt.Sprint(got) != c.want {
+			t.Errorf("%q: %v, %v; want %s", c.in, got, err, c.want)
+		}
+	}
+}

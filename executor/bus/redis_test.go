@@ -1,0 +1,615 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"kgent/executor/bus"
+	"kgent/executor/bus/bustest"
+	"kgent/executor/bus/rdb/rdbtest"
+)
+
+// users are buses of a server's users: a node's methods as the node's own
+// user, the control side's as the bot's.
+type users struct {
+	bus.Control
+	t *testing.T
+	s *rdbtest.Server
+
+	mu    *sync.Mutex
+	nodes map[string]*bus.Redis
+}
+
+const password = "a-password"
+
+func newUsers(t *testing.T, options ...rdbtest.Option) users {
+	t.Helper()
+	s := rdbtest.Start(t, append(options, rdbtest.ACL(), rdbtest.Config("enable-debug-command yes"))...)
+	u := users{t: t, s: s, mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}}
+	u.Control = bus.NewRedis(u.user(bus.BotUser, bus.BotRules()))
+	return u
+}
+
+// user makes a user and connects as it.
+func (u users) user(name string, rules []string) *redis.Client {
+	u.t.Helper()
+	args := []any{"ACL", "SETUSER", name, "reset", "on", ">" + password}
+	for _, r := range rules {
+		args = append(args, r)
+	}
+	admin := u.s.Client()
+	if err := admin.Do(context.Background(), args...).Err(); err != nil {
+		u.t.Fatalf("making user %s: %v", name, err)
+	}
+	return u.s.ClientOf(name, password)
+}
+
+// client connects as the user of a node.
+func (u users) client(node string) *redis.Client {
+	u.t.Helper()
+	rules, err := bus.NodeRules(node)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return u.user(bus.NodeUser(node), rules)
+}
+
+func (u users) node(name string) *bus.Redis {
+	if bus.CheckName(name) != nil {
+		name = "any"
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	b := u.nodes[name]
+	if b == nil {
+		b = bus.NewRedis(u.client(name))
+		u.nodes[name] = b
+	}
+	return b
+}
+
+func (u users) Consume(ctx context.Context, node, consumer string, each func(bus.Job)) error {
+	return u.node(node).Consume(ctx, node, consumer, each)
+}
+func (u users) Ack(ctx context.Context, node, id string) error {
+	return u.node(node).Ack(ctx, node, id)
+}
+func (u users) Publish(ctx context.Context, c bus.Chunk) error { return u.node(c.Node).Publish(ctx, c) }
+func (u users) Announce(ctx context.Context, n bus.NodeInfo, ttl time.Duration) error {
+	return u.node(n.Name).Announce(ctx, n, ttl)
+}
+func (u users) Lease(ctx context.Context, run string) (bus.Lease, error) {
+	return u.node("any").Lease(ctx, run)
+}
+func (u users) Stops(ctx context.Context) (<-chan string, error) { return u.node("any").Stops(ctx) }
+func (u users) PublishFacts(ctx context.Context, hash string, blob []byte) error {
+	return u.node("any").PublishFacts(ctx, hash, blob)
+}
+
+// The contract, with users that may do no more than they must.
+func TestRedis(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	bustest.Run(t, func(*testing.T) bus.Bus { return u })
+}
+
+// A connection that is encrypted and shows a certificate carries the same.
+func TestRedisTLS(t *testing.T) {
+	u := newUsers(t, rdbtest.TLS())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for what, err := range map[string]error{
+		"Announce": u.Announce(ctx, bus.NodeInfo{Name: "a"}, time.Minute),
+		"Submit":   u.Submit(ctx, "a", []byte("job")),
+		"Publish":  u.Publish(ctx, bus.Chunk{Run: "r", Node: "a", Seq: 1}),
+	} {
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	enough := errors.New("enough")
+	if err := u.Follow(ctx, "r", []string{"a"}, func(bus.Chunk) error { return enough }); err != enough {
+		t.Errorf("Follow: %v", err)
+	}
+	taken, done := context.WithCancel(ctx)
+	if err := u.Consume(taken, "a", "c", func(j bus.Job) {
+		if string(j.Envelope) == "job" {
+			done()
+		}
+	}); ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("Consume: %v", err)
+	}
+}
+
+// commands are lines as one types them into redis-cli.
+func refusedAll(t *testing.T, client *redis.Client, commands string) {
+	t.Helper()
+	for line := range strings.Lines(commands) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		var args []any
+		for _, f := range strings.Fields(line) {
+			args = append(args, f)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		err := client.Do(ctx, args...).Err()
+		cancel()
+		if err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+			t.Errorf("%s: %v, want NOPERM", line, err)
+		}
+	}
+}
+
+// What a node's user is not allowed, on a server where all of it exists.
+func TestRedisNodeIsConfined(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	ctx := t.Context()
+	for _, n := range []string{"a", "b"} {
+		for what, err := range map[string]error{
+			"Announce": u.Announce(ctx, bus.NodeInfo{Name: n}, time.Minute),
+			"Submit":   u.Submit(ctx, n, []byte("job")),
+			"Publish":  u.Publish(ctx, bus.Chunk{Run: "r", Node: n, Seq: 1}),
+			"Renew":    u.Renew(ctx, "r", time.Minute),
+		} {
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
+	u.s.Client().Set(ctx, "kgent:case:1", "secret", 0)
+	refusedAll(t, u.client("a"), `
+		XREADGROUP GROUP exec c STREAMS job:b >
+		XREADGROUP GROUP exec c STREAMS job:a job:b > >
+		XAUTOCLAIM job:b exec c 0 0-0
+		XACK job:b exec 1-1
+		XDEL job:b 1-1
+		XRANGE job:b - +
+		XREAD STREAMS job:b 0
+		XLEN job:b
+		XINFO STREAM job:a
+		XINFO GROUPS job:a
+		XINFO CONSUMERS job:a exec
+		XGROUP CREATE job:b other 0
+		XGROUP DESTROY job:b exec
+		XGROUP DESTROY job:a exec
+		XGROUP SETID job:a exec 0
+		XGROUP DELCONSUMER job:a exec c
+
+		XADD job:a * envelope forged
+		XADD job:b * envelope forged
+		SET job:a x
+		DEL job:a
+		DEL job:b
+		EXPIRE job:b 1
+
+		XADD out:r:b * head {}
+		XADD out:r:ab * head {}
+		XADD out:r * head {}
+		XADD out:r:a:b * head {}
+		XADD out * head {}
+		XREAD STREAMS out:r:b 0
+		XREAD STREAMS out:r:a 0
+		XRANGE out:r:b - +
+		XTRIM out:r:a MAXLEN 0
+		XTRIM out:r:b MAXLEN 0
+		DEL out:r:a
+		DEL out:r:b
+		EXPIRE out:r:b 1
+
+		SET lease:r live
+		SET lease:r stopped
+		DEL lease:r
+		EXPIRE lease:r 1000
+		PEXPIRE lease:r 1000
+		PERSIST lease:r
+		GETSET lease:r live
+		GETDEL lease:r
+		GETEX lease:r PERSIST
+		SETNX lease:new live
+
+		PUBLISH stops r
+		PUBLISH ctl:b r
+		SUBSCRIBE kgent:wake
+		SUBSCRIBE stops other
+		PSUBSCRIBE *
+		SSUBSCRIBE stops
+		PUBSUB CHANNELS
+
+		SET node:b {}
+		DEL node:b
+		GET node:b
+		GET node:ab
+		MGET node:a node:b
+		SMEMBERS nodes
+		SREM nodes b
+		SADD nodes:other b
+		DEL nodes
+
+		GET facts:x
+		SET facts:x y
+		DEL facts:x
+		EXPIRE facts:x 1
+		SETNX facts kgent
+		RENAME facts:x facts:y
+		COPY facts:x facts:y
+
+		GET kgent:case:1
+		SET kgent:case:1 x
+		DEL kgent:case:1
+		EXISTS kgent:case:1
+		SETNX kgent:case:2 x
+		XADD kgent:inbox * a b
+		XADD kgent:outbox:a * a b
+		XREAD STREAMS kgent:inbox 0
+		XREADGROUP GROUP workers w STREAMS kgent:inbox >
+		HGETALL kgent:request:1
+		RENAME kgent:case:1 job:a
+		COPY kgent:case:1 job:a
+		OBJECT ENCODING kgent:case:1
+		DUMP kgent:case:1
+		TYPE kgent:case:1
+
+		FLUSHALL
+		FLUSHDB
+		KEYS *
+		SCAN 0
+		RANDOMKEY
+		DBSIZE
+		SELECT 1
+		SWAPDB 0 1
+		MOVE job:a 1
+		CONFIG GET *
+		CONFIG SET dir /tmp
+		ACL LIST
+		ACL WHOAMI
+		ACL SETUSER node-a allcommands
+		EVAL return 0
+		EVALSHA x 0
+		SCRIPT LOAD x
+		FUNCTION LIST
+		FCALL f 0
+		MULTI
+		WATCH job:a
+		CLIENT LIST
+		CLIENT KILL TYPE normal
+		CLIENT PAUSE 1000
+		CLIENT NO-EVICT on
+		CLIENT TRACKING on BCAST
+		DEBUG SLEEP 1
+		INFO
+		MONITOR
+		COMMAND
+		LATENCY LATEST
+		MEMORY USAGE job:a
+		SLOWLOG GET
+		REPLICAOF 127.0.0.1 1
+		SYNC
+		PSYNC ? -1
+		MODULE LIST
+		MIGRATE 127.0.0.1 1 job:a 0 1
+		RESTORE job:a 0 x
+		SAVE
+		BGSAVE
+		BGREWRITEAOF
+		SHUTDOWN NOSAVE
+		WAIT 0 1
+		CLUSTER INFO
+		FAILOVER
+	`)
+	// Nobody has noticed.
+	if v := u.s.Client().Get(ctx, "kgent:case:1").Val(); v != "secret" {
+		t.Errorf("the case is now %q", v)
+	}
+}
+
+// The bot's user may use its own state and the bus, and nothing of the server.
+func TestRedisBotIsConfined(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	bot := u.s.ClientOf(bus.BotUser, password)
+	for _, args := range [][]any{
+		{"SET", "kgent:x", "1"}, {"EVAL", "return redis.call('GET', KEYS[1])", 1, "kgent:x"}, {"HSET", "kgent:h", "a", "b"},
+		{"XADD", "kgent:inbox", "*", "a", "b"}, {"XGROUP", "CREATE", "kgent:inbox", "g", "0"}, {"ZADD", "kgent:z", 1, "a"},
+		{"PUBLISH", "kgent:wake", "x"}, {"DEL", "kgent:x"}, {"SCAN", 0, "MATCH", "kgent:*"}, {"WATCH", "kgent:x"}, {"UNWATCH"},
+	} {
+		if err := bot.Do(t.Context(), args...).Err(); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	refusedAll(t, bot, `
+		SET node:a {}
+		XADD out:r:a * head {}
+		XADD other:stream * a b
+		GET other
+		SET other x
+		DEL other
+		PUBLISH other x
+		SUBSCRIBE other
+		FLUSHALL
+		FLUSHDB
+		KEYS *
+		CONFIG GET *
+		ACL LIST
+		ACL SETUSER kgent-bot allkeys
+		SHUTDOWN NOSAVE
+		DEBUG SLEEP 1
+		REPLICAOF NO ONE
+		CLIENT KILL TYPE normal
+		MONITOR
+		SCRIPT FLUSH
+		FUNCTION FLUSH
+		FUNCTION LOAD x
+		FCALL f 0
+		INFO
+		SAVE
+		MIGRATE 127.0.0.1 1 kgent:x 0 1
+		SWAPDB 0 1
+	`)
+	if err := bot.Do(t.Context(), "EVAL", "return redis.call('GET', 'other')", 0).Err(); err == nil {
+		t.Error("a script reads what its user may not")
+	}
+}
+
+// A user's name, a node's name and a key cannot be confused.
+func TestNodeRules(t *testing.T) {
+	for _, bad := range []string{"", "a b", "*", "a) (~*", "a:b", "?"} {
+		if rules, err := bus.NodeRules(bad); err == nil {
+			t.Errorf("%q has rules %q", bad, rules)
+		}
+	}
+	if bus.NodeUser("bot") == bus.BotUser || strings.HasPrefix(bus.BotUser, bus.NodeUser("")) {
+		t.Error("a node can have the bot's user")
+	}
+}
+
+// Whatever becomes of the server's data, jobs sent afterwards arrive, through
+// the consumer that was there before.
+func TestRedisDataLost(t *testing.T) {
+	u := newUsers(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	jobs := make(chan bus.Job, 10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if err := u.Consume(ctx, "n", "c", func(j bus.Job) { jobs <- j }); ctx.Err() == nil {
+				t.Logf("the consumer begins again after: %v", err)
+				time.Sleep(20 * time.Millisecond) // the server is starting
+			}
+		}
+	}()
+	defer func() { cancel(); <-done }()
+	for i, lose := range []func(){
+		func() {},
+		func() { u.s.Client().FlushAll(ctx) },
+		func() { u.s.Client().Del(ctx, "job:n") },
+		func() { u.s.Client().XGroupDestroy(ctx, "job:n", "exec") },
+	} {
+		lose()
+		want := fmt.Sprint("job ", i)
+		if err := u.Submit(ctx, "n", []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		for got := ""; got != want; {
+			select {
+			case j := <-jobs:
+				got = string(j.Envelope)
+				u.Ack(ctx, "n", j.ID)
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%s did not arrive", want)
+			}
+		}
+	}
+}
+
+// A server that hangs is an error in bounded time, not a wait.
+func TestRedisPaused(t *testing.T) {
+	s := rdbtest.Start(t)
+	b := bus.NewRedis(s.Client())
+	if err := b.Renew(t.Context(), "r", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	s.Pause()
+	var wg sync.WaitGroup
+	for what, call := range map[string]func() error{
+		"Publish": func() error { return b.Publish(t.Context(), bus.Chunk{Run: "r", Node: "n"}) },
+		"Lease":   func() error { _, err := b.Lease(t.Context(), "r"); return err },
+		"Consume": func() error { return b.Consume(t.Context(), "n", "c", func(bus.Job) {}) },
+		"Follow": func() error {
+			return b.Follow(t.Context(), "r", []string{"n"}, func(bus.Chunk) error { return nil })
+		},
+	} {
+		wg.Go(func() {
+			start := time.Now()
+			err := call()
+			if d := time.Since(start); err == nil || d > 10*time.Second {
+				t.Errorf("%s: %v after %v", what, err, d)
+			}
+		})
+	}
+	wg.Wait()
+	s.Resume()
+	if l, err := b.Lease(t.Context(), "r"); err != nil || l != bus.LeaseLive {
+		t.Errorf("when it goes on: %v, %v", l, err)
+	}
+}
+
+// What is read was written by nodes that may not be honest.
+func TestRedisDistrusts(t *testing.T) {
+	s := rdbtest.Start(t, rdbtest.Unix())
+	raw := s.Client()
+	b := bus.NewRedis(raw)
+	ctx := t.Context()
+
+	// A node cannot speak for another, in its list or in its output.
+	raw.Set(ctx, "node:a", `{"name":"b","kernel":"a's"}`, 0)
+	raw.Set(ctx, "node:c", `not json`, 0)
+	raw.Set(ctx, "node:d", `{"kernel":"`+strings.Repeat("x", 1<<20)+`"}`, 0)
+	raw.SAdd(ctx, "nodes", "a", "c", "d", "gone", "*", "e f", "\x1b[31m")
+	nodes, err := b.Nodes(ctx)
+	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" || nodes[0].Kernel != "a's" {
+		t.Errorf("listed %+v, %v", nodes, err)
+	}
+	left := raw.SMembers(ctx, "nodes").Val()
+	slices.Sort(left)
+	if want := []string{"a", "c", "d"}; !slices.Equal(left, want) {
+		t.Errorf("the set has %q, want %q: names behind which is nothing go", left, want)
+	}
+	raw.XAdd(ctx, &redis.XAddArgs{Stream: "out:r:a", Values: []any{"head", `garbage`}})
+	raw.XAdd(ctx, &redis.XAddArgs{Stream: "out:r:a", Values: []any{"other", `field`}})
+	raw.XAdd(ctx, &redis.XAddArgs{Stream: "out:r:a", Values: []any{"head", `{"seq":7,"node":"b","run":"s"}`, "lines", "x\n"}})
+	enough := errors.New("enough")
+	err = b.Follow(ctx, "r", []string{"a"}, func(c bus.Chunk) error {
+		if c.Node != "a" || c.Run != "r" || c.Seq != 7 || string(c.Lines) != "x\n" {
+			t.Errorf("got chunk %+v", c)
+		}
+		return enough
+	})
+	if err != enough {
+		t.Errorf("Follow: %v", err)
+	}
+
+	// Facts under a wrong hash are taken away, so that the right ones can come.
+	blob := []byte("facts")
+	hash := bus.FactsHash(blob)
+	raw.Set(ctx, "facts:"+hash, "poison", 0)
+	if _, err := b.Facts(ctx, hash); !errors.Is(err, bus.ErrNoFacts) {
+		t.Errorf("poisoned facts: %v", err)
+	}
+	if err := b.PublishFacts(ctx, hash, blob); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Facts(ctx, hash); err != nil || string(got) != string(blob) {
+		t.Errorf("facts: %q, %v", got, err)
+	}
+	// Once they are there, a node cannot replace them.
+	if err := raw.Do(ctx, "SETNX", "facts:"+hash, "poison").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Facts(ctx, hash); err != nil {
+		t.Errorf("facts: %v", err)
+	}
+}
+
+// Everything that nodes and the bot leave on a server expires, but for the
+// set of names, which is emptied as it is read.
+func TestRedisExpires(t *testing.T) {
+	s := rdbtest.Start(t, rdbtest.Unix())
+	raw := s.Client()
+	b := bus.NewRedis(raw)
+	ctx := t.Context()
+	blob := []byte("facts")
+	for what, err := range map[string]error{
+		"Submit":       b.Submit(ctx, "n", []byte("job")),
+		"Publish":      b.Publish(ctx, bus.Chunk{Run: "r", Node: "n"}),
+		"Renew":        b.Renew(ctx, "r", time.Minute),
+		"Stop":         b.Stop(ctx, "s"),
+		"PublishFacts": b.PublishFacts(ctx, bus.FactsHash(blob), blob),
+		"Announce":     b.Announce(ctx, bus.NodeInfo{Name: "n", Facts: bus.FactsHash(blob)}, time.Minute),
+	} {
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	if _, err := b.Nodes(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]time.Duration{
+		"job:n": time.Hour, "out:r:n": bus.OutputKept, "lease:r": time.Minute, "lease:s": bus.StopKept,
+		"node:n": time.Minute, "facts:" + bus.FactsHash(blob): bus.FactsKept, "nodes": -1,
+	}
+	for key, ttl := range want {
+		if got := raw.TTL(ctx, key).Val(); got > ttl || got < ttl-10*time.Second {
+			t.Errorf("%s is kept %v, want %v", key, got, ttl)
+		}
+	}
+	if n := raw.DBSize(ctx).Val(); int(n) != len(want) {
+		t.Errorf("%d keys, want %q", n, slices.Sorted(maps.Keys(want)))
+	}
+}
+
+// Who listens for stops hears them again after the server was away.
+func TestRedisStopsAfterRestart(t *testing.T) {
+	s := rdbtest.Start(t)
+	b := bus.NewRedis(s.Client())
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, err := b.Stops(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	limit := time.After(20 * time.Second)
+	for again := true; again; {
+		b.Stop(ctx, "r") // the client's connections may have to be made anew
+		select {
+		case run, ok := <-heard:
+			if !ok || run != "r" {
+				t.Fatalf("heard %q, %v", run, ok)
+			}
+			again = false
+		case <-limit:
+			t.Fatal("nothing is heard any more")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	cancel()
+	for range heard {
+	}
+}
+
+// A node whose user is taken away is cut off at once, in mid-command.
+func TestRedisNodeRevoked(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	done := make(chan error, 1)
+	b := u.node("a")
+	go func() { done <- b.Consume(t.Context(), "a", "c", func(bus.Job) {}) }()
+	admin := u.s.Client()
+	waiting := func() bool { return strings.Contains(admin.ClientList(t.Context()).Val(), "cmd=xreadgroup") }
+	for limit := time.Now().Add(20 * time.Second); !waiting(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the node does not wait for jobs")
+		}
+	}
+	// The file knows the test's own user only.
+	if err := admin.Do(t.Context(), "ACL", "LOAD").Err(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("Consume returned without error")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it still takes jobs")
+	}
+	if _, err := b.Lease(t.Context(), "r"); err == nil || !strings.HasPrefix(errors.Unwrap(err).Error(), "WRONGPASS") {
+		t.Errorf("it may still ask: %v", err)
+	}
+}
+
+// A process finds out who else has the name of its node.
+func TestRedisAnnounced(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	b := u.node("a")
+	if n, ok, err := b.Announced(t.Context(), "a"); ok || err != nil {
+		t.Errorf("nobody: %+v, %v, %v", n, ok, err)
+	}
+	if err := b.Announce(t.Context(), bus.NodeInfo{Name: "a", Instance: "i"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if n, ok, err := b.Announced(t.Context(), "a"); !ok || err != nil || n.Instance != "i" {
+		t.Errorf("announced: %+v, %v, %v", n, ok, err)
+	}
+	if _, _, err := b.Announced(t.Context(), "b"); err == nil {
+		t.Error("a node can ask about another")
+	}
+}

@@ -18,6 +18,7 @@ const (
 	block      = 4096
 	slowWrite  = 20 * time.Millisecond
 	quickWrite = 3 * time.Millisecond
+	slowFlush  = 9 * time.Millisecond
 )
 
 // disk reads and writes blocks of a device past its cache, one after the
@@ -50,13 +51,22 @@ func disk(args []string) error {
 		}
 		read = append(read, took)
 	}
+	var flushed []recipetest.Took
+	for range 2 {
+		took, err := recipetest.Timed(slowFlush, func() error { return unix.Fsync(fd) })
+		if err != nil {
+			return err
+		}
+		flushed = append(flushed, took)
+	}
 	recipetest.Say(wrote)
 	recipetest.Say(read)
+	recipetest.Say(flushed)
 	return nil
 }
 
 // The requests to a device that nobody else uses, each as slow as the file
-// behind it, and reads apart from writes.
+// behind it, and reads, writes and flushes apart.
 func TestBlockLatency(t *testing.T) {
 	file := recipetest.SlowFile(t, 1<<20, func(op recipetest.Op) {
 		switch op {
@@ -64,16 +74,18 @@ func TestBlockLatency(t *testing.T) {
 			time.Sleep(slowWrite)
 		case recipetest.Read:
 			time.Sleep(quickWrite)
+		case recipetest.Fsync, recipetest.Fdatasync:
+			time.Sleep(slowFlush)
 		}
 	})
 	path, device := recipetest.Loop(t, file)
-	var wrote, read []recipetest.Took
+	var wrote, read, flushed []recipetest.Took
 	run := recipetest.Run(t, "block I/O latency histogram", func(l *recipetest.Live) {
 		p := recipetest.Start(l.T, "rt-disk", "disk", path)
-		wrote, read = recipetest.ParseTook(l.T, p.Hear()), recipetest.ParseTook(l.T, p.Hear())
+		wrote, read, flushed = recipetest.ParseTook(l.T, p.Hear()), recipetest.ParseTook(l.T, p.Hear()), recipetest.ParseTook(l.T, p.Hear())
 		p.Wait()
 	})
-	for op, of := range map[string][]recipetest.Took{"write": wrote, "read": read} {
+	for op, of := range map[string][]recipetest.Took{"write": wrote, "read": read, "flush": flushed} {
 		hists := run.Hists("latency", recipetest.Want{"device": device, "op": op})
 		if len(hists) != 1 {
 			t.Fatalf("%d histograms of %s on %s, want one", len(hists), op, device)

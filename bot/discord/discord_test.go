@@ -257,6 +257,7 @@ func inChannel() thread.Place {
 }
 
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	a := w.As(alice)
 
@@ -320,6 +321,7 @@ func TestMessages(t *testing.T) {
 
 // Without MESSAGE CONTENT what is said without a mention has no text.
 func TestWithoutMessageContent(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(_ *discordd.Config, c *Config) { c.MessageContent = false }).run(t)
 	a := w.As(alice)
 	m := ok[discordd.Message](t)(a.Mention(incidents, "who kills?"))
@@ -333,6 +335,7 @@ func TestWithoutMessageContent(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	a := w.As(alice)
 	if err := w.WaitCommands(within(t), "kgent"); err != nil {
@@ -415,6 +418,7 @@ func (w *world) ask(t *testing.T) thread.Handle {
 }
 
 func TestClicks(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	h := w.ask(t)
 	in := ok[*discordd.Interaction](t)(w.As(bob).Click(h.ID, "approve:r1/1"))
@@ -463,6 +467,7 @@ func TestClicks(t *testing.T) {
 
 // A message that cannot be stored is tried again, and refused in the end.
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	w.Adapter.retry = 2 * time.Second
 	w.run(t)
@@ -482,6 +487,7 @@ func TestStoreAway(t *testing.T) {
 
 // One click, one event, whatever the gateway does.
 func TestReplays(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	h := w.ask(t)
 	in := ok[*discordd.Interaction](t)(w.As(bob).Click(h.ID, "approve:r1/1"))
@@ -515,6 +521,7 @@ func TestReplays(t *testing.T) {
 }
 
 func TestReconnects(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		do      func(*world)
@@ -579,6 +586,7 @@ func (f *front) waitFor(d time.Duration) {
 
 // A refusal that trying again does not mend ends Run, with what to do.
 func TestFatal(t *testing.T) {
+	t.Parallel()
 	none := 0
 	for _, tt := range []struct {
 		name   string
@@ -617,6 +625,7 @@ func TestFatal(t *testing.T) {
 
 // Leading again goes on where it stopped: nothing said meanwhile is missed.
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	ok[discordd.Message](t)(w.As(alice).Mention(incidents, "one"))
 	w.front.event(t, 1)
@@ -639,6 +648,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func TestHTTP(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	srv := httptest.NewServer(w.Adapter.Handler(w.front))
 	defer srv.Close()

@@ -554,7 +554,7 @@ func (c *Conversation) opened(ctx context.Context, e Event) error {
 
 // answer shows something to everybody where it was asked.
 func (c *Conversation) answer(ctx context.Context, e Event, what card.Card) error {
-	if e.Rootless {
+	if e.Rootless || e.Reply != "" { // it was a command, not a message in a thread
 		return c.whisper(ctx, e, what)
 	}
 	return c.Store.Put(ctx, Message{Key: "a:" + hash(e.Key), Place: e.Place, Card: what, Class: Result})

@@ -93,10 +93,6 @@ func (c *Conversation) Prepare() error {
 // Run handles events, works on requests and sends messages until ctx ends.
 // Runs that are under way go on if another process follows them.
 func (c *Conversation) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	handOver := context.AfterFunc(ctx, func() { cancel(bus.ErrHandOver) })
-	defer handOver()
 	driving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	context.AfterFunc(ctx, func() { stop(bus.ErrHandOver) })

@@ -53,7 +53,15 @@ func (p *preparation) each(ask func(Target, *KernelResult) error) ([]KernelResul
 	var wg sync.WaitGroup
 	for i, t := range p.targets {
 		results[i] = KernelResult{Release: t.Facts.Release, Hash: t.Hash, Nodes: t.Nodes}
-		wg.Go(func() { found[i] = ask(t, &results[i]) })
+		wg.Go(func() {
+			// Facts come from nodes, whose types no library may stumble over here.
+			defer func() {
+				if p := recover(); p != nil {
+					found[i] = fmt.Errorf("its types cannot be read: %v", p)
+				}
+			}()
+			found[i] = ask(t, &results[i])
+		})
 	}
 	wg.Wait()
 	here := len(p.targets) == 1 && len(p.targets[0].Nodes) == 0

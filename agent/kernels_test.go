@@ -46,6 +46,13 @@ func (s says) DryLoad(context.Context, *program.Object, *program.Manifest) ([]pr
 	return []program.Verified{{Program: "p", Processed: 20}, {Program: "q", Processed: 22}}, s.err
 }
 
+// panics is a loader that does.
+type panics struct{}
+
+func (panics) DryLoad(context.Context, *program.Object, *program.Manifest) ([]program.Verified, error) {
+	panic("boom")
+}
+
 func (b *bench) prepareFor(req agent.Request, targets ...agent.Target) (*agent.Candidate, error) {
 	b.t.Helper()
 	b.steps = nil
@@ -135,6 +142,10 @@ func TestKernelsThatDiffer(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	wants(t, "the error", err.Error(), "on Linux "+m.facts.Release+" (db-3): ")
+	// Nor what a node's types do to those who read them.
+	if _, err := b.prepareFor(request, good, elsewhere(t, panics{}, "db-3")); errors.As(err, &rejected) || err == nil || !strings.Contains(err.Error(), "(db-3): its types cannot be read: boom") {
+		t.Errorf("%v", err)
+	}
 	if _, err := b.prepareFor(request); err == nil {
 		t.Error("a program for no kernel")
 	}

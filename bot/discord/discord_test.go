@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -256,6 +257,7 @@ func inChannel() thread.Place {
 }
 
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	a := w.As(alice)
 
@@ -272,8 +274,8 @@ func TestMessages(t *testing.T) {
 		t.Errorf("posted to %+v, not the thread %s", h, m.ID)
 	}
 	ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("second", e.Place)))
-	if n := len(w.Threads(incidents)); n != 1 {
-		t.Errorf("%d threads", n)
+	if ts := w.Threads(incidents); len(ts) != 1 || ts[0].Name != "who kills httpd?" {
+		t.Errorf("threads %+v", ts)
 	}
 	if got := w.Adapter.Link(within(t), e.Place, h); got != "https://discord.com/channels/"+guild+"/"+m.ID+"/"+h.ID {
 		t.Error(got)
@@ -319,6 +321,7 @@ func TestMessages(t *testing.T) {
 
 // Without MESSAGE CONTENT what is said without a mention has no text.
 func TestWithoutMessageContent(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(_ *discordd.Config, c *Config) { c.MessageContent = false }).run(t)
 	a := w.As(alice)
 	m := ok[discordd.Message](t)(a.Mention(incidents, "who kills?"))
@@ -332,6 +335,7 @@ func TestWithoutMessageContent(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	a := w.As(alice)
 	if err := w.WaitCommands(within(t), "kgent"); err != nil {
@@ -414,6 +418,7 @@ func (w *world) ask(t *testing.T) thread.Handle {
 }
 
 func TestClicks(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	h := w.ask(t)
 	in := ok[*discordd.Interaction](t)(w.As(bob).Click(h.ID, "approve:r1/1"))
@@ -462,6 +467,7 @@ func TestClicks(t *testing.T) {
 
 // A message that cannot be stored is tried again, and refused in the end.
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	w.Adapter.retry = 2 * time.Second
 	w.run(t)
@@ -481,6 +487,7 @@ func TestStoreAway(t *testing.T) {
 
 // One click, one event, whatever the gateway does.
 func TestReplays(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	h := w.ask(t)
 	in := ok[*discordd.Interaction](t)(w.As(bob).Click(h.ID, "approve:r1/1"))
@@ -514,6 +521,7 @@ func TestReplays(t *testing.T) {
 }
 
 func TestReconnects(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		do      func(*world)
@@ -578,6 +586,7 @@ func (f *front) waitFor(d time.Duration) {
 
 // A refusal that trying again does not mend ends Run, with what to do.
 func TestFatal(t *testing.T) {
+	t.Parallel()
 	none := 0
 	for _, tt := range []struct {
 		name   string
@@ -616,6 +625,7 @@ func TestFatal(t *testing.T) {
 
 // Leading again goes on where it stopped: nothing said meanwhile is missed.
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	ok[discordd.Message](t)(w.As(alice).Mention(incidents, "one"))
 	w.front.event(t, 1)
@@ -638,6 +648,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func TestHTTP(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	srv := httptest.NewServer(w.Adapter.Handler(w.front))
 	defer srv.Close()
@@ -661,4 +672,33 @@ func TestHTTP(t *testing.T) {
 	if r := ok[discordd.Response](t)(in.Wait(within(t))); r.Type != 4 || !strings.Contains(r.Message.Text(), "nothing was taken") {
 		t.Errorf("answer %+v", r)
 	}
+}
+
+// FuzzInteraction reads what anybody could send if it were signed.
+func FuzzInteraction(f *testing.F) {
+	f.Add([]byte(`{"id":"5","application_id":"1","type":3,"token":"t","guild_id":"2","channel_id":"3","channel":{"id":"3","type":0},"member":{"user":{"id":"4"}},"message":{"id":"6"},"data":{"custom_id":"approve:x"}}`))
+	f.Add([]byte(`{"id":"5","type":2,"token":"t","channel_id":"3","user":{"id":"4"},"data":{"name":"kgent","type":1,"options":[{"name":"ask","options":[{"name":"request","value":7}]}]}}`))
+	f.Add([]byte(`{"id":"5","type":5,"token":"t","channel_id":"3","user":{"id":"4"},"data":{"custom_id":"a:b","components":[{"components":[{"custom_id":"x","value":"y"}]},{"component":{"custom_id":"z","value":"v"}}]}}`))
+	f.Add([]byte(`{"id":"5","type":4,"token":"t","channel_id":"3","user":{"id":"4"},"data":{"name":"kgent","options":[{"name":"ask","options":[{"name":"node","value":{},"focused":true}]}]}}`))
+	f.Add([]byte(`{"id":"5","type":2,"token":"t","guild_id":"2","channel_id":"3","channel":{"id":"3","type":11,"parent_id":"9"},"member":{"user":{"id":"4"}},"data":{"name":"Trace this","type":3,"target_id":"8","resolved":{"messages":{"8":{"id":"8","embeds":[{"title":"x"}]}}}}}`))
+	a, err := New(Config{Token: "t", APIURL: "http://127.0.0.1:1"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var in interaction
+		if json.Unmarshal(raw, &in) != nil {
+			return
+		}
+		fr := newFront()
+		ans := a.interact(t.Context(), fr, in, time.Unix(1_700_000_000, 0))
+		if _, err := json.Marshal(ans); err != nil || ans.Type == 0 {
+			t.Fatalf("answer %+v: %v", ans, err)
+		}
+		for _, e := range fr.eventsNow() {
+			if e.Key != "discord:"+in.ID || !snowflake(e.By.User) || e.Place.Surface != Surface || e.Kind == "" || e.Kind == thread.Click && e.Verb == "" {
+				t.Fatalf("event %+v", e)
+			}
+		}
+	})
 }

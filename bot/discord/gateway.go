@@ -212,7 +212,6 @@ func (a *Adapter) connection(ctx context.Context, in *intake) error {
 		return errors.New("Discord closed the connection before it was complete")
 	case <-patience.C:
 		s.cut()
-		<-lost
 		forget()
 		return errors.New("Discord did not complete the connection")
 	case <-ctx.Done():

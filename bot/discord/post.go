@@ -126,20 +126,35 @@ func refs(files []attachedFile) []fileRef {
 // startThread makes the thread of the message that m.Place names. One that is
 // there already is no error.
 func (a *Adapter) startThread(ctx context.Context, m thread.Message) error {
-	name := plain(m.Card.Title, 90)
-	if name == "" {
-		name = "kgent"
-	}
 	_, err := a.call(ctx, request{
 		method: http.MethodPost, path: "/channels/" + m.Place.Channel + "/messages/" + m.Place.Thread + "/threads",
 		route:  "/channels/" + m.Place.Channel + "/messages/threads",
-		body:   map[string]any{"name": name, "auto_archive_duration": 1440},
+		body:   map[string]any{"name": a.threadName(ctx, m), "auto_archive_duration": archiveAfter},
 		urgent: m.Class <= thread.Urgent,
 	})
 	if code(err) == codeThreadExists {
 		return nil
 	}
 	return err
+}
+
+// archiveAfter is after how many minutes of silence Discord hides a thread.
+const archiveAfter = 1440
+
+// threadName is what the thread's first message says: by that it is found again
+// in a list. Where it cannot be read, the first card's title has to do.
+func (a *Adapter) threadName(ctx context.Context, m thread.Message) string {
+	var root message
+	at := "/channels/" + m.Place.Channel + "/messages/"
+	if err := a.get(ctx, at+m.Place.Thread, at+"id", &root); err != nil {
+		a.log.Info("reading the message that a thread begins with", "err", err)
+	}
+	for _, name := range []string{plain(a.textOf(root), 90), plain(m.Card.Title, 90)} {
+		if name != "" {
+			return name
+		}
+	}
+	return "kgent"
 }
 
 // find looks for a message by its key among those sent since it was first

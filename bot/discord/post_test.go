@@ -35,6 +35,7 @@ func (w *world) count(channel, text string) int {
 // A lost answer does not double a message: neither while Discord remembers the
 // nonce, nor after that.
 func TestUnknownResult(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		fault discordd.Fault
@@ -86,6 +87,7 @@ func TestUnknownResult(t *testing.T) {
 }
 
 func TestRateLimits(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	w.Inject(discordd.Fault{Method: http.MethodPost, Route: toMessages, RetryAfter: 3 * time.Second})
 	_, err := w.Adapter.Post(within(t), plainMessage("k", inChannel()))
@@ -158,6 +160,7 @@ func TestReserve(t *testing.T) {
 // Discord's own buckets: a burst of edits is told to wait rather than refused
 // time and again.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *discordd.Config, _ *Config) { s.RateScale = 1 })
 	h := ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("tail", inChannel())))
 	waits := 0
@@ -186,6 +189,7 @@ func TestStorm(t *testing.T) {
 }
 
 func TestArchivedAndGone(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	root := ok[discordd.Message](t)(w.As(alice).Mention(incidents, "who kills?"))
 	h := ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("one", inThread(root.ID))))
@@ -230,6 +234,7 @@ func TestArchivedAndGone(t *testing.T) {
 }
 
 func TestTooOld(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *discordd.Config, _ *Config) { s.OldEdits = 2 })
 	h := ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("tail", inChannel())))
 	w.Advance(2 * time.Hour)
@@ -252,6 +257,7 @@ func TestTooOld(t *testing.T) {
 }
 
 func TestWhispers(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *discordd.Config, _ *Config) {
 		for i := range s.Users {
 			if s.Users[i].ID == discordd.ExampleCarol {
@@ -305,6 +311,7 @@ func TestWhispers(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	png := []byte("\x89PNG\r\n\x1a\n0000")
 	m := plainMessage("result", inChannel())
@@ -351,6 +358,7 @@ func TestFiles(t *testing.T) {
 }
 
 func TestPeople(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	human := func(tenant, user string) string {
 		t.Helper()
@@ -427,6 +435,7 @@ func TestPeople(t *testing.T) {
 
 // Only the configured servers are served, also in direct messages.
 func TestGuilds(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(_ *discordd.Config, c *Config) { c.Guilds = []string{"1200000000000000999"} }).run(t)
 	ok[discordd.Message](t)(w.As(alice).Mention(incidents, "who kills?"))
 	ok[discordd.Message](t)(w.As(alice).DM("hello"))
@@ -452,6 +461,7 @@ func TestGuilds(t *testing.T) {
 // What the trace says, and who asks, stays text: nobody is mentioned, nothing
 // is linked or formatted, nothing leaves its code block.
 func TestInjection(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	evil := "@everyone <@" + alice + "> <@&" + discordd.ExampleOnCall + "> <#" + incidents + "> [x](https://evil.example) https://evil.example ```\n# big\n```\n> **b** ||s|| <t:1:R> \u202egnp.exe\u200b"
 	m := thread.Message{Key: "evil", Place: inChannel(), Class: thread.Result, Card: card.Card{Title: evil, Blocks: []card.Block{

@@ -13,6 +13,7 @@ import (
 
 // Everything that is sent has the type that Discord publishes for it.
 func TestTypes(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil).run(t)
 	root := ok[discordd.Message](t)(w.As(alice).Mention(incidents, "who kills?"))
 	place := w.front.event(t, 1).Place

@@ -20,7 +20,6 @@ import (
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
-	"kgent/agent/verify"
 	"kgent/bot/thread"
 	"kgent/executor"
 	"kgent/executor/bus"
@@ -236,7 +235,7 @@ func (m *Maker) target(ctx context.Context, g group) (agent.Target, error) {
 		m.mu.Unlock()
 		return agent.Target{}, k.err
 	}
-	return agent.Target{Facts: k.facts, Types: k.types, Loader: remote{m, g}, Hash: g.facts, Nodes: g.nodes}, nil
+	return agent.Target{Facts: k.facts, Types: k.types, Loader: &executor.Preflight{Bus: m.Bus, Signer: m.Signer, Nodes: g.nodes}, Hash: g.facts, Nodes: g.nodes}, nil
 }
 
 // forget makes room for one more kernel.
@@ -275,31 +274,3 @@ func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, types, error)
 type types struct{ *vmlinux.Trimmer }
 
 func (t types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-// remote has a node's verifier look at a program.
-type remote struct {
-	m *Maker
-	g group
-}
-
-var _ verify.Loader = remote{}
-
-// DryLoad implements verify.Loader.
-func (r remote) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
-	manifest, err := m.Encode()
-	if err != nil {
-		return nil, err
-	}
-	answers, err := executor.Check(ctx, r.m.Bus, r.m.Signer, job.Program{ELF: o.ELF(), Manifest: manifest, Contract: []byte{}}, r.g.nodes[:1])
-	if err != nil {
-		return nil, err
-	}
-	switch a := answers[0]; {
-	case a.OK:
-		return a.Programs, nil
-	case !a.Answered:
-		return nil, fmt.Errorf("%w: %s", program.ErrUntried, a.Detail)
-	default:
-		return nil, fmt.Errorf("%s: %s", a.Node, a.Detail)
-	}
-}

@@ -200,6 +200,9 @@ func (a *Adapter) find(ctx context.Context, m thread.Message) (found, error) {
 			if s.User != me.User {
 				continue // anybody can name a file so
 			}
+			if m.Handle.ID != "" && s.Timestamp == m.Handle.ID {
+				continue // the one that this one takes the place of
+			}
 			if s.Metadata.EventType == metadataType && s.Metadata.EventPayload["key"] == m.Key {
 				f.ts = s.Timestamp
 			}

@@ -11,6 +11,7 @@ import (
 
 	"kgent/agent"
 	"kgent/approvals"
+	"kgent/approvals/audit"
 	"kgent/bot/card"
 	"kgent/bot/target"
 	"kgent/executor/output"
@@ -379,14 +380,19 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 	default:
 		return c.refused(ctx, e, refuse("there is nothing to stop: %s", stateWords(r)))
 	}
-	_, err := c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e) {
+	first := false
+	now, err := c.change(ctx, r.ID, func(r *Request) bool {
+		if first = !(r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e)); !first {
 			return false
 		}
 		by := e.By
 		r.StopBy = &by
 		return true
 	})
+	if err == nil && first {
+		who := c.speaker(e)
+		c.note(ctx, now, audit.Entry{Kind: audit.Job, Person: who.ID, Surface: who.Surface, Detail: "stopped by " + who.Account}, nil)
+	}
 	return err
 }
 
@@ -554,7 +560,7 @@ func (c *Conversation) opened(ctx context.Context, e Event) error {
 
 // answer shows something to everybody where it was asked.
 func (c *Conversation) answer(ctx context.Context, e Event, what card.Card) error {
-	if e.Rootless {
+	if e.Rootless || e.Reply != "" { // it was a command, not a message in a thread
 		return c.whisper(ctx, e, what)
 	}
 	return c.Store.Put(ctx, Message{Key: "a:" + hash(e.Key), Place: e.Place, Card: what, Class: Result})

@@ -228,7 +228,7 @@ func (m *Memory) put(messages []Message) {
 			continue
 		}
 		fresh := clone(msg)
-		fresh.Version, fresh.Handle, fresh.Tried, fresh.Tries, fresh.At = o.Version+1, o.Handle, o.Tried, 0, o.At
+		fresh.Version, fresh.Handle, fresh.Tried, fresh.Anew, fresh.Tries, fresh.At = o.Version+1, o.Handle, o.Tried, o.Anew, 0, o.At
 		if fresh.Handle != (Handle{}) {
 			fresh.Files = nil // they went with the first post
 		}
@@ -236,9 +236,14 @@ func (m *Memory) put(messages []Message) {
 	}
 }
 
+// bare takes away what is the store's.
+func (m *Message) bare() {
+	m.Version, m.Handle, m.Tried, m.Anew, m.Tries, m.At = 0, Handle{}, false, false, 0, time.Time{}
+}
+
 // contentOf is what makes a message worth sending again.
 func contentOf(m Message) []byte {
-	m.Version, m.Handle, m.Tried, m.Tries, m.At = 0, Handle{}, false, 0, time.Time{}
+	m.bare()
 	raw, err := json.Marshal(m)
 	if err != nil {
 		panic(err) // a message is plain data
@@ -292,7 +297,7 @@ func (m *Memory) Trying(_ context.Context, key string) error {
 // Sent implements [Store].
 func (m *Memory) Sent(_ context.Context, key string, version uint64, h Handle) error {
 	return m.change(key, func(o *outgoing) {
-		o.sent, o.Handle, o.Tried, o.Tries = version, h, false, 0
+		o.sent, o.Handle, o.Tried, o.Anew, o.Tries = version, h, false, false, 0
 		if o.Version != version {
 			return // there is something newer to say
 		}
@@ -310,7 +315,7 @@ func (m *Memory) Defer(_ context.Context, key string, again Again) error {
 			o.Tries++
 		}
 		if again.Lost {
-			o.Handle = Handle{}
+			o.Anew = true
 		}
 	})
 }

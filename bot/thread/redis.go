@@ -33,7 +33,7 @@ import (
 //	kgent:open, kgent:recent  sorted sets of request ids by the time they began
 //	kgent:thread:<place>      the same, of one thread
 //	kgent:hung:<root key>     the thread that hangs from a message
-//	kgent:msg:<key>           hash: v, sent, content, json, seal, handle, tried, tries, at, after
+//	kgent:msg:<key>           hash: v, sent, content, json, seal, handle, tried, anew, tries, at, after
 //	kgent:due:<surface>       sorted set of the keys of messages that are not sent as they are
 //	kgent:lock:<name>         who has it
 type Redis struct {
@@ -312,7 +312,7 @@ func (s *Redis) Update(ctx context.Context, r Request, m ...Message) (Request, e
 func (s *Redis) puts(keys []string, args []any, messages []Message) ([]string, []any, error) {
 	for _, m := range messages {
 		content := contentOf(m)
-		m.Version, m.Handle, m.Tried, m.Tries, m.At = 0, Handle{}, false, 0, time.Time{}
+		m.bare()
 		whole, err := json.Marshal(m)
 		if err != nil {
 			return nil, nil, fmt.Errorf("encoding message: %w", err)
@@ -425,7 +425,7 @@ func (s *Redis) message(key string, h map[string]string) (Message, error) {
 		err = errors.Join(err, fault)
 		return n
 	}
-	m.Version, m.Tries, m.Tried, m.At = uint64(number("v")), int(number("tries")), h["tried"] == "1", time.UnixMilli(number("at")).UTC()
+	m.Version, m.Tries, m.Tried, m.Anew, m.At = uint64(number("v")), int(number("tries")), h["tried"] == "1", h["anew"] == "1", time.UnixMilli(number("at")).UTC()
 	if h["handle"] != "" {
 		err = errors.Join(err, json.Unmarshal([]byte(h["handle"]), &m.Handle))
 	}
@@ -475,7 +475,7 @@ local v = redis.call('HGET', KEYS[1], 'v')
 if ARGV[5] == '1' and v == ARGV[2] then
   redis.call('DEL', KEYS[1]); redis.call('ZREM', KEYS[2], ARGV[1]); return 1
 end
-redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'handle', ARGV[3], 'tried', '0', 'tries', '0')
+redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'handle', ARGV[3], 'tried', '0', 'anew', '0', 'tries', '0')
 if v == ARGV[2] then
   redis.call('HSET', KEYS[1], 'json', ARGV[4], 'seal', ARGV[6]); redis.call('ZREM', KEYS[2], ARGV[1])
 end
@@ -495,7 +495,8 @@ func (s *Redis) Sent(ctx context.Context, key string, version uint64, h Handle) 
 	if m.Only != "" {
 		only = "1"
 	}
-	m.Version, m.Handle, m.Tried, m.Tries, m.At, m.Files = 0, Handle{}, false, 0, time.Time{}, nil
+	m.bare()
+	m.Files = nil
 	edit, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encoding message: %w", err)
@@ -507,7 +508,7 @@ func (s *Redis) Sent(ctx context.Context, key string, version uint64, h Handle) 
 var deferScript = redis.NewScript(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'after', ARGV[1], 'tried', ARGV[2])
-if ARGV[3] == '1' then redis.call('HDEL', KEYS[1], 'handle') end
+if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'anew', '1') end
 if ARGV[4] == '0' then redis.call('HINCRBY', KEYS[1], 'tries', 1) end
 return 1`)
 

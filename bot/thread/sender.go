@@ -128,7 +128,7 @@ func (s *sender) end(m Message) {
 
 // send posts or edits one message, and notes what became of it.
 func (s *sender) send(ctx context.Context, m Message) error {
-	posting := m.Handle == (Handle{})
+	posting := m.Handle == (Handle{}) || m.Anew
 	var h Handle
 	var err error
 	if posting {

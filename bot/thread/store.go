@@ -102,8 +102,7 @@ type Again struct {
 	At time.Time // not before
 	// Tried says that it may have been posted nevertheless.
 	Tried bool
-	// Lost says that what was posted can no longer be edited, so that the
-	// message is to be posted anew.
+	// Lost says that what was posted can no longer be edited: see Message.Anew.
 	Lost bool
 	// Free says that this does not count as a try.
 	Free bool

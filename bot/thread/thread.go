@@ -163,13 +163,17 @@ type Message struct {
 	Files []File `json:"files,omitempty"`
 	Class Class  `json:"class"`
 
-	// Version, Handle, Tried, Tries and At are the store's. Version counts the
+	// Version, Handle, Tried, Anew, Tries and At are the store's. Version counts the
 	// contents that this key had.
 	Version uint64 `json:"version"`
 	Handle  Handle `json:"handle,omitzero"`
 	// Tried says that it was about to be posted once before, and nobody knows
 	// whether it was.
-	Tried bool      `json:"tried,omitempty"`
+	Tried bool `json:"tried,omitempty"`
+	// Anew says that what Handle names can no longer be edited, so that the
+	// message is posted again. Handle is still the old one's, for it not to be
+	// taken for the new one.
+	Anew  bool      `json:"anew,omitempty"`
 	Tries int       `json:"tries,omitempty"`
 	At    time.Time `json:"at"` // when it was first asked for
 }

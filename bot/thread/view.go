@@ -15,7 +15,7 @@ import (
 // How many characters of output a message shows, beside its other lines.
 const (
 	tailSize  = 2600
-	finalSize = 2600
+	finalSize = 1600
 	// maxShown bounds quoted requests and reasons.
 	maxShown = 600
 	maxItems = 8 // of a list on a card
@@ -194,48 +194,58 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		runsOn = fmt.Sprintf("%d nodes: %s", len(k.Nodes), cut(runsOn, 300))
 	}
 	what.Blocks = append(what.Blocks,
-		list("It does", k.Does),
+		list("What it does", k.Does),
 		card.Fields{
 			{Label: "Runs on", Text: runsOn},
 			{Label: "For", Text: fmt.Sprintf("%s, at most %d events a second and node", k.Duration, r.Limits.EventsPerSecond)},
-			{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 300)},
-			{Label: "Verdict", Text: cut(verdict, 300)},
+			{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 160)},
+			{Label: "Verdict", Text: cut(verdict, 200)},
 		},
-		list("It listens at", k.Hooks),
 	)
+	if r.Explanation != "" && !strings.HasPrefix(k.Origin, "recipe ") {
+		what.Blocks = append(what.Blocks, card.Text{Body: "The author says: " + cut(r.Explanation, 400), Quoted: true})
+	}
 	var params []string
 	for _, p := range k.Params {
 		params = append(params, p.Name+" = "+p.Value)
 	}
-	if len(params) > 0 {
-		what.Blocks = append(what.Blocks, list("Parameters", params))
+	c.decisionBlocks(r, &what)
+	// For whoever looks closer.
+	small := []string{}
+	add := func(label string, items []string, sep string) {
+		if len(items) > 0 {
+			small = append(small, label+": "+cut(strings.Join(items, sep), 300))
+		}
 	}
-	if len(r.Understood) > 0 {
-		what.Blocks = append(what.Blocks, list("Understood from the request", r.Understood))
+	if r.Explanation != "" && strings.HasPrefix(k.Origin, "recipe ") {
+		add("About", []string{r.Explanation}, "")
 	}
-	if r.Explanation != "" {
-		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Explanation, 500), Quoted: true})
-	}
-	var kernels []string
-	for _, k := range r.Kernels {
+	add("Parameters", params, ", ")
+	add("Understood", r.Understood, "; ")
+	add("Hooks", k.Hooks, ", ")
+	add("Kernels", kernelWords(r.Kernels), "; ")
+	small = append(small, "Revision "+strconv.Itoa(r.Revision)+" · digest "+short12(k.Digest)+" · program: "+k.Origin)
+	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})
+	return what
+}
+
+// kernelWords say how the target kernels took the program.
+func kernelWords(kernels []Kernel) []string {
+	var out []string
+	for _, k := range kernels {
 		s := "accepted by Linux " + k.Release
 		if !k.OK {
-			s = "not checked on Linux " + k.Release
+			s = "not asked: Linux " + k.Release
 		}
-		if len(k.Nodes) > 1 || len(r.Kernels) > 1 {
+		if len(k.Nodes) > 1 || len(kernels) > 1 {
 			s += " (" + cut(strings.Join(k.Nodes, ", "), 100) + ")"
 		}
 		if k.Detail != "" {
-			s += ": " + cut(k.Detail, 160)
+			s += ", " + cut(k.Detail, 160)
 		}
-		kernels = append(kernels, s)
+		out = append(out, s)
 	}
-	if len(kernels) > 0 {
-		what.Blocks = append(what.Blocks, list("Kernels", kernels))
-	}
-	c.decisionBlocks(r, &what)
-	what.Blocks = append(what.Blocks, card.Note{Body: "Revision " + strconv.Itoa(r.Revision) + " · digest " + short12(k.Digest) + " · program: " + k.Origin})
-	return what
+	return out
 }
 
 // decisionBlocks add where the votes stand, and the buttons as long as there
@@ -364,7 +374,7 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 	}
 	out := []Message{r.message("result:"+r.ID, Result, what)}
 	for i, f := range files {
-		m := r.message("file:"+r.ID+":"+strconv.Itoa(i), Result, card.Card{})
+		m := r.message("file:"+r.ID+":"+strconv.Itoa(i), Progress, card.Card{}) // below the result
 		m.Files = []File{f}
 		out = append(out, m)
 	}

@@ -267,14 +267,14 @@ func outbox(t *testing.T, s thread.Store, now func() time.Time) {
 		t.Errorf("due %+v", got)
 	}
 	ok(t, s.Defer(ctx, "m", thread.Again{At: now(), Free: true, Lost: true}))
-	if got = due(now()); len(got) != 1 || got[0].Tries != 1 || got[0].Handle != (thread.Handle{}) || got[0].Tried {
+	if got = due(now()); len(got) != 1 || got[0].Tries != 1 || !got[0].Anew || got[0].Handle != h || got[0].Tried {
 		t.Errorf("due %+v", got)
 	}
 	ok(t, s.Sent(ctx, "m", 2, h))
 	if got = due(later); len(got) != 0 {
 		t.Errorf("due although sent: %+v", got)
 	}
-	if stored := must[thread.Message](t)(s.Message(ctx, "m")); stored.Handle != h || stored.Version != 2 || len(stored.Files) != 0 {
+	if stored := must[thread.Message](t)(s.Message(ctx, "m")); stored.Handle != h || stored.Anew || stored.Version != 2 || len(stored.Files) != 0 {
 		t.Errorf("stored %+v", stored)
 	}
 	ok(t, s.Put(ctx, m))

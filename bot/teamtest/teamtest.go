@@ -60,6 +60,12 @@ type Config struct {
 	// Slack and Discord change the stand-ins before they start.
 	Slack   func(*slackd.Config)
 	Discord func(*discordd.Config)
+	// Parallel says that other tests of this process run at the same time, so
+	// that what is left at the end cannot be told from what is theirs. The test
+	// looks for itself.
+	Parallel bool
+	// Env is added to the environment of bots.
+	Env []string
 }
 
 // Policy is a policy under which anybody may ask, and two people of the
@@ -101,8 +107,12 @@ type Team struct {
 	Redis   *rdbtest.Server
 	Slack   *Slack
 	Discord *Discord
+	// Through makes processes that are started as a user of Redis connect to
+	// another address (host:port) instead of the server's: a proxy's.
+	Through map[string]string
 
 	bin string
+	env []string // of bots, besides the usual
 
 	mu        sync.Mutex
 	processes []*Process
@@ -116,9 +126,11 @@ func Start(t testing.TB, cfg Config) *Team {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
-	residue.Check(t)
+	if !cfg.Parallel {
+		residue.Check(t)
+	}
 	rdb.Quiet()
-	team := &Team{t: t, Dir: t.TempDir(), bin: recipetest.Binary(t)}
+	team := &Team{t: t, Dir: t.TempDir(), bin: recipetest.Binary(t), env: cfg.Env}
 	team.WritePolicy(cfg.Policy)
 	team.Command("keys", "new", "--dir", team.Path("keys"))
 	nodes := cfg.Nodes
@@ -249,6 +261,9 @@ func (team *Team) redisEnv(user, passwordFile string) []string {
 		team.t.Fatal(err)
 	}
 	address.User = url.User(user)
+	if through := team.Through[user]; through != "" {
+		address.Host = through
+	}
 	return []string{"REDIS_URL=" + address.String(), "REDIS_PASSWORD_FILE=" + team.Path(passwordFile)}
 }
 
@@ -297,6 +312,7 @@ func (team *Team) LaunchBot(args ...string) *Process {
 	team.t.Helper()
 	env := append(team.redisEnv(bus.BotUser, "bot.password"), team.Slack.environment()...)
 	env = append(env, team.Discord.environment()...)
+	env = append(env, team.env...)
 	team.mu.Lock()
 	n := 1
 	for _, p := range team.processes {

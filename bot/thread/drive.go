@@ -233,8 +233,8 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	}
 	cs, err := c.Desk.Open(ctx, approvals.Candidate{
 		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier,
-		Requester: approvals.Person{ID: r.AuthorPerson, Account: r.Author.String(), Surface: r.Author.Surface, Place: channelOf(r.Place), Human: true},
-		Revises:   revises, Key: idOf(*r) + " " + r.Author.String(),
+		Requester: author(*r), Authors: r.Authors,
+		Revises: revises, Key: revisionOf(*r) + " " + r.Author.String(),
 	})
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {

@@ -65,6 +65,9 @@ const (
 	finalHists  = 3 // in full; of more there is a table
 	finalStacks = 5
 	finalFrames = 14
+	// barColumns is the width of a histogram: bars say as much when they are
+	// short, and a bar that is folded says nothing.
+	barColumns = 60
 )
 
 // Final returns the result as it stands; after [Result.End] it is the whole.
@@ -389,7 +392,7 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 			out = append(out, Block{title, "no values"})
 			continue
 		}
-		_, bars, _ := strings.Cut(text.Hist(h.hist, text.Options{Width: Columns}), "\n")
+		_, bars, _ := strings.Cut(text.Hist(h.hist, text.Options{Width: barColumns}), "\n")
 		lines := []string{strings.TrimRight(bars, "\n"), percentiles(h.hist)}
 		if len(h.parts) > 1 {
 			var parts []string

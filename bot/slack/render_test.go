@@ -313,7 +313,7 @@ func TestManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(m.OAuth.Scopes.Bot)
-	if want := []string{"app_mentions:read", "channels:history", "chat:write", "commands", "files:write", "groups:history", "im:history", "im:write", "usergroups:read", "users:read"}; !slices.Equal(m.OAuth.Scopes.Bot, want) {
+	if want := []string{"app_mentions:read", "channels:history", "chat:write", "commands", "files:read", "files:write", "groups:history", "im:history", "im:write", "usergroups:read", "users:read"}; !slices.Equal(m.OAuth.Scopes.Bot, want) {
 		t.Errorf("scopes %v, want %v", m.OAuth.Scopes.Bot, want)
 	}
 	slices.Sort(m.Settings.Events.Bot)

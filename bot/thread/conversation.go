@@ -41,8 +41,9 @@ type Conversation struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	wake chan struct{} // there may be something to do
-	work sync.Map      // ids of requests that this process is at work on
+	sealed sync.Map      // envelopes that were signed and are about to be sent, by request
+	wake   chan struct{} // there may be something to do
+	work   sync.Map      // ids of requests that this process is at work on
 }
 
 // Recipe is one thing that can be asked for without a model.
@@ -93,10 +94,6 @@ func (c *Conversation) Prepare() error {
 // Run handles events, works on requests and sends messages until ctx ends.
 // Runs that are under way go on if another process follows them.
 func (c *Conversation) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	handOver := context.AfterFunc(ctx, func() { cancel(bus.ErrHandOver) })
-	defer handOver()
 	driving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	context.AfterFunc(ctx, func() { stop(bus.ErrHandOver) })

@@ -712,6 +712,11 @@ func TestStop(t *testing.T) {
 		tm.click(c, "eve", "stop", tm.slack.button(tm.T, "run:", "stop"))
 		tm.holds("the live output", tm.slack.shown("run:"), "Over", "Stopped by Eve")
 		tm.holds("the result", tm.slack.shown("result:"), "stopped")
+		var log []string
+		for _, e := range tm.log.Entries() {
+			log = append(log, string(e.Kind)+" "+e.Detail)
+		}
+		tm.holds("the audit log", strings.Join(log, "\n"), "request observe on 1 nodes", "vote approve", "grant on 1 nodes", "job stopped by slack:T/eve", "job completed: db-1 stopped", "!once more")
 		tm.ask(c, "ada", "stop")
 		tm.holds("the whisper", tm.slack.whispered(), "nothing runs in this thread")
 	})

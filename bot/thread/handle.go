@@ -11,6 +11,7 @@ import (
 
 	"kgent/agent"
 	"kgent/approvals"
+	"kgent/approvals/audit"
 	"kgent/bot/card"
 	"kgent/bot/target"
 	"kgent/executor/output"
@@ -442,14 +443,19 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 	default:
 		return c.refused(ctx, e, refuse("there is nothing to stop: %s", stateWords(r)))
 	}
-	_, err := c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e) {
+	first := false
+	now, err := c.change(ctx, r.ID, func(r *Request) bool {
+		if first = !(r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e)); !first {
 			return false
 		}
 		by := e.By
 		r.StopBy = &by
 		return true
 	})
+	if err == nil && first {
+		who := c.speaker(e)
+		c.note(ctx, now, audit.Entry{Kind: audit.Job, Person: who.ID, Surface: who.Surface, Detail: "stopped by " + who.Account}, nil)
+	}
 	return err
 }
 

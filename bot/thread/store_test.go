@@ -3,11 +3,13 @@ package thread_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"kgent/bot/thread"
 	"kgent/bot/thread/threadtest"
+	"kgent/executor/bus"
 	"kgent/executor/bus/rdb/rdbtest"
 )
 
@@ -22,10 +24,11 @@ func TestMemory(t *testing.T) {
 }
 
 func TestRedis(t *testing.T) {
-	server := rdbtest.Start(t)
+	// As the user that a bot is given.
+	server := rdbtest.Start(t, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	admin, db := server.Client(), server.ClientOf(bus.BotUser, "secret")
 	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
-		db := server.Client()
-		if err := db.FlushAll(t.Context()).Err(); err != nil {
+		if err := admin.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		s, err := thread.NewRedis(db, secret, time.Now)

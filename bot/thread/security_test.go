@@ -36,10 +36,10 @@ import (
 //	S8  approvals TestRisk, TestAssessTiers; policy TestJudge
 //	S9  TestWhoMay, approvals TestBreakGlass…; policy TestBreakGlass
 //	S10 TestExpired, TestUndeliverable, TestDenied; approvals TestExpiry, TestApprovalExpires
-//	S11 job TestOpenRefuses, TestOpenLabels; executor TestReplays…; approvals TestGrantAfterRollback; policy TestForgedLabels
-//	S12 TestUnseenCharacters; slack TestTextFromOutsideIsOnlyText, discord TestInjection; bus TestRedisTames
+//	S11 job TestOpenRefuses, TestOpenLabels; executor TestReplays…; cmd TestExecutorUnderAttack; approvals TestGrantAfterRollback; policy TestForgedLabels
+//	S12 TestUnseenCharacters; slack TestTextFromOutsideIsOnlyText, discord TestInjection; bus TestRedisDistrusts
 //	S13 TestMainLine; approvals TestAssess
-//	S14 redact's tests; cmd TestExecutorRedacts
+//	S14 redact's tests; cmd TestExecutorRedacts (a real node)
 //	S15 slack TestWhatIsNotSignedIsRefused, TestVerify; discord TestSignatures; TestReplayedEvents
 //	S16 the logs of every test of slack and discord are searched for tokens
 //	S17 TestAuditOfDecisions; audit TestVerify…

@@ -239,6 +239,31 @@ func asking(what string, err error) error {
 // pending in it; see [Desk.Sweep].
 func (d *Desk) Get(ctx context.Context, id string) (Case, error) { return d.Store.Get(ctx, id) }
 
+// Program returns the program that a case is about. A store that has another one
+// under the case's name is not believed: what was said of the one must not be
+// shown over the other.
+func (d *Desk) Program(ctx context.Context, id string) (job.Program, error) {
+	fail := func(err error) (job.Program, error) {
+		return job.Program{}, fmt.Errorf("reading the program of a request: %w", err)
+	}
+	c, err := d.Store.Get(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	p, err := d.Store.Program(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	digest, err := job.DigestOf(p, c.Nodes, c.Limits)
+	if err != nil {
+		return fail(err)
+	}
+	if digest.String() != c.Digest {
+		return fail(fmt.Errorf("%w: it has the digest %s, and the request is about %.12s", ErrSwapped, digest.Short(), c.Digest))
+	}
+	return p, nil
+}
+
 // Decide takes one person's answer to a case and returns the case as it then
 // stands. It is the only way to answer, and it is atomic: of all answers given
 // at once, on whatever surface, each is taken entirely or refused with a

@@ -134,7 +134,7 @@ func open(t *testing.T, change func(*slackd.Config, *Config)) workspace {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, secret := range []string{sc.BotToken, sc.AppToken, sc.SigningSecret} {
+		for _, secret := range []string{sc.BotToken, sc.AppToken, sc.SigningSecret, "/hooks/", "/upload/"} {
 			if strings.Contains(log.text(), secret) {
 				t.Errorf("the log holds a secret:\n%s", log.text())
 			}

@@ -413,6 +413,7 @@ type team struct {
 	rules   *rules
 	file    *policy.File // in place of rules, if set
 	lists   forgery
+	swaps   swap
 	slack   *chat
 	discord *chat
 	key     approvals.Key
@@ -449,7 +450,7 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 	}
 	c := &thread.Conversation{
 		Name: name, Store: lists{tm.store, &tm.lists}, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
-		Desk:    &approvals.Desk{Store: tm.cases, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
+		Desk:    &approvals.Desk{Store: swapped{tm.cases, &tm.swaps}, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
 		Log:     slog.New(slog.NewTextHandler(&tm.warned, nil)),

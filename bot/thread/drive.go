@@ -142,9 +142,13 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 
 // remake uses the program of an earlier case.
 func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
-	p, err := c.Desk.Store.Program(ctx, r.Change.From)
-	if errors.Is(err, approvals.ErrNotFound) {
+	p, err := c.Desk.Program(ctx, r.Change.From)
+	switch {
+	case errors.Is(err, approvals.ErrNotFound):
 		return Made{}, &rejection{"the program is no longer stored; ask again in words"}
+	case errors.Is(err, approvals.ErrSwapped):
+		c.Log.Error("a stored program was replaced", "request", r.ID, "err", err)
+		return Made{}, &rejection{approvals.ErrSwapped.Error()}
 	}
 	if err != nil {
 		return Made{}, err

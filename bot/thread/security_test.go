@@ -606,3 +606,62 @@ func (l lists) In(ctx context.Context, p thread.Place) ([]string, error) {
 	defer l.forged.mu.Unlock()
 	return append(ids, l.forged.ids[p.String()]...), err
 }
+
+// The program that is stored with a case carries no seal. Another one in its
+// place gets neither the words nor the verdict of the first.
+func TestSwappedProgram(t *testing.T) {
+	for _, verb := range []string{"edit", "save", "approve"} {
+		t.Run(verb, func(t *testing.T) {
+			inBubble(t, func(tm *team, c *thread.Conversation) {
+				tm.rules.quorum = 1
+				tm.swaps.set(nil)
+				tm.ask(c, "ada", "who calls getppid on db-1")
+				id := tm.slack.button(t, "card:", "approve")
+				evil, err := made("666")
+				if err != nil {
+					t.Fatal(err)
+				}
+				tm.swaps.set(&evil.Program)
+				switch verb {
+				case "edit":
+					tm.submit(c, "bob", "edit", id, map[string]string{"duration": "30s"})
+					tm.holds("the answer", tm.slack.shown("progress:"), "No program", "replaced by another one")
+				case "save":
+					tm.refuses(c, "bob", "save", id, "replaced by another one")
+				case "approve":
+					tm.click(c, "bob", "approve", id)
+				}
+				tm.settle()
+				if len(tm.fleet.sent) != 0 {
+					t.Error("it ran")
+				}
+			})
+		})
+	}
+}
+
+// swapped is a store of cases whose programs somebody replaces.
+type swapped struct {
+	approvals.Store
+	by *swap
+}
+
+type swap struct {
+	mu sync.Mutex
+	p  *job.Program
+}
+
+func (s *swap) set(p *job.Program) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.p = p
+}
+
+func (s swapped) Program(ctx context.Context, id string) (job.Program, error) {
+	s.by.mu.Lock()
+	defer s.by.mu.Unlock()
+	if s.by.p != nil {
+		return *s.by.p, nil
+	}
+	return s.Store.Program(ctx, id)
+}

@@ -98,6 +98,10 @@ type Candidate struct {
 	Tier      Tier
 	Why       []string
 	Requester Person
+	// Authors had a part in it besides the requester and the authors of what it
+	// revises, as when they asked for what came to no case. They do not count
+	// as approvers either.
+	Authors []Person
 	// Revises is the case this one replaces, if any.
 	Revises string
 	// Key makes opening repeatable: of all calls with one key, only the first

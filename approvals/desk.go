@@ -84,8 +84,10 @@ func (d *Desk) open(ctx context.Context, cand Candidate) (Case, error) {
 		c.Revision = old.Revision + 1
 		c.Authors = slices.Clone(old.Authors)
 	}
-	if !slices.ContainsFunc(c.Authors, c.Requester.is) {
-		c.Authors = append(c.Authors, c.Requester)
+	for _, a := range append([]Person{c.Requester}, cand.Authors...) {
+		if !slices.ContainsFunc(c.Authors, a.is) {
+			c.Authors = append(c.Authors, a)
+		}
 	}
 	policy, err := d.policy(ctx)
 	if err != nil {
@@ -647,16 +649,14 @@ func (d *Desk) seal(ctx context.Context, c Case, p job.Program, now time.Time) (
 		return Case{}, nil, err
 	}
 	g := job.Grant{
-		Version: job.GrantVersion, Purpose: job.PurposeRun, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits,
+		Version: job.GrantVersion, Purpose: job.PurposeRun, Digest: c.Digest, Nodes: c.Nodes, Limits: c.Limits, Labels: ruling.Labels,
 		Approval:  job.Approval{Requester: c.Requester.ID, Account: c.Requester.Account, Tier: c.Tier.String(), Quorum: ruling.Quorum, Policy: ruling.Policy},
 		NotBefore: now, Expires: now.Add(job.MaxWindow),
 	}
 	for _, v := range counted {
 		g.Approval.Approvers = append(g.Approval.Approvers, job.Person{ID: v.By.ID, Surface: v.By.Surface, Account: v.By.Account, Message: v.By.Message, At: v.At})
 	}
-	if g.ID, err = d.randomID(); err != nil {
-		return Case{}, nil, err
-	}
+	g.ID = grantID(c.ID)
 	if g.Run, err = d.randomID(); err != nil {
 		return Case{}, nil, err
 	}
@@ -667,6 +667,14 @@ func (d *Desk) seal(ctx context.Context, c Case, p job.Program, now time.Time) (
 	next := c.clone()
 	next.Grant = &g
 	return next, envelope, nil
+}
+
+// grantID makes the id of a case's grant. It is always the same one: when the
+// store is set back to a time before the grant, what is granted once more is
+// the grant that the nodes remember.
+func grantID(caseID string) string {
+	sum := sha256.Sum256([]byte("kgent grant v1 " + caseID))
+	return hex.EncodeToString(sum[:16])
 }
 
 func (d *Desk) randomID() (string, error) {

@@ -60,6 +60,8 @@ type Ruling struct {
 	MaxEvents int `json:"max_events"`
 	// Expiry is how long the case waits for an answer.
 	Expiry time.Duration `json:"expiry_ns"`
+	// Labels are those that the ruling went by, for the grant; see [job.Grant].
+	Labels map[string]map[string]string `json:"labels,omitempty"`
 }
 
 // allows holds a case against the ruling's numbers.

@@ -1,6 +1,7 @@
 package approvals_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func TestLocal(t *testing.T) {
 				if !strings.Contains(err.Error(), tt.says) {
 					t.Errorf("error %q, want %q in it", err, tt.says)
 				}
-				if r != (approvals.Ruling{}) {
+				if !reflect.DeepEqual(r, approvals.Ruling{}) {
 					t.Errorf("ruling %+v beside the error", r)
 				}
 				return

@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -192,6 +193,9 @@ func (e *Executor) prepare() error {
 	}
 	if e.Verifier.Node != e.Node.Name {
 		return fmt.Errorf("starting executor: the verifier is for node %q, this is %q", e.Verifier.Node, e.Node.Name)
+	}
+	if !maps.Equal(e.Verifier.Labels, e.Node.Labels) {
+		return fmt.Errorf("starting executor: the verifier is for a node with labels %q, this has %q", e.Verifier.Labels, e.Node.Labels)
 	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {

@@ -835,6 +835,7 @@ func TestServeNeedsItsParts(t *testing.T) {
 			"name":     func(e *Executor) { e.Node.Name = "no name" },
 			"verifier": func(e *Executor) { e.Verifier = nil },
 			"another":  func(e *Executor) { e.Verifier.Node = "n2" },
+			"labels":   func(e *Executor) { e.Node.Labels = map[string]string{"env": "prod"} },
 			"kernel":   func(e *Executor) { e.Kernel = nil },
 			"bus":      func(e *Executor) { e.Bus = nil },
 		} {
@@ -850,6 +851,7 @@ func TestServeNeedsItsParts(t *testing.T) {
 func TestAnnouncement(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.e.Node.Labels = map[string]string{"role": "db"}
+		b.e.Verifier.Labels = b.e.Node.Labels
 		b.serve()
 		for range 3 {
 			time.Sleep(time.Minute)

@@ -216,6 +216,7 @@ type tail struct {
 	seq      uint64    // of the newest chunk
 	missing  uint64    // chunks that never came
 	received uint64    // events
+	strange  uint64    // lines that were not its to say
 	counters output.Counters
 	attached time.Duration
 	final    bool // the counters are the node's last
@@ -301,7 +302,11 @@ func (f *follower) take(c bus.Chunk, now time.Time) {
 		if n == 0 {
 			n = len(lines)
 		}
-		f.sink(lines[:n:n])
+		if ownLine(lines[:n], t.name) {
+			f.sink(lines[:n:n])
+		} else {
+			t.strange++
+		}
 		lines = lines[n:]
 	}
 	if c.Final {
@@ -327,6 +332,9 @@ func (t *tail) finish(line []byte) {
 	}
 	if err != nil {
 		s = output.NodeSummary{Reason: output.ReasonFailed, Detail: fmt.Sprintf("reading the end of its output: %v", err)}
+	}
+	if len(s.Detail) > maxDetail {
+		s.Detail = strings.ToValidUTF8(s.Detail[:maxDetail], "") + "…"
 	}
 	t.conclude(s)
 }
@@ -358,7 +366,69 @@ func (t *tail) conclude(s output.NodeSummary) {
 	if t.missing > 0 {
 		note("%d chunks of its output did not arrive", t.missing)
 	}
+	if t.strange > 0 {
+		note("%d records were left out: they were too long or spoke for others", t.strange)
+	}
 	t.end = &s
+}
+
+// maxDetail is how much is taken of a node's own words about its end, in bytes.
+const maxDetail = 4000
+
+// ownLine reports whether a line may be handed on as a node's: it is not too
+// long, and if it is a record, then of that node and no other. A node that
+// was taken over must not be able to speak for the others.
+func ownLine(line []byte, node string) bool {
+	if len(line) > output.MaxLine {
+		return false
+	}
+	if rest, ok := bytes.CutPrefix(line, []byte(`{"type":"event","node":"`)); ok {
+		// The quick way, for what our own encoder has written: nothing else in the
+		// line can be read as the record's node.
+		if rest, ok = bytes.CutPrefix(rest, []byte(node)); ok && bytes.HasPrefix(rest, []byte(`",`)) && bytes.IndexByte(rest, '\\') < 0 && !namesNode(rest) {
+			return true
+		}
+	}
+	r, err := output.Decode(line)
+	if err != nil {
+		return true // no record: whoever reads it sees that
+	}
+	var who string
+	switch r := r.(type) {
+	case output.Attached:
+		who = r.Node
+	case output.Event:
+		who = r.Node
+	case output.Map:
+		who = r.Node
+	case output.Hist:
+		who = r.Node
+	case output.Stack:
+		who = r.Node
+	case output.Text:
+		who = r.Node
+	case output.Error:
+		who = r.Node
+	default:
+		return false // not a node's to say
+	}
+	return who == node || who == ""
+}
+
+// namesNode reports whether there is a name "node" in any spelling that JSON
+// takes for it.
+func namesNode(line []byte) bool {
+	name := []byte(`"node"`)
+	for {
+		i := bytes.IndexByte(line, '"')
+		if i < 0 || len(line)-i < len(name) {
+			return false
+		}
+		if bytes.EqualFold(line[i:i+len(name)], name) {
+			return true
+		}
+		line = line[i+1:]
+	}
 }
 
 // look gives up the nodes that are overdue.

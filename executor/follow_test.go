@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -201,6 +202,40 @@ func TestFollowCounts(t *testing.T) {
 }
 
 // A node whose numbers make no sense is not believed.
+// A node that was taken over cannot put words into another's mouth, end the run
+// in its name, or send what nobody can hold.
+func TestFollowOtherVoices(t *testing.T) {
+	good := []string{
+		`{"type":"event","node":"a","stream":"s","data":{"x":1}}`, `{"type":"event","node":"a","stream":"s","data":{"node":"b"}}`,
+		`{"type":"event","node":"a","stream":"s","data":{"x":"\"node\":\"b\""}}`, `{"type":"text","node":"a","line":"b"}`, `{"type":"error","code":"node","message":"m"}`, `no record`,
+	}
+	bad := []string{
+		`{"type":"event","node":"b","stream":"s","data":{}}`, `{"type":"event","node":"a","stream":"s","data":{},"node":"b"}`,
+		`{"type":"event","node":"a","stream":"s","data":{},"NoDe":"b"}`, `{"type":"event","node":"a","stream":"s","data":{},"\u006eode":"b"}`,
+		`{"node":"b","type":"event"}`, `{"type":"map","node":"b","name":"m"}`, `{"type":"text","node":"ab","line":"x"}`, `{"type":"attached","node":"b"}`,
+		`{"type":"summary","reason":"deadline"}`, `{"type":"node_summary","node":"a","reason":"deadline"}`, `{"type":"candidate","digest":"d"}`, `{"type":"stage","name":"load"}`,
+		`{"type":"text","node":"a","line":"` + strings.Repeat("x", output.MaxLine) + `"}`,
+	}
+	f := newFollower(&job.Grant{Run: "r", Nodes: []string{"a", "b"}}, nil, time.Now())
+	var got []string
+	f.sink = func(line []byte) { got = append(got, strings.TrimSuffix(string(line), "\n")) }
+	for i, line := range append(slices.Clone(bad), good...) {
+		f.take(bus.Chunk{Run: "r", Node: "a", Seq: uint64(i + 1), Lines: []byte(line + "\n")}, time.Now())
+	}
+	if !slices.Equal(got, good) {
+		t.Errorf("handed on %.2000q, want %q", got, good)
+	}
+	last, err := output.Encode(output.NodeSummary{Node: "b", Reason: output.ReasonDeadline, Detail: strings.Repeat("ä", 1<<20)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.take(bus.Chunk{Run: "r", Node: "a", Seq: 100, Final: true, Lines: last}, time.Now())
+	end := f.node("a").end
+	if end == nil || f.node("b").end != nil || end.Node != "a" || len(end.Detail) > maxDetail+200 || !strings.Contains(end.Detail, fmt.Sprintf("%d records were left out", len(bad))) {
+		t.Errorf("its end: %+.300v", end)
+	}
+}
+
 func TestFollowLies(t *testing.T) {
 	for _, c := range []output.Counters{
 		{Produced: 1, Delivered: 1},                   // less than came

@@ -120,7 +120,7 @@ func (p *fakeProbe) emit(sink Sink) bool {
 	if !sink.Admit() {
 		return false
 	}
-	sink.Line(fmt.Appendf(nil, `{"type":"event","node":"n1","stream":"events","data":{"n":%d}}`+"\n", n))
+	sink.Line(fmt.Appendf(nil, `{"type":"event","node":"","stream":"events","data":{"n":%d}}`+"\n", n))
 	return true
 }
 

@@ -15,7 +15,9 @@ type ref struct {
 	local    string // of a user, group, role or channel
 }
 
-var platforms = []string{"slack", "discord", "terminal"}
+const discord = "discord"
+
+var platforms = []string{"slack", discord, "terminal"}
 
 // maxRef is the longest reference, in bytes: far more than platforms use.
 const maxRef = 255

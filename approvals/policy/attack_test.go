@@ -1,6 +1,8 @@
 package policy_test
 
 import (
+	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -26,6 +28,7 @@ type office struct {
 	file   *policy.File
 	path   string
 	groups *groups
+	key    *approvals.Key
 	log    *audit.Memory
 	now    time.Time
 	cand   approvals.Candidate
@@ -65,6 +68,7 @@ func newOffice(t *testing.T, store approvals.Store) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.key = key
 	o.Desk = &approvals.Desk{Store: store, Policy: f, Signer: key, Audit: o.log, Now: func() time.Time { return o.now }, Random: rand.Reader}
 	o.cand = approvals.Candidate{
 		Program: approvalstest.Compile(t, approvalstest.Observing), Nodes: []string{"prod-1"},
@@ -333,6 +337,83 @@ func TestAttacks(t *testing.T) {
 		t.Run(name, func(t *testing.T) { attack(newOffice(t, &approvals.Memory{})) })
 	}
 }
+
+// Whoever can write to the bus can say of a node what labels it has, and of
+// each look-up something else. The node has its own, and takes only what was
+// judged by them.
+func TestForgedLabels(t *testing.T) {
+	const rules = `
+version: 1
+tenants: [slack:T1]
+rules:
+  - tiers: [observe]
+    nodes: env=prod
+    quorum: 2
+    approvers: {people: [slack:T1/UBOB, slack:T1/UJOE]}
+    requesters: {anyone: true}
+    max_duration: 2m
+    max_events: 100
+    expiry: 15m
+  - tiers: [observe]
+    quorum: 1
+    approvers: {anyone: true}
+    requesters: {anyone: true}
+    max_duration: 2m
+    max_events: 100
+    expiry: 15m
+`
+	prod := map[string]string{"env": "prod", "role": "db"}
+	for name, tt := range map[string]struct {
+		said func(n int) map[string]string // at the n-th look-up
+		runs bool
+	}{
+		"the truth":           {func(int) map[string]string { return prod }, true},
+		"another environment": {func(int) map[string]string { return map[string]string{"env": "dev", "role": "db"} }, false},
+		"no labels":           {func(int) map[string]string { return nil }, false},
+		"a lie at every second look-up": {func(n int) map[string]string {
+			if n%2 == 0 {
+				return nil
+			}
+			return prod
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t, &approvals.Memory{})
+			write(t, o.path, rules)
+			looked := 0
+			f, err := policy.Open(o.path, policy.Options{Groups: o.groups, Labels: func(context.Context, string) (map[string]string, bool, error) {
+				looked++
+				return tt.said(looked), true, nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.file, o.Policy = f, f
+			id := o.open()
+			for _, who := range []string{"slack:T1/UMAL", "slack:T1/UBOB", "slack:T1/UJOE"} {
+				err := o.vote(id, who, approvals.Approve)
+				t.Logf("%s: %v", who, err)
+			}
+			envelope, g, err := o.Grant(t.Context(), id)
+			if err != nil {
+				if tt.runs {
+					t.Fatal(err)
+				}
+				return
+			}
+			counted := len(g.Approval.Approvers)
+			v := &job.Verifier{Node: "prod-1", Labels: prod, Keys: []ed25519.PublicKey{o.key.Public()}, Replays: claims{}, Now: func() time.Time { return o.now }}
+			if _, _, err = v.Open(envelope); (err == nil) != tt.runs || err == nil && counted < 2 {
+				t.Errorf("the node: %v, %d approvers", err, counted)
+			}
+		})
+	}
+}
+
+// claims takes every grant.
+type claims struct{}
+
+func (claims) Claim(string, time.Time) (bool, error) { return true, nil }
 
 // Random people answer at once, also in ways they may not: nothing is granted
 // but what enough people have agreed to who may, and who are certainly

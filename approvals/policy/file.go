@@ -156,7 +156,7 @@ func (f *File) Current(context.Context) (approvals.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return p.once(), nil
 }
 
 // Judge implements [approvals.Policy].

@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"kgent/approvals"
@@ -114,12 +115,40 @@ func (p *Policy) Compare(a, b approvals.Person) approvals.Likeness {
 		return slices.ContainsFunc(p.accounts(person), func(r ref) bool { return r.home() == home })
 	}
 	switch {
-	case idX == idY:
-		return approvals.Same
+	case idX == idY, x.platform == discord && y.platform == discord && x.local == y.local:
+		return approvals.Same // one Discord account is in many servers
 	case linkedX && linkedY, knownThere(x, y.home()), knownThere(y, x.home()):
 		return approvals.Different
 	}
 	return approvals.Unclear
+}
+
+// once returns the policy for one decision. Each node's labels are looked up once in
+// it: what changes while a decision is taken cannot be one thing to one rule
+// and another to the next, nor to the grant.
+func (p *Policy) once() *Policy {
+	if p.opts.Labels == nil {
+		return p
+	}
+	type answer struct {
+		labels map[string]string
+		ok     bool
+		err    error
+	}
+	var mu sync.Mutex
+	known := map[string]answer{}
+	once := *p
+	once.opts.Labels = func(ctx context.Context, node string) (map[string]string, bool, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		a, ok := known[node]
+		if !ok {
+			a.labels, a.ok, a.err = p.opts.Labels(ctx, node)
+			known[node] = a
+		}
+		return a.labels, a.ok, a.err
+	}
+	return &once
 }
 
 // known returns the account of somebody who may be heard at all.
@@ -191,34 +220,56 @@ type terms struct {
 	duration time.Duration
 	events   int
 	expiry   time.Duration
+	labels   map[string]map[string]string // by node; see approvals.Ruling
 }
 
 // rulesFor returns the rules that apply to a tier on nodes.
 func (p *Policy) rulesFor(ctx context.Context, tier approvals.Tier, nodes []string) ([]*rule, error) {
+	rules, _, err := p.fitting(ctx, tier, nodes)
+	return rules, err
+}
+
+// fitting returns the rules that apply to a tier on nodes, and by node what
+// the labels say that any rule looks at.
+func (p *Policy) fitting(ctx context.Context, tier approvals.Tier, nodes []string) ([]*rule, map[string]map[string]string, error) {
 	if p.opts.Labels == nil {
-		return nil, refuse(approvals.RuleNode, "no node is known")
+		return nil, nil, refuse(approvals.RuleNode, "no node is known")
 	}
 	if len(nodes) == 0 {
-		return nil, refuse(approvals.RuleNode, "no node is named")
+		return nil, nil, refuse(approvals.RuleNode, "no node is named")
 	}
 	var out []*rule
+	seen := map[string]map[string]string{}
 	for _, node := range nodes {
 		labels, ok, err := p.opts.Labels(ctx, node)
 		if err != nil {
-			return nil, fmt.Errorf("looking up the labels of node %q: %w: %w", node, err, approvals.ErrTryAgain)
+			return nil, nil, fmt.Errorf("looking up the labels of node %q: %w: %w", node, err, approvals.ErrTryAgain)
 		}
 		if !ok {
-			return nil, refuse(approvals.RuleNode, "the node %q is not known", node)
+			return nil, nil, refuse(approvals.RuleNode, "the node %q is not known", node)
 		}
 		r := p.first(tier, labels)
 		if r == nil {
-			return nil, refuse(approvals.RuleTier, "no rule of the policy allows the tier %s on node %q", tier, node)
+			return nil, nil, refuse(approvals.RuleTier, "no rule of the policy allows the tier %s on node %q", tier, node)
 		}
 		if !slices.Contains(out, r) {
 			out = append(out, r)
 		}
+		seen[node] = p.lookedAt(labels)
 	}
-	return out, nil
+	return out, seen, nil
+}
+
+// lookedAt returns the values of all labels that a rule looks at, whichever rule
+// it is: that an earlier one did not fit counts, too.
+func (p *Policy) lookedAt(labels map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, r := range p.doc.rules {
+		for _, c := range r.nodes {
+			out[c.key] = labels[c.key]
+		}
+	}
+	return out
 }
 
 // first returns the first rule that takes a tier on a node with these labels.
@@ -257,7 +308,7 @@ func (p *Policy) asked(ctx context.Context, c approvals.Case) (terms, error) {
 	if err != nil {
 		return terms{}, err
 	}
-	rules, err := p.rulesFor(ctx, c.Tier, c.Nodes)
+	rules, labels, err := p.fitting(ctx, c.Tier, c.Nodes)
 	if err != nil {
 		return terms{}, err
 	}
@@ -266,7 +317,9 @@ func (p *Policy) asked(ctx context.Context, c approvals.Case) (terms, error) {
 			return terms{}, err
 		}
 	}
-	return strictest(rules), nil
+	t := strictest(rules)
+	t.labels = labels
+	return t, nil
 }
 
 func (p *Policy) pausedError() error {
@@ -300,7 +353,7 @@ func (p *Policy) Judge(ctx context.Context, c approvals.Case) (approvals.Ruling,
 	}
 	return approvals.Ruling{
 		Policy: p.doc.version, Quorum: t.quorum, Self: t.self, Approvers: t.approvers(),
-		MaxDuration: t.duration, MaxEvents: t.events, Expiry: t.expiry,
+		MaxDuration: t.duration, MaxEvents: t.events, Expiry: t.expiry, Labels: t.labels,
 	}, nil
 }
 
@@ -385,7 +438,7 @@ func (p *Policy) BreakGlass(ctx context.Context, c approvals.Case, by approvals.
 	}
 	return approvals.Ruling{
 		Policy: p.doc.version, Quorum: 1, Self: true, Approvers: "whoever breaks the glass",
-		MaxDuration: t.duration, MaxEvents: t.events, Expiry: t.expiry,
+		MaxDuration: t.duration, MaxEvents: t.events, Expiry: t.expiry, Labels: t.labels,
 	}, nil
 }
 

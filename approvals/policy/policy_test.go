@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -190,8 +191,12 @@ func TestJudge(t *testing.T) {
 			}
 			if err == nil {
 				tt.want.Policy = p.Version()
+				if len(r.Labels) != len(tt.c.Nodes) {
+					t.Errorf("it went by the labels %v", r.Labels)
+				}
+				r.Labels = nil
 			}
-			if r != tt.want {
+			if !reflect.DeepEqual(r, tt.want) {
 				t.Errorf("ruling\n%+v, want\n%+v", r, tt.want)
 			}
 		})
@@ -302,6 +307,9 @@ func TestCompare(t *testing.T) {
 		{"slack:T1/UJOE", "discord:G1/1", different}, // ada has another account there
 		{"slack:T1/UJOE", "discord:G1/3", unclear},   // nobody knows eve in Slack
 		{"discord:G1/7", "discord:G1/3", different},
+		{"discord:G1/7", "discord:G2/7", same}, // one account in two servers
+		{"discord:G1/1", "discord:G2/1", same}, // also when the list has it for one of them
+		{"discord:G1/7", "discord:G2/8", unclear},
 		{"slack:T1/UJOE", "slack:T2/UJOE", unclear},
 		{"slack:T1/UJOE", "", unclear},
 		{"", "", unclear},

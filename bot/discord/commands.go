@@ -144,7 +144,7 @@ func choices(cs []choice) answer {
 }
 
 // complete answers what is being typed with suggestions.
-func (a *Adapter) complete(ctx context.Context, front thread.Front, in interaction) answer {
+func (a *Adapter) complete(ctx context.Context, front thread.Front, in interaction, by thread.Account) answer {
 	if in.Data.Name != "kgent" || len(in.Data.Options) != 1 {
 		return choices(nil)
 	}
@@ -155,7 +155,7 @@ func (a *Adapter) complete(ctx context.Context, front thread.Front, in interacti
 			continue
 		}
 		typed, _ := o.Value.(string)
-		for _, s := range front.Complete(ctx, o.Name, typed) {
+		for _, s := range front.Complete(ctx, by, o.Name, typed) {
 			// One that had to be cut would ask for something else.
 			if s == "" || size(s) > maxChoice || plain(s, maxChoice) != s || seen[s] || len(out) == maxChoices {
 				continue

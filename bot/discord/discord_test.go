@@ -75,7 +75,7 @@ func (f *front) Form(_ context.Context, e thread.Event) (*card.Form, *card.Card)
 	return f.form, f.refusal
 }
 
-func (f *front) Complete(_ context.Context, field, prefix string) []string {
+func (f *front) Complete(_ context.Context, _ thread.Account, field, prefix string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []string

@@ -352,7 +352,7 @@ func (a *Adapter) interact(ctx context.Context, front thread.Front, in interacti
 		if !a.serves(in.GuildID) || who.Bot {
 			return choices(nil)
 		}
-		return a.complete(ctx, front, in)
+		return a.complete(ctx, front, in, thread.Account{Surface: Surface, Tenant: in.GuildID, User: who.ID})
 	}
 	if !a.serves(in.GuildID) {
 		return tellText(card.Warning, "kgent does not serve this server.")

@@ -58,7 +58,7 @@ func (f *front) Form(_ context.Context, e thread.Event) (*card.Form, *card.Card)
 	return f.form(e)
 }
 
-func (f *front) Complete(context.Context, string, string) []string { return nil }
+func (f *front) Complete(context.Context, thread.Account, string, string) []string { return nil }
 
 // wait returns the events once there are n.
 func (f *front) wait(t *testing.T, n int) []thread.Event {

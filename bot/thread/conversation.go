@@ -41,8 +41,9 @@ type Conversation struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	wake chan struct{} // there may be something to do
-	work sync.Map      // ids of requests that this process is at work on
+	sealed sync.Map      // envelopes that were signed and are about to be sent, by request
+	wake   chan struct{} // there may be something to do
+	work   sync.Map      // ids of requests that this process is at work on
 }
 
 // Recipe is one thing that can be asked for without a model.

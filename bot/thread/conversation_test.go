@@ -466,6 +466,9 @@ func (tm *team) send(c *thread.Conversation, e thread.Event) {
 	if e.Key == "" {
 		e.Key = fmt.Sprintf("e%d", tm.events)
 	}
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
 	if e.Place == (thread.Place{}) {
 		e.Place = thread.Place{Surface: e.By.Surface, Tenant: "T", Channel: "C", Thread: "root"}
 	}
@@ -688,6 +691,11 @@ func TestStop(t *testing.T) {
 		tm.click(c, "eve", "stop", tm.slack.button(tm.T, "run:", "stop"))
 		tm.holds("the live output", tm.slack.shown("run:"), "Over", "Stopped by Eve")
 		tm.holds("the result", tm.slack.shown("result:"), "stopped")
+		var log []string
+		for _, e := range tm.log.Entries() {
+			log = append(log, string(e.Kind)+" "+e.Detail)
+		}
+		tm.holds("the audit log", strings.Join(log, "\n"), "request observe on 1 nodes", "vote approve", "grant on 1 nodes", "job stopped by slack:T/eve", "job completed: db-1 stopped", "!once more")
 		tm.ask(c, "ada", "stop")
 		tm.holds("the whisper", tm.slack.whispered(), "nothing runs in this thread")
 	})
@@ -850,7 +858,7 @@ func TestTakeover(t *testing.T) {
 		tm.ask(one, "ada", "who calls getppid on db-1")
 		// The vote is counted, and the process dies before anything starts.
 		id := tm.slack.button(t, "card:", "approve")
-		if err := one.Receive(context.Background(), thread.Event{Key: "v", Kind: thread.Click, By: tm.account("bob"), Place: thread.Place{Surface: "slack", Tenant: "T", Channel: "C", Thread: "root"}, Verb: "approve", ID: id}); err != nil {
+		if err := one.Receive(context.Background(), thread.Event{Key: "v", Kind: thread.Click, By: tm.account("bob"), Place: thread.Place{Surface: "slack", Tenant: "T", Channel: "C", Thread: "root"}, Verb: "approve", ID: id, At: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		stopOne()
@@ -888,7 +896,7 @@ func TestCommands(t *testing.T) {
 		tm.holds("ada's list", tm.slack.whispered(), "Your requests", "waits for approval", "cancel")
 		tm.click(c, "ada", "cancel", tm.slack.button(tm.T, "card:", "cancel"))
 		tm.holds("the card", tm.slack.shown("card:"), "Taken back")
-		if got := c.Complete(context.Background(), "node", "DB"); !slices.Equal(got, []string{"db-1", "db-2", "role=db"}) {
+		if got := c.Complete(context.Background(), tm.account("ada"), "node", "DB"); !slices.Equal(got, []string{"db-1", "db-2", "role=db"}) {
 			tm.Errorf("completions %v", got)
 		}
 	})

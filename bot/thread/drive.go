@@ -2,6 +2,7 @@ package thread
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"kgent/agent"
 	"kgent/agent/program"
 	"kgent/approvals"
+	"kgent/approvals/audit"
 	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
@@ -231,8 +233,8 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	}
 	cs, err := c.Desk.Open(ctx, approvals.Candidate{
 		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier,
-		Requester: approvals.Person{ID: r.AuthorPerson, Account: r.Author.String(), Surface: r.Author.Surface, Place: channelOf(r.Place), Human: true},
-		Revises:   revises, Key: idOf(*r) + " " + r.Author.String(),
+		Requester: author(*r), Authors: r.Authors,
+		Revises: revises, Key: revisionOf(*r) + " " + r.Author.String(),
 	})
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {
@@ -302,7 +304,10 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 	}
 	var grant *job.Grant
 	if err == nil {
-		_, grant, err = c.Desk.Grant(ctx, r.Case)
+		var envelope []byte
+		if envelope, grant, err = c.Desk.Grant(ctx, r.Case); err == nil {
+			c.sealed.Store(r.ID, sealed{envelope, grant})
+		}
 	}
 	if errors.Is(err, approvals.ErrGranted) {
 		_, grant, err = c.Desk.Envelope(ctx, r.Case)
@@ -388,10 +393,26 @@ func (c *Conversation) free(ctx context.Context, r Request) {
 	}
 }
 
+// sealed is a signed grant.
+type sealed struct {
+	envelope []byte
+	grant    *job.Grant
+}
+
+// envelope returns the signed grant of a request: the one that was made a
+// moment ago, or, when another process made it, the same once more.
+func (c *Conversation) envelope(ctx context.Context, r Request) (s sealed, err error) {
+	if made, ok := c.sealed.LoadAndDelete(r.ID); ok {
+		return made.(sealed), nil
+	}
+	s.envelope, s.grant, err = c.Desk.Envelope(ctx, r.Case)
+	return s, err
+}
+
 func (c *Conversation) dispatch(ctx context.Context, r Request) error {
-	envelope, grant, err := c.Desk.Envelope(ctx, r.Case)
+	s, err := c.envelope(ctx, r)
 	if err == nil {
-		err = c.Runner.Dispatch(ctx, grant, envelope)
+		err = c.Runner.Dispatch(ctx, s.grant, s.envelope)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -453,6 +474,7 @@ func (c *Conversation) finish(ctx context.Context, r Request, summary output.Sum
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeLimit)
 	defer cancel()
 	c.free(ctx, r)
+	c.note(ctx, r, audit.Entry{Kind: audit.Job, Detail: ended(outcome, detail, summary)}, summary)
 	for {
 		ended := r
 		end(&ended)
@@ -473,6 +495,35 @@ func (c *Conversation) finish(ctx context.Context, r Request, summary output.Sum
 			return err
 		}
 	}
+}
+
+// note writes into the audit log what happened to a run.
+func (c *Conversation) note(ctx context.Context, r Request, e audit.Entry, data any) {
+	e.Case, e.Digest = r.Case, r.Card.Digest
+	if r.Grant != nil {
+		e.Run = r.Grant.Run
+	}
+	raw, err := json.Marshal(data)
+	if err == nil {
+		e.Data = raw
+		err = c.Desk.Audit.Append(ctx, e)
+	}
+	if err != nil {
+		c.Log.Error("writing the audit log", "request", r.ID, "what", e.Detail, "err", err)
+	}
+}
+
+// ended says in words how a run ended.
+func ended(o Outcome, detail string, s output.Summary) string {
+	var nodes []string
+	for _, n := range s.Nodes {
+		nodes = append(nodes, n.Node+" "+string(n.Reason))
+	}
+	words := fmt.Sprintf("%s: %s", o, strings.Join(nodes, ", "))
+	if detail != "" {
+		words += ": " + detail
+	}
+	return cut(words, 1000)
 }
 
 // outcomeOf says how a run ended on its nodes together.

@@ -11,6 +11,7 @@ import (
 
 	"kgent/agent"
 	"kgent/approvals"
+	"kgent/approvals/audit"
 	"kgent/bot/card"
 	"kgent/bot/target"
 	"kgent/executor/output"
@@ -30,8 +31,20 @@ const (
 	verbSave    = "save"
 )
 
-// idOf is what the buttons of a revision carry: nothing but a name.
-func idOf(r Request) string { return r.ID + "-" + strconv.Itoa(r.Revision) }
+// idOf is what the buttons of a revision carry: nothing but a name. It is made
+// of the digest, too: a click that is kept and handed in again, after the
+// request was made anew, agrees to what was on the card that was clicked on
+// or to nothing.
+func idOf(r Request) string {
+	id := revisionOf(r)
+	if r.Card.Digest != "" {
+		id += "-" + r.Card.Digest[:min(16, len(r.Card.Digest))]
+	}
+	return id
+}
+
+// revisionOf names a revision of a request.
+func revisionOf(r Request) string { return r.ID + "-" + strconv.Itoa(r.Revision) }
 
 // requestOf returns the request that a button's id names.
 func requestOf(id string) string {
@@ -65,9 +78,14 @@ func (c *Conversation) asked(ctx context.Context, e Event) error {
 		return c.whisper(ctx, e, c.helpCard())
 	case "list", "status", "runs":
 		return c.opened(ctx, e)
-	case "nodes":
-		return c.answer(ctx, e, c.nodesCard(ctx))
-	case "recipes":
+	case "nodes", "recipes":
+		// Which nodes there are is nobody else's business.
+		if err := c.known(ctx, e); err != nil {
+			return c.refuseOr(ctx, e, err)
+		}
+		if word == "nodes" {
+			return c.answer(ctx, e, c.nodesCard(ctx))
+		}
 		return c.answer(ctx, e, c.recipesCard())
 	case "stop":
 		return c.stopThread(ctx, e)
@@ -80,6 +98,15 @@ func (c *Conversation) asked(ctx context.Context, e Event) error {
 		return c.refused(ctx, e, err)
 	}
 	return c.begin(ctx, e, p)
+}
+
+// known makes sure that an account is a person's of the organisation.
+func (c *Conversation) known(ctx context.Context, e Event) error {
+	p, err := c.person(ctx, e)
+	if err != nil {
+		return err
+	}
+	return c.Policy.MayStop(p) // what everybody of the organisation may
 }
 
 // refuseOr tells a refusal to the person, and passes other errors on.
@@ -212,6 +239,9 @@ func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, 
 		if r.State == Pending {
 			r.Old = append(r.Old, Old{Revision: r.Revision, Digest: r.Card.Digest, Copies: r.Copies})
 		}
+		if was := author(*r); !slices.ContainsFunc(r.Authors, func(a approvals.Person) bool { return a.Account == was.Account }) {
+			r.Authors = append(slices.Clone(r.Authors), was)
+		}
 		r.Revision++
 		r.State, r.Author, r.AuthorPerson, r.Quiet = Preparing, e.By, p.ID, e.Kind == Reply
 		r.Steps, r.Votes, r.Copies = nil, nil, nil
@@ -221,6 +251,11 @@ func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, 
 		return c.refused(ctx, e, say)
 	}
 	return err
+}
+
+// author returns who made the present revision.
+func author(r Request) approvals.Person {
+	return approvals.Person{ID: r.AuthorPerson, Account: r.Author.String(), Surface: r.Author.Surface, Place: channelOf(r.Place), Human: true}
 }
 
 // stale says why a request is not open to change or votes any more.
@@ -316,10 +351,18 @@ func channelOf(p Place) string {
 	return p.String()
 }
 
+// voteKept is how long a vote counts after it was cast: less than nodes
+// remember grants, so that nothing that somebody said once is good for a second
+// run.
+const voteKept = 10 * time.Minute
+
 // vote hands an answer to the desk and shows what became of it.
 func (c *Conversation) vote(ctx context.Context, e Event, r Request, v approvals.Vote) error {
 	if r.State != Pending || idOf(r) != e.ID {
 		return c.refused(ctx, e, stale(r))
+	}
+	if late := c.Now().Sub(e.At); late > voteKept {
+		return c.refused(ctx, e, refuse("what you said arrived here %v later, so it does not count; press again, and if that does not help, see that the clock of kgent's host is right", late.Round(time.Minute)))
 	}
 	cs, err := c.Desk.Decide(ctx, r.Case, v)
 	var refused *approvals.RefusedError
@@ -379,14 +422,19 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 	default:
 		return c.refused(ctx, e, refuse("there is nothing to stop: %s", stateWords(r)))
 	}
-	_, err := c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e) {
+	first := false
+	now, err := c.change(ctx, r.ID, func(r *Request) bool {
+		if first = !(r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e)); !first {
 			return false
 		}
 		by := e.By
 		r.StopBy = &by
 		return true
 	})
+	if err == nil && first {
+		who := c.speaker(e)
+		c.note(ctx, now, audit.Entry{Kind: audit.Job, Person: who.ID, Surface: who.Surface, Detail: "stopped by " + who.Account}, nil)
+	}
 	return err
 }
 
@@ -423,6 +471,9 @@ func (c *Conversation) stopThread(ctx context.Context, e Event) error {
 
 // source puts the program's source where it was asked for.
 func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
+	if err := c.known(ctx, e); err != nil {
+		return c.refuseOr(ctx, e, err)
+	}
 	if r.Source == "" {
 		return c.refused(ctx, e, refuse("there is no source yet"))
 	}
@@ -546,6 +597,9 @@ func (c *Conversation) again(ctx context.Context, e Event, p approvals.Person, r
 // alone where they asked.
 func (c *Conversation) opened(ctx context.Context, e Event) error {
 	p, err := c.person(ctx, e)
+	if err == nil {
+		err = c.Policy.MayStop(p) // what everybody of the organisation may
+	}
 	if err != nil {
 		return c.refuseOr(ctx, e, err)
 	}
@@ -656,9 +710,12 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 }
 
 // Complete implements [Front].
-func (c *Conversation) Complete(ctx context.Context, field, prefix string) []string {
+func (c *Conversation) Complete(ctx context.Context, by Account, field, prefix string) []string {
 	ctx, cancel := context.WithTimeout(ctx, receiveTime)
 	defer cancel()
+	if c.Policy.MayStop(c.speaker(Event{By: by})) != nil {
+		return nil // what nodes there are is nobody else's business
+	}
 	var all []string
 	switch field {
 	case "node":

@@ -54,6 +54,9 @@ type Request struct {
 	// Author made the present revision: By, or who edited or refined it.
 	Author       Account `json:"author"`
 	AuthorPerson string  `json:"author_person"`
+	// Authors made the revisions before, also those that no program was found
+	// for in time. None of them counts as an approver.
+	Authors []approvals.Person `json:"authors,omitempty"`
 	// Names are what people are called, by account, for display.
 	Names map[string]string `json:"names,omitempty"`
 	// Handled are the newest events that changed this request, so that one

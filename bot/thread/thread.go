@@ -260,7 +260,7 @@ type Front interface {
 	// cannot be opened. It is asked before the service's three seconds are
 	// over and answers within one.
 	Form(ctx context.Context, e Event) (*card.Form, *card.Card)
-	// Complete returns at most 25 suggestions for what is being typed: field is
-	// "request", "node" or "recipe".
-	Complete(ctx context.Context, field, prefix string) []string
+	// Complete returns at most 25 suggestions for what somebody is typing: field
+	// is "request", "node" or "recipe".
+	Complete(ctx context.Context, by Account, field, prefix string) []string
 }

@@ -25,6 +25,7 @@ import (
 	"kgent/executor/bus/rdb"
 	"kgent/executor/job"
 	"kgent/executor/probe"
+	"kgent/executor/redact"
 	"kgent/executor/render"
 	"kgent/retrieval/kernel"
 )
@@ -72,6 +73,8 @@ Environment:
   REDIS_PASSWORD_FILE    the password, if it is not in the address
   REDIS_CA               who signed the server's certificate
   REDIS_CERT, REDIS_KEY  the certificate that this node shows, and its key
+  KGENT_REDACT           secrets, one a line, that never leave this node in output;
+                         what looks like a secret is taken out anyway
 
 Exit codes: 0 it was told to end, 1 a fault of this host or of Redis's set-up,
 2 the command line or the environment cannot be used.`,
@@ -163,13 +166,18 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 
 	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	verifier := &job.Verifier{Node: f.name, Keys: keys, Replays: replays, Now: time.Now, MaxDuration: f.maxDuration}
+	env := render.NewEnv()
+	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
+		return usageError{fmt.Errorf("KGENT_REDACT: %w", err)}
+	}
+	self := announcement(ctx, f.name, labels, facts)
+	verifier := &job.Verifier{Node: f.name, Labels: self.Labels, Keys: keys, Replays: replays, Now: time.Now, MaxDuration: f.maxDuration}
 	policy := executor.DefaultPolicy()
 	policy.AllowAct = f.allowAct
-	recorded := &auditedKernel{Kernel: executor.NewKernel(f.name, loader, render.NewEnv()), log: log, record: record}
+	recorded := &auditedKernel{Kernel: executor.NewKernel(f.name, loader, env), log: log, record: record}
 	line := bus.NewRedis(client)
 	node := &executor.Executor{
-		Node:     announcement(ctx, f.name, labels, facts),
+		Node:     self,
 		Verifier: verifier,
 		Kernel:   recorded,
 		Bus: trusting{Node: line, path: f.keys, verifier: verifier, failed: func(err error) {

@@ -94,9 +94,10 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, err
 	}
 	line := bus.NewMemory()
+	labels := map[string]string{"arch": facts.Arch, "kernel": facts.Release}
 	node := &executor.Executor{
-		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: map[string]string{"arch": facts.Arch, "kernel": facts.Release}},
-		Verifier: &job.Verifier{Node: name, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
+		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels},
+		Verifier: &job.Verifier{Node: name, Labels: labels, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,
 		Policy:   executor.DefaultPolicy(),

@@ -228,6 +228,27 @@ func (n NodeInfo) clone() NodeInfo {
 	return n
 }
 
+// maxWord is the length of the longest value that a node announces, in bytes.
+const maxWord = 300
+
+// tame takes out of an announcement what no node of ours announces: it goes
+// into messages to people, and its labels into grants.
+func (n *NodeInfo) tame() {
+	maps.DeleteFunc(n.Labels, func(k, v string) bool { return CheckName(k) != nil || !isLine(v) })
+	maps.DeleteFunc(n.Kinds, func(k, v string) bool { return CheckName(k) != nil || len(v) > 4*maxWord })
+	for _, s := range []*string{&n.Kernel, &n.Arch, &n.Version} {
+		if !isLine(*s) {
+			*s = "unknown"
+		}
+	}
+	n.Capabilities = slices.DeleteFunc(n.Capabilities, func(c string) bool { return CheckName(c) != nil })
+}
+
+// isLine reports whether s is short, and of visible ASCII and spaces.
+func isLine(s string) bool {
+	return len(s) <= maxWord && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
 // FactsHash returns the hash under which a blob is published: its SHA-256 in
 // hex.
 func FactsHash(blob []byte) string {

@@ -590,6 +590,7 @@ func (r *Redis) announced(ctx context.Context, names []string) (found []NodeInfo
 			continue
 		}
 		n.Name = good[i] // whose key it is
+		n.tame()
 		found = append(found, n)
 	}
 	return found, gone, nil

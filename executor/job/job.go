@@ -149,16 +149,21 @@ type Person struct {
 
 // Grant is the signed statement.
 type Grant struct {
-	Version   int       `json:"version"`
-	Purpose   Purpose   `json:"purpose"`
-	ID        string    `json:"id"`  // 128 random bits, hexadecimal: a grant is used once
-	Run       string    `json:"run"` // names the output
-	Digest    string    `json:"digest"`
-	Nodes     []string  `json:"nodes"`
-	Limits    Limits    `json:"limits"`
-	Approval  Approval  `json:"approval"`
-	NotBefore time.Time `json:"not_before"`
-	Expires   time.Time `json:"expires"`
+	Version int      `json:"version"`
+	Purpose Purpose  `json:"purpose"`
+	ID      string   `json:"id"`  // 128 bits, hexadecimal: a grant is used once
+	Run     string   `json:"run"` // names the output
+	Digest  string   `json:"digest"`
+	Nodes   []string `json:"nodes"`
+	Limits  Limits   `json:"limits"`
+	// Labels are, by node, the values of those labels that the approval went
+	// by, empty for a label that the node was said not to have. A node refuses
+	// what was approved for one with other labels: what it announces passes
+	// through hands that nobody vouches for. Nil: no labels were looked at.
+	Labels    map[string]map[string]string `json:"labels,omitempty"`
+	Approval  Approval                     `json:"approval"`
+	NotBefore time.Time                    `json:"not_before"`
+	Expires   time.Time                    `json:"expires"`
 }
 
 // GrantVersion is the only version this code writes and accepts.
@@ -227,7 +232,7 @@ func (g *Grant) digest(p Program) (Digest, error) {
 // checkEmpty reports what a check may not have: it looks like an approval.
 func (g *Grant) checkEmpty() error {
 	a := g.Approval
-	if g.Purpose == PurposeCheck && (g.Limits != Limits{} || a.Approvers != nil || a.Tier != "" || a.Quorum != 0 || a.Policy != "") {
+	if g.Purpose == PurposeCheck && (g.Limits != Limits{} || g.Labels != nil || a.Approvers != nil || a.Tier != "" || a.Quorum != 0 || a.Policy != "") {
 		return errors.New("a check has neither limits nor an approval")
 	}
 	return nil

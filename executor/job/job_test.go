@@ -152,6 +152,42 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// A node refuses what people agreed to for a node with other labels: somebody
+// may have announced it with those that ask for fewer people.
+func TestOpenLabels(t *testing.T) {
+	p := testProgram()
+	own := map[string]string{"env": "prod", "role": "db"}
+	for name, tt := range map[string]struct {
+		judged map[string]map[string]string
+		want   Refusal
+	}{
+		"no labels looked at":     {nil, ""},
+		"its own":                 {map[string]map[string]string{"db-3": {"env": "prod"}, "db-4": {"env": "dev"}}, ""},
+		"one that it lacks":       {map[string]map[string]string{"db-3": {"env": "prod", "zone": ""}}, ""},
+		"none looked at":          {map[string]map[string]string{"db-3": {}}, ""},
+		"another value":           {map[string]map[string]string{"db-3": {"env": "dev"}}, RefusedLabels},
+		"one that it has not":     {map[string]map[string]string{"db-3": {"zone": "eu-1"}}, RefusedLabels},
+		"one that was left out":   {map[string]map[string]string{"db-3": {"env": ""}}, RefusedLabels},
+		"another node's":          {map[string]map[string]string{"db-4": {"env": "prod"}}, RefusedLabels},
+		"one of several is wrong": {map[string]map[string]string{"db-3": {"env": "prod", "role": "web"}}, RefusedLabels},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := testGrant(t, p)
+			g.Labels = tt.judged
+			used := &replays{}
+			v := &Verifier{Node: "db-3", Labels: own, Keys: []ed25519.PublicKey{public(seeded(1))}, Replays: used, Now: func() time.Time { return noon }}
+			_, _, err := v.Open(sign(t, seeded(1), g, p))
+			var refused *RefusedError
+			if errors.As(err, &refused) != (tt.want != "") || refused != nil && refused.Refusal != tt.want || err != nil && refused == nil {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if err != nil && used.count() != 0 {
+				t.Error("the grant is used up")
+			}
+		})
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	p := testProgram()
 	g := testGrant(t, p)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 )
@@ -24,6 +25,7 @@ const (
 	RefusedPurpose   Refusal = "other-purpose"
 	RefusedVersion   Refusal = "unknown-version"
 	RefusedNode      Refusal = "other-node"
+	RefusedLabels    Refusal = "other-labels"
 	RefusedEarly     Refusal = "not-yet-valid"
 	RefusedExpired   Refusal = "expired"
 	RefusedWindow    Refusal = "window-too-long"
@@ -55,7 +57,9 @@ type Replays interface {
 
 // Verifier opens envelopes on one node.
 type Verifier struct {
-	Node    string
+	Node string
+	// Labels are the node's own.
+	Labels  map[string]string
 	Keys    []ed25519.PublicKey
 	Replays Replays
 	Now     func() time.Time
@@ -118,6 +122,9 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	if !slices.Contains(g.Nodes, v.Node) {
 		return nil, Program{}, refuse(RefusedNode, "approved for %q, this node is %q", g.Nodes, v.Node)
 	}
+	if err := v.checkLabels(&g); err != nil {
+		return nil, Program{}, err
+	}
 	now := v.Now()
 	switch {
 	case !g.Expires.After(g.NotBefore) || g.Expires.Sub(g.NotBefore) > MaxWindow:
@@ -149,6 +156,23 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 		return nil, Program{}, refuse(RefusedReplay, "grant %s was used before", g.ID)
 	}
 	return &g, env.Program, nil
+}
+
+// checkLabels holds what the approval took this node for against what it is.
+func (v *Verifier) checkLabels(g *Grant) error {
+	if g.Labels == nil {
+		return nil
+	}
+	judged, ok := g.Labels[v.Node]
+	if !ok {
+		return refuse(RefusedLabels, "it says of no labels of this node that they were looked at")
+	}
+	for _, key := range slices.Sorted(maps.Keys(judged)) {
+		if own := v.Labels[key]; own != judged[key] {
+			return refuse(RefusedLabels, "approved for a node with %s=%.64q, this one has %.64q; it may have been given another label since, or somebody else announced the one it does not have", key, judged[key], own)
+		}
+	}
+	return nil
 }
 
 func (v *Verifier) checkLimits(g *Grant) error {

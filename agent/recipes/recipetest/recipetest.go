@@ -257,7 +257,7 @@ func Gone(t *testing.T, a output.Attached) {
 
 // Binary returns the path of kgent, which it builds once for all test packages; the go command does nothing
 // when it is up to date.
-func Binary(t *testing.T) string {
+func Binary(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("KGENT_TEST_BINARY"); path != "" {
 		return path

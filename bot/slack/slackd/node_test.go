@@ -76,7 +76,7 @@ func TestBolt(t *testing.T) {
 			check(a.Slash(ctx, incidents, "", "/kgent", "hello"))
 			_, err = s.WaitMessage(ctx, func(m Message) bool { return m.EphemeralTo == alice && m.Text == "you said hello" })
 			check(err)
-			check(a.Shortcut(ctx, root, "trace_this"))
+			check(a.Shortcut(ctx, root, "kgent_trace"))
 			_, err = s.WaitMessage(ctx, func(m Message) bool {
 				return m.TS == root.TS && len(m.Reactions) == 1 && m.Reactions[0].Name == "eyes"
 			})

@@ -153,7 +153,7 @@ func Default() Config {
 		Usergroups: []Usergroup{{ID: "S0APPROVERS", Handle: "approvers", Name: "Approvers", Members: []string{"U0BOB", "U0CAROL"}}},
 		AppID:      "A0KGENT", AppName: "kgent", BotUser: bot, BotID: "B0KGENT",
 		Commands:  []string{"/kgent"},
-		Shortcuts: []Shortcut{{CallbackID: "trace_this", Name: "Trace this"}},
+		Shortcuts: []Shortcut{{CallbackID: "kgent_trace", Name: "Trace this"}},
 		Events: []string{"app_mention", "message.channels", "message.groups", "message.im", "app_home_opened",
 			"reaction_added", "reaction_removed", "file_shared", "member_joined_channel"},
 		BotToken: "xoxb-stand-in-bot", AppToken: "xapp-1-A0KGENT-stand-in-app", SigningSecret: "stand-in signing secret",

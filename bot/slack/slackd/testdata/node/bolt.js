@@ -56,7 +56,7 @@ app.view('reason', async ({ ack, view, body, client }) => {
 
 app.command('/kgent', async ({ ack, command }) => ack(`you said ${command.text}`));
 
-app.shortcut('trace_this', async ({ ack, shortcut, client }) => {
+app.shortcut('kgent_trace', async ({ ack, shortcut, client }) => {
   await ack();
   await client.reactions.add({ channel: shortcut.channel.id, timestamp: shortcut.message.ts, name: 'eyes' });
 });

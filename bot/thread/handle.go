@@ -486,7 +486,7 @@ func (c *Conversation) stopThread(ctx context.Context, e Event) error {
 	return c.refused(ctx, e, refuse("nothing runs in this thread; `list` shows what runs elsewhere, each with its Stop button"))
 }
 
-// source puts the program's source into the thread.
+// source puts the program's source where it was asked for.
 func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
 	if err := c.known(ctx, e); err != nil {
 		return c.refuseOr(ctx, e, err)
@@ -494,10 +494,17 @@ func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
 	if r.Source == "" {
 		return c.refused(ctx, e, refuse("there is no source yet"))
 	}
-	return c.Store.Put(ctx, Message{
+	m := Message{
 		Key: "source:" + r.ID + ":" + short12(r.Card.Digest), Place: r.Place, Under: r.Root, Class: Result,
 		Files: []File{{Name: fileName(r.Card.Name) + ".bpf.c", Title: "Source of revision " + strconv.Itoa(r.Revision) + ", digest " + short12(r.Card.Digest), Data: []byte(visible(r.Source))}},
-	})
+	}
+	// Who is asked elsewhere cannot always look into the thread, and must not
+	// have to agree unseen.
+	if e.Place.Channel != "" && channelOf(e.Place) != channelOf(r.Place) {
+		m.Key += "@" + hash(channelOf(e.Place))
+		m.Place, m.Under = e.Place, ""
+	}
+	return c.Store.Put(ctx, m)
 }
 
 // edit makes a revision with other limits, nodes or parameters.

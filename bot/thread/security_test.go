@@ -32,7 +32,7 @@ import (
 //	S4  TestFailsClosed; policy TestAttacks, TestBrokenFile; approvals TestVoteFaults
 //	S5  TestTwoPersons; policy TestCompare, TestAttacks (self-approval, linked and unlinked accounts)
 //	S6  slack TestMember, discord TestPeople; policy TestAttacks (an approver leaves, a directory is silent)
-//	S7  TestStrangers; TestWhoMay; slack TestHuman, TestForeignersKeepTheirWorkspace; discord TestPeople, TestGuilds
+//	S7  TestStrangers; TestWhoMay; slack TestHuman, TestForeignersKeepTheirWorkspace, TestSharedChannels; discord TestPeople, TestGuilds
 //	S8  approvals TestRisk, TestAssessTiers; policy TestJudge
 //	S9  TestWhoMay, approvals TestBreakGlass…; policy TestBreakGlass
 //	S10 TestExpired, TestUndeliverable, TestDenied; approvals TestExpiry, TestApprovalExpires

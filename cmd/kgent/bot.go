@@ -62,6 +62,8 @@ Environment:
   SLACK_BOT_TOKEN        xoxb-…, with
   SLACK_APP_TOKEN        xapp-… for Socket Mode, or
   SLACK_SIGNING_SECRET   for events over HTTP at /slack (needs --listen)
+  SLACK_SHARED_CHANNELS=1  also work in channels that are shared with other
+                         workspaces, whose people then read what traces show
   DISCORD_TOKEN          the bot's token
   DISCORD_PUBLIC_KEY     for interactions over HTTP at /discord (needs --listen)
   DISCORD_GUILDS         comma-separated ids of the only servers that are served
@@ -208,7 +210,8 @@ func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error)
 	var err error
 	if token := getenv("SLACK_BOT_TOKEN"); token != "" {
 		c.slack, err = slack.New(slack.Config{
-			BotToken: token, AppToken: getenv("SLACK_APP_TOKEN"), SigningSecret: getenv("SLACK_SIGNING_SECRET"), APIURL: getenv("SLACK_API_URL"), Log: log,
+			BotToken: token, AppToken: getenv("SLACK_APP_TOKEN"), SigningSecret: getenv("SLACK_SIGNING_SECRET"), APIURL: getenv("SLACK_API_URL"),
+			SharedChannels: getenv("SLACK_SHARED_CHANNELS") == "1", Log: log,
 		})
 		if err != nil {
 			return nil, err

@@ -59,8 +59,9 @@ type Board interface {
 	// Get returns a post without the data of its files, or [ErrNotFound].
 	Get(ctx context.Context, id string) (Post, error)
 	// Since returns the posts that changed after a number of [Post.Seq], oldest
-	// change first, and the number to go on from. Posts that cannot be read are
-	// the error, beside the others.
+	// change first, and the number to go on from; all of them when the board was
+	// emptied in between. Posts that cannot be read are the error, beside the
+	// others.
 	Since(ctx context.Context, after uint64) (posts []Post, next uint64, err error)
 	// File returns the content of a post's file, or [ErrNotFound].
 	File(ctx context.Context, id string, n int) ([]byte, error)

@@ -96,11 +96,10 @@ func Dial(ctx context.Context, path string, o Options) (*Client, error) {
 }
 
 func (c *Client) greet(in *bufio.Scanner) (Record, error) {
-	if err := c.send(Command{Do: DoHello, V: Version, All: c.options.All}); err != nil {
-		return Record{}, err
-	}
+	// A bot that lets nobody in has hung up by now, but said why.
+	sent := c.send(Command{Do: DoHello, V: Version, All: c.options.All})
 	if !in.Scan() {
-		return Record{}, errors.Join(errors.New("the bot hung up"), in.Err())
+		return Record{}, errors.Join(errors.New("the bot hung up"), sent, in.Err())
 	}
 	r, err := DecodeRecord(in.Bytes())
 	switch {
@@ -181,11 +180,7 @@ func (c *Client) take(r Record) {
 	defer c.mu.Unlock()
 	switch r.Type {
 	case TypePost:
-		old, ok := c.posts[r.Post.ID]
-		if ok && old.Seq > r.Post.Seq {
-			return
-		}
-		if !ok {
+		if _, ok := c.posts[r.Post.ID]; !ok {
 			c.order = append(c.order, r.Post.ID)
 		}
 		c.posts[r.Post.ID] = *r.Post

@@ -192,9 +192,6 @@ func (a *Adapter) read(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.wrong = err
-	if next < a.seq {
-		return err
-	}
 	a.seq = next
 	for _, p := range changed {
 		a.posts[p.ID] = p

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -27,6 +28,7 @@ type Redis struct {
 	db     *redis.Client
 	prefix string
 	secret []byte
+	now    func() time.Time
 }
 
 // BoardSecret is the purpose of the secret of [NewRedis], for
@@ -39,7 +41,7 @@ func NewRedis(db *redis.Client, host string, secret []byte) (*Redis, error) {
 	if len(secret) < sha256.Size {
 		return nil, fmt.Errorf("opening the terminals' board: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
 	}
-	return &Redis{db: db, prefix: "kgent:board:" + host, secret: bytes.Clone(secret)}, nil
+	return &Redis{db: db, prefix: "kgent:board:" + host, secret: bytes.Clone(secret), now: time.Now}, nil
 }
 
 func (b *Redis) post(id string) string { return b.prefix + ":post:" + id }
@@ -64,12 +66,12 @@ func (b *Redis) open(name string, sealed []byte) ([]byte, error) {
 	return sealed[sha256.Size:], nil
 }
 
-// putScript numbers a change by the time, in microseconds, so that the numbers
-// also grow when Redis was emptied in between. Lua's numbers hold that exactly
+// putScript numbers a change by the bot's time, in microseconds, or by what comes
+// after the last number. So the numbers mostly grow on when Redis was emptied in
+// between; [Redis.Since] sees when they do not. Lua's numbers hold them exactly
 // for another two hundred years.
 var putScript = redis.NewScript(`
-local t = redis.call('TIME')
-local seq = t[1] * 1000000 + t[2]
+local seq = tonumber(ARGV[6])
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 if last[2] and tonumber(last[2]) >= seq then seq = tonumber(last[2]) + 1 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
@@ -97,7 +99,7 @@ func (b *Redis) Put(ctx context.Context, p Post) error {
 	if p.Only != "" {
 		kept = AnswerKept
 	}
-	return putScript.Run(ctx, b.db, []string{b.prefix, b.post(p.ID)}, p.ID, b.seal(b.post(p.ID), raw), int(kept.Seconds()), KeptPosts, int(PostKept.Seconds())).Err()
+	return putScript.Run(ctx, b.db, []string{b.prefix, b.post(p.ID)}, p.ID, b.seal(b.post(p.ID), raw), int(kept.Seconds()), KeptPosts, int(PostKept.Seconds()), b.now().UnixMicro()).Err()
 }
 
 func (b *Redis) decode(id string, sealed []byte) (Post, error) {
@@ -126,6 +128,13 @@ func (b *Redis) Get(ctx context.Context, id string) (Post, error) {
 
 // Since implements [Board].
 func (b *Redis) Since(ctx context.Context, after uint64) ([]Post, uint64, error) {
+	newest, err := b.db.ZRevRangeWithScores(ctx, b.prefix, 0, 0).Result()
+	if err != nil || len(newest) == 0 {
+		return nil, after, err
+	}
+	if uint64(newest[0].Score) < after {
+		after = 0 // it was emptied, and what is there now is new
+	}
 	changed, err := b.db.ZRangeByScoreWithScores(ctx, b.prefix, &redis.ZRangeBy{Min: "(" + strconv.FormatUint(after, 10), Max: "+inf"}).Result()
 	if err != nil || len(changed) == 0 {
 		return nil, after, err

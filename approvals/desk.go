@@ -714,6 +714,12 @@ func (d *Desk) record(ctx context.Context, kind audit.Kind, c Case, by Person, d
 	return d.append(ctx, e)
 }
 
+// Refused records that somebody was refused before it came to a case, such as
+// an account that is no person's.
+func (d *Desk) Refused(ctx context.Context, by Person, refusal *RefusedError) error {
+	return d.append(ctx, audit.Entry{Kind: audit.Refusal, Person: by.ID, Surface: by.Surface, Account: by.Account, Detail: refusal.Error()})
+}
+
 // recordRefusal writes that something was refused, and returns the refusal.
 func (d *Desk) recordRefusal(ctx context.Context, id, digest string, by Person, refusal error) error {
 	e := audit.Entry{Kind: audit.Refusal, Case: id, Digest: digest, Person: by.ID, Surface: by.Surface, Account: by.Account, Detail: refusal.Error()}

@@ -2,6 +2,7 @@ package thread_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/approvals"
 	"kgent/approvals/audit"
+	"kgent/approvals/policy"
 	"kgent/bot/card"
 	"kgent/bot/thread"
 	"kgent/executor/bus"
@@ -100,6 +102,14 @@ type maker struct {
 	nodes [][]string
 	err   error
 	wait  chan struct{} // if set, it answers when this is closed
+
+	value, source, name string // of what it makes, if set
+}
+
+func (m *maker) set(wait chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wait = wait
 }
 
 func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
@@ -124,7 +134,9 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	if err != nil {
 		return thread.Made{}, err
 	}
-	return made("7")
+	out, err := made(cmp.Or(m.value, "7"))
+	out.Source, out.Card.Name = cmp.Or(m.source, out.Source), cmp.Or(m.name, out.Card.Name)
+	return out, err
 }
 
 func (m *maker) Remake(_ context.Context, p job.Program, params map[string]string, _ []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
@@ -399,6 +411,8 @@ type team struct {
 	maker   *maker
 	fleet   *fleet
 	rules   *rules
+	file    *policy.File // in place of rules, if set
+	lists   forgery
 	slack   *chat
 	discord *chat
 	key     approvals.Key
@@ -426,9 +440,16 @@ func newTeam(t *testing.T) *team {
 // start starts a process; stop ends it.
 func (tm *team) start(name string) (*thread.Conversation, func()) {
 	tm.Helper()
+	var p interface {
+		thread.Policy
+		approvals.Policy
+	} = tm.rules
+	if tm.file != nil {
+		p = tm.file
+	}
 	c := &thread.Conversation{
-		Name: name, Store: tm.store, Maker: tm.maker, Policy: tm.rules, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
-		Desk:    &approvals.Desk{Store: tm.cases, Policy: tm.rules, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
+		Name: name, Store: lists{tm.store, &tm.lists}, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
+		Desk:    &approvals.Desk{Store: tm.cases, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
 		Log:     slog.New(slog.NewTextHandler(&tm.warned, nil)),

@@ -789,6 +789,29 @@ func TestUndeliverable(t *testing.T) {
 	})
 }
 
+// A run whose output can no longer be shown is stopped: nobody sees it, and
+// nobody could stop it. Who asked is told.
+func TestUnseen(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		tm.rules.quorum = 1
+		tm.ask(c, "ada", "who calls getppid on db-1")
+		tm.slack.fail = func(m thread.Message, posting bool) error {
+			if strings.HasPrefix(m.Key, "run:") {
+				return &thread.GoneError{Why: "the channel is archived"}
+			}
+			return nil
+		}
+		tm.click(c, "bob", "approve", tm.slack.button(tm.T, "card:", "approve"))
+		time.Sleep(5 * time.Second)
+		ids, _ := tm.store.Recent(context.Background(), 1)
+		r, err := tm.store.Load(context.Background(), ids[0])
+		if err != nil || !strings.Contains(r.Unseen, "archived") {
+			tm.Errorf("request %+v, %v", r, err)
+		}
+		tm.holds("the whisper", tm.slack.whispered(), "Stopped: its output could not be shown", "archived")
+	})
+}
+
 // Events that are delivered again, and answers that were lost on the way,
 // double nothing.
 func TestDelivery(t *testing.T) {

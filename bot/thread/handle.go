@@ -655,6 +655,9 @@ func (c *Conversation) undelivered(ctx context.Context, e Event) error {
 		}
 		return err
 	}
+	if id, ok := strings.CutPrefix(e.ID, "run:"); ok {
+		return c.unwatched(ctx, e, id)
+	}
 	id, ok := strings.CutPrefix(e.ID, "card:")
 	if !ok {
 		return nil
@@ -676,6 +679,34 @@ func (c *Conversation) undelivered(ctx context.Context, e Event) error {
 		return err
 	}
 	return c.catchUp(ctx, r.ID, r.Revision, cs)
+}
+
+// unwatched stops a run whose output can no longer be shown: nobody sees it,
+// and nobody can stop it. Who asked is told where that can be.
+func (c *Conversation) unwatched(ctx context.Context, e Event, id string) error {
+	r, err := c.Store.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && (r.State != Running || r.Unseen != "") {
+		return nil
+	}
+	if err == nil {
+		err = c.Runner.Stop(ctx, r.Grant.Run)
+	}
+	if err != nil {
+		return err
+	}
+	tell := Message{Key: "w:" + hash("unseen "+id), Place: r.Place, Only: r.By.User, Class: Urgent, Card: card.Card{
+		Title: "Stopped: its output could not be shown", Tone: card.Warning, Blocks: []card.Block{
+			card.Text{Body: cut(r.Text, maxShown), Quoted: true},
+			card.Text{Body: "It was stopped, since nobody could see what came out or stop it: " + cut(e.Text, 300)},
+		}}}
+	_, err = c.change(ctx, id, func(r *Request) bool {
+		if r.State != Running || r.Unseen != "" {
+			return false
+		}
+		r.Unseen = e.Text
+		return true
+	}, tell)
+	return err
 }
 
 // Form implements [Front].

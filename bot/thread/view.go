@@ -361,6 +361,10 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		what.Tone = card.Warning
 		what.Title = "Result of some of the nodes: " + cut(r.Card.Title, 80)
 	case Completed:
+		if r.cutShort() {
+			what.Tone = card.Warning
+			what.Title = "Result, cut short: " + cut(r.Card.Title, 80)
+		}
 	default:
 		what.Tone = card.Bad
 		what.Title = "It did not run to its end: " + cut(r.Card.Title, 80)
@@ -380,6 +384,14 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		out = append(out, m)
 	}
 	return out
+}
+
+// cutShort reports whether a run ended before its time on some node, and
+// nobody asked for that.
+func (r Request) cutShort() bool {
+	return r.Summary != nil && slices.ContainsFunc(r.Summary.Nodes, func(n output.NodeSummary) bool {
+		return n.Reason == output.ReasonOutput || n.Reason == output.ReasonInterrupted
+	})
 }
 
 // listCard is what concerns a person: what waits for them, what runs, what

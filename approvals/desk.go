@@ -568,7 +568,7 @@ func (d *Desk) Sweep(ctx context.Context) ([]Case, error) {
 // before the envelope is sent, another one can have it from [Desk.Envelope].
 func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error) {
 	fail := func(err error) ([]byte, *job.Grant, error) { return nil, nil, fmt.Errorf("granting: %w", err) }
-	p, err := d.Store.Program(ctx, id)
+	p, err := d.Program(ctx, id)
 	if err != nil {
 		return fail(err)
 	}
@@ -649,7 +649,7 @@ func (d *Desk) Envelope(ctx context.Context, id string) ([]byte, *job.Grant, err
 	if err != nil {
 		return fail(d.recordRefusal(ctx, c.ID, c.Digest, Person{}, err))
 	}
-	p, err := d.Store.Program(ctx, id)
+	p, err := d.Program(ctx, id)
 	if err != nil {
 		return fail(err)
 	}

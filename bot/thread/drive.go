@@ -333,6 +333,8 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return lost(Expired, "it was approved, but kgent was away until it was too late to start; nothing ran")
 	case errors.Is(err, approvals.ErrNotFound):
 		return lost(Lost, "the store forgot that it was approved; nothing ran")
+	case errors.Is(err, approvals.ErrSwapped):
+		return lost(FailedAll, "what is stored is not the program that was approved; nothing ran. Somebody may be changing Redis: tell whoever runs it")
 	case errors.As(err, &late):
 		o := Expired
 		if late.State == approvals.Cancelled {

@@ -630,6 +630,7 @@ func TestSwappedProgram(t *testing.T) {
 					tm.refuses(c, "bob", "save", id, "replaced by another one")
 				case "approve":
 					tm.click(c, "bob", "approve", id)
+					tm.holds("the card", tm.slack.shown("card:"), "nothing ran", "not the program that was approved")
 				}
 				tm.settle()
 				if len(tm.fleet.sent) != 0 {

@@ -303,14 +303,6 @@ func (a *Adapter) serve(ctx context.Context, uc *net.UnixConn, front thread.Fron
 	c := &conn{a: a, c: uc, queued: map[string]bool{}, wake: make(chan struct{}, 1), answers: make(chan Record, 16)}
 	in := bufio.NewScanner(uc)
 	in.Buffer(make([]byte, 4096), MaxCommand)
-	if err := c.enter(in); err != nil {
-		a.log.Info("a terminal was not let in", "err", err)
-		if err := c.write(Record{Type: TypeError, Text: err.Error()}); err != nil {
-			a.log.Debug("telling a terminal", "err", err)
-		}
-		return
-	}
-	defer a.leave(c)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -320,6 +312,18 @@ func (a *Adapter) serve(ctx context.Context, uc *net.UnixConn, front thread.Fron
 		<-ctx.Done()
 		uc.Close()
 	})
+	defer a.leave(c)
+	err := c.enter()
+	if err == nil {
+		err = c.greet(in)
+	}
+	if err != nil {
+		a.log.Info("a terminal was not let in", "user", c.user, "err", err)
+		if err := c.write(Record{Type: TypeError, Text: err.Error()}); err != nil {
+			a.log.Debug("telling a terminal", "err", err)
+		}
+		return
+	}
 	wg.Go(func() {
 		defer cancel()
 		c.writer(ctx)
@@ -334,21 +338,41 @@ func (a *Adapter) serve(ctx context.Context, uc *net.UnixConn, front thread.Fron
 	}
 }
 
-// enter says hello, and puts the client among those that are told of posts.
-func (c *conn) enter(in *bufio.Scanner) error {
-	uid, err := c.a.peer(c.c)
+// enter finds out who connected, and puts the client among those that are told
+// of posts if there is room. Who does not say hello takes up room, too.
+func (c *conn) enter() error {
+	a := c.a
+	uid, err := a.peer(c.c)
 	if err != nil {
 		return err
 	}
-	c.user, err = c.a.cfg.Users.Name(uid)
+	user, err := a.cfg.Users.Name(uid)
 	switch {
 	case errors.Is(err, ErrNoUser):
 		return fmt.Errorf("the host has no name for your user id %d", uid)
 	case err != nil:
 		return fmt.Errorf("finding out who you are: %w", err)
-	case !name(c.user):
-		return fmt.Errorf("your user name %q cannot stand in a policy", c.user)
+	case !name(user):
+		return fmt.Errorf("your user name %q cannot stand in a policy", user)
 	}
+	c.user = user
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	same := 0
+	for o := range a.conns {
+		if o.user == user {
+			same++
+		}
+	}
+	if len(a.conns) >= maxClients || same >= maxClientsUser {
+		return fmt.Errorf("too many terminals are connected: at most %d, and %d of one user", maxClients, maxClientsUser)
+	}
+	a.conns[c] = true
+	return nil
+}
+
+// greet exchanges hellos, and has the client told of what is there.
+func (c *conn) greet(in *bufio.Scanner) error {
 	if err := c.c.SetReadDeadline(time.Now().Add(helloTime)); err != nil {
 		return err
 	}
@@ -371,20 +395,9 @@ func (c *conn) enter(in *bufio.Scanner) error {
 	if err := c.write(Record{Type: TypeHello, Hello: &Hello{V: Version, Host: c.a.cfg.Host, User: c.user, Account: account.String()}}); err != nil {
 		return err
 	}
-	a := c.a
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	same := 0
-	for o := range a.conns {
-		if o.user == c.user {
-			same++
-		}
-	}
-	if len(a.conns) >= maxClients || same >= maxClientsUser {
-		return fmt.Errorf("too many terminals are connected: at most %d, and %d of one user", maxClients, maxClientsUser)
-	}
-	a.conns[c] = true
-	for _, p := range a.shown(c.user, hello.All) {
+	c.a.mu.Lock()
+	defer c.a.mu.Unlock()
+	for _, p := range c.a.shown(c.user, hello.All) {
 		c.want(p.ID)
 	}
 	c.want("")

@@ -870,6 +870,35 @@ func TestCopies(t *testing.T) {
 	})
 }
 
+// The source is put where it was asked for: who approves elsewhere sees what
+// they approve.
+func TestSourceElsewhere(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		tm.rules.ask = []string{"discord:G/approvals"}
+		tm.ask(c, "ada", "who calls getppid on db-1")
+		id := tm.discord.button(tm.T, "card:", "approve")
+		tm.send(c, thread.Event{Kind: thread.Click, By: tm.account("discord:cyd"), Verb: "source", ID: id, Place: thread.Place{Surface: "discord", Tenant: "G", Channel: "approvals", Thread: "m1"}})
+		posted := func(on *chat) (places []string) {
+			for _, id := range on.order {
+				if p := on.byID[id]; strings.HasPrefix(p.Key, "source:") {
+					places = append(places, p.Place.String())
+				}
+			}
+			return places
+		}
+		if got := posted(tm.discord); !slices.Equal(got, []string{"discord:G/approvals/m1"}) {
+			tm.Errorf("on Discord the source is in %v", got)
+		}
+		if got := posted(tm.slack); len(got) != 0 {
+			tm.Errorf("on Slack the source is in %v", got)
+		}
+		tm.click(c, "bob", "source", id)
+		if got := posted(tm.slack); !slices.Equal(got, []string{"slack:T/C/root"}) {
+			tm.Errorf("on Slack the source is in %v", got)
+		}
+	})
+}
+
 // A slash command has no message: the thread hangs from one of kgent's own.
 func TestRootless(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {

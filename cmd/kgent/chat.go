@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ const defaultSocket = "/run/kgent/bot.sock"
 type chatOptions struct {
 	socket, format, files string
 	all                   bool
+	linger                time.Duration
 }
 
 func chatCommand(sys system) *cobra.Command {
@@ -48,7 +50,8 @@ of the input a command:
   {"do":"press","ref":"2","message":"<post's id>","verb":"deny","id":"<button's id>","fields":{"reason":"too long"}}
   {"do":"fetch","ref":"3","message":"<post's id>","file":0}
 A ref is a word of your choice that the answer carries; with the same ref a
-command is done once. When the input ends, chat detaches.
+command is done once. When the input ends, chat goes on for as long as --linger says, and
+then detaches.
 
 Exit codes:
   0  you left, or the input ended
@@ -64,6 +67,7 @@ Exit codes:
 	f.StringVar(&o.socket, "socket", defaultSocket, "`path` of the bot's socket")
 	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs")
 	f.StringVar(&o.files, "files", "kgent-files", "`directory` where files and pictures are saved (text only)")
+	f.DurationVar(&o.linger, "linger", 0, "how long to go on when the input has ended, to see what comes of it")
 	f.BoolVar(&o.all, "all", false, "show everything that is kept, not only what is open or recent")
 	return cmd
 }
@@ -71,6 +75,9 @@ Exit codes:
 func runChat(ctx context.Context, sys system, o chatOptions) error {
 	if o.format != "text" && o.format != "json" {
 		return usageError{fmt.Errorf("--output %q: want text or json", o.format)}
+	}
+	if o.linger < 0 {
+		return usageError{errors.New("--linger cannot be negative")}
 	}
 	err := func() error {
 		if o.format == "json" {
@@ -116,7 +123,7 @@ func chatJSON(ctx context.Context, sys system, o chatOptions) error {
 			return c.Err()
 		case line, ok := <-lines:
 			if !ok {
-				return nil
+				return linger(ctx, c, o.linger)
 			}
 			if strings.TrimSpace(line) == "" {
 				continue
@@ -156,6 +163,18 @@ func jsonCommand(line string) (terminal.Command, error) {
 		return cmd, errors.New("kgent chat says hello itself")
 	}
 	return cmd, nil
+}
+
+// linger stays for what comes after the last command.
+func linger(ctx context.Context, c *terminal.Client, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return left(ctx)
+	case <-c.Done():
+		return c.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // left is how a client ends that was told to: in order, unless its output was
@@ -213,7 +232,7 @@ func chatText(ctx context.Context, sys system, o chatOptions) error {
 				return c.Err()
 			case line, ok := <-lines:
 				if !ok {
-					return nil
+					return linger(ctx, c, o.linger)
 				}
 				if err := s.Line(ctx, line); err != nil {
 					return err
@@ -225,10 +244,11 @@ func chatText(ctx context.Context, sys system, o chatOptions) error {
 	gone := c.Err()
 	c.Close()
 	s.Wait()
+	restore()
 	if len(running) > 0 {
-		fmt.Fprintf(out, "Detached. What runs goes on, until its time is over; kgent chat shows it again, and stop there ends it: %v\n", running)
+		fmt.Fprintf(sys.out, "Detached. What runs goes on, until its time is over; kgent chat shows it again, and stop there ends it: %v\n", running)
 	} else if gone == nil {
-		fmt.Fprintln(out, "Detached. What was asked stays open; kgent chat shows it again.")
+		fmt.Fprintln(sys.out, "Detached. What was asked stays open; kgent chat shows it again.")
 	}
 	if errors.Is(err, chat.ErrQuit) || ctx.Err() != nil {
 		return nil
@@ -270,10 +290,10 @@ func promptOf(ctx context.Context, sys system, live bool) (out io.Writer, lines 
 			}
 		}
 	}()
-	return t, typed, func() {
+	return t, typed, sync.OnceFunc(func() {
 		if err := term.Restore(int(in.Fd()), before); err != nil {
 			fmt.Fprintf(sys.err, "kgent: restoring the terminal: %v; type reset\n", err)
 		}
 		fmt.Fprintln(sys.out)
-	}, nil
+	}), nil
 }

@@ -308,7 +308,7 @@ rules:
 		return p.Place.Channel == terminal.Console && has("approve")(p) && p.ID != copied.ID
 	})
 	press(card, "approve")
-	wait("that root is not counted", refusal("people"))
+	wait("that root is not counted", refusal("nobody has said whether the account terminal:"))
 	b, _ := card.Button("approve")
 	guest.send(terminal.Command{Do: terminal.DoPress, Ref: "vote2", Message: card.ID, Verb: b.Verb, ID: b.ID})
 	wait("that nina is", func(p terminal.Post) bool {
@@ -337,6 +337,7 @@ func TestChatFaults(t *testing.T) {
 		{[]string{"--socket", filepath.Join(dir, "none")}, "", exitInternal, "no bot listens at"},
 		{[]string{"--output", "xml"}, "", exitUsage, "text or json"},
 		{[]string{"x"}, "", exitUsage, ""},
+		{[]string{"--linger", "-1s"}, "", exitUsage, "negative"},
 	} {
 		var out, errs strings.Builder
 		code := run(t.Context(), append([]string{"chat"}, c.args...), system{in: strings.NewReader(c.in), out: &out, err: &errs, getenv: func(string) string { return "" }})

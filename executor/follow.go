@@ -46,6 +46,9 @@ func Dispatch(ctx context.Context, b bus.Control, g *job.Grant, envelope []byte)
 	}
 	for _, node := range g.Nodes {
 		if err := b.Submit(ctx, node, envelope); err != nil {
+			if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
+				return err // whoever takes over sends it again
+			}
 			err = fmt.Errorf("dispatching run %s to %s: %w", g.Run, node, err)
 			return errors.Join(err, stopSoon(ctx, b, g.Run))
 		}

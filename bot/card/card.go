@@ -4,7 +4,8 @@
 //
 // Every string in it is plain text. Whoever draws a card escapes what the
 // platform would take for mark-up, and cuts what does not fit with a word
-// about it. A card holds at most [MaxText] characters.
+// about it. What is to be read on Discord
+// has to do with some 3,600 characters in all.
 package card
 
 import (
@@ -14,11 +15,6 @@ import (
 
 	"kgent/executor/output"
 )
-
-// MaxText is how many characters a card holds in all, so that it fits into one
-// message everywhere: Discord takes 4,000 in the text of components, Slack
-// about 13,000 in all blocks.
-const MaxText = 3600
 
 // Card is one message.
 type Card struct {
@@ -45,7 +41,7 @@ const (
 	Bad     Tone = "bad"     // went wrong, or was refused
 )
 
-// Block is one of Fields, List, Text, Code, Buttons, Note and Divider.
+// Block is one of Fields, List, Text, Code, Note, Divider and Row.
 type Block interface{ block() }
 
 // Fields are short facts, each with a label.

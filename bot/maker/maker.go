@@ -48,6 +48,9 @@ type Maker struct {
 // few enough for some 30 MB each.
 const maxKernels = 16
 
+// readLimit is how long reading the facts of a kernel may take.
+const readLimit = time.Minute
+
 // known is a kernel that was read, once.
 type known struct {
 	once  sync.Once
@@ -226,7 +229,12 @@ func (m *Maker) target(ctx context.Context, g group) (agent.Target, error) {
 	}
 	k.used = m.Now()
 	m.mu.Unlock()
-	k.once.Do(func() { k.facts, k.types, k.err = m.read(ctx, g) })
+	// Others wait for the same kernel: it is read even if this request goes.
+	k.once.Do(func() {
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), readLimit)
+		defer cancel()
+		k.facts, k.types, k.err = m.read(limit, g)
+	})
 	if k.err != nil { // it may be there the next time
 		m.mu.Lock()
 		if m.kernels[g.facts] == k {

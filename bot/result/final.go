@@ -144,6 +144,11 @@ func (r *Result) nodeStates() []Node {
 			x.State = Refused
 		case end.Reason == output.ReasonFailed && n.records == 0:
 			x.State = Missing
+		case end.Reason == output.ReasonInterrupted, end.Reason == output.ReasonOutput:
+			x.State = Failed
+			if x.Detail == "" {
+				x.Detail = "it was cut short"
+			}
 		case end.Reason == output.ReasonFailed || !n.attached:
 			x.State = Failed
 		default:

@@ -134,7 +134,7 @@ func FromText(text string, nodes []bus.NodeInfo) (selector, rest string, err err
 			i := strings.Index(list[at:], p) + at
 			at = i + len(p)
 			p = strings.TrimRight(p, ".")
-			if w := normal(p, isNamed); known(w, nodes) {
+			if w := spelled(normal(p), nodes); known(w, nodes) && (w != "all" || isNamed || bare(text[loc[3]:])) {
 				parts = append(parts, w)
 				end = at
 				continue
@@ -159,13 +159,27 @@ func FromText(text string, nodes []bus.NodeInfo) (selector, rest string, err err
 	return "", text, nil
 }
 
-func normal(w string, isNamed bool) string {
-	switch l := strings.ToLower(w); {
-	case l == "all", isNamed && (l == "every" || l == "each"):
+func normal(w string) string {
+	switch strings.ToLower(w) {
+	case "all", "every", "each":
 		return "all"
 	}
 	return w
 }
+
+// spelled returns a node's name as the node spells it.
+func spelled(w string, nodes []bus.NodeInfo) string {
+	for _, n := range nodes {
+		if strings.EqualFold(n.Name, w) {
+			return n.Name
+		}
+	}
+	return w
+}
+
+// bare reports whether nothing follows that "all" could be of, as in "trace
+// connects on all": "for all processes" selects no nodes.
+func bare(rest string) bool { return strings.Trim(rest, " \t\n.,;!?") == "" }
 
 func known(w string, nodes []bus.NodeInfo) bool {
 	key, value, isLabel := strings.Cut(w, "=")

@@ -67,6 +67,13 @@ func TestFromText(t *testing.T) {
 		{"on host db-2: who is killing my process", "db-2", "who is killing my process"},
 		{"connects on db-1 and IPv6 too", "db-1", "connects and IPv6 too"},
 		{"also all failing opens", "", "also all failing opens"},
+		{"trace connects on all", "all", "trace connects"},
+		{"tcp retransmits for all processes", "", "tcp retransmits for all processes"},
+		{"profile on all cpus", "", "profile on all cpus"},
+		{"opens from all users on port 443", "", "opens from all users on port 443"},
+		{"profile on each cpu", "", "profile on each cpu"},
+		{"opens for all users on all nodes", "all", "opens for all users"},
+		{"connects on DB-3", "db-3", "connects"},
 		{"on db-9 who opens files", "", "on db-9 who opens files"},
 		{"again on db-1.", "db-1", "again"},
 	} {

@@ -93,7 +93,7 @@ func (c *Conversation) Prepare() error {
 
 // Run handles events, works on requests and sends messages until ctx ends.
 // Runs that are under way go on if another process follows them.
-func (c *Conversation) Run(ctx context.Context) error {
+func (c *Conversation) Run(ctx context.Context) {
 	driving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	context.AfterFunc(ctx, func() { stop(bus.ErrHandOver) })
@@ -106,7 +106,6 @@ func (c *Conversation) Run(ctx context.Context) error {
 		wg.Go(func() { (&sender{c: c, platform: p}).run(ctx) })
 	}
 	wg.Wait()
-	return nil
 }
 
 // Receive implements [Front].
@@ -129,7 +128,7 @@ func (c *Conversation) Receive(ctx context.Context, e Event) error {
 
 // handleEvents takes events and handles them, those of one thread in order.
 func (c *Conversation) handleEvents(ctx context.Context) {
-	q := queues{waiting: map[string][]Delivery{}}
+	q := queues{waiting: map[string][]Delivery{}, here: map[string]bool{}}
 	defer q.wg.Wait()
 	for ctx.Err() == nil {
 		d, ok, err := c.Store.Take(ctx, c.Name)
@@ -149,6 +148,7 @@ func (c *Conversation) handleEvents(ctx context.Context) {
 type queues struct {
 	mu      sync.Mutex
 	waiting map[string][]Delivery // by thread; there is a goroutine for each key
+	here    map[string]bool       // ids of deliveries that wait here or are handled
 	wg      sync.WaitGroup
 }
 
@@ -156,6 +156,10 @@ func (q *queues) add(d Delivery, do func(Delivery)) {
 	key := d.Event.Place.String()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.here[d.ID] {
+		return // it took long, so it was delivered again
+	}
+	q.here[d.ID] = true
 	_, busy := q.waiting[key]
 	q.waiting[key] = append(q.waiting[key], d)
 	if busy {
@@ -173,6 +177,9 @@ func (q *queues) add(d Delivery, do func(Delivery)) {
 			q.waiting[key] = q.waiting[key][1:]
 			q.mu.Unlock()
 			do(next)
+			q.mu.Lock()
+			delete(q.here, next.ID)
+			q.mu.Unlock()
 		}
 	})
 }
@@ -191,7 +198,8 @@ func (c *Conversation) deliver(ctx context.Context, d Delivery) {
 		c.notify()
 	case d.Tries >= MaxTries:
 		c.Log.Error("event put aside", "event", d.Event.Key, "kind", d.Event.Kind, "err", err)
-		if err := c.whisper(ctx, d.Event, card.Card{Title: "That did not work", Tone: card.Bad, Blocks: []card.Block{
+		if d.Event.By.User == "" { // nobody's
+		} else if err := c.whisper(ctx, d.Event, card.Card{Title: "That did not work", Tone: card.Bad, Blocks: []card.Block{
 			card.Text{Body: "A fault of kgent kept it from being done; nothing was run. Its operator finds it in the log under the name below. Please try again."},
 			card.Note{Body: short(d.Event.Key)}}}); err != nil {
 			c.Log.Warn("telling of an event put aside", "err", err)
@@ -259,7 +267,7 @@ func (c *Conversation) lookAfter(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// notify has requests and messages looked at now rather than in a moment.
+// notify has requests looked at now rather than in a moment.
 func (c *Conversation) notify() {
 	select {
 	case c.wake <- struct{}{}:
@@ -273,6 +281,9 @@ func lockOf(request string) string { return "request:" + request }
 // does.
 func (c *Conversation) own(ctx context.Context, id string) error {
 	r, err := c.Store.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil // forgotten
+	}
 	if err != nil {
 		return err
 	}
@@ -290,6 +301,7 @@ func (c *Conversation) own(ctx context.Context, id string) error {
 	renewing, done := context.WithCancel(ctx)
 	wg.Go(func() { c.keep(renewing, name, lose) })
 	err = c.drive(ctx, id)
+	c.sealed.Delete(id)
 	done()
 	wg.Wait()
 	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -148,7 +148,9 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	return made(value)
 }
 
-func (m *maker) Params(job.Program) ([]output.Param, error) { return nil, nil }
+func (m *maker) Params(job.Program) ([]output.Param, error) {
+	return []output.Param{{Name: "wanted", Value: "7"}, {Name: "other", Value: ""}}, nil
+}
 
 // fleet runs nothing, but keeps account of what it was told.
 type fleet struct {
@@ -366,6 +368,7 @@ type rules struct {
 	expiry time.Duration
 	ask    []string
 	closed map[string]bool // accounts that may not ask
+	mayRun func() error
 }
 
 func (r *rules) Judge(context.Context, approvals.Case) (approvals.Ruling, error) {
@@ -387,7 +390,12 @@ func (r *rules) Compare(a, b approvals.Person) approvals.Likeness {
 func (r *rules) Person(account string) (string, bool) {
 	return account[strings.LastIndex(account, "/")+1:], true
 }
-func (r *rules) MayRun(context.Context, approvals.Case) error   { return nil }
+func (r *rules) MayRun(context.Context, approvals.Case) error {
+	if r.mayRun != nil {
+		return r.mayRun()
+	}
+	return nil
+}
 func (r *rules) RunEnded(context.Context, approvals.Case) error { return nil }
 func (r *rules) MayStop(approvals.Person) error                 { return nil }
 func (r *rules) MayRequest(_ context.Context, p approvals.Person, _ string) error {
@@ -419,7 +427,8 @@ type team struct {
 	key     approvals.Key
 	warned  bytes.Buffer
 	events  int
-	running []func()
+	// wrap, if set, puts something between the conversation and its store.
+	wrap func(*thread.Memory) thread.Store
 }
 
 func newTeam(t *testing.T) *team {
@@ -448,8 +457,12 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 	if tm.file != nil {
 		p = tm.file
 	}
+	var store thread.Store = lists{tm.store, &tm.lists}
+	if tm.wrap != nil {
+		store = tm.wrap(tm.store)
+	}
 	c := &thread.Conversation{
-		Name: name, Store: lists{tm.store, &tm.lists}, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
+		Name: name, Store: store, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
 		Desk:    &approvals.Desk{Store: swapped{tm.cases, &tm.swaps}, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
@@ -462,9 +475,7 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := c.Run(ctx); err != nil {
-			tm.Error(err)
-		}
+		c.Run(ctx)
 	}()
 	return c, func() {
 		cancel()
@@ -632,7 +643,7 @@ func TestEdit(t *testing.T) {
 		first := tm.slack.button(tm.T, "card:", "approve")
 		tm.click(c, "bob", "approve", first)
 		for _, bad := range []struct{ field, value, want string }{
-			{"duration", "soon", "no duration"}, {"nodes", "mars", "no node matches"}, {"params", "colour = red", "none of the parameters: wanted"},
+			{"duration", "soon", "no duration"}, {"nodes", "mars", "no node matches"}, {"params", "colour = red", "none of the parameters: wanted, other"},
 		} {
 			tm.submit(c, "cyd", "edit", first, map[string]string{bad.field: bad.value})
 			tm.holds("the whisper", tm.slack.whispered(), bad.want)

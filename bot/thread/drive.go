@@ -65,13 +65,21 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 	wg.Go(func() { c.watch(watching, begun, cancel) })
 
 	made, nodes, err := c.make(ctx, &r)
-	if errors.Is(context.Cause(ctx), errChanged) {
-		return nil
-	}
-	if err == nil {
-		err = c.open(ctx, &r, made, nodes)
-	}
 	var reject *rejection
+	for try := 1; ; try++ {
+		if errors.Is(context.Cause(ctx), errChanged) {
+			return nil
+		}
+		if err == nil {
+			err = c.open(ctx, &r, made, nodes)
+		}
+		// The store may be away for a moment; what was made is good still.
+		if err == nil || errors.As(err, &reject) || made.Program.ELF == nil || try == openTries || !pause(ctx, time.Second) {
+			break
+		}
+		c.Log.Warn("opening a case", "request", r.ID, "try", try, "err", err)
+		err = nil
+	}
 	switch {
 	case errors.As(err, &reject):
 		return c.reject(ctx, r, reject.why)
@@ -85,6 +93,9 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 	}
 	return nil
 }
+
+// openTries is how often it is tried to put a program to the desk.
+const openTries = 5
 
 var errChanged = errors.New("the request was changed")
 
@@ -105,6 +116,9 @@ type rejection struct{ why string }
 func (e *rejection) Error() string { return e.why }
 
 func (c *Conversation) reject(ctx context.Context, r Request, why string) error {
+	if r.Quiet && r.Parked != nil {
+		return c.unpark(ctx, r, why)
+	}
 	_, err := c.change(ctx, r.ID, func(now *Request) bool {
 		if now.State != Preparing || now.Revision != r.Revision {
 			return false
@@ -113,6 +127,28 @@ func (c *Conversation) reject(ctx context.Context, r Request, why string) error 
 		now.State, now.Outcome, now.Detail, now.EndedAt = Ended, Rejected, why, c.Now().UTC().Round(0)
 		return true
 	})
+	return err
+}
+
+// unpark puts a question back as it stood before a plain reply of which
+// nothing came. Only who replied is told.
+func (c *Conversation) unpark(ctx context.Context, r Request, why string) error {
+	cs, err := c.Desk.Get(ctx, r.Parked.Case)
+	if err != nil {
+		return err
+	}
+	tell := r
+	tell.State, tell.Outcome, tell.Detail = Ended, Rejected, why
+	_, err = c.change(ctx, r.ID, func(now *Request) bool {
+		if now.State != Preparing || now.Revision != r.Revision || now.Parked == nil {
+			return false
+		}
+		was := *now.Parked
+		was.Version, was.Handled, was.Names = now.Version, now.Handled, now.Names
+		*now = was
+		now.follow(cs)
+		return true
+	}, c.progressMessage(tell))
 	return err
 }
 
@@ -233,12 +269,14 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	}
 	revises := ""
 	if r.Revision > 1 {
-		revises = r.Case
+		if revises, err = c.newest(ctx, r.Case); err != nil {
+			return err
+		}
 	}
 	cs, err := c.Desk.Open(ctx, approvals.Candidate{
 		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier,
 		Requester: author(*r), Authors: r.Authors,
-		Revises: revises, Key: revisionOf(*r) + " " + r.Author.String(),
+		Revises: revises, Key: revisionOf(*r) + " " + r.Author.String() + " " + digest.String(),
 	})
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {
@@ -260,18 +298,46 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
 	shown.Nodes, shown.Duration = nodes, limits.Duration.String()
 	revision, steps, selector := r.Revision, r.Steps, r.Nodes
+	taken := false
 	_, err = c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Preparing || r.Revision != revision {
-			return false // it was changed; the new revision supersedes the case
+		if taken = r.State == Preparing && r.Revision == revision; !taken {
+			return false
 		}
 		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes = Pending, cs.ID, shown, limits, steps, selector
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
-		r.Quiet = false
+		r.Quiet, r.Parked = false, nil
 		r.follow(cs)
 		return true
 	})
+	if err == nil && !taken {
+		// It was changed meanwhile, and nobody will ever see this question.
+		_, err = c.Desk.Undeliverable(ctx, cs.ID, "the request was changed before it was shown")
+		var late *approvals.StaleError
+		if errors.As(err, &late) {
+			err = nil
+		}
+	}
 	return err
+}
+
+// newest returns the case that took the place of a case, perhaps without
+// anybody having seen it, or the case itself.
+func (c *Conversation) newest(ctx context.Context, id string) (string, error) {
+	for id != "" {
+		cs, err := c.Desk.Get(ctx, id)
+		if errors.Is(err, approvals.ErrNotFound) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if cs.State != approvals.Superseded || cs.Next == "" {
+			return id, nil
+		}
+		id = cs.Next
+	}
+	return id, nil
 }
 
 // places returns the channels that a policy names and this bot can reach.
@@ -303,11 +369,11 @@ func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(co
 // signed.
 func (c *Conversation) start(ctx context.Context, r Request) error {
 	cs, err := c.Desk.Get(ctx, r.Case)
-	if err == nil {
+	if err == nil && r.StopBy == nil {
 		err = c.Policy.MayRun(ctx, cs)
 	}
 	var grant *job.Grant
-	if err == nil {
+	if err == nil && r.StopBy == nil {
 		var envelope []byte
 		if envelope, grant, err = c.Desk.Grant(ctx, r.Case); err == nil {
 			c.sealed.Store(r.ID, sealed{envelope, grant})
@@ -319,6 +385,7 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 	var refused *approvals.RefusedError
 	var late *approvals.StaleError
 	lost := func(o Outcome, why string) error {
+		c.free(ctx, r)
 		_, err := c.change(ctx, r.ID, func(r *Request) bool {
 			if r.State != Approved {
 				return false
@@ -329,6 +396,8 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return err
 	}
 	switch {
+	case r.StopBy != nil:
+		return lost(Cancelled, "stopped by "+called(*r.StopBy)+" before it started")
 	case errors.Is(err, approvals.ErrLapsed):
 		return lost(Expired, "it was approved, but kgent was away until it was too late to start; nothing ran")
 	case errors.Is(err, approvals.ErrNotFound):
@@ -347,7 +416,7 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return err
 	}
 	_, err = c.change(ctx, r.ID, func(r *Request) bool {
-		if r.State != Approved {
+		if r.State != Approved || r.StopBy != nil { // then it is looked at again
 			return false
 		}
 		r.State, r.Grant, r.Started = Running, grant, c.Now().UTC().Round(0)
@@ -423,14 +492,22 @@ func (c *Conversation) dispatch(ctx context.Context, r Request) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if errors.Is(err, bus.ErrStopped) {
+		err = nil // how it ended is for those to say who follow it
+	}
 	if err != nil {
 		c.free(ctx, r)
+		left := "nothing was left running"
+		if stop := c.Runner.Stop(ctx, r.Grant.Run); stop != nil {
+			c.Log.Warn("stopping what could not be sent", "run", r.Grant.Run, "err", stop)
+			left = "a node that got it nevertheless ends it by itself within seconds"
+		}
 		_, err = c.change(ctx, r.ID, func(r *Request) bool {
 			if r.State != Running {
 				return false
 			}
 			r.State, r.Outcome, r.EndedAt = Ended, FailedAll, c.Now().UTC().Round(0)
-			r.Detail = "it was approved, but could not be sent to its nodes, and nothing was left running: " + err.Error()
+			r.Detail = "it was approved, but could not be sent to its nodes; " + left + ": " + err.Error()
 			return true
 		})
 		return err
@@ -555,7 +632,7 @@ func outcomeOf(s output.Summary) (Outcome, string) {
 	good := 0
 	var bad []string
 	for _, n := range s.Nodes {
-		if n.Reason == output.ReasonRefused || n.Reason == output.ReasonFailed {
+		if slices.Contains([]output.Reason{output.ReasonRefused, output.ReasonFailed, output.ReasonInterrupted, output.ReasonOutput}, n.Reason) {
 			why := string(n.Reason)
 			if n.Detail != "" {
 				why += ": " + n.Detail

@@ -257,7 +257,15 @@ func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, 
 		if say = how(r); say != nil {
 			return false
 		}
+		if e.Kind != Reply {
+			r.Parked = nil
+		}
 		if r.State == Pending {
+			if e.Kind == Reply { // nobody said that it was meant for kgent
+				parked := *r
+				parked.Handled = nil
+				r.Parked = &parked
+			}
 			r.Old = append(r.Old, Old{Revision: r.Revision, Digest: r.Card.Digest, Copies: r.Copies})
 		}
 		if was := author(*r); !slices.ContainsFunc(r.Authors, func(a approvals.Person) bool { return a.Account == was.Account }) {
@@ -286,7 +294,9 @@ func stale(r Request) error {
 		return refuse("the program is being made again, so there is nothing to decide yet; wait for the new card")
 	case Pending:
 		return refuse("this card is out of date: revision %d is the newest; use its buttons", r.Revision)
-	case Approved, Running:
+	case Approved:
+		return refuse("this is approved already and about to start; say “stop” in the thread, or ask for something else")
+	case Running:
 		return refuse("this is approved already and has started; stop it, or ask for something else")
 	}
 	why := "this is over: " + string(r.Outcome)
@@ -330,6 +340,9 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 	}
 	if err != nil {
 		return err
+	}
+	if slices.Contains(r.Handled, e.Key) {
+		return nil // delivered again, and done before
 	}
 	switch e.Verb {
 	case verbStop:
@@ -438,6 +451,8 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 		if err := c.Runner.Stop(ctx, r.Grant.Run); err != nil {
 			return err
 		}
+	case r.State == Approved:
+		// It has not started: it will not.
 	case r.wasStopped() && r.StopBy == nil:
 		// It ended between the click and now, by that click.
 	default:
@@ -445,7 +460,7 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 	}
 	first := false
 	now, err := c.change(ctx, r.ID, func(r *Request) bool {
-		if first = !(r.State != Running && !r.wasStopped() || r.StopBy != nil || !r.once(e)); !first {
+		if first = (r.State == Running || r.State == Approved || r.wasStopped()) && r.StopBy == nil && r.once(e); !first {
 			return false
 		}
 		by := e.By
@@ -472,7 +487,7 @@ func (c *Conversation) stopThread(ctx context.Context, e Event) error {
 	}
 	stopped := false
 	for _, r := range all {
-		if r.State != Running {
+		if r.State != Running && r.State != Approved {
 			continue
 		}
 		if err := c.stop(ctx, e, r); err != nil {
@@ -547,8 +562,12 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 	if _, err := target.Resolve(nodes, known); err != nil {
 		return nil, "", refuse("%v", err)
 	}
+	params, err := c.params(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
 	was := map[string]string{}
-	for _, p := range r.Card.Params {
+	for _, p := range params {
 		was[p.Name] = p.Value
 	}
 	for _, line := range strings.Split(e.Fields["params"], "\n") {
@@ -559,7 +578,7 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		old, exists := was[name]
 		if !ok || !exists {
-			return nil, "", refuse("%q is none of the parameters: %s; write each on its own line as name = value", short(strings.TrimSpace(line)), names(r))
+			return nil, "", refuse("%q is none of the parameters: %s; write each on its own line as name = value", short(strings.TrimSpace(line)), names(params))
 		}
 		if value != old {
 			change.Params[name] = value
@@ -568,12 +587,27 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 	return change, nodes, nil
 }
 
-func names(r Request) string {
-	if len(r.Card.Params) == 0 {
+// params are the parameters of a request's program, also those that are not
+// set.
+func (c *Conversation) params(ctx context.Context, r Request) ([]output.Param, error) {
+	p, err := c.Desk.Program(ctx, r.Case)
+	switch {
+	case errors.Is(err, approvals.ErrNotFound):
+		return nil, refuse("the program is no longer stored; ask again in words")
+	case errors.Is(err, approvals.ErrSwapped):
+		return nil, refuse("%v", approvals.ErrSwapped)
+	case err != nil:
+		return nil, err
+	}
+	return c.Maker.Params(p)
+}
+
+func names(params []output.Param) string {
+	if len(params) == 0 {
 		return "this program has none"
 	}
 	var out []string
-	for _, p := range r.Card.Params {
+	for _, p := range params {
 		out = append(out, p.Name)
 	}
 	return strings.Join(out, ", ")
@@ -642,27 +676,27 @@ func (c *Conversation) answer(ctx context.Context, e Event, what card.Card) erro
 // nobody is over.
 func (c *Conversation) undelivered(ctx context.Context, e Event) error {
 	if id, ok := strings.CutPrefix(e.ID, "root:"); ok {
-		// There is no thread to go on in.
-		_, err := c.change(ctx, id, func(r *Request) bool {
-			if r.State != Preparing {
-				return false
-			}
-			r.State, r.Outcome, r.Detail, r.EndedAt = Ended, Undeliverable, e.Text, c.Now().UTC().Round(0)
-			return true
-		})
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		return err
+		return c.rootless(ctx, e, id)
 	}
 	if id, ok := strings.CutPrefix(e.ID, "run:"); ok {
 		return c.unwatched(ctx, e, id)
+	}
+	if id, ok := strings.CutPrefix(e.ID, "loud:"); ok {
+		id, _, _ = strings.Cut(id, "@")
+		return c.unreached(ctx, e, id, 0)
 	}
 	id, ok := strings.CutPrefix(e.ID, "card:")
 	if !ok {
 		return nil
 	}
 	id, revision, _ := strings.Cut(id, ":")
+	if revision, _, copied := strings.Cut(revision, "@"); copied {
+		n, err := strconv.Atoi(revision)
+		if err != nil {
+			return nil // not a key of ours
+		}
+		return c.unreached(ctx, e, id, n)
+	}
 	r, err := c.Store.Load(ctx, id)
 	if errors.Is(err, ErrNotFound) || err == nil && (r.State != Pending || strconv.Itoa(r.Revision) != revision) {
 		return nil
@@ -679,6 +713,60 @@ func (c *Conversation) undelivered(ctx context.Context, e Event) error {
 		return err
 	}
 	return c.catchUp(ctx, r.ID, r.Revision, cs)
+}
+
+// rootless ends a request whose thread could not be begun: nobody would see
+// what comes of it. Who asked is told.
+func (c *Conversation) rootless(ctx context.Context, e Event, id string) error {
+	r, err := c.Store.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && r.State == Ended {
+		return nil
+	}
+	if err == nil && r.State == Running {
+		err = c.Runner.Stop(ctx, r.Grant.Run)
+	}
+	if err == nil && r.Case != "" && r.State != Running {
+		_, err = c.Desk.Undeliverable(ctx, r.Case, "the thread could not be begun: "+e.Text)
+		var late *approvals.StaleError
+		if errors.As(err, &late) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	tell := Message{Key: "w:" + hash("rootless "+id), Place: r.Place, Only: r.By.User, Reply: r.Reply, Class: Urgent, Card: card.Card{
+		Title: "kgent cannot answer there", Tone: card.Warning, Blocks: []card.Block{card.Text{Body: cut(e.Text, 600)}, card.Note{Body: "Nothing runs."}},
+	}}
+	_, err = c.change(ctx, id, func(r *Request) bool {
+		if r.State == Ended || r.State == Running { // a run ends by itself, stopped
+			return false
+		}
+		r.State, r.Outcome, r.Detail, r.EndedAt = Ended, Undeliverable, e.Text, c.Now().UTC().Round(0)
+		return true
+	})
+	if err == nil {
+		err = c.Store.Put(ctx, tell)
+	}
+	return err
+}
+
+// unreached notes that a channel which should have been asked or told was not,
+// and shows it: those who wait must not wait for people who know nothing.
+// revision is 0 when it does not matter.
+func (c *Conversation) unreached(ctx context.Context, e Event, id string, revision int) error {
+	_, err := c.change(ctx, id, func(r *Request) bool {
+		where := channelOf(e.Place)
+		if revision != 0 && r.Revision != revision || slices.Contains(r.Unreached, where) {
+			return false
+		}
+		r.Unreached = append(r.Unreached, where)
+		return true
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // unwatched stops a run whose output can no longer be shown: nobody sees it,
@@ -742,8 +830,13 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 		form.Inputs = []card.Input{{Name: "text", Label: "What should be different?", Hint: "only port 443 · also IPv6 · top 5", Multiline: true, Max: 1000}}
 	case verbEdit:
 		form.Title, form.Submit = "Edit", "Make a new revision"
+		all, err := c.params(ctx, r)
+		if err != nil {
+			c.Log.Warn("opening a form", "err", err)
+			return no(refuse("kgent cannot look the program up right now; try again in a minute, or ask again in words"))
+		}
 		var params strings.Builder
-		for _, p := range r.Card.Params {
+		for _, p := range all {
 			fmt.Fprintf(&params, "%s = %s\n", p.Name, p.Value)
 		}
 		form.Inputs = []card.Input{

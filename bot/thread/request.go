@@ -97,6 +97,11 @@ type Request struct {
 	Expires     time.Time        `json:"expires,omitzero"`
 	// Copies are the places besides Place where the card is shown.
 	Copies []Place `json:"copies,omitempty"`
+	// Unreached are channels that should have been asked or told and were not.
+	Unreached []string `json:"unreached,omitempty"`
+	// Parked is the question that a plain reply is about to take the place of.
+	// When nothing comes of the reply, the question stands as it stood.
+	Parked *Request `json:"parked,omitempty"`
 	// Old are the revisions whose cards are still in the thread.
 	Old []Old `json:"old,omitempty"`
 

@@ -625,7 +625,7 @@ func TestSwappedProgram(t *testing.T) {
 				switch verb {
 				case "edit":
 					tm.submit(c, "bob", "edit", id, map[string]string{"duration": "30s"})
-					tm.holds("the answer", tm.slack.shown("progress:"), "No program", "replaced by another one")
+					tm.holds("the whisper", tm.slack.whispered(), "bob: Not taken", "replaced by another one")
 				case "save":
 					tm.refuses(c, "bob", "save", id, "replaced by another one")
 				case "approve":

@@ -211,6 +211,9 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		params = append(params, p.Name+" = "+p.Value)
 	}
 	c.decisionBlocks(r, &what)
+	if len(r.Unreached) > 0 {
+		what.Blocks = append(what.Blocks, card.Text{Body: "kgent could not post in " + cut(strings.Join(r.Unreached, ", "), 200) + ", so nobody there knows of this. Invite kgent there."})
+	}
 	// For whoever looks closer.
 	small := []string{}
 	add := func(label string, items []string, sep string) {
@@ -305,6 +308,8 @@ func decisionWords(r Request) (string, card.Tone) {
 		return "Denied. Nothing ran.", card.Bad
 	case r.Outcome == Expired:
 		return "Expired: " + cut(orElse(r.Detail, "nobody decided in time"), 300) + ". Nothing ran.", card.Warning
+	case r.Outcome == Cancelled && r.StopBy != nil:
+		return "Approved, and stopped by " + called(*r.StopBy) + " before it started. Nothing ran.", card.Plain
 	case r.Outcome == Cancelled:
 		return "Taken back. Nothing ran.", card.Plain
 	case r.Outcome == Undeliverable:

@@ -357,9 +357,7 @@ func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File
 	defer tick.Stop()
 	wg.Go(func() { rules.Watch(ctx, tick.C) })
 	wg.Go(func() {
-		if err := b.talk.Run(ctx); err != nil {
-			cancel(err)
-		}
+		b.talk.Run(ctx)
 	})
 	b.log.Info("bot runs", "name", b.talk.Name, "slack", b.platforms.slack != nil, "discord", b.platforms.discord != nil, "terminal", b.platforms.terminal != nil)
 	<-ctx.Done()

@@ -287,6 +287,28 @@ func outbox(t *testing.T, s thread.Store, now func() time.Time) {
 	if got = due(later); len(got) != 0 {
 		t.Errorf("due although given up: %+v", got)
 	}
+	// An edit that arrives late puts an old version there: the newest is due.
+	m.Card.Title = "four"
+	ok(t, s.Put(ctx, m))
+	ok(t, s.Sent(ctx, "m", 4, h))
+	ok(t, s.Sent(ctx, "m", 3, h))
+	if got = due(later); len(got) != 1 || got[0].Version != 4 {
+		t.Errorf("after a late edit is due: %+v", got)
+	}
+	ok(t, s.Sent(ctx, "m", 4, h))
+	// One that was given up before it was ever posted is known for that, until
+	// there is something new to say.
+	never := message("never", "one", thread.Urgent)
+	ok(t, s.Put(ctx, never))
+	ok(t, s.Drop(ctx, "never", 1))
+	if stored := must[thread.Message](t)(s.Message(ctx, "never")); !stored.Gone {
+		t.Errorf("given up: %+v", stored)
+	}
+	never.Card.Title = "two"
+	ok(t, s.Put(ctx, never))
+	if stored := must[thread.Message](t)(s.Message(ctx, "never")); stored.Gone {
+		t.Errorf("asked for again: %+v", stored)
+	}
 	for name, err := range map[string]error{
 		"Trying": s.Trying(ctx, "no"), "Sent": s.Sent(ctx, "no", 1, h), "Defer": s.Defer(ctx, "no", thread.Again{}), "Drop": s.Drop(ctx, "no", 1),
 	} {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,8 +54,8 @@ approved to the nodes, and shows what comes back, all in the thread of the
 request.
 
 It needs Redis, a policy file, a signing key and clang, and no privileges. Any
-number of bots may share one Redis: each event is handled once, and when one dies
-another goes on.
+number of bots with the same services may share one Redis: each event is handled
+once, and when one dies another goes on.
 
 Environment:
   REDIS_URL              redis://…, rediss://… (TLS) or unix://…; also
@@ -179,6 +180,9 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 		Now:     time.Now, Log: log,
 	}
 	if err := talk.Prepare(); err != nil {
+		return err
+	}
+	if err := sameServices(ctx, talk); err != nil {
 		return err
 	}
 	b := &botServer{talk: talk, platforms: platforms, redis: client, log: log}
@@ -307,6 +311,54 @@ func (r fleetRunner) Stop(ctx context.Context, run string) error {
 	return executor.Stop(ctx, r.bus, run)
 }
 
+// servicesTTL is how long a bot that is gone keeps others from speaking other
+// chat services.
+const servicesTTL = 30 * time.Second
+
+// services names the chat services of a bot.
+func services(talk *thread.Conversation) string {
+	var names []string
+	for _, p := range talk.Platforms {
+		names = append(names, p.Surface())
+	}
+	slices.Sort(names)
+	return strings.Join(names, "+")
+}
+
+// sameServices makes sure that all bots at one Redis speak the same chat
+// services: an event goes to any of them, and deciding takes looking people up
+// wherever they voted.
+func sameServices(ctx context.Context, talk *thread.Conversation) error {
+	mine := services(talk)
+	ok, err := talk.Store.Lock(ctx, "services", mine, servicesTTL)
+	if err != nil {
+		return fmt.Errorf("looking for other bots: %w", err)
+	}
+	if !ok {
+		return usageError{fmt.Errorf("another bot at this Redis speaks other chat services than this one (%s): give all of them the same tokens and --socket; if that is what you just did, wait until the others have been gone for %v", mine, servicesTTL)}
+	}
+	return nil
+}
+
+// keepServices says that there is a bot with these services, until ctx ends.
+func (b *botServer) keepServices(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(servicesTTL / 3):
+		}
+		ok, err := b.talk.Store.Lock(ctx, "services", services(b.talk), servicesTTL)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			b.log.Warn("saying which chat services there are", "err", err)
+		case !ok:
+			b.log.Error("another bot at this Redis speaks other chat services: events and look-ups of each other's services will fail")
+		}
+	}
+}
+
 // botServer runs the parts of a bot.
 type botServer struct {
 	talk      *thread.Conversation
@@ -356,6 +408,7 @@ func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	wg.Go(func() { rules.Watch(ctx, tick.C) })
+	wg.Go(func() { b.keepServices(ctx) })
 	wg.Go(func() {
 		b.talk.Run(ctx)
 	})

@@ -136,7 +136,14 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	return made(value)
 }
 
-func (m *maker) Params(job.Program) ([]output.Param, error) { return nil, nil }
+func (m *maker) Params(p job.Program) ([]output.Param, error) {
+	settings, err := program.Editable(p.ELF, p.Manifest)
+	var out []output.Param
+	for _, s := range settings {
+		out = append(out, output.Param{Name: s.Name, Value: s.Value})
+	}
+	return out, err
+}
 
 // fleet runs nothing, but keeps account of what it was told.
 type fleet struct {

@@ -252,6 +252,10 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	if err != nil {
 		return err
 	}
+	params, err := c.Maker.Params(made.Program)
+	if err != nil {
+		return fmt.Errorf("reading the program's parameters: %w", err)
+	}
 	shown := made.Card
 	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
 	shown.Nodes, shown.Duration = nodes, limits.Duration.String()
@@ -261,7 +265,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 			return false // it was changed; the new revision supersedes the case
 		}
 		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes = Pending, cs.ID, shown, limits, steps, selector
-		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
+		r.Source, r.Understood, r.Explanation, r.Kernels, r.Params = made.Source, made.Understood, made.Explanation, made.Kernels, params
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
 		r.Quiet = false
 		r.follow(cs)

@@ -524,7 +524,7 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 		return nil, "", refuse("%v", err)
 	}
 	was := map[string]string{}
-	for _, p := range r.Card.Params {
+	for _, p := range r.Params {
 		was[p.Name] = p.Value
 	}
 	for _, line := range strings.Split(e.Fields["params"], "\n") {
@@ -545,11 +545,11 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 }
 
 func names(r Request) string {
-	if len(r.Card.Params) == 0 {
+	if len(r.Params) == 0 {
 		return "this program has none"
 	}
 	var out []string
-	for _, p := range r.Card.Params {
+	for _, p := range r.Params {
 		out = append(out, p.Name)
 	}
 	return strings.Join(out, ", ")
@@ -688,7 +688,7 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 	case verbEdit:
 		form.Title, form.Submit = "Edit", "Make a new revision"
 		var params strings.Builder
-		for _, p := range r.Card.Params {
+		for _, p := range r.Params {
 			fmt.Fprintf(&params, "%s = %s\n", p.Name, p.Value)
 		}
 		form.Inputs = []card.Input{

@@ -83,9 +83,12 @@ type Request struct {
 
 	// Case is the approvals' case of the present revision, or of the one
 	// before while a new one is being prepared.
-	Case        string           `json:"case,omitempty"`
-	Card        output.Candidate `json:"card,omitzero"`
-	Source      string           `json:"source,omitempty"`
+	Case   string           `json:"case,omitempty"`
+	Card   output.Candidate `json:"card,omitzero"`
+	Source string           `json:"source,omitempty"`
+	// Params are the parameters that may be changed, those that nobody has set
+	// included.
+	Params      []output.Param   `json:"params,omitempty"`
 	Understood  []string         `json:"understood,omitempty"`
 	Explanation string           `json:"explanation,omitempty"`
 	Kernels     []Kernel         `json:"kernels,omitempty"`

@@ -34,6 +34,9 @@ type step struct {
 	Fill  *press `yaml:"fill"`
 	See   *sight `yaml:"see"`
 	Files *files `yaml:"files"`
+	// Work is for how long the program on this host goes on before the next
+	// step: a picture over time needs time.
+	Work string `yaml:"work"`
 }
 
 // words are said to kgent, or in the thread.
@@ -149,6 +152,12 @@ func (p *play) step(ctx context.Context, s step) error {
 		return p.see(ctx, *s.See)
 	case s.Files != nil:
 		return p.look(ctx, *s.Files)
+	case s.Work != "":
+		d, err := time.ParseDuration(s.Work)
+		if err != nil {
+			return err
+		}
+		return p.load.goOn(ctx, d)
 	}
 	return errors.New("it does nothing")
 }
@@ -354,6 +363,9 @@ type load struct {
 
 type connection struct{ from, to string } // ports
 
+// interval is how often a connection is made.
+const interval = 25 * time.Millisecond
+
 // connectAllTheTime connects until the test ends.
 func connectAllTheTime(t *testing.T, address string) *load {
 	t.Helper()
@@ -395,12 +407,32 @@ func connectAllTheTime(t *testing.T, address string) *load {
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(25 * time.Millisecond):
+			case <-time.After(interval):
 			}
 		}
 	})
 	t.Cleanup(func() {}) // the listeners are closed before wg is waited for
 	return l
+}
+
+// goOn returns when as many connections were made as take at least d.
+func (l *load) goOn(ctx context.Context, d time.Duration) error {
+	l.mu.Lock()
+	until := len(l.made) + int(d/interval)
+	l.mu.Unlock()
+	for {
+		l.mu.Lock()
+		enough := len(l.made) >= until
+		l.mu.Unlock()
+		if enough {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for connections: %w", ctx.Err())
+		case <-time.After(interval):
+		}
+	}
 }
 
 // complete says whether what was seen is a piece without a gap of what was

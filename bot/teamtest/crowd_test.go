@@ -15,22 +15,26 @@ import (
 	"kgent/bot/thread"
 )
 
-// crowd is how many ask at once.
-const crowd = 200
+// crowd is how many requests come at once, and people how many they are from:
+// Slack lets a bot look up about a hundred a minute.
+const (
+	crowd  = 200
+	people = 20
+)
 
 // startCrowd starts a team with many people.
 func startCrowd(t testing.TB) *teamtest.Team {
 	t.Helper()
 	team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy,
 		Slack: func(cfg *slackd.Config) {
-			for i := range crowd {
+			for i := range people {
 				id := fmt.Sprintf("U0CROWD%03d", i)
 				cfg.Users = append(cfg.Users, slackd.Person{ID: id, Name: fmt.Sprintf("crowd-%d", i)})
 				cfg.Channels[0].Members = append(cfg.Channels[0].Members, id)
 			}
 		},
 		Discord: func(cfg *discordd.Config) {
-			for i := range crowd {
+			for i := range people {
 				id := fmt.Sprintf("14%017d", i)
 				cfg.Users = append(cfg.Users, discordd.User{ID: id, Username: fmt.Sprintf("crowd-%d", i)})
 				cfg.Guilds[0].Members[id] = nil
@@ -56,7 +60,7 @@ func rush(ctx context.Context, team *teamtest.Team, round int) ([]time.Duration,
 		wg.Go(func() {
 			begun := time.Now()
 			err := func() error {
-				who := fmt.Sprintf("crowd-%d", i)
+				who := fmt.Sprintf("crowd-%d", i/2%people)
 				if i%2 == 0 {
 					u, err := team.Slack.As(who)
 					if err != nil {
@@ -116,8 +120,30 @@ func TestCrowd(t *testing.T) {
 	}
 	store := team.Threads()
 	var stored []thread.Request
+	defer func() {
+		if t.Failed() {
+			counts := map[string]int{}
+			for _, c := range team.Slack.Calls("") {
+				counts["slack "+c.Method+" "+c.Error]++
+			}
+			for _, r := range team.Discord.Requests("", "") {
+				counts[fmt.Sprintf("discord %s %s %d", r.Method, r.Route, r.Status)]++
+			}
+			for _, m := range append(team.Slack.Messages(), team.Discord.Messages()...) {
+				if m.Only != "" {
+					counts[m.Service+" whispers: "+m.Text]++
+				}
+			}
+			ids, _ := store.Recent(t.Context(), 2*crowd)
+			for _, id := range ids {
+				r, _ := store.Load(t.Context(), id)
+				counts["stored of "+r.By.Surface+" "+string(r.State)+" "+string(r.Outcome)]++
+			}
+			t.Log(counts)
+		}
+	}()
 	team.Until("all requests are stored", func() bool {
-		ids, err := store.Recent(ctx, 2*crowd)
+		ids, err := store.Recent(t.Context(), 2*crowd)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +152,7 @@ func TestCrowd(t *testing.T) {
 		}
 		stored = stored[:0]
 		for _, id := range ids {
-			r, err := store.Load(ctx, id)
+			r, err := store.Load(t.Context(), id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,12 +160,12 @@ func TestCrowd(t *testing.T) {
 		}
 		return true
 	})
-	people := map[string]int{}
+	by := map[string]int{}
 	for _, r := range stored {
-		people[r.By.String()]++
+		by[r.By.String()]++
 	}
-	if len(stored) != crowd || len(people) != crowd {
-		t.Errorf("%d requests of %d people are stored, want %d of as many", len(stored), len(people), crowd)
+	if len(stored) != crowd || len(by) != 2*people {
+		t.Errorf("%d requests of %d accounts are stored, want %d of %d", len(stored), len(by), crowd, 2*people)
 	}
 }
 

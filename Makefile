@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build demo test bench vet fuzz clean
+.PHONY: build demo test soak bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -34,6 +34,11 @@ test: vet
 vet:
 	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }
 	$(GO) vet ./...
+
+# Faults that take minutes: what test runs in a short form, in all variants.
+soak:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_SOAK=1 $(GO) test -race -timeout 30m -v ./bot/faults
 
 # Ratios against bpftrace and the plain reader, in the same run.
 bench:

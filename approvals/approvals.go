@@ -267,6 +267,8 @@ var (
 	ErrLapsed = errors.New("the grant can no longer be used; ask again")
 	// ErrKeyReused: another request was opened under this key.
 	ErrKeyReused = errors.New("another request was opened under this key")
+	// ErrSwapped: the stored program is not the one that the case is about.
+	ErrSwapped = errors.New("the stored program was replaced by another one; ask again in words")
 	// ErrTryAgain is wrapped by errors of a policy that could not look something
 	// up, such as who is in a group. Nothing was decided.
 	ErrTryAgain = errors.New("nothing was decided; try again in a moment")

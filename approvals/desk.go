@@ -239,6 +239,31 @@ func asking(what string, err error) error {
 // pending in it; see [Desk.Sweep].
 func (d *Desk) Get(ctx context.Context, id string) (Case, error) { return d.Store.Get(ctx, id) }
 
+// Program returns the program that a case is about. A store that has another one
+// under the case's name is not believed: what was said of the one must not be
+// shown over the other.
+func (d *Desk) Program(ctx context.Context, id string) (job.Program, error) {
+	fail := func(err error) (job.Program, error) {
+		return job.Program{}, fmt.Errorf("reading the program of a request: %w", err)
+	}
+	c, err := d.Store.Get(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	p, err := d.Store.Program(ctx, id)
+	if err != nil {
+		return fail(err)
+	}
+	digest, err := job.DigestOf(p, c.Nodes, c.Limits)
+	if err != nil {
+		return fail(err)
+	}
+	if digest.String() != c.Digest {
+		return fail(fmt.Errorf("%w: it has the digest %s, and the request is about %.12s", ErrSwapped, digest.Short(), c.Digest))
+	}
+	return p, nil
+}
+
 // Decide takes one person's answer to a case and returns the case as it then
 // stands. It is the only way to answer, and it is atomic: of all answers given
 // at once, on whatever surface, each is taken entirely or refused with a
@@ -543,7 +568,7 @@ func (d *Desk) Sweep(ctx context.Context) ([]Case, error) {
 // before the envelope is sent, another one can have it from [Desk.Envelope].
 func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error) {
 	fail := func(err error) ([]byte, *job.Grant, error) { return nil, nil, fmt.Errorf("granting: %w", err) }
-	p, err := d.Store.Program(ctx, id)
+	p, err := d.Program(ctx, id)
 	if err != nil {
 		return fail(err)
 	}
@@ -624,7 +649,7 @@ func (d *Desk) Envelope(ctx context.Context, id string) ([]byte, *job.Grant, err
 	if err != nil {
 		return fail(d.recordRefusal(ctx, c.ID, c.Digest, Person{}, err))
 	}
-	p, err := d.Store.Program(ctx, id)
+	p, err := d.Program(ctx, id)
 	if err != nil {
 		return fail(err)
 	}
@@ -712,6 +737,12 @@ func (d *Desk) record(ctx context.Context, kind audit.Kind, c Case, by Person, d
 		e.Data = raw
 	}
 	return d.append(ctx, e)
+}
+
+// Refused records that somebody was refused before it came to a case, such as
+// an account that is no person's.
+func (d *Desk) Refused(ctx context.Context, by Person, refusal *RefusedError) error {
+	return d.append(ctx, audit.Entry{Kind: audit.Refusal, Person: by.ID, Surface: by.Surface, Account: by.Account, Detail: refusal.Error()})
 }
 
 // recordRefusal writes that something was refused, and returns the refusal.

@@ -66,8 +66,9 @@ var slackKinds = map[byte]kind{'U': user, 'W': user, 'S': group, 'C': place, 'G'
 
 // check says when a reference cannot be of the kind.
 func (r ref) check(want kind) error {
-	if r.platform == "terminal" && want != user {
-		return fmt.Errorf("a terminal has no %ss", want)
+	// A user's own channel, where only they read, is called after them.
+	if r.platform == "terminal" && want == place && r.local != "console" && !strings.HasPrefix(r.local, "~") {
+		return fmt.Errorf("the terminals of a host have one channel for all, %s/console, and one for each user, %s/~<user>", r.home(), r.home())
 	}
 	if got := slackKinds[r.local[0]]; r.platform == "slack" && got != "" && got != want {
 		return fmt.Errorf("Slack's id %s is of the kind %s, and here stands one of the kind %s", r.local, got, want)

@@ -38,9 +38,10 @@ import (
 )
 
 // Groups looks up who is in a group, at the platform that has it, now or not
-// long ago. An account is slack:<team>/<user> or discord:<guild>/<user>; a
-// group is slack:<team>/<user group> or discord:<guild>/<role>, of the same
-// team or guild.
+// long ago. An account is slack:<team>/<user>, discord:<guild>/<user> or
+// terminal:<host>/<user>; a group is slack:<team>/<user group>,
+// discord:<guild>/<role> or terminal:<host>/<unix group>, of the same team,
+// guild or host.
 type Groups interface {
 	Member(ctx context.Context, account, group string) (bool, error)
 }

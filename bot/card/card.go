@@ -126,22 +126,22 @@ const MaxID = 80
 
 // Form is what a button may open, to be filled in and sent.
 type Form struct {
-	Verb   string // of the event that sending it makes
-	ID     string
-	Title  string  // at most 24 characters (Slack's limit for modals)
-	Submit string  // the button's label
-	Inputs []Input // at most 5 (Discord's limit)
+	Verb   string  `json:"verb"` // of the event that sending it makes
+	ID     string  `json:"id"`
+	Title  string  `json:"title"`  // at most 24 characters (Slack's limit for modals)
+	Submit string  `json:"submit"` // the button's label
+	Inputs []Input `json:"inputs"` // at most 5 (Discord's limit)
 }
 
 // Input is one line or box of a form.
 type Input struct {
-	Name      string // of the value in the event
-	Label     string // at most 45 characters (Discord's limit)
-	Value     string // what stands there at first
-	Hint      string // shown while it is empty, at most 100 characters
-	Multiline bool
-	Optional  bool
-	Max       int // characters; 0 is 1000
+	Name      string `json:"name"`            // of the value in the event
+	Label     string `json:"label"`           // at most 45 characters (Discord's limit)
+	Value     string `json:"value,omitempty"` // what stands there at first
+	Hint      string `json:"hint,omitempty"`  // shown while it is empty, at most 100 characters
+	Multiline bool   `json:"multiline,omitempty"`
+	Optional  bool   `json:"optional,omitempty"`
+	Max       int    `json:"max,omitempty"` // characters; 0 is 1000
 }
 
 // Candidate is the card on which people decide. Everything on it follows from

@@ -276,37 +276,82 @@ func (t *Text) flushStacks() {
 	t.stacks = nil
 }
 
-// Card draws a card.
+// Card draws a card, without its buttons.
 func Card(c card.Card, term Terminal) string {
+	lead := ""
+	if c.Title != "" {
+		lead = term.paint(bold, text.Clean(c.Title)) + "\n"
+	}
+	var b strings.Builder
+	for _, block := range c.Blocks {
+		b.WriteString(Block(block, term))
+	}
+	return lead + b.String()
+}
+
+// Block draws one block of a card. Of a row it draws the text.
+func Block(block card.Block, term Terminal) string {
 	width := min(max(term.Width, 60), 110)
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", term.paint(bold, text.Clean(c.Title)))
-	for _, block := range c.Blocks {
-		switch x := block.(type) {
-		case card.Fields:
-			for _, f := range x {
-				wrapped(&b, term, fmt.Sprintf("  %-10s", f.Label), text.Clean(f.Text), width)
+	switch x := block.(type) {
+	case card.Fields:
+		room := 10
+		for _, f := range x {
+			room = max(room, text.Width(f.Label)+2)
+		}
+		for _, f := range x {
+			said := f.Text
+			if !f.At.IsZero() {
+				said = f.At.Local().Format(time.TimeOnly)
 			}
-		case card.List:
-			fmt.Fprintf(&b, "  %s\n", term.paint(bold, x.Heading))
-			for _, item := range x.Items {
-				wrapped(&b, term, "    • ", text.Clean(item), width)
+			label := fmt.Sprintf("  %-*s", room, text.Clean(f.Label))
+			for _, l := range strings.Split(said, "\n") {
+				wrapped(&b, term, label, text.Clean(l), width)
+				label = strings.Repeat(" ", text.Width(label))
 			}
-		case card.Text:
-			lead := "  "
-			if x.Quoted {
-				lead = "  | "
-			}
-			for _, l := range wrap(text.Clean(x.Body), width-len(lead)) {
-				fmt.Fprintf(&b, "%s%s\n", term.paint(dim, lead), l)
-			}
-		case card.Code:
-			for _, l := range strings.Split(x.Body, "\n") {
-				fmt.Fprintf(&b, "    %s\n", text.Clean(strings.ReplaceAll(l, "\t", "    ")))
-			}
+		}
+	case card.List:
+		fmt.Fprintf(&b, "  %s\n", term.paint(bold, text.Clean(x.Heading)))
+		for _, item := range x.Items {
+			wrapped(&b, term, "    • ", text.Clean(item), width)
+		}
+	case card.Text:
+		lead := "  "
+		if x.Quoted {
+			lead = "  | "
+		}
+		paragraph(&b, term, lead, x.Body, width)
+	case card.Note:
+		for _, l := range broken(x.Body, width-2) {
+			fmt.Fprintf(&b, "  %s\n", term.paint(dim, l))
+		}
+	case card.Row:
+		paragraph(&b, term, "  ", x.Body, width)
+	case card.Divider:
+		fmt.Fprintf(&b, "  %s\n", term.paint(dim, strings.Repeat("─", width-4)))
+	case card.Code:
+		for _, l := range strings.Split(x.Body, "\n") {
+			fmt.Fprintf(&b, "    %s\n", text.Clean(strings.ReplaceAll(l, "\t", "    ")))
 		}
 	}
 	return b.String()
+}
+
+// paragraph writes text of any number of lines behind a lead.
+func paragraph(b *strings.Builder, term Terminal, lead, body string, width int) {
+	for _, l := range broken(body, width-len(lead)) {
+		fmt.Fprintf(b, "%s%s\n", term.paint(dim, lead), l)
+	}
+}
+
+// broken makes text clean and breaks it into lines, at its own and where it is
+// too long.
+func broken(body string, width int) []string {
+	var out []string
+	for _, l := range strings.Split(body, "\n") {
+		out = append(out, wrap(text.Clean(l), width)...)
+	}
+	return out
 }
 
 // wrapped writes a label and text, the text's further lines under its first.

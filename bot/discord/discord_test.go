@@ -181,8 +181,27 @@ func start(t *testing.T, change func(*discordd.Config, *Config)) *world {
 		if out := w.log.String(); strings.Contains(out, s.Token()) {
 			t.Errorf("the token is in the log:\n%s", out)
 		}
+		for _, r := range w.Server.Requests("", "") {
+			for _, secret := range secrets(r.Path) {
+				if strings.Contains(w.log.String(), secret) {
+					t.Errorf("the token of an interaction is in the log:\n%s", w.log.String())
+				}
+			}
+		}
 	})
 	return w
+}
+
+// secrets returns the tokens of interactions in a path: whoever has one can
+// answer in kgent's name.
+func secrets(path string) []string {
+	var out []string
+	for _, p := range strings.Split(path, "/") {
+		if len(p) > 30 && !snowflake(p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // run starts the gateway and waits until it is up.
@@ -294,7 +313,7 @@ func TestMessages(t *testing.T) {
 	// A direct message has no thread.
 	dm := ok[discordd.Message](t)(a.DM("help"))
 	e = w.front.event(t, 4)
-	if e.Kind != thread.Ask || e.Text != "help" || e.By.Tenant != "" || e.Place != (thread.Place{Surface: Surface, Channel: dm.ChannelID}) {
+	if e.Kind != thread.Ask || e.Text != "help" || e.By.Tenant != guild || e.Place != (thread.Place{Surface: Surface, Channel: dm.ChannelID}) {
 		t.Errorf("direct message: %+v", e)
 	}
 	// Even when the conversation hangs it below its message.

@@ -218,6 +218,9 @@ func (a *Adapter) sayOnce(ctx context.Context, front thread.Front, m message, ar
 	case !a.addressed(m):
 		return nil
 	}
+	if m.GuildID == "" {
+		e.By.Tenant = a.home(ctx, m.Author.ID)
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	return front.Receive(ctx, e)
@@ -352,6 +355,9 @@ func (a *Adapter) interact(ctx context.Context, front thread.Front, in interacti
 		if !a.serves(in.GuildID) || who.Bot {
 			return choices(nil)
 		}
+		if in.GuildID == "" {
+			in.GuildID = a.home(ctx, who.ID)
+		}
 		return a.complete(ctx, front, in, thread.Account{Surface: Surface, Tenant: in.GuildID, User: who.ID})
 	}
 	if !a.serves(in.GuildID) {
@@ -376,6 +382,9 @@ func (a *Adapter) interact(ctx context.Context, front thread.Front, in interacti
 		Key: Surface + ":" + in.ID, At: arrived,
 		By:    thread.Account{Surface: Surface, Tenant: in.GuildID, User: who.ID, Name: name(*who, in.Member)},
 		Reply: reply{in.ApplicationID, in.Token, arrived}.String(),
+	}
+	if in.GuildID == "" {
+		e.By.Tenant = a.home(ctx, who.ID)
 	}
 	store := func(ok answer) answer {
 		ctx, cancel := context.WithTimeout(ctx, storeTime)

@@ -106,6 +106,31 @@ func (a *Adapter) Human(ctx context.Context, acc thread.Account) error {
 	return &thread.NotHumanError{Why: why}
 }
 
+// homeTime bounds the questions for somebody's server.
+const homeTime = time.Second
+
+// home returns the served server as whose member somebody is heard who writes a
+// direct message, which names none: the first in which they are known to be in
+// good standing, or "". Without one they are told why by [Adapter.Human].
+func (a *Adapter) home(ctx context.Context, userID string) string {
+	ctx, cancel := context.WithTimeout(ctx, homeTime)
+	defer cancel()
+	guilds, err := a.served(ctx)
+	if err != nil {
+		a.log.Warn("asking Discord for the home of a direct message", "err", err)
+	}
+	for _, g := range guilds {
+		m, err := a.member(ctx, g, userID)
+		if err == nil && m.why(a.now()) == "" {
+			return g
+		}
+		if err != nil && !errors.Is(err, errNoMember) {
+			a.log.Warn("asking Discord for the home of a direct message", "guild", g, "err", err)
+		}
+	}
+	return ""
+}
+
 // Member implements [thread.Platform]; a group is "discord:GUILD/ROLE".
 func (a *Adapter) Member(ctx context.Context, acc thread.Account, group string) (bool, error) {
 	guild, role, ok := strings.Cut(strings.TrimPrefix(group, Surface+":"), "/")

@@ -72,7 +72,11 @@ func (a *Adapter) create(ctx context.Context, channelID string, m thread.Message
 		flags |= flagSilent
 	}
 	body := compose(c, files, markOf(m.Key), flags)
-	body.Nonce, body.EnforceNonce = nonceOf(m.Key), true
+	of := m.Key
+	if m.Anew { // else Discord answers with the one that is there, or was
+		of += " " + m.Handle.ID
+	}
+	body.Nonce, body.EnforceNonce = nonceOf(of), true
 	r := request{method: http.MethodPost, path: "/channels/" + channelID + "/messages", body: body, files: files, urgent: m.Class <= thread.Urgent}
 	r.route = r.path
 	return a.opening(ctx, channelID, r)
@@ -219,7 +223,7 @@ func (a *Adapter) Edit(ctx context.Context, h thread.Handle, m thread.Message) e
 			Attachments []attachedFile `json:"attachments"`
 		}
 		if err := a.get(ctx, at, route, &old); err != nil {
-			return gone(notSent(err))
+			return uneditable(err)
 		}
 		had = refs(old.Attachments)
 		a.files.put(h.ID, had, a.now())
@@ -230,8 +234,17 @@ func (a *Adapter) Edit(ctx context.Context, h thread.Handle, m thread.Message) e
 		AllowedMentions allowedMentions `json:"allowed_mentions"`
 	}{int(flagComponents), render(m.Card, had, markOf(m.Key)), allowedMentions{Parse: []string{}}}
 	_, err := a.opening(ctx, h.Channel, request{method: http.MethodPatch, path: at, route: route, body: body, urgent: m.Class <= thread.Urgent})
-	if code(err) == codeTooOld {
+	return uneditable(err)
+}
+
+// uneditable is gone for edits. Of a message that somebody deleted, what it
+// says and its buttons are still needed.
+func uneditable(err error) error {
+	switch code(err) {
+	case codeTooOld:
 		return &thread.TooOldError{Why: "Discord takes no more edits of a message older than an hour"}
+	case codeUnknownMessage:
+		return &thread.TooOldError{Why: "the message was deleted on Discord"}
 	}
 	return gone(notSent(err))
 }

@@ -208,13 +208,20 @@ func TestArchivedAndGone(t *testing.T) {
 	archive(false)
 	ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("two", inThread(root.ID))))
 
-	var away *thread.GoneError
+	// What somebody deletes is posted anew, and Discord must not take it for the
+	// one that was there.
+	var old *thread.TooOldError
 	if err := w.As(w.ApplicationID()).Delete(h.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Adapter.Edit(within(t), h, m); !errors.As(err, &away) || !strings.Contains(away.Why, "deleted") {
+	if err := w.Adapter.Edit(within(t), h, m); !errors.As(err, &old) || !strings.Contains(old.Why, "deleted") {
 		t.Errorf("got %v", err)
 	}
+	m.Anew, m.Handle = true, h
+	if again := ok[thread.Handle](t)(w.Adapter.Post(within(t), m)); again == h {
+		t.Error("Discord answered with the deleted message")
+	}
+	var away *thread.GoneError
 	silent := inChannel()
 	silent.Channel = discordd.ExampleSilent
 	if _, err := w.Adapter.Post(within(t), plainMessage("three", silent)); !errors.As(err, &away) || !strings.Contains(away.Why, "permission") {

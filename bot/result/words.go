@@ -126,7 +126,7 @@ func Ended(s output.Summary) string {
 	case output.ReasonInterrupted:
 		what = "interrupted" + after
 	case output.ReasonOutput:
-		what = "ended" + after + " because nobody read the output"
+		what = "cut short" + after + ": the node lost touch with kgent"
 	case output.ReasonFailed:
 		what = "failed"
 		if s.Seconds > 0 {

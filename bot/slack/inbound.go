@@ -27,6 +27,7 @@ type callback struct {
 	TeamID    string          `json:"team_id"`
 	EventID   string          `json:"event_id"`
 	EventTime int64           `json:"event_time"`
+	Shared    bool            `json:"is_ext_shared_channel"`
 	Event     json.RawMessage `json:"event"`
 }
 
@@ -122,6 +123,7 @@ const shortcutCallback = "kgent_trace"
 type inbound struct {
 	event   thread.Event
 	trigger string
+	shared  bool // people of other workspaces are in the channel
 }
 
 // decode makes an event of a delivery: kind is "events_api", "interactive" or
@@ -200,7 +202,7 @@ func (a *Adapter) event(me self, c callback) (*inbound, error) {
 	if c.EventID == "" {
 		return nil, errors.New("reading event of Slack: it has no event_id")
 	}
-	return &inbound{event: e}, nil
+	return &inbound{event: e, shared: c.Shared}, nil
 }
 
 // edited reports whether a message is delivered because it was edited: what it
@@ -365,6 +367,9 @@ func (a *Adapter) hook(raw string) string {
 // waits 3 s, and part of that is the way.
 const handleTime = 2500 * time.Millisecond
 
+// sharedTime is how long it is remembered that a channel was shared.
+const sharedTime = 24 * time.Hour
+
 // nameTime bounds the question for a display name, which is only for looks.
 const nameTime = 400 * time.Millisecond
 
@@ -392,6 +397,13 @@ func (a *Adapter) handle(ctx context.Context, front thread.Front, kind string, p
 
 func (a *Adapter) deliver(ctx context.Context, front thread.Front, in inbound) error {
 	e := in.event
+	if !a.cfg.SharedChannels && a.isShared(in) {
+		if e.Kind != thread.Ask {
+			return nil
+		}
+		return a.answer(ctx, e, card.Card{Title: "Not taken", Tone: card.Bad, Blocks: []card.Block{card.Text{
+			Body: "People of another workspace read this channel, and what kgent shows is not for them. Ask in a channel of this workspace, or by direct message."}}})
+	}
 	if e.Kind != thread.Home {
 		e.By.Name = a.name(ctx, e)
 	}
@@ -408,6 +420,18 @@ func (a *Adapter) deliver(ctx context.Context, front thread.Front, in inbound) e
 		}
 	}
 	return front.Receive(ctx, e)
+}
+
+// isShared reports whether people of other workspaces are in the channel of
+// something said. Only messages say so; of commands and shortcuts it is known
+// when there was a message there before, which in such a channel there mostly was.
+func (a *Adapter) isShared(in inbound) bool {
+	channel := in.event.Place.Channel
+	if in.shared {
+		a.shared.put(channel, struct{}{})
+	}
+	_, before := a.shared.get(channel)
+	return before && (in.event.Kind == thread.Ask || in.event.Kind == thread.Reply)
 }
 
 // open opens a form. Slack lets it be opened within three seconds of the

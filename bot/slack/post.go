@@ -318,6 +318,10 @@ func (a *Adapter) edit(ctx context.Context, h thread.Handle, m thread.Message) e
 		_, ts, _, err := a.api.UpdateMessageContext(ctx, h.Channel, h.ID, options...)
 		return ts, err
 	})
+	if r, ok := errors.AsType[slackgo.SlackErrorResponse](err); ok && r.Err == "message_not_found" {
+		// Somebody deleted it. What it says, and its buttons, are still needed.
+		return &thread.TooOldError{Why: gone[r.Err]}
+	}
 	if err != nil {
 		return a.limited("update", a.failed(err)) // an edit can always be repeated
 	}

@@ -150,7 +150,7 @@ func TestErrorsSayWhatIsKnown(t *testing.T) {
 
 func TestEditErrors(t *testing.T) {
 	for _, c := range []struct{ code, want string }{
-		{"edit_window_closed", "too old"}, {"message_not_found", "gone"}, {"cant_update_message", "gone"}, {"internal_error", "plain"},
+		{"edit_window_closed", "too old"}, {"message_not_found", "too old"}, {"cant_update_message", "gone"}, {"internal_error", "plain"},
 	} {
 		t.Run(c.code, func(t *testing.T) {
 			t.Parallel()

@@ -50,8 +50,11 @@ type Config struct {
 	// Sockets is how many Socket Mode connections are held; 0 is 2, Slack
 	// allows 10 over all replicas.
 	Sockets int
-	Log     *slog.Logger     // default discards
-	Now     func() time.Time // default time.Now
+	// SharedChannels lets kgent work in channels that are shared with other
+	// workspaces (Slack Connect), where their people read what traces show.
+	SharedChannels bool
+	Log            *slog.Logger     // default discards
+	Now            func() time.Time // default time.Now
 }
 
 // Adapter is one workspace. It implements thread.Platform.
@@ -67,6 +70,7 @@ type Adapter struct {
 	groups *cache[[]string]
 	names  *cache[string]
 	shown  *cache[[32]byte] // by message: hash of what it shows
+	shared *cache[struct{}] // channels with people of other workspaces
 	opened *cache[struct{}] // trigger ids that opened a form
 
 	mu      sync.Mutex
@@ -135,6 +139,7 @@ func New(cfg Config) (*Adapter, error) {
 		names:  newCache[string](cfg.Now, nameLife),
 		shown:  newCache[[32]byte](cfg.Now, nameLife),
 		opened: newCache[struct{}](cfg.Now, liveness),
+		shared: newCache[struct{}](cfg.Now, sharedTime),
 	}
 	// No retries in the client: a post repeated after a 500 is a double post.
 	a.api = slackgo.New(cfg.BotToken,

@@ -267,6 +267,8 @@ func (c *Conversation) notify() {
 	}
 }
 
+func lockOf(request string) string { return "request:" + request }
+
 // own works on a request as long as there is something to do, if nobody else
 // does.
 func (c *Conversation) own(ctx context.Context, id string) error {
@@ -277,7 +279,7 @@ func (c *Conversation) own(ctx context.Context, id string) error {
 	if !r.driven() {
 		return nil
 	}
-	name := "request:" + id
+	name := lockOf(id)
 	if ok, err := c.Store.Lock(ctx, name, c.Name, lockTTL); err != nil || !ok {
 		return err
 	}
@@ -295,10 +297,10 @@ func (c *Conversation) own(ctx context.Context, id string) error {
 	return errors.Join(err, c.Store.Unlock(free, name, c.Name))
 }
 
-// keep renews a lock until ctx ends; it calls lose when somebody else has it,
-// or when that is not known for so long that it may be.
+// keep renews a lock until ctx ends, and calls lose when somebody else has it.
+// While the store is out of reach nobody else can take over, and nodes end a
+// run by themselves: then the work goes on, for its end to be told.
 func (c *Conversation) keep(ctx context.Context, name string, lose context.CancelCauseFunc) {
-	held := c.Now()
 	for pause(ctx, lockEvery) {
 		limit, cancel := context.WithTimeout(ctx, lockEvery)
 		ok, err := c.Store.Lock(limit, name, c.Name, lockTTL)
@@ -306,25 +308,15 @@ func (c *Conversation) keep(ctx context.Context, name string, lose context.Cance
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil && ok:
-			held = c.Now()
-		case err == nil:
+		case err == nil && !ok:
 			c.Log.Warn("another process took over", "name", name)
 			lose(bus.ErrHandOver)
 			return
-		case c.Now().Sub(held) > storeLimit:
+		case err != nil:
 			c.Log.Warn("the store is out of reach", "name", name, "err", err)
-			lose(errStore)
-			return
 		}
 	}
 }
-
-// storeLimit is how long work goes on while the store is out of reach. Nobody
-// else can take over meanwhile either, and nodes end a run by themselves.
-const storeLimit = 30 * time.Second
-
-var errStore = fmt.Errorf("the store is out of reach: %w", bus.ErrHandOver)
 
 // sweep ends what has expired, and brings requests up to date with their cases
 // when a process died in between.

@@ -2,6 +2,7 @@ package thread_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/approvals"
 	"kgent/approvals/audit"
+	"kgent/approvals/policy"
 	"kgent/bot/card"
 	"kgent/bot/thread"
 	"kgent/executor/bus"
@@ -100,6 +102,14 @@ type maker struct {
 	nodes [][]string
 	err   error
 	wait  chan struct{} // if set, it answers when this is closed
+
+	value, source, name string // of what it makes, if set
+}
+
+func (m *maker) set(wait chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wait = wait
 }
 
 func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
@@ -124,7 +134,9 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	if err != nil {
 		return thread.Made{}, err
 	}
-	return made("7")
+	out, err := made(cmp.Or(m.value, "7"))
+	out.Source, out.Card.Name = cmp.Or(m.source, out.Source), cmp.Or(m.name, out.Card.Name)
+	return out, err
 }
 
 func (m *maker) Remake(_ context.Context, p job.Program, params map[string]string, _ []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
@@ -406,6 +418,9 @@ type team struct {
 	maker   *maker
 	fleet   *fleet
 	rules   *rules
+	file    *policy.File // in place of rules, if set
+	lists   forgery
+	swaps   swap
 	slack   *chat
 	discord *chat
 	key     approvals.Key
@@ -433,9 +448,16 @@ func newTeam(t *testing.T) *team {
 // start starts a process; stop ends it.
 func (tm *team) start(name string) (*thread.Conversation, func()) {
 	tm.Helper()
+	var p interface {
+		thread.Policy
+		approvals.Policy
+	} = tm.rules
+	if tm.file != nil {
+		p = tm.file
+	}
 	c := &thread.Conversation{
-		Name: name, Store: tm.store, Maker: tm.maker, Policy: tm.rules, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
-		Desk:    &approvals.Desk{Store: tm.cases, Policy: tm.rules, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
+		Name: name, Store: lists{tm.store, &tm.lists}, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
+		Desk:    &approvals.Desk{Store: swapped{tm.cases, &tm.swaps}, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
 		Log:     slog.New(slog.NewTextHandler(&tm.warned, nil)),
@@ -774,6 +796,29 @@ func TestUndeliverable(t *testing.T) {
 	})
 }
 
+// A run whose output can no longer be shown is stopped: nobody sees it, and
+// nobody could stop it. Who asked is told.
+func TestUnseen(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		tm.rules.quorum = 1
+		tm.ask(c, "ada", "who calls getppid on db-1")
+		tm.slack.fail = func(m thread.Message, posting bool) error {
+			if strings.HasPrefix(m.Key, "run:") {
+				return &thread.GoneError{Why: "the channel is archived"}
+			}
+			return nil
+		}
+		tm.click(c, "bob", "approve", tm.slack.button(tm.T, "card:", "approve"))
+		time.Sleep(5 * time.Second)
+		ids, _ := tm.store.Recent(context.Background(), 1)
+		r, err := tm.store.Load(context.Background(), ids[0])
+		if err != nil || !strings.Contains(r.Unseen, "archived") {
+			tm.Errorf("request %+v, %v", r, err)
+		}
+		tm.holds("the whisper", tm.slack.whispered(), "Stopped: its output could not be shown", "archived")
+	})
+}
+
 // Events that are delivered again, and answers that were lost on the way,
 // double nothing.
 func TestDelivery(t *testing.T) {
@@ -828,6 +873,35 @@ func TestCopies(t *testing.T) {
 		tm.holds("the copy", tm.discord.shown("card:"), "Approved", "![Approve]")
 		if tm.discord.shown("run:") != "" {
 			tm.Error("the output is in the other place, too")
+		}
+	})
+}
+
+// The source is put where it was asked for: who approves elsewhere sees what
+// they approve.
+func TestSourceElsewhere(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		tm.rules.ask = []string{"discord:G/approvals"}
+		tm.ask(c, "ada", "who calls getppid on db-1")
+		id := tm.discord.button(tm.T, "card:", "approve")
+		tm.send(c, thread.Event{Kind: thread.Click, By: tm.account("discord:cyd"), Verb: "source", ID: id, Place: thread.Place{Surface: "discord", Tenant: "G", Channel: "approvals", Thread: "m1"}})
+		posted := func(on *chat) (places []string) {
+			for _, id := range on.order {
+				if p := on.byID[id]; strings.HasPrefix(p.Key, "source:") {
+					places = append(places, p.Place.String())
+				}
+			}
+			return places
+		}
+		if got := posted(tm.discord); !slices.Equal(got, []string{"discord:G/approvals/m1"}) {
+			tm.Errorf("on Discord the source is in %v", got)
+		}
+		if got := posted(tm.slack); len(got) != 0 {
+			tm.Errorf("on Slack the source is in %v", got)
+		}
+		tm.click(c, "bob", "source", id)
+		if got := posted(tm.slack); !slices.Equal(got, []string{"slack:T/C/root"}) {
+			tm.Errorf("on Slack the source is in %v", got)
 		}
 	})
 }

@@ -142,9 +142,13 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 
 // remake uses the program of an earlier case.
 func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
-	p, err := c.Desk.Store.Program(ctx, r.Change.From)
-	if errors.Is(err, approvals.ErrNotFound) {
+	p, err := c.Desk.Program(ctx, r.Change.From)
+	switch {
+	case errors.Is(err, approvals.ErrNotFound):
 		return Made{}, &rejection{"the program is no longer stored; ask again in words"}
+	case errors.Is(err, approvals.ErrSwapped):
+		c.Log.Error("a stored program was replaced", "request", r.ID, "err", err)
+		return Made{}, &rejection{approvals.ErrSwapped.Error()}
 	}
 	if err != nil {
 		return Made{}, err
@@ -333,6 +337,8 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return lost(Expired, "it was approved, but kgent was away until it was too late to start; nothing ran")
 	case errors.Is(err, approvals.ErrNotFound):
 		return lost(Lost, "the store forgot that it was approved; nothing ran")
+	case errors.Is(err, approvals.ErrSwapped):
+		return lost(FailedAll, "what is stored is not the program that was approved; nothing ran. Somebody may be changing Redis: tell whoever runs it")
 	case errors.As(err, &late):
 		o := Expired
 		if late.State == approvals.Cancelled {
@@ -464,7 +470,7 @@ func (c *Conversation) tail(ctx context.Context, id string, result Output) {
 
 // finish shows what came out. It must be said even when the store has
 // forgotten the request.
-func (c *Conversation) finish(ctx context.Context, r Request, summary output.Summary, result Output) error {
+func (c *Conversation) finish(asked context.Context, r Request, summary output.Summary, result Output) error {
 	blocks, files := result.Final(finalSize, summary)
 	outcome, detail := outcomeOf(summary)
 	end := func(r *Request) bool {
@@ -472,27 +478,40 @@ func (c *Conversation) finish(ctx context.Context, r Request, summary output.Sum
 			return false
 		}
 		r.State, r.Outcome, r.Detail, r.EndedAt = Ended, outcome, detail, c.Now().UTC().Round(0)
+		if r.Unseen != "" {
+			r.Detail = strings.TrimSuffix("it was stopped because its output could not be shown ("+r.Unseen+"); "+detail, "; ")
+		}
 		r.Summary = &summary
 		return true
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeLimit)
+	// Told to end, this process still has a moment to say it.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
-	c.free(ctx, r)
-	c.note(ctx, r, audit.Entry{Kind: audit.Job, Detail: ended(outcome, detail, summary)}, summary)
+	defer context.AfterFunc(asked, func() { time.AfterFunc(lastWords, cancel) })()
+	noted := false
+	store := func() error {
+		ctx, cancel := context.WithTimeout(ctx, lockTTL)
+		defer cancel()
+		// Another process may have taken the run over, and be following it.
+		if mine, err := c.Store.Lock(ctx, lockOf(r.ID), c.Name, lockTTL); err != nil || !mine {
+			return err
+		}
+		c.free(ctx, r)
+		noted = noted || c.note(ctx, r, audit.Entry{Kind: audit.Job, Detail: ended(outcome, detail, summary)}, summary) == nil
+		over := r
+		end(&over)
+		_, err := c.change(ctx, r.ID, end, c.resultMessages(over, blocks, files)...)
+		if errors.Is(err, ErrNotFound) {
+			over.Version = 0
+			over.Detail = strings.TrimPrefix(over.Detail+"; the store was emptied while it ran", "; ")
+			_, err = c.Store.Update(ctx, over, append(c.show(over), c.resultMessages(over, blocks, files)...)...)
+		}
+		return err
+	}
 	for {
-		ended := r
-		end(&ended)
-		_, err := c.change(ctx, r.ID, end, c.resultMessages(ended, blocks, files)...)
-		switch {
-		case err == nil:
+		err := store()
+		if err == nil {
 			return nil
-		case errors.Is(err, ErrNotFound):
-			ended.Version = 0
-			ended.Detail = strings.TrimPrefix(ended.Detail+"; the store was emptied while it ran", "; ")
-			_, err = c.Store.Update(ctx, ended, append(c.show(ended), c.resultMessages(ended, blocks, files)...)...)
-			if err == nil {
-				return nil
-			}
 		}
 		c.Log.Warn("storing a result", "request", r.ID, "err", err)
 		if !pause(ctx, time.Second) {
@@ -501,8 +520,12 @@ func (c *Conversation) finish(ctx context.Context, r Request, summary output.Sum
 	}
 }
 
+// lastWords is how long a process that is told to end goes on trying to store
+// what came out of a run.
+const lastWords = 5 * time.Second
+
 // note writes into the audit log what happened to a run.
-func (c *Conversation) note(ctx context.Context, r Request, e audit.Entry, data any) {
+func (c *Conversation) note(ctx context.Context, r Request, e audit.Entry, data any) error {
 	e.Case, e.Digest = r.Case, r.Card.Digest
 	if r.Grant != nil {
 		e.Run = r.Grant.Run
@@ -515,6 +538,7 @@ func (c *Conversation) note(ctx context.Context, r Request, e audit.Entry, data 
 	if err != nil {
 		c.Log.Error("writing the audit log", "request", r.ID, "what", e.Detail, "err", err)
 	}
+	return err
 }
 
 // ended says in words how a run ended.

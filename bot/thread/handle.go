@@ -109,10 +109,14 @@ func (c *Conversation) known(ctx context.Context, e Event) error {
 	return c.Policy.MayStop(p) // what everybody of the organisation may
 }
 
-// refuseOr tells a refusal to the person, and passes other errors on.
+// refuseOr tells a refusal to the person and the audit log, and passes other
+// errors on.
 func (c *Conversation) refuseOr(ctx context.Context, e Event, err error) error {
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {
+		if err := c.Desk.Refused(ctx, c.speaker(e), refused); err != nil {
+			return err
+		}
 		return c.refused(ctx, e, err)
 	}
 	return err
@@ -130,18 +134,14 @@ func (c *Conversation) mayAsk(ctx context.Context, e Event) (approvals.Person, e
 // those count that come from somebody who asked in this thread: others talk to
 // each other there.
 func (c *Conversation) replied(ctx context.Context, e Event) error {
-	ids, err := c.Store.In(ctx, e.Place)
-	if err != nil || len(ids) == 0 || e.Place.Thread == "" {
+	if e.Place.Thread == "" {
+		return nil
+	}
+	requests, err := c.requests(ctx, e.Place)
+	if err != nil || len(requests) == 0 {
 		return err
 	}
-	mine := false
-	for _, id := range ids {
-		r, err := c.Store.Load(ctx, id)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		mine = mine || err == nil && (r.By.String() == e.By.String() || r.Author.String() == e.By.String())
-	}
+	mine := slices.ContainsFunc(requests, func(r Request) bool { return r.By.String() == e.By.String() || r.Author.String() == e.By.String() })
 	if strings.ToLower(strings.Trim(e.Text, " \t\n.!")) == "stop" {
 		return c.stopThread(ctx, e)
 	}
@@ -202,23 +202,44 @@ func recent(words []string) []string {
 	return slices.Clone(words[max(0, len(words)-keptWords):])
 }
 
-// latest returns the newest request of a thread, or nil.
-func (c *Conversation) latest(ctx context.Context, p Place) (*Request, error) {
+// requests returns the requests of a thread, oldest first. The store's lists
+// carry no seal, so what they say is held against the requests themselves:
+// words in one thread must not go to another's request.
+func (c *Conversation) requests(ctx context.Context, p Place) ([]Request, error) {
 	ids, err := c.Store.In(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range slices.Backward(ids) {
+	var out []Request
+	for _, id := range ids {
 		r, err := c.Store.Load(ctx, id)
-		if errors.Is(err, ErrNotFound) {
+		switch {
+		case errors.Is(err, ErrNotFound):
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, ErrSeal): // it must not be in the way of the others
+			c.Log.Warn("leaving out a request", "request", id, "err", err)
+			continue
+		case err != nil:
 			return nil, err
 		}
-		return &r, nil
+		at := r.Place
+		if r.Root != "" {
+			at.Thread = p.Thread // it hangs from a message that was posted later
+		}
+		if at == p {
+			out = append(out, r)
+		}
 	}
-	return nil, nil
+	return out, nil
+}
+
+// latest returns the newest request of a thread, or nil.
+func (c *Conversation) latest(ctx context.Context, p Place) (*Request, error) {
+	all, err := c.requests(ctx, p)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[len(all)-1], nil
 }
 
 // revise makes the next revision of an undecided request. Its votes are void
@@ -446,20 +467,16 @@ func (r Request) wasStopped() bool {
 
 // stopThread stops what runs in a thread.
 func (c *Conversation) stopThread(ctx context.Context, e Event) error {
-	ids, err := c.Store.In(ctx, e.Place)
+	all, err := c.requests(ctx, e.Place)
 	if err != nil {
 		return err
 	}
 	stopped := false
-	for _, id := range ids {
-		r, err := c.Store.Load(ctx, id)
-		if errors.Is(err, ErrNotFound) || err == nil && r.State != Running {
+	for _, r := range all {
+		if r.State != Running {
 			continue
 		}
-		if err == nil {
-			err = c.stop(ctx, e, r)
-		}
-		if err != nil {
+		if err := c.stop(ctx, e, r); err != nil {
 			return err
 		}
 		stopped = true
@@ -470,7 +487,7 @@ func (c *Conversation) stopThread(ctx context.Context, e Event) error {
 	return c.refused(ctx, e, refuse("nothing runs in this thread; `list` shows what runs elsewhere, each with its Stop button"))
 }
 
-// source puts the program's source into the thread.
+// source puts the program's source where it was asked for.
 func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
 	if err := c.known(ctx, e); err != nil {
 		return c.refuseOr(ctx, e, err)
@@ -478,10 +495,17 @@ func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
 	if r.Source == "" {
 		return c.refused(ctx, e, refuse("there is no source yet"))
 	}
-	return c.Store.Put(ctx, Message{
+	m := Message{
 		Key: "source:" + r.ID + ":" + short12(r.Card.Digest), Place: r.Place, Under: r.Root, Class: Result,
 		Files: []File{{Name: fileName(r.Card.Name) + ".bpf.c", Title: "Source of revision " + strconv.Itoa(r.Revision) + ", digest " + short12(r.Card.Digest), Data: []byte(visible(r.Source))}},
-	})
+	}
+	// Who is asked elsewhere cannot always look into the thread, and must not
+	// have to agree unseen.
+	if e.Place.Channel != "" && channelOf(e.Place) != channelOf(r.Place) {
+		m.Key += "@" + hash(channelOf(e.Place))
+		m.Place, m.Under = e.Place, ""
+	}
+	return c.Store.Put(ctx, m)
 }
 
 // edit makes a revision with other limits, nodes or parameters.
@@ -632,6 +656,9 @@ func (c *Conversation) undelivered(ctx context.Context, e Event) error {
 		}
 		return err
 	}
+	if id, ok := strings.CutPrefix(e.ID, "run:"); ok {
+		return c.unwatched(ctx, e, id)
+	}
 	id, ok := strings.CutPrefix(e.ID, "card:")
 	if !ok {
 		return nil
@@ -653,6 +680,34 @@ func (c *Conversation) undelivered(ctx context.Context, e Event) error {
 		return err
 	}
 	return c.catchUp(ctx, r.ID, r.Revision, cs)
+}
+
+// unwatched stops a run whose output can no longer be shown: nobody sees it,
+// and nobody can stop it. Who asked is told where that can be.
+func (c *Conversation) unwatched(ctx context.Context, e Event, id string) error {
+	r, err := c.Store.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && (r.State != Running || r.Unseen != "") {
+		return nil
+	}
+	if err == nil {
+		err = c.Runner.Stop(ctx, r.Grant.Run)
+	}
+	if err != nil {
+		return err
+	}
+	tell := Message{Key: "w:" + hash("unseen "+id), Place: r.Place, Only: r.By.User, Class: Urgent, Card: card.Card{
+		Title: "Stopped: its output could not be shown", Tone: card.Warning, Blocks: []card.Block{
+			card.Text{Body: cut(r.Text, maxShown), Quoted: true},
+			card.Text{Body: "It was stopped, since nobody could see what came out or stop it: " + cut(e.Text, 300)},
+		}}}
+	_, err = c.change(ctx, id, func(r *Request) bool {
+		if r.State != Running || r.Unseen != "" {
+			return false
+		}
+		r.Unseen = e.Text
+		return true
+	}, tell)
+	return err
 }
 
 // Form implements [Front].

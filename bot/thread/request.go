@@ -105,9 +105,12 @@ type Request struct {
 
 	Grant *job.Grant `json:"grant,omitempty"`
 	// Dispatched says that the grant was sent to every node.
-	Dispatched bool            `json:"dispatched,omitempty"`
-	StopBy     *Account        `json:"stop_by,omitempty"`
-	Summary    *output.Summary `json:"summary,omitempty"`
+	Dispatched bool     `json:"dispatched,omitempty"`
+	StopBy     *Account `json:"stop_by,omitempty"`
+	// Unseen is why the output can no longer be shown, for which the run was
+	// stopped.
+	Unseen  string          `json:"unseen,omitempty"`
+	Summary *output.Summary `json:"summary,omitempty"`
 
 	Opened  time.Time `json:"opened"`
 	Decided time.Time `json:"decided,omitzero"`

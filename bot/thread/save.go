@@ -19,9 +19,12 @@ func (c *Conversation) save(ctx context.Context, e Event, r Request) error {
 	if r.Case == "" {
 		return c.refused(ctx, e, refuse("there is no program to save: %s", stateWords(r)))
 	}
-	p, err := c.Desk.Store.Program(ctx, r.Case)
+	p, err := c.Desk.Program(ctx, r.Case)
 	if errors.Is(err, approvals.ErrNotFound) {
 		return c.refused(ctx, e, refuse("the program is no longer stored; ask again"))
+	}
+	if errors.Is(err, approvals.ErrSwapped) {
+		return c.refused(ctx, e, refuse("%v", approvals.ErrSwapped))
 	}
 	if err != nil {
 		return err

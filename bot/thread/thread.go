@@ -235,8 +235,8 @@ type GoneError struct{ Why string }
 
 func (e *GoneError) Error() string { return e.Why }
 
-// TooOldError says that a message can no longer be edited; it is to be posted
-// anew.
+// TooOldError says that a message can no longer be edited, because it is too
+// old or was deleted; it is to be posted anew.
 type TooOldError struct{ Why string }
 
 func (e *TooOldError) Error() string { return e.Why }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"kgent/approvals"
 	"kgent/bot/card"
@@ -360,6 +361,10 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		what.Tone = card.Warning
 		what.Title = "Result of some of the nodes: " + cut(r.Card.Title, 80)
 	case Completed:
+		if r.cutShort() {
+			what.Tone = card.Warning
+			what.Title = "Result, cut short: " + cut(r.Card.Title, 80)
+		}
 	default:
 		what.Tone = card.Bad
 		what.Title = "It did not run to its end: " + cut(r.Card.Title, 80)
@@ -379,6 +384,14 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		out = append(out, m)
 	}
 	return out
+}
+
+// cutShort reports whether a run ended before its time on some node, and
+// nobody asked for that.
+func (r Request) cutShort() bool {
+	return r.Summary != nil && slices.ContainsFunc(r.Summary.Nodes, func(n output.NodeSummary) bool {
+		return n.Reason == output.ReasonOutput || n.Reason == output.ReasonInterrupted
+	})
 }
 
 // listCard is what concerns a person: what waits for them, what runs, what
@@ -552,7 +565,7 @@ func visible(s string) string {
 		switch {
 		case r == '\n' || r == '\t':
 			return r
-		case r < 0x20 || r >= 0x7f && r < 0xa0, r >= 0x200b && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2060 && r <= 0x206f, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
+		case !unicode.IsPrint(r), unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point):
 			return '�'
 		}
 		return r

@@ -102,7 +102,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		approver.Out = sys.err
 		ch = console.NewJSON(sys.out, lost, approver)
 	} else {
-		ch = console.NewText(sys.out, lost, approver, terminal(sys))
+		ch = console.NewText(sys.out, lost, approver, screen(sys))
 	}
 	if o.attached != nil {
 		ch = &watched{Channel: ch, attached: o.attached}
@@ -177,8 +177,8 @@ func thisPerson() approvals.Person {
 	return p
 }
 
-// terminal describes what output goes to.
-func terminal(sys system) console.Terminal {
+// screen describes what output goes to.
+func screen(sys system) console.Terminal {
 	t := console.Terminal{Width: 80}
 	f, ok := sys.out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {

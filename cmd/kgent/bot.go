@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"kgent/bot/discord"
 	"kgent/bot/maker"
 	"kgent/bot/slack"
+	"kgent/bot/terminal"
 	"kgent/bot/thread"
 	"kgent/executor"
 	"kgent/executor/bus"
@@ -36,6 +38,7 @@ import (
 // botFlags are the flags of kgent bot.
 type botFlags struct {
 	policy, keys, nodes, listen, temp string
+	socket, socketGroup               string
 	insecure                          bool
 }
 
@@ -43,10 +46,11 @@ func botCommand(sys system) *cobra.Command {
 	var f botFlags
 	cmd := &cobra.Command{
 		Use:   "bot",
-		Short: "answer in Slack and Discord, for nodes that run kgent executor",
-		Long: `bot listens in Slack and Discord, makes programs for what people ask, puts them
-to those who may approve them, sends what was approved to the nodes, and shows
-what comes back, all in the thread of the request.
+		Short: "answer in Slack, Discord and terminals, for nodes that run kgent executor",
+		Long: `bot listens in Slack, in Discord and at a socket for kgent chat, makes programs
+for what people ask, puts them to those who may approve them, sends what was
+approved to the nodes, and shows what comes back, all in the thread of the
+request.
 
 It needs Redis, a policy file, a signing key and clang, and no privileges. Any
 number of bots may share one Redis: each event is handled once, and when one dies
@@ -58,6 +62,8 @@ Environment:
   SLACK_BOT_TOKEN        xoxb-…, with
   SLACK_APP_TOKEN        xapp-… for Socket Mode, or
   SLACK_SIGNING_SECRET   for events over HTTP at /slack (needs --listen)
+  SLACK_SHARED_CHANNELS=1  also work in channels that are shared with other
+                         workspaces, whose people then read what traces show
   DISCORD_TOKEN          the bot's token
   DISCORD_PUBLIC_KEY     for interactions over HTTP at /discord (needs --listen)
   DISCORD_GUILDS         comma-separated ids of the only servers that are served
@@ -65,6 +71,12 @@ Environment:
                          that replies in a thread count without a mention
   OPENAI_API_KEY, OPENAI_BASE_URL, KGENT_MODEL   a model, if there is one
   SLACK_API_URL, DISCORD_API_URL   stand-ins for the services, for trying it out
+
+With --socket, users of this host take part with kgent chat. The policy knows
+them as terminal:<host>/<user>, their groups as terminal:<host>/<unix group>, and
+what all of them see as terminal:<host>/console. Of the bots that share one Redis,
+all those with a socket run on the same host, each with its own socket; then
+every one of them needs one.
 
 With --listen it also answers /healthz (it runs) and /readyz (Redis and each
 chat service are connected).
@@ -79,6 +91,8 @@ command line or the environment cannot be used.`,
 	flags.StringVar(&f.keys, "keys", "/etc/kgent/keys", "key `directory`, as kgent keys new makes it")
 	flags.StringVar(&f.nodes, "nodes", "", "`selector` of the nodes for requests that name none; without it people are asked to name them")
 	flags.StringVar(&f.listen, "listen", "", "`address` for events over HTTP and for health checks, as 127.0.0.1:8080")
+	flags.StringVar(&f.socket, "socket", "", "`path` of a socket for kgent chat, as "+defaultSocket)
+	flags.StringVar(&f.socketGroup, "socket-group", "", "`group` whose users may open the socket (default the bot's own)")
 	flags.StringVar(&f.temp, "temp", "", "`directory` for long output while it is gathered (default the system's)")
 	flags.BoolVar(&f.insecure, "insecure-redis", false, "use a Redis on another host without TLS")
 	return cmd
@@ -101,7 +115,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 		return err
 	}
 	secrets := map[string][]byte{}
-	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret} {
+	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret, terminal.BoardSecret} {
 		if secrets[purpose], err = key.Secret(purpose); err != nil {
 			return err
 		}
@@ -129,6 +143,14 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	platforms, err := chatPlatforms(sys.getenv, log)
 	if err != nil {
 		return usageError{err}
+	}
+	if f.socket != "" {
+		if platforms.terminal, err = terminals(f, client, secrets[terminal.BoardSecret], log); err != nil {
+			return usageError{err}
+		}
+	}
+	if len(platforms.list()) == 0 {
+		return usageError{errors.New("no chat service is configured: set SLACK_BOT_TOKEN or DISCORD_TOKEN, or serve terminals with --socket; see kgent bot --help")}
 	}
 	line := bus.NewRedis(client)
 	rules, err := policy.Open(f.policy, policy.Options{
@@ -165,8 +187,22 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 
 // chats are the chat services that are configured.
 type chats struct {
-	slack   *slack.Adapter
-	discord *discord.Adapter
+	slack    *slack.Adapter
+	discord  *discord.Adapter
+	terminal *terminal.Adapter
+}
+
+// terminals are those of this host.
+func terminals(f botFlags, db *redis.Client, secret []byte, log *slog.Logger) (*terminal.Adapter, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("asking for this host's name: %w", err)
+	}
+	board, err := terminal.NewRedis(db, host, secret)
+	if err != nil {
+		return nil, err
+	}
+	return terminal.New(terminal.Config{Host: host, Socket: f.socket, Group: f.socketGroup, Board: board, Log: log})
 }
 
 func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error) {
@@ -174,7 +210,8 @@ func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error)
 	var err error
 	if token := getenv("SLACK_BOT_TOKEN"); token != "" {
 		c.slack, err = slack.New(slack.Config{
-			BotToken: token, AppToken: getenv("SLACK_APP_TOKEN"), SigningSecret: getenv("SLACK_SIGNING_SECRET"), APIURL: getenv("SLACK_API_URL"), Log: log,
+			BotToken: token, AppToken: getenv("SLACK_APP_TOKEN"), SigningSecret: getenv("SLACK_SIGNING_SECRET"), APIURL: getenv("SLACK_API_URL"),
+			SharedChannels: getenv("SLACK_SHARED_CHANNELS") == "1", Log: log,
 		})
 		if err != nil {
 			return nil, err
@@ -195,9 +232,6 @@ func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error)
 			return nil, err
 		}
 	}
-	if c.slack == nil && c.discord == nil {
-		return nil, errors.New("no chat service is configured: set SLACK_BOT_TOKEN or DISCORD_TOKEN; see kgent bot --help")
-	}
 	return &c, nil
 }
 
@@ -208,6 +242,9 @@ func (c *chats) list() []thread.Platform {
 	}
 	if c.discord != nil {
 		out = append(out, c.discord)
+	}
+	if c.terminal != nil {
+		out = append(out, c.terminal)
 	}
 	return out
 }
@@ -309,6 +346,13 @@ func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File
 	if b.platforms.discord != nil {
 		wg.Go(func() { b.gateway(inbound, cancel) })
 	}
+	if b.platforms.terminal != nil {
+		wg.Go(func() {
+			if err := b.platforms.terminal.Run(inbound, b.talk); err != nil {
+				cancel(fmt.Errorf("terminals: %w", err))
+			}
+		})
+	}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	wg.Go(func() { rules.Watch(ctx, tick.C) })
@@ -317,7 +361,7 @@ func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File
 			cancel(err)
 		}
 	})
-	b.log.Info("bot runs", "name", b.talk.Name, "slack", b.platforms.slack != nil, "discord", b.platforms.discord != nil)
+	b.log.Info("bot runs", "name", b.talk.Name, "slack", b.platforms.slack != nil, "discord", b.platforms.discord != nil, "terminal", b.platforms.terminal != nil)
 	<-ctx.Done()
 	stopInbound()
 	if web != nil {
@@ -432,6 +476,11 @@ func (b *botServer) ready(ctx context.Context) map[string]string {
 	if d := b.platforms.discord; d != nil {
 		if err := d.Health(time.Now()); err != nil {
 			wrong["discord"] = harmless(err)
+		}
+	}
+	if t := b.platforms.terminal; t != nil {
+		if err := t.Health(time.Now()); err != nil {
+			wrong["terminal"] = harmless(err)
 		}
 	}
 	return wrong

@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, sys system) int {
 	root.SetErr(sys.err)
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), botCommand(sys), executorCommand(sys), keysCommand(sys),
+	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), botCommand(sys), chatCommand(sys), executorCommand(sys), keysCommand(sys),
 		policyCommand(sys), auditCommand(sys), workloadCommand(), versionCommand(sys))
 	err := root.ExecuteContext(ctx)
 	var code exitError

@@ -1,10 +1,14 @@
 // Package bus is how jobs reach nodes and output comes back: the seam between
 // the side that decides what runs and the nodes that run it.
 //
-// A bus is not trusted. A job is an envelope that carries its own proof (see
-// executor/job), so whoever controls a bus can delay, withhold, repeat or read
-// what travels, and nothing more. Nor is it reliable beyond what is written
-// here, which is what Redis Streams with consumer groups can keep:
+// A bus is not trusted with what runs. A job is an envelope that carries its own
+// proof (see executor/job), so whoever controls a bus can delay, withhold or read
+// jobs and end runs, but not run, change, re-aim or repeat anything. Output and
+// announcements carry no such proof: whoever controls the bus can also invent
+// them. A node's user on it cannot (see [NodeRules]), except in its own name.
+// What a node was said to be when a run was approved, the node checks itself.
+// Nor is a bus reliable beyond what is written here, which is what Redis Streams
+// with consumer groups can keep:
 //
 //   - Jobs wait in one queue per node and are delivered at least once: one that
 //     was taken and not acknowledged is delivered again.

@@ -459,6 +459,14 @@ func TestRedisDistrusts(t *testing.T) {
 	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" || nodes[0].Kernel != "a's" {
 		t.Errorf("listed %+v, %v", nodes, err)
 	}
+	// Nor can it put into messages and grants what no node of ours says.
+	raw.Set(ctx, "node:a", `{"kernel":"6.18\u202e","arch":"`+strings.Repeat("x", 400)+`","version":"1\n2","labels":{"env":"prod","e v":"x","x":"<!channel>\u0007","y":"`+strings.Repeat("z", 400)+`","":"q"},
+		"kinds":{"kprobe":"no","`+"`"+`":""},"capabilities":["CAP_BPF","@everyone"]}`, 0)
+	nodes, err = b.Nodes(ctx)
+	if err != nil || len(nodes) != 1 || nodes[0].Kernel != "unknown" || nodes[0].Arch != "unknown" || nodes[0].Version != "unknown" ||
+		len(nodes[0].Labels) != 1 || nodes[0].Labels["env"] != "prod" || len(nodes[0].Kinds) != 1 || !slices.Equal(nodes[0].Capabilities, []string{"CAP_BPF"}) {
+		t.Errorf("listed %+v, %v", nodes, err)
+	}
 	left := raw.SMembers(ctx, "nodes").Val()
 	slices.Sort(left)
 	if want := []string{"a", "c", "d"}; !slices.Equal(left, want) {

@@ -130,9 +130,9 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	case !g.Expires.After(g.NotBefore) || g.Expires.Sub(g.NotBefore) > MaxWindow:
 		return nil, Program{}, refuse(RefusedWindow, "valid from %v to %v, at most %v", g.NotBefore, g.Expires, MaxWindow)
 	case now.Before(g.NotBefore.Add(-MaxSkew)):
-		return nil, Program{}, refuse(RefusedEarly, "not before %v, it is %v", g.NotBefore, now)
+		return nil, Program{}, refuse(RefusedEarly, "not before %s, and on this node it is %s: this node's clock is slow, or the bot's is fast", stamp(g.NotBefore), stamp(now))
 	case now.After(g.Expires.Add(MaxSkew)):
-		return nil, Program{}, refuse(RefusedExpired, "expired at %v, it is %v", g.Expires, now)
+		return nil, Program{}, refuse(RefusedExpired, "expired at %s, and on this node it is %s: it came too late, or this node's clock is fast", stamp(g.Expires), stamp(now))
 	}
 	if err := v.checkLimits(&g); err != nil {
 		return nil, Program{}, err
@@ -174,6 +174,8 @@ func (v *Verifier) checkLabels(g *Grant) error {
 	}
 	return nil
 }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func (v *Verifier) checkLimits(g *Grant) error {
 	if g.Purpose == PurposeCheck {

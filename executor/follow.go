@@ -95,7 +95,8 @@ func keepStopping(ctx context.Context, b bus.Control, run string) error {
 // A node that does not answer, falls silent or does not end is named in the
 // summary and given up, and the run is stopped so that it does not run
 // unwatched. The summary is complete also when an error is returned, which
-// means that the bus cannot be read.
+// means that the bus cannot be read; then the run is left to its lease, since
+// another process may be following it.
 func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []byte)) (output.Summary, error) {
 	f := newFollower(g, sink, time.Now())
 	if err := f.check(); err != nil {
@@ -146,8 +147,10 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 			f.giveUp(err.Error())
 		}
 	}
-	if f.lost > 0 {
-		err = errors.Join(err, stopSoon(ctx, b, f.run))
+	// When it is the bus that cannot be read, another process may be following
+	// the run, and if none is its lease ends.
+	if f.lost > 0 && err == nil {
+		err = stopSoon(ctx, b, f.run)
 	}
 	return f.summary(), err
 }

@@ -404,7 +404,7 @@ func TestFollowBadBus(t *testing.T) {
 			g := b.grant(time.Minute)
 			r := b.follow(t.Context(), g)
 			r.want(t, output.ReasonFailed, "connection refused")
-			if !errors.Is(r.err, down) || r.took > 2*busLimit || stops < 2 {
+			if !errors.Is(r.err, down) || r.took > 2*busLimit || stops > 0 { // the lease ends it, unless somebody else follows
 				t.Errorf("%v after %v, %d attempts to stop", r.err, r.took, stops)
 			}
 		})

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -53,6 +52,7 @@ func TestDeliveredFourTimes(t *testing.T) {
 	}
 	onDiscord.running()
 	w.attached("db-1", 2)
+	w.attached("db-2", 2)
 	onDiscord.stop()
 
 	w.ran(2, "db-1", "db-2")
@@ -65,7 +65,7 @@ func TestSocketBreaksInMidClick(t *testing.T) {
 	w := begin(t)
 	w.everything()
 	for i, fault := range []slackd.Fault{{Disconnect: "warning"}, {Disconnect: "refresh_requested"}, {Kill: true}, {LoseAck: true}} {
-		t.Run(fmt.Sprintf("%+v", fault), func(t *testing.T) {
+		t.Run([]string{"warning", "refresh", "killed", "no ack"}[i], func(t *testing.T) {
 			w := w.in(t)
 			k := w.ask(w.Slack, what)
 			card := k.card()
@@ -81,6 +81,7 @@ func TestSocketBreaksInMidClick(t *testing.T) {
 			}
 			k.running()
 			w.attached("db-1", i+1)
+			w.attached("db-2", i+1)
 			k.stop()
 			w.ran(i+1, "db-1", "db-2")
 			w.once(k)
@@ -113,6 +114,7 @@ func TestGatewayBreaks(t *testing.T) {
 			c.do(w.Discord.Server)
 			k.running()
 			w.attached("db-1", i+1)
+			w.attached("db-2", i+1)
 			if err := w.Discord.WaitGateway(w.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +215,9 @@ func TestTakeOver(t *testing.T) {
 	second := w.StartBot()
 	var talks []*talk
 	for i := range 6 {
-		talks = append(talks, w.ask(w.chats()[i%2], strings.Replace(what, "30 s", "4 s", 1)))
+		k := w.ask(w.chats()[i%2], strings.Replace(what, "30 s", "4 s", 1))
+		k.card() // a node checks two programs at once, and refuses more
+		talks = append(talks, k)
 	}
 	for _, k := range talks {
 		k.press("bob", k.card(), "approve")

@@ -64,6 +64,7 @@ func TestRedisAway(t *testing.T) {
 			again.press("carol", again.card(), "approve")
 			again.running()
 			w.attached("db-1", 2)
+			w.attached("db-2", 2)
 			again.stop()
 			w.ran(2, "db-1", "db-2")
 		})
@@ -118,6 +119,7 @@ func TestRedisEmptied(t *testing.T) {
 	again.press("bob", again.card(), "approve")
 	again.running()
 	w.attached("db-1", 2)
+	w.attached("db-2", 2)
 	again.stop()
 	w.ran(2, "db-1", "db-2")
 }
@@ -175,6 +177,7 @@ func TestRedisReadOnly(t *testing.T) {
 			waits.press("carol", waits.card(), "approve")
 			waits.running()
 			w.attached("db-1", 2)
+			w.attached("db-2", 2)
 			waits.stop()
 			w.ran(2, "db-1", "db-2")
 		})

@@ -140,7 +140,7 @@ func (w *wire) copy(to io.Writer, from io.Reader, watched bool) {
 				}
 				seen = bytes.Clone(seen[max(0, len(seen)-len(token)):])
 			}
-			if slow > 0 {
+			if slow > 0 && n < len(buf) { // latency, not bandwidth
 				time.Sleep(slow)
 			}
 			if _, err := to.Write(buf[:n]); err != nil {

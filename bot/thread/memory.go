@@ -238,7 +238,7 @@ func (m *Memory) put(messages []Message) {
 
 // bare takes away what is the store's.
 func (m *Message) bare() {
-	m.Version, m.Handle, m.Tried, m.Anew, m.Tries, m.At = 0, Handle{}, false, false, 0, time.Time{}
+	m.Version, m.Handle, m.Tried, m.Anew, m.Gone, m.Tries, m.At = 0, Handle{}, false, false, false, 0, time.Time{}
 }
 
 // contentOf is what makes a message worth sending again.
@@ -322,7 +322,12 @@ func (m *Memory) Defer(_ context.Context, key string, again Again) error {
 
 // Drop implements [Store].
 func (m *Memory) Drop(_ context.Context, key string, version uint64) error {
-	return m.change(key, func(o *outgoing) { o.sent = max(o.sent, version) })
+	return m.change(key, func(o *outgoing) {
+		o.sent = max(o.sent, version)
+		if o.Version == version {
+			o.Gone = o.Handle == Handle{}
+		}
+	})
 }
 
 // Lock implements [Store].

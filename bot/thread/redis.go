@@ -32,8 +32,9 @@ import (
 //	kgent:req:<id>            hash: v (version), json, seal
 //	kgent:open, kgent:recent  sorted sets of request ids by the time they began
 //	kgent:thread:<place>      the same, of one thread
-//	kgent:hung:<root key>     the thread that hangs from a message
-//	kgent:msg:<key>           hash: v, sent, content, json, seal, handle, tried, anew, tries, at, after
+//	kgent:hung:<place>        the key of the message that a thread hangs from
+//	kgent:under:<root key>    as kgent:thread, of requests that wait for theirs
+//	kgent:msg:<key>           hash: v, sent, content, json, seal, handle, tried, anew, gone, tries, at, after
 //	kgent:due:<surface>       sorted set of the keys of messages that are not sent as they are
 //	kgent:lock:<name>         who has it
 type Redis struct {
@@ -239,7 +240,7 @@ local function put(msg, due, content, json, edit, class, now, key, kept, jseal, 
   local handle = redis.call('HGET', msg, 'handle')
   local there = handle and handle ~= ''
   redis.call('HSET', msg, 'content', content, 'json', there and edit or json, 'seal', there and eseal or jseal, 'tries', 0)
-  redis.call('HDEL', msg, 'after')
+  redis.call('HDEL', msg, 'after', 'gone')
   redis.call('EXPIRE', msg, kept)
   redis.call('ZADD', due, class * 1e14 + at, key)
 end
@@ -373,6 +374,9 @@ func (s *Redis) Due(ctx context.Context, surface string, now time.Time, n int) (
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
+	if keys, err = s.notLater(ctx, keys, now, n); err != nil || len(keys) == 0 {
+		return nil, err
+	}
 	p := s.db.Pipeline()
 	found := make([]*redis.MapStringStringCmd, len(keys))
 	for i, k := range keys {
@@ -391,21 +395,39 @@ func (s *Redis) Due(ctx context.Context, surface string, now time.Time, n int) (
 			}
 			continue
 		}
-		after, _ := strconv.ParseInt(h["after"], 10, 64)
-		if after > now.UnixMilli() {
-			continue
-		}
 		m, err := s.message(k, h)
 		if err != nil {
 			// It must not keep the others back.
 			bad = errors.Join(bad, fmt.Errorf("giving up message %s: %w", k, err), s.db.ZRem(ctx, due, k).Err())
 			continue
 		}
-		if out = append(out, m); len(out) == n {
-			break
-		}
+		out = append(out, m)
 	}
 	return out, bad
+}
+
+// notLater returns those of the messages whose time has come, at most n.
+// Messages may hold files, so what cannot be sent yet is not read.
+func (s *Redis) notLater(ctx context.Context, keys []string, now time.Time, n int) ([]string, error) {
+	p := s.db.Pipeline()
+	after := make([]*redis.StringCmd, len(keys))
+	for i, k := range keys {
+		after[i] = p.HGet(ctx, keyPrefix+"msg:"+k, "after")
+	}
+	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	var out []string
+	for i, k := range keys {
+		at, err := after[i].Int64()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return nil, err
+		}
+		if at <= now.UnixMilli() && len(out) < n {
+			out = append(out, k)
+		}
+	}
+	return out, nil
 }
 
 func (s *Redis) message(key string, h map[string]string) (Message, error) {
@@ -425,7 +447,7 @@ func (s *Redis) message(key string, h map[string]string) (Message, error) {
 		err = errors.Join(err, fault)
 		return n
 	}
-	m.Version, m.Tries, m.Tried, m.Anew, m.At = uint64(number("v")), int(number("tries")), h["tried"] == "1", h["anew"] == "1", time.UnixMilli(number("at")).UTC()
+	m.Version, m.Tries, m.Tried, m.Anew, m.Gone, m.At = uint64(number("v")), int(number("tries")), h["tried"] == "1", h["anew"] == "1", h["gone"] == "1", time.UnixMilli(number("at")).UTC()
 	if h["handle"] != "" {
 		err = errors.Join(err, json.Unmarshal([]byte(h["handle"]), &m.Handle))
 	}
@@ -478,6 +500,8 @@ end
 redis.call('HSET', KEYS[1], 'sent', ARGV[2], 'handle', ARGV[3], 'tried', '0', 'anew', '0', 'tries', '0')
 if v == ARGV[2] then
   redis.call('HSET', KEYS[1], 'json', ARGV[4], 'seal', ARGV[6]); redis.call('ZREM', KEYS[2], ARGV[1])
+else -- it looks like an older version now, perhaps after a newer one was sent
+  redis.call('ZADD', KEYS[2], 'NX', 1e14 + redis.call('HGET', KEYS[1], 'at'), ARGV[1])
 end
 return 1`)
 
@@ -526,7 +550,11 @@ func (s *Redis) Defer(ctx context.Context, key string, again Again) error {
 }
 
 var dropScript = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'v') == ARGV[2] then redis.call('ZREM', KEYS[2], ARGV[1]) end
+if redis.call('HGET', KEYS[1], 'v') == ARGV[2] then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  local handle = redis.call('HGET', KEYS[1], 'handle')
+  if not handle or handle == '' then redis.call('HSET', KEYS[1], 'gone', '1') end
+end
 return redis.call('EXISTS', KEYS[1])`)
 
 // Drop implements [Store].

@@ -15,7 +15,9 @@ const (
 	sendAtOnce = 4                // messages of one platform
 	sendLimit  = 20 * time.Second // for one
 	sendBatch  = 50
-	maxSends   = 8 // tries, before a message is given up
+	maxSends   = 60 // tries, before a message is given up: the better part of an hour
+	maxTails   = 8  // the same, for what is out of date by then
+	waitUnder  = 500 * time.Millisecond
 	backoff    = 2 * time.Second
 	maxBackoff = time.Minute
 )
@@ -35,7 +37,6 @@ type sender struct {
 func (s *sender) run(ctx context.Context) {
 	s.busy, s.places = map[string]bool{}, map[string]int{}
 	name := "send:" + s.platform.Surface()
-	defer s.wg.Wait()
 	var held time.Time // until when nobody else sends
 	for pause(ctx, sendEvery) {
 		now := s.c.Now()
@@ -59,8 +60,26 @@ func (s *sender) run(ctx context.Context) {
 		}
 		s.round(ctx)
 	}
-	s.wg.Wait()
-	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	// What is under way is finished before anybody else may send.
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	over := context.WithoutCancel(ctx)
+	for finished := false; !finished; {
+		select {
+		case <-done:
+			finished = true
+		case <-time.After(sendTTL / 3):
+			limit, cancel := context.WithTimeout(over, time.Second)
+			if _, err := s.c.Store.Lock(limit, name, s.c.Name, sendTTL); err != nil {
+				s.c.Log.Warn("keeping the right to send", "platform", s.platform.Surface(), "err", err)
+			}
+			cancel()
+		}
+	}
+	free, cancel := context.WithTimeout(over, time.Second)
 	defer cancel()
 	if err := s.c.Store.Unlock(free, name, s.c.Name); err != nil {
 		s.c.Log.Warn("giving back the right to send", "platform", s.platform.Surface(), "err", err)
@@ -78,8 +97,14 @@ func (s *sender) round(ctx context.Context) {
 	for _, m := range due {
 		if m.Under != "" {
 			root, err := s.c.Store.Message(ctx, m.Under)
-			if err != nil || root.Handle.ID == "" {
-				continue // it waits for the message it hangs from
+			switch {
+			case errors.Is(err, ErrNotFound), err == nil && root.Gone:
+				s.noted(m, s.c.Store.Drop(ctx, m.Key, m.Version))
+				continue
+			case err != nil, root.Handle.ID == "":
+				// It waits for the message it hangs from, in nobody's way.
+				s.noted(m, s.c.Store.Defer(ctx, m.Key, Again{At: s.c.Now().Add(waitUnder), Tried: m.Tried, Free: true}))
+				continue
 			}
 			m.Place.Thread = root.Handle.ID
 			if root.Handle.Channel != "" && m.Place.Channel == "" {
@@ -97,6 +122,14 @@ func (s *sender) round(ctx context.Context) {
 				s.c.Log.Warn("sending", "message", m.Key, "place", m.Place.String(), "try", m.Tries+1, "err", err)
 			}
 		})
+	}
+}
+
+// noted logs that something about a message could not be noted. It is done
+// again the next time.
+func (s *sender) noted(m Message, err error) {
+	if err != nil {
+		s.c.Log.Warn("noting what became of a message", "message", m.Key, "err", err)
 	}
 }
 
@@ -168,21 +201,31 @@ func (s *sender) failed(ctx context.Context, m Message, posting bool, err error)
 	var gone *GoneError
 	var old *TooOldError
 	var unknown *UnknownError
+	errors.As(err, &gone)
 	now := s.c.Now()
 	wait := min(maxBackoff, backoff<<min(m.Tries, 10))
+	tries := maxSends
+	if m.Class > Result {
+		tries = maxTails
+	}
 	switch {
 	case errors.As(err, &limited):
 		return s.c.Store.Defer(ctx, m.Key, Again{At: now.Add(max(limited.After, sendEvery)), Tried: m.Tried && posting, Free: true})
 	case errors.As(err, &old):
 		return s.c.Store.Defer(ctx, m.Key, Again{At: now, Lost: true})
-	case errors.As(err, &gone), m.Tries+1 >= maxSends:
-		if drop := s.c.Store.Drop(ctx, m.Key, m.Version); drop != nil {
-			return errors.Join(err, drop)
+	case gone != nil, m.Tries+1 >= tries:
+		// Told first: a message that is given up twice does no harm, one that
+		// nobody hears of does. An edit that did not get through is no loss: what
+		// it would have changed is still there.
+		if posting || gone != nil {
+			_, tell := s.c.Store.Receive(ctx, Event{
+				Key: fmt.Sprintf("failed:%s:%d", m.Key, m.Version), Kind: Failed, Place: m.Place, ID: m.Key, Text: err.Error(), At: now,
+			})
+			if tell != nil {
+				return errors.Join(err, tell)
+			}
 		}
-		_, tell := s.c.Store.Receive(ctx, Event{
-			Key: fmt.Sprintf("failed:%s:%d", m.Key, m.Version), Kind: Failed, Place: m.Place, ID: m.Key, Text: err.Error(), At: now,
-		})
-		return errors.Join(err, tell)
+		return errors.Join(err, s.c.Store.Drop(ctx, m.Key, m.Version))
 	case errors.As(err, &unknown):
 		return errors.Join(err, s.c.Store.Defer(ctx, m.Key, Again{At: now.Add(wait), Tried: posting}))
 	}

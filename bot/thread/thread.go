@@ -163,7 +163,7 @@ type Message struct {
 	Files []File `json:"files,omitempty"`
 	Class Class  `json:"class"`
 
-	// Version, Handle, Tried, Anew, Tries and At are the store's. Version counts the
+	// Version, Handle, Tried, Anew, Gone, Tries and At are the store's. Version counts the
 	// contents that this key had.
 	Version uint64 `json:"version"`
 	Handle  Handle `json:"handle,omitzero"`
@@ -173,7 +173,10 @@ type Message struct {
 	// Anew says that what Handle names can no longer be edited, so that the
 	// message is posted again. Handle is still the old one's, for it not to be
 	// taken for the new one.
-	Anew  bool      `json:"anew,omitempty"`
+	Anew bool `json:"anew,omitempty"`
+	// Gone says that it was given up before it was ever posted: what hangs from
+	// it hangs from nothing.
+	Gone  bool      `json:"gone,omitempty"`
 	Tries int       `json:"tries,omitempty"`
 	At    time.Time `json:"at"` // when it was first asked for
 }

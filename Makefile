@@ -33,6 +33,11 @@ try:
 	@$(GO) build -trimpath -o bin/kgent-try ./bot/try
 	@exec bin/kgent-try $(if $(VERBOSE),--verbose)
 
+# Pictures of every card, from the stand-ins' pages: out/screens.
+screenshots:
+	@deploy/debian-packages $(TEST_PACKAGES) chromium
+	$(GO) test -count 1 -tags screens -run TestScreens ./bot/teamtest -args -screens $(CURDIR)/out/screens
+
 # Everything that can run here: real kernel, real clang.
 test: vet
 	@deploy/debian-packages $(TEST_PACKAGES)

@@ -37,6 +37,17 @@ type step struct {
 	// Work is for how long the program on this host goes on before the next
 	// step: a picture over time needs time.
 	Work string `yaml:"work"`
+	Shot *shot  `yaml:"shot"`
+}
+
+// shot is a picture of a message as somebody sees it, perhaps with the form
+// that a button opens, or of somebody's own page.
+type shot struct {
+	Name    string `yaml:"name"`
+	By      string `yaml:"by"`
+	Message string `yaml:"message"`
+	Verb    string `yaml:"verb"`
+	Home    bool   `yaml:"home"`
 }
 
 // words are said to kgent, or in the thread.
@@ -65,6 +76,7 @@ type sight struct {
 	Lacks   []string  `yaml:"lacks"` // must not be there at the same time
 	Buttons *[]string `yaml:"buttons"`
 	Only    string    `yaml:"only"`
+	File    string    `yaml:"file"` // how the name of a file of it ends
 }
 
 // files waits for the files of the last run.
@@ -82,8 +94,10 @@ type play struct {
 	load        *load
 	variables   *strings.Replacer
 	thread      teamtest.Thread
+	first       teamtest.Thread
 	named       map[string]teamtest.Message
 	files       map[string]bool // ids of messages whose files were looked at
+	shoot       func(context.Context, shot) error
 }
 
 // The whole way of an incident, asked on one service and decided on both.
@@ -95,9 +109,7 @@ func TestScenario(t *testing.T) {
 	for i, c := range []struct{ here, there teamtest.Chat }{{team.Slack, team.Discord}, {team.Discord, team.Slack}} {
 		t.Run(c.here.Name(), func(t *testing.T) {
 			l := connectAllTheTime(t, fmt.Sprintf("127.77.0.%d", i+1))
-			p := &play{T: t, here: c.here, there: c.there, load: l, named: map[string]teamtest.Message{}, files: map[string]bool{},
-				variables: strings.NewReplacer("${address}", l.address, "${port}", l.port)}
-			p.run("testdata/incident.yaml")
+			newPlay(t, c.here, c.there, l).run("testdata/incident.yaml")
 		})
 	}
 	t.Run("audit", func(t *testing.T) {
@@ -108,6 +120,11 @@ func TestScenario(t *testing.T) {
 		slacktypes.Check(t, slackPayloads(team.Slack)...)
 		discordtypes.CheckRequests(t, team.Discord.Requests("", ""))
 	})
+}
+
+func newPlay(t *testing.T, here, there teamtest.Chat, l *load) *play {
+	return &play{T: t, here: here, there: there, load: l, named: map[string]teamtest.Message{}, files: map[string]bool{},
+		variables: strings.NewReplacer("${address}", l.address, "${port}", l.port)}
 }
 
 func (p *play) run(path string) {
@@ -136,7 +153,9 @@ func (p *play) step(ctx context.Context, s step) error {
 	switch {
 	case s.Ask != nil:
 		th, err := p.here.Ask(ctx, s.Ask.By, p.filled(s.Ask.Words))
-		p.thread = th
+		if p.thread = th; p.first == (teamtest.Thread{}) {
+			p.first = th
+		}
 		return err
 	case s.Reply != nil:
 		return p.here.Reply(ctx, s.Reply.By, p.thread, p.filled(s.Reply.Words))
@@ -152,6 +171,8 @@ func (p *play) step(ctx context.Context, s step) error {
 		return p.see(ctx, *s.See)
 	case s.Files != nil:
 		return p.look(ctx, *s.Files)
+	case s.Shot != nil:
+		return p.shoot(ctx, *s.Shot)
 	case s.Work != "":
 		d, err := time.ParseDuration(s.Work)
 		if err != nil {
@@ -203,6 +224,9 @@ func (p *play) see(ctx context.Context, s sight) error {
 	where, chat := p.thread, p.here
 	switch s.In {
 	case "thread", "":
+	case "alone": // where only the one who asked sees it: a direct message will do
+	case "first": // where the first question was asked
+		where = p.first
 	case "approvals":
 		where = p.here.Approvals()
 	case "elsewhere":
@@ -220,9 +244,11 @@ func (p *play) see(ctx context.Context, s sight) error {
 	}
 	fits := func(m teamtest.Message) bool {
 		switch {
-		case known && m.ID != named.ID, m.Channel != where.Channel, m.Thread != where && m.Thread.ID != "" && where.ID != "", !known && p.isNamed(m):
+		case known && m.ID != named.ID, !known && p.isNamed(m):
 			return false
-		case m.Only != s.Only, !has(m.Title, s.Title):
+		case s.In != "alone" && (m.Channel != where.Channel || m.Thread != where && m.Thread.ID != "" && where.ID != "" || m.Only != s.Only):
+			return false
+		case !has(m.Title, s.Title), s.File != "" && !slices.ContainsFunc(m.Files, func(f teamtest.File) bool { return strings.HasSuffix(f.Name, s.File) }):
 			return false
 		}
 		right, want := 0, len(s.Says)+len(s.Lacks)+1

@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build demo test soak bench vet fuzz clean
+.PHONY: build demo try screenshots test soak bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -25,6 +25,18 @@ demo:
 
 # As it was written: make would expand a $ in it, $(shell …) included.
 override export REQUEST := $(value REQUEST)
+
+# A whole team on this host, without any account: two pages to play people on.
+try:
+	@deploy/debian-packages $(PACKAGES) redis-server
+	@$(GO) build -trimpath -o bin/kgent ./cmd/kgent
+	@$(GO) build -trimpath -o bin/kgent-try ./bot/try
+	@exec bin/kgent-try $(if $(VERBOSE),--verbose)
+
+# Pictures of every card, from the stand-ins' pages: out/screens.
+screenshots:
+	@deploy/debian-packages $(TEST_PACKAGES) chromium
+	$(GO) test -count 1 -tags screens -run TestScreens ./bot/teamtest -args -screens $(CURDIR)/out/screens
 
 # Everything that can run here: real kernel, real clang.
 test: vet

@@ -15,6 +15,9 @@ type Chat interface {
 	// Ask addresses words to kgent, in the service's channel for incidents, and
 	// returns the thread in which it answers.
 	Ask(ctx context.Context, who, words string) (Thread, error)
+	// Approvals is the channel to which [Policy] sends the cards of what was asked
+	// elsewhere; its Service is empty where there is none.
+	Approvals() Thread
 	// Reply says something in a thread, to nobody in particular.
 	Reply(ctx context.Context, who string, in Thread, words string) error
 	// Click presses a button of a message, which must be in its present

@@ -64,6 +64,9 @@ func (d *Discord) environment() []string {
 // Name implements [Chat].
 func (d *Discord) Name() string { return "discord" }
 
+// Approvals implements [Chat].
+func (d *Discord) Approvals() Thread { return Thread{Service: d.Name(), Channel: DiscordApprovals} }
+
 // Person acts as somebody.
 func (d *Discord) Person(who string) (*discordd.Actor, error) {
 	id := d.users[who]

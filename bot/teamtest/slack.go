@@ -58,6 +58,9 @@ func (s *Slack) environment() []string {
 // Name implements [Chat].
 func (s *Slack) Name() string { return "slack" }
 
+// Approvals implements [Chat].
+func (s *Slack) Approvals() Thread { return Thread{Service: s.Name(), Channel: SlackApprovals} }
+
 // As acts as somebody.
 func (s *Slack) As(who string) (*slackd.User, error) {
 	id := s.users[who]

@@ -189,8 +189,19 @@ func (team *Team) WritePolicy(text string) {
 // Command runs a kgent command that must succeed, and returns what it prints.
 func (team *Team) Command(args ...string) string {
 	team.t.Helper()
+	return team.command(environment(), args...)
+}
+
+// AsBot is Command with the bots' access to Redis, and their keys.
+func (team *Team) AsBot(args ...string) string {
+	team.t.Helper()
+	return team.command(environment(team.redisEnv(bus.BotUser, "bot.password")...), args...)
+}
+
+func (team *Team) command(env []string, args ...string) string {
+	team.t.Helper()
 	cmd := exec.Command(team.bin, args...)
-	cmd.Env = environment()
+	cmd.Env = env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

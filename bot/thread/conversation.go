@@ -71,6 +71,7 @@ const (
 	lockEvery   = 2 * time.Second // renewing it
 	threadTTL   = 8 * time.Second // of a thread whose event is handled: less than Visibility
 	receiveTime = 900 * time.Millisecond
+	lookTime    = 5 * time.Second // for a service's leave to look somebody up
 	tailFirst   = 700 * time.Millisecond
 	tailEvery   = 2 * time.Second // with one run; grows with their number
 	tailMost    = 10 * time.Second
@@ -458,6 +459,18 @@ func (c *Conversation) person(ctx context.Context, e Event) (approvals.Person, e
 		return approvals.Person{}, err
 	}
 	err = p.Human(ctx, e.By)
+	// When many ask at once the service wants a moment between the questions.
+	for left := lookTime; ; {
+		var busy *RateLimitedError
+		if !errors.As(err, &busy) || busy.After > left {
+			break
+		}
+		wait := max(busy.After, 50*time.Millisecond)
+		if left -= wait; !pause(ctx, wait) {
+			break
+		}
+		err = p.Human(ctx, e.By)
+	}
 	var not *NotHumanError
 	switch {
 	case errors.As(err, &not):

@@ -295,6 +295,9 @@ func (c *chat) Human(_ context.Context, a thread.Account) error {
 		return nil
 	case "unknown":
 		return errors.New("lookup failed")
+	case "busy":
+		delete(c.bots, a.User)
+		return fmt.Errorf("asking: %w", &thread.RateLimitedError{After: 3 * time.Second})
 	default:
 		return &thread.NotHumanError{Why: why}
 	}
@@ -745,7 +748,11 @@ func TestWhoMay(t *testing.T) {
 		if len(tm.maker.asked) != 0 {
 			tm.Fatalf("the maker was asked %+v", tm.maker.asked)
 		}
+		// The service wants a moment between questions; nobody is sent away.
+		tm.slack.bots["ada"] = "busy"
 		tm.ask(c, "ada", "who calls getppid on db-1")
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
 		id := tm.slack.button(tm.T, "card:", "approve")
 		for _, who := range []string{"robo", "lost"} {
 			tm.click(c, who, "approve", id)

@@ -172,11 +172,12 @@ func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person) e
 		ID: hash("request " + e.Key), Place: e.Place, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Quiet: e.Kind == Reply, Reply: e.Reply,
 		Text: e.Text, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	}
+	if last != nil {
+		// The nodes may have been changed since they were named in words.
+		r.Before, r.Nodes = recent(last.words()), last.Nodes
+	}
 	if n := e.Fields["nodes"]; n != "" {
 		r.Nodes = n
-	}
-	if last != nil {
-		r.Before = recent(last.words())
 	}
 	return c.create(ctx, e, r)
 }

@@ -68,10 +68,13 @@ type Types interface {
 	Header(sources ...string) ([]byte, error)
 }
 
-// Compiler runs one clang. It is safe for concurrent use.
+// Compiler runs one clang. It is safe for concurrent use; of many compilations
+// at once no more run than there are processors, so that what else this
+// process does, such as answering people, gets its turn.
 type Compiler struct {
 	path    string
 	version string
+	slots   chan struct{}
 }
 
 // Find looks for clang: the value of KGENT_CLANG, else the newest clang on the
@@ -119,7 +122,7 @@ func try(ctx context.Context, path string) (*Compiler, error) {
 	if major, _ := strconv.Atoi(string(m[1])); major < 14 {
 		return nil, fmt.Errorf("clang %s is too old: 14 or later is needed", m[1])
 	}
-	return &Compiler{path: path, version: string(m[0])}, nil
+	return &Compiler{path: path, version: string(m[0]), slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
 }
 
 var versionLine = regexp.MustCompile(`clang version (\d+)[^\s]*`)
@@ -173,6 +176,12 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 	}
 	if d := forbidden(source); d != nil {
 		return nil, &Error{[]Diagnostic{*d}}
+	}
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("compiling: %w", context.Cause(ctx))
 	}
 	vmlinux, err := types.Header(source, Header)
 	if err != nil {
@@ -254,8 +263,9 @@ func (c *Compiler) run(ctx context.Context, dir string, mode ...string) (elf, me
 	}
 	defer open.Close()
 	// A few macros that call each other expand to any size: the shell bounds
-	// what it then turns into clang.
-	args := append([]string{"-c", fmt.Sprintf(`ulimit -v %d && exec "$0" "$@"`, memory>>10), c.path,
+	// what it then turns into clang, which comes after everything else that
+	// wants to run.
+	args := append([]string{"-c", fmt.Sprintf(`ulimit -v %d && exec nice -n 10 "$0" "$@"`, memory>>10), c.path,
 		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-D__TARGET_ARCH_" + targetArch(),
 		"-nostdinc", "-I" + handed + "/", "-ivfsoverlay", handed + "/overlay.yaml", "-fdebug-compilation-dir=.", "-fno-ident",
 		// No two runs may differ: of one source there is one digest, and what

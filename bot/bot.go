@@ -10,6 +10,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,7 +149,7 @@ func (b *Bot) Handle(ctx context.Context, ask Ask, ch Channel) Outcome {
 }
 
 func (b *Bot) converse(ctx context.Context, ask Ask, ch Channel) (output.Summary, error) {
-	nodes, err := b.resolve(ctx, ask.Nodes)
+	nodes, err := b.resolve(ctx, &ask)
 	if err != nil {
 		return output.Summary{}, end(NodeFault, output.ReasonFailed, err)
 	}
@@ -170,16 +171,21 @@ func (b *Bot) converse(ctx context.Context, ask Ask, ch Channel) (output.Summary
 	return b.run(ctx, grant, envelope, ch)
 }
 
-// resolve turns a selector into node names, sorted.
-func (b *Bot) resolve(ctx context.Context, selector string) ([]string, error) {
+// resolve finds the nodes of an ask, sorted, and takes what its words say of
+// them out of the words.
+func (b *Bot) resolve(ctx context.Context, ask *Ask) ([]string, error) {
 	nodes, err := b.Runner.Nodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing nodes: %w", err)
 	}
-	if selector == "" {
-		selector = b.Home
+	named, rest, err := target.FromText(ask.Text, nodes)
+	if err != nil && ask.Nodes == "" {
+		return nil, err
 	}
-	return target.Resolve(selector, nodes)
+	if named != "" && rest != "" {
+		ask.Text = rest
+	}
+	return target.Resolve(cmp.Or(ask.Nodes, named, b.Home), nodes)
 }
 
 // candidate prepares the program and opens its case.

@@ -176,8 +176,8 @@ func TestHandle(t *testing.T) {
 			want: bot.Failed, records: "match start, match done, error internal, summary failed", message: "OPENAI_BASE_URL"},
 		{name: "no clang", change: func(o *office, _ *channel) { o.agent.err = compile.ErrNoClang },
 			want: bot.Failed, records: "match start, match done, error internal, summary failed", message: "clang"},
-		{name: "unknown node", ask: bot.Ask{Nodes: "mars"}, want: bot.NodeFault, records: "error node, summary failed", message: `no node matches "mars"; the nodes are: here, there`},
-		{name: "no value", ask: bot.Ask{Nodes: "env="}, want: bot.NodeFault, records: "error node, summary failed", message: "no node matches"},
+		{name: "unknown node", ask: bot.Ask{Nodes: "mars"}, want: bot.NodeFault, records: "error node, summary failed", message: "no node mars answers; there are: here, there"},
+		{name: "no value", ask: bot.Ask{Nodes: "env="}, want: bot.NodeFault, records: "error node, summary failed", message: "the label env="},
 		{name: "nodes unknown", change: func(o *office, _ *channel) { o.nodes.listErr = errors.New("no bus") }, want: bot.NodeFault, records: "error node, summary failed", message: "no bus"},
 		{name: "too long", ask: bot.Ask{Duration: 20 * time.Minute}, want: bot.Refused, records: "match start, match done, error policy, summary refused", message: "longer than"},
 		{name: "another host", ask: bot.Ask{Nodes: "env=prod"}, want: bot.Refused, records: "match start, match done, error policy, summary refused", message: "this host"},
@@ -231,6 +231,25 @@ func TestHandle(t *testing.T) {
 
 // What is granted is what was on the card, and what the words do not say has
 // its defaults.
+// Words may name the node, and one that does not answer is named.
+func TestNamedNodes(t *testing.T) {
+	for _, tc := range []struct{ words, nodes, want, fault string }{
+		{"who calls getppid on here", "", "who calls getppid", ""},
+		{"who calls getppid on db-3", "", "", "no node db-3 answers; there are: here"},
+		{"who calls getppid on db-3", "here", "who calls getppid on db-3", ""},
+	} {
+		o := newOffice(t, candidate(t))
+		ch := &channel{}
+		o.Handle(t.Context(), bot.Ask{ID: "1", Text: tc.words, Nodes: tc.nodes, Requester: me, ShowOnly: true}, ch)
+		if o.agent.got.Text != tc.want {
+			t.Errorf("%q: the agent was asked %q, want %q", tc.words, o.agent.got.Text, tc.want)
+		}
+		if tc.fault == "" && len(ch.errs) != 0 || tc.fault != "" && (len(ch.errs) != 1 || !strings.Contains(ch.errs[0].Message, tc.fault)) {
+			t.Errorf("%q: %+v, want %q", tc.words, ch.errs, tc.fault)
+		}
+	}
+}
+
 func TestGranted(t *testing.T) {
 	good := candidate(t)
 	o := newOffice(t, good)

@@ -17,19 +17,41 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"kgent/executor/bus"
 )
 
-// UnknownError says that a selector selects nothing, and what there is.
+// Lost is a node that was there, and does not answer any more.
+type Lost struct {
+	bus.NodeInfo
+	Seen time.Time // last
+}
+
+// UnknownError says that nothing answers to a part of a selector, and what
+// does.
 type UnknownError struct {
 	Selector string
 	Nodes    []string
+	Seen     time.Time // when what was meant last answered; zero when it never did
 }
 
 func (e *UnknownError) Error() string {
-	if len(e.Nodes) == 0 {
+	if len(e.Nodes) == 0 && e.Seen.IsZero() {
 		return "no node has announced itself; start `kgent executor` on the nodes, and see `kgent nodes`"
+	}
+	words := fmt.Sprintf("no node %.100s answers", e.Selector)
+	if strings.Trim(e.Selector, " ,") == "" {
+		words = "no node is named"
+	}
+	if isLabel(e.Selector) {
+		words = fmt.Sprintf("no node that answers has the label %.100s", e.Selector)
+	}
+	if !e.Seen.IsZero() {
+		words += " (last seen " + e.Seen.UTC().Format("15:04 UTC") + ")"
+	}
+	if len(e.Nodes) == 0 {
+		return words + ", and no other does"
 	}
 	shown := e.Nodes
 	more := ""
@@ -37,21 +59,35 @@ func (e *UnknownError) Error() string {
 		more = fmt.Sprintf(" and %d more", len(shown)-20)
 		shown = shown[:20]
 	}
-	return fmt.Sprintf("no node matches %q; the nodes are: %s%s; select by name, label key=value, all, or any N of these", e.Selector, strings.Join(shown, ", "), more)
+	return fmt.Sprintf("%s; there are: %s%s; select by name, label key=value, all, or any N of these", words, strings.Join(shown, ", "), more)
+}
+
+func isLabel(s string) bool { return strings.Contains(s, "=") }
+
+// unknown is the error for a part of a selector that selects nothing.
+func unknown(part string, nodes []bus.NodeInfo, lost []Lost) error {
+	e := &UnknownError{Selector: part, Nodes: names(nodes)}
+	for _, l := range lost {
+		if selects(part, l.NodeInfo) && l.Seen.After(e.Seen) {
+			e.Seen = l.Seen
+		}
+	}
+	return e
 }
 
 var anyOf = regexp.MustCompile(`^(?i:any\s+)?(\d+)\s+(?i:of)\s+(.+)$`)
 
 // Resolve returns the names of the nodes that a selector selects, sorted. It
-// fails when a part of it selects nothing, or fewer than it says.
-func Resolve(selector string, nodes []bus.NodeInfo) ([]string, error) {
+// fails when a part of it selects nothing, or fewer than it says. What is known
+// of nodes that were lost makes the error tell more.
+func Resolve(selector string, nodes []bus.NodeInfo, lost ...Lost) ([]string, error) {
 	var out []string
 	for _, part := range strings.Split(selector, ",") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue
 		}
-		names, err := one(part, nodes)
+		names, err := one(part, nodes, lost)
 		if err != nil {
 			return nil, err
 		}
@@ -60,18 +96,18 @@ func Resolve(selector string, nodes []bus.NodeInfo) ([]string, error) {
 	slices.Sort(out)
 	out = slices.Compact(out)
 	if len(out) == 0 {
-		return nil, &UnknownError{selector, names(nodes)}
+		return nil, unknown(selector, nodes, lost)
 	}
 	return out, nil
 }
 
-func one(part string, nodes []bus.NodeInfo) ([]string, error) {
+func one(part string, nodes []bus.NodeInfo, lost []Lost) ([]string, error) {
 	if m := anyOf.FindStringSubmatch(part); m != nil {
 		n, err := strconv.Atoi(m[1])
 		if err != nil || n < 1 {
 			return nil, fmt.Errorf("%q selects no node: write a number from 1", part)
 		}
-		of, err := one(strings.TrimSpace(m[2]), nodes)
+		of, err := one(strings.TrimSpace(m[2]), nodes, lost)
 		if err != nil {
 			return nil, err
 		}
@@ -81,17 +117,22 @@ func one(part string, nodes []bus.NodeInfo) ([]string, error) {
 		return of[:n], nil
 	}
 	var out []string
-	key, value, isLabel := strings.Cut(part, "=")
 	for _, n := range nodes {
-		if n.Name == part || strings.EqualFold(part, "all") || isLabel && value != "" && n.Labels[key] == value {
+		if strings.EqualFold(part, "all") || selects(part, n) {
 			out = append(out, n.Name)
 		}
 	}
 	if len(out) == 0 {
-		return nil, &UnknownError{part, names(nodes)}
+		return nil, unknown(part, nodes, lost)
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// selects reports whether a name or label is that of a node.
+func selects(part string, n bus.NodeInfo) bool {
+	key, value, isLabel := strings.Cut(part, "=")
+	return n.Name == part || isLabel && value != "" && n.Labels[key] == value
 }
 
 func names(nodes []bus.NodeInfo) []string {
@@ -117,12 +158,15 @@ var (
 
 // FromText finds the nodes that a request's words name and returns a selector
 // with the words that are left. The selector is empty when the words name no
-// node. Only what is a node's name, a label that some node has, or all nodes
-// counts: "on port 443" is none. "on node x" with an unknown x is an error.
-func FromText(text string, nodes []bus.NodeInfo) (selector, rest string, err error) {
+// node. What counts is a node's name, a label that some node has, all nodes, and
+// behind "on" whatever looks like a name or a label: "on port 443" is none. What
+// is named and does not answer is an [*UnknownError]; the words that are left
+// are returned with it.
+func FromText(text string, nodes []bus.NodeInfo, lost ...Lost) (selector, rest string, err error) {
 	for _, loc := range onClause.FindAllStringSubmatchIndex(text, -1) {
 		clause, list := text[loc[0]:loc[1]], text[loc[2]:loc[3]]
 		isNamed := named.MatchString(clause) || loc[4] >= 0
+		isOn := isNamed || strings.EqualFold(clause[:2], "on")
 		prefix := ""
 		if m := anyOf.FindStringSubmatch(list); m != nil {
 			prefix, list = "any "+m[1]+" of ", m[2]
@@ -134,16 +178,22 @@ func FromText(text string, nodes []bus.NodeInfo) (selector, rest string, err err
 			i := strings.Index(list[at:], p) + at
 			at = i + len(p)
 			p = strings.TrimRight(p, ".")
-			if w := spelled(normal(p), nodes); known(w, nodes) && (w != "all" || isNamed || bare(text[loc[3]:])) {
-				parts = append(parts, w)
-				end = at
-				continue
+			w := spelled(normal(p), nodes)
+			is := known(w, nodes) && (w != "all" || isNamed || bare(text[loc[3]:]))
+			if !is && (isOn || len(parts) > 0) && (prefix != "" || looks(w, nodes, lost)) {
+				if is = true; err == nil {
+					err = unknown(w, nodes, lost)
+				}
 			}
-			break
+			if !is {
+				break
+			}
+			parts = append(parts, w)
+			end = at
 		}
 		if len(parts) == 0 {
 			if named.MatchString(clause) {
-				return "", text, &UnknownError{list, names(nodes)}
+				return "", text, unknown(list, nodes, lost)
 			}
 			continue
 		}
@@ -154,9 +204,46 @@ func FromText(text string, nodes []bus.NodeInfo) (selector, rest string, err err
 		}
 		rest = strings.TrimSpace(text[:loc[0]]) + " " + strings.TrimSpace(text[cut:])
 		rest = strings.NewReplacer(" ,", ",", " .", ".", " ?", "?").Replace(strings.TrimSpace(rest))
-		return selector, strings.Trim(rest, " ,:;"), nil
+		rest = strings.Trim(rest, " ,:;")
+		if err != nil {
+			return "", rest, err
+		}
+		return selector, rest, nil
 	}
 	return "", text, nil
+}
+
+// What is said of processes and packets in the form of a label.
+var filters = []string{"pid", "tid", "ppid", "uid", "gid", "user", "comm", "process", "port", "dport", "sport", "addr", "daddr", "saddr", "path", "file", "errno", "error", "cpu", "proto"}
+
+// host is a word that is hardly anything but the name of a host: parts with
+// hyphens between them, the last with a digit, and perhaps a domain.
+var host = regexp.MustCompile(`^(?i:[a-z][a-z0-9]*(-[a-z0-9]+)*-[a-z]*\d+[a-z]?(\.[a-z][a-z0-9\-]*)*)$`)
+
+// stem is the letters that a name begins with, if it goes on with a number, as
+// db-1, db1 and db1.eu do.
+var stem = regexp.MustCompile(`^([A-Za-z]{2,})[-.]?\d`)
+
+// notHosts look like one.
+var notHosts = []string{"x86-64", "x86-32", "utf-8", "utf-16", "sha-1", "sha-256"}
+
+// looks reports whether a word that is no node's name or label was meant as
+// one.
+func looks(w string, nodes []bus.NodeInfo, lost []Lost) bool {
+	if slices.ContainsFunc(lost, func(l Lost) bool { return selects(w, l.NodeInfo) }) {
+		return true
+	}
+	if key, value, ok := strings.Cut(w, "="); ok {
+		return value != "" && !slices.Contains(filters, strings.ToLower(key))
+	}
+	if host.MatchString(w) {
+		return !slices.Contains(notHosts, strings.ToLower(w))
+	}
+	m := stem.FindStringSubmatch(w)
+	return m != nil && slices.ContainsFunc(nodes, func(n bus.NodeInfo) bool {
+		o := stem.FindStringSubmatch(n.Name)
+		return o != nil && strings.EqualFold(o[1], m[1])
+	})
 }
 
 func normal(w string) string {
@@ -182,8 +269,5 @@ func spelled(w string, nodes []bus.NodeInfo) string {
 func bare(rest string) bool { return strings.Trim(rest, " \t\n.,;!?") == "" }
 
 func known(w string, nodes []bus.NodeInfo) bool {
-	key, value, isLabel := strings.Cut(w, "=")
-	return slices.ContainsFunc(nodes, func(n bus.NodeInfo) bool {
-		return n.Name == w || isLabel && n.Labels[key] == value && value != ""
-	}) || w == "all"
+	return slices.ContainsFunc(nodes, func(n bus.NodeInfo) bool { return selects(w, n) }) || w == "all"
 }

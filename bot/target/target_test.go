@@ -1,8 +1,10 @@
 package target_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"kgent/bot/target"
 	"kgent/executor/bus"
@@ -28,11 +30,11 @@ func TestResolve(t *testing.T) {
 		"any 1 of env=staging":            "db-3",
 		"any 4 of role=db":                "!wants 4 nodes, but there are 3",
 		"any 0 of role=db":                "!from 1",
-		"mars":                            `!no node matches "mars"; the nodes are: db-1, db-2, db-3, web.eu`,
+		"mars":                            "!no node mars answers; there are: db-1, db-2, db-3, web.eu",
 		"db-1,mars":                       "!mars",
-		"role=":                           "!no node matches",
-		"":                                "!no node matches",
-		",":                               "!no node matches",
+		"role=":                           "!has the label role=",
+		"":                                "!no node is named",
+		",":                               "!no node is named",
 		"any 1 of any 2 of mars":          "!mars",
 		"any 99999999999999999999 of all": "!from 1",
 	} {
@@ -74,7 +76,11 @@ func TestFromText(t *testing.T) {
 		{"profile on each cpu", "", "profile on each cpu"},
 		{"opens for all users on all nodes", "all", "opens for all users"},
 		{"connects on DB-3", "db-3", "connects"},
-		{"on db-9 who opens files", "", "on db-9 who opens files"},
+		{"profile on x86-64", "", "profile on x86-64"},
+		{"drops on eth0 from 10.0.0.7", "", "drops on eth0 from 10.0.0.7"},
+		{"opens on python3 for 5 s", "", "opens on python3 for 5 s"},
+		{"connects from web-7 on db-1", "db-1", "connects from web-7"},
+		{"connects on pid=7 and on dport=443", "", "connects on pid=7 and on dport=443"},
 		{"again on db-1.", "db-1", "again"},
 	} {
 		selector, rest, err := target.FromText(tc.text, fleet)
@@ -84,6 +90,36 @@ func TestFromText(t *testing.T) {
 	}
 	if _, _, err := target.FromText("trace connects on node mars", fleet); err == nil || !strings.Contains(err.Error(), "db-1") {
 		t.Errorf("an unknown node: %v", err)
+	}
+}
+
+// What looks like a node and is none is said to be none, and not left to the
+// matcher of requests.
+func TestUnknown(t *testing.T) {
+	seen := time.Date(2026, 3, 1, 20, 39, 12, 0, time.UTC)
+	lost := []target.Lost{{NodeInfo: bus.NodeInfo{Name: "db-4", Labels: map[string]string{"role": "cache"}}, Seen: seen}, {NodeInfo: bus.NodeInfo{Name: "neptune"}, Seen: seen}}
+	for _, tc := range []struct{ text, rest, want string }{
+		{"connects on db-9", "connects", "no node db-9 answers; there are: db-1, db-2, db-3, web.eu"},
+		{"connects on db-4", "connects", "no node db-4 answers (last seen 20:39 UTC); there are: db-1"},
+		{"connects on neptune for 5 s", "connects for 5 s", "no node neptune answers (last seen 20:39 UTC)"},
+		{"connects on db-1 and db-4", "connects", "no node db-4 answers (last seen"},
+		{"connects on env=qa", "connects", "no node that answers has the label env=qa; there are"},
+		{"connects on role=cache", "connects", "the label role=cache (last seen 20:39 UTC)"},
+		{"connects on any 2 of mars", "connects", "no node mars answers"},
+		{"connects on db9", "connects", "no node db9 answers"},
+		{"on ip-10-0-0-9.eu-1.compute.internal who opens files", "who opens files", "no node ip-10-0-0-9.eu-1.compute.internal answers"},
+	} {
+		selector, rest, err := target.FromText(tc.text, fleet, lost...)
+		var unknown *target.UnknownError
+		if selector != "" || rest != tc.rest || !errors.As(err, &unknown) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %q, %q, %v; want %q, %s", tc.text, selector, rest, err, tc.rest, tc.want)
+		}
+	}
+	if _, err := target.Resolve("db-1,db-4", fleet, lost...); err == nil || !strings.Contains(err.Error(), "no node db-4 answers (last seen 20:39 UTC)") {
+		t.Errorf("resolving a lost node: %v", err)
+	}
+	if _, err := target.Resolve("db-4", nil, lost...); err == nil || !strings.Contains(err.Error(), "no node db-4 answers (last seen 20:39 UTC), and no other does") {
+		t.Errorf("resolving the last node, lost: %v", err)
 	}
 }
 

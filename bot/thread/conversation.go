@@ -44,6 +44,7 @@ type Conversation struct {
 	sealed sync.Map      // envelopes that were signed and are about to be sent, by request
 	wake   chan struct{} // there may be something to do
 	work   sync.Map      // ids of requests that this process is at work on
+	roll   roll
 }
 
 // Recipe is one thing that can be asked for without a model.
@@ -335,6 +336,9 @@ func (c *Conversation) keep(ctx context.Context, name string, lose context.Cance
 // when a process died in between.
 func (c *Conversation) sweep(ctx context.Context) {
 	for pause(ctx, sweepEvery) {
+		if _, _, err := c.nodes(ctx); err != nil && ctx.Err() == nil { // so that it is known when one was last there
+			c.Log.Warn("calling the roll of the nodes", "err", err)
+		}
 		if _, err := c.Desk.Sweep(ctx); err != nil && ctx.Err() == nil {
 			c.Log.Warn("sweeping", "err", err)
 		}

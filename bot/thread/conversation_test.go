@@ -618,7 +618,7 @@ func TestEdit(t *testing.T) {
 		first := tm.slack.button(tm.T, "card:", "approve")
 		tm.click(c, "bob", "approve", first)
 		for _, bad := range []struct{ field, value, want string }{
-			{"duration", "soon", "no duration"}, {"nodes", "mars", "no node matches"}, {"params", "colour = red", "none of the parameters: wanted, other"},
+			{"duration", "soon", "no duration"}, {"nodes", "mars", "no node mars answers"}, {"params", "colour = red", "none of the parameters: wanted, other"},
 		} {
 			tm.submit(c, "cyd", "edit", first, map[string]string{bad.field: bad.value})
 			tm.holds("the whisper", tm.slack.whispered(), bad.want)
@@ -685,7 +685,33 @@ func TestNoProgram(t *testing.T) {
 		tm.holds("the card", tm.slack.shown("card:"), "getppid calls", "db-1")
 		tm.ask(c, "ada", "who calls getppid")
 		tm.ask(c, "ada", "who calls getppid on node mars")
-		tm.holds("the progress", tm.slack.shown("progress:"), "no node matches")
+		tm.holds("the progress", tm.slack.shown("progress:"), "no node mars answers")
+	})
+}
+
+// A node that is dead or never was is named, and so are those that answer.
+func TestNodes(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		all := tm.fleet.list
+		time.Sleep(10 * time.Second) // the roll is called
+		tm.fleet.list = all[:1]
+		gone := time.Now().UTC().Format("15:04 UTC")
+		time.Sleep(2 * time.Minute)
+		tm.ask(c, "ada", "who calls getppid on db-2")
+		tm.holds("the answer", tm.slack.shown("progress:"), "no node db-2 answers (last seen "+gone+"); there are: db-1")
+		// What else is said does not send it to some other node.
+		tm.send(c, thread.Event{Kind: thread.Reply, By: tm.account("ada"), Text: "only pid 7"})
+		tm.holds("the whisper", tm.slack.whispered(), "no node db-2 answers")
+		if len(tm.maker.asked) != 0 {
+			tm.Fatalf("the maker was asked %+v", tm.maker.asked)
+		}
+		tm.send(c, thread.Event{Kind: thread.Reply, By: tm.account("ada"), Text: "on db-1"})
+		tm.holds("the card", tm.slack.shown("card:"), "{Runs on db-1 ")
+		tm.ask(c, "ada", "nodes")
+		tm.holds("the nodes", tm.slack.shown("a:"), "db-1  Linux 6.18.1", "{Do not answer any more [db-2: last seen "+gone+"]}")
+		tm.fleet.list = all
+		tm.ask(c, "ada", "nodes")
+		tm.holds("the nodes", tm.slack.shown("a:"), "db-2  Linux", "!last seen")
 	})
 }
 

@@ -154,11 +154,11 @@ func (c *Conversation) unpark(ctx context.Context, r Request, why string) error 
 
 // make finds or changes the program.
 func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, error) {
-	known, err := c.Runner.Nodes(ctx)
+	known, lost, err := c.nodes(ctx)
 	if err != nil {
 		return Made{}, nil, fmt.Errorf("asking for the nodes: %w", err)
 	}
-	req, nodes, err := c.aim(*r, known)
+	req, nodes, err := c.aim(*r, known, lost)
 	if err != nil {
 		return Made{}, nil, &rejection{err.Error()}
 	}
@@ -214,17 +214,15 @@ func prepared(err error) error {
 }
 
 // aim finds the nodes that a request is for, and its words without them.
-func (c *Conversation) aim(r Request, known []bus.NodeInfo) (agent.Request, []string, error) {
+func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) (agent.Request, []string, error) {
 	req := agent.Request{ID: r.ID, Text: r.Text}
 	selector := r.Nodes
 	said := append(slices.Clone(r.Before), r.Text)
+	var unknown error
 	for i := range said {
-		named, rest, err := target.FromText(said[i], known)
-		if err != nil {
-			return req, nil, err
-		}
-		if named != "" && (r.Nodes == "" || i == len(said)-1 && r.Change == nil) {
-			selector = named // the newest word counts
+		named, rest, err := target.FromText(said[i], known, lost...)
+		if (named != "" || err != nil) && (r.Nodes == "" || i == len(said)-1 && r.Change == nil) {
+			selector, unknown = named, err // the newest word counts
 		}
 		said[i] = rest
 	}
@@ -234,6 +232,8 @@ func (c *Conversation) aim(r Request, known []bus.NodeInfo) (agent.Request, []st
 		req.Text, req.Before = req.Before[len(req.Before)-1], req.Before[:len(req.Before)-1]
 	}
 	switch {
+	case unknown != nil:
+		return req, nil, unknown
 	case selector != "":
 	case c.Nodes != "":
 		selector = c.Nodes
@@ -246,7 +246,7 @@ func (c *Conversation) aim(r Request, known []bus.NodeInfo) (agent.Request, []st
 		}
 		return req, nil, fmt.Errorf("on which nodes? Say so in this thread, for example “on %s” or “on all nodes”; there are: %s", names[0], strings.Join(names[:min(20, len(names))], ", "))
 	}
-	names, err := target.Resolve(selector, known)
+	names, err := target.Resolve(selector, known, lost...)
 	return req, names, err
 }
 

@@ -11,3 +11,6 @@ func SetVisibility(s Store, d time.Duration) {
 		s.visibility = d
 	}
 }
+
+// Aligned is how tables of nodes and recipes are set.
+func Aligned(rows [][]string, width int) string { return aligned(rows, width) }

@@ -84,9 +84,9 @@ func (c *Conversation) asked(ctx context.Context, e Event) error {
 			return c.refuseOr(ctx, e, err)
 		}
 		if word == "nodes" {
-			return c.answer(ctx, e, c.nodesCard(ctx))
+			return c.answer(ctx, e, c.nodesCard(ctx, columns(e.Place)))
 		}
-		return c.answer(ctx, e, c.recipesCard())
+		return c.answer(ctx, e, c.recipesCard(columns(e.Place)))
 	case "stop":
 		return c.stopThread(ctx, e)
 	}
@@ -556,11 +556,11 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 	if nodes == "" {
 		nodes = r.Nodes
 	}
-	known, err := c.Runner.Nodes(ctx)
+	known, lost, err := c.nodes(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	if _, err := target.Resolve(nodes, known); err != nil {
+	if _, err := target.Resolve(nodes, known, lost...); err != nil {
 		return nil, "", refuse("%v", err)
 	}
 	params, err := c.params(ctx, r)

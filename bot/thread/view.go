@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"kgent/approvals"
 	"kgent/bot/card"
@@ -476,46 +478,138 @@ func (c *Conversation) helpCard() card.Card {
 	}}
 }
 
-func (c *Conversation) nodesCard(ctx context.Context) card.Card {
+func (c *Conversation) nodesCard(ctx context.Context, width int) card.Card {
 	what := card.Card{Title: "Nodes"}
-	nodes, err := c.Runner.Nodes(ctx)
+	nodes, lost, err := c.nodes(ctx)
 	if err != nil {
 		c.Log.Warn("listing nodes", "err", err)
 		return card.Card{Title: "Nodes", Tone: card.Bad, Blocks: []card.Block{card.Text{Body: "They cannot be asked for right now; try again in a minute."}}}
 	}
-	if len(nodes) == 0 {
+	if len(nodes)+len(lost) == 0 {
 		what.Blocks = []card.Block{card.Text{Body: "None has announced itself. Start `kgent executor` on the nodes."}}
 		return what
 	}
-	var lines []string
+	if len(nodes) == 0 {
+		what.Tone = card.Warning
+		what.Blocks = append(what.Blocks, card.Text{Body: "None answers."})
+	}
+	var rows [][]string
 	for _, n := range nodes {
 		var labels []string
 		for k, v := range n.Labels {
 			labels = append(labels, k+"="+v)
 		}
 		slices.Sort(labels)
-		lines = append(lines, fmt.Sprintf("%-16s Linux %-20s %-8s %s", n.Name, n.Kernel, n.Arch, strings.Join(labels, " ")))
+		rows = append(rows, []string{n.Name, "Linux " + n.Kernel, n.Arch, strings.Join(labels, " ")})
 	}
-	slices.Sort(lines)
-	more := ""
-	if len(lines) > 40 {
-		more = fmt.Sprintf("and %d more", len(lines)-40)
-		lines = lines[:40]
+	slices.SortFunc(rows, slices.Compare)
+	more := len(rows) - 40
+	if more > 0 {
+		rows = rows[:40]
 	}
-	what.Blocks = append(what.Blocks, card.Code{Body: strings.Join(lines, "\n")})
-	if more != "" {
-		what.Blocks = append(what.Blocks, card.Note{Body: more})
+	if len(rows) > 0 {
+		what.Blocks = append(what.Blocks, card.Code{Body: aligned(rows, width)})
+	}
+	if more > 0 {
+		what.Blocks = append(what.Blocks, card.Note{Body: fmt.Sprintf("and %d more", more)})
+	}
+	var gone []string
+	for _, l := range lost {
+		gone = append(gone, l.Name+": last seen "+c.clock(l.Seen))
+	}
+	if len(gone) > 0 {
+		what.Blocks = append(what.Blocks, list("Do not answer any more", gone))
 	}
 	return what
 }
 
-func (c *Conversation) recipesCard() card.Card {
-	var lines []string
+// clock is a time of the last hours, or with its day an older one.
+func (c *Conversation) clock(t time.Time) string {
+	if c.Now().Sub(t) > 12*time.Hour {
+		return t.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	return t.UTC().Format("15:04 UTC")
+}
+
+// columns is how wide text of fixed pitch may be where it is shown: what does
+// not fit on a line is folded, and a folded table cannot be read.
+func columns(p Place) int {
+	if p.Surface == "discord" {
+		return 56
+	}
+	return 80
+}
+
+// aligned puts the cells of rows, all of which have as many, below each other. What is too long for a line
+// goes on below its last cell, or, where there is little room, that cell has
+// lines of its own. Single words that are wider still are left whole.
+func aligned(rows [][]string, width int) string {
+	var widths []int
+	for _, r := range rows {
+		for i, cell := range r {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	if len(widths) == 0 {
+		return ""
+	}
+	last := len(widths) - 1
+	at := 0 // where the last cell begins
+	for _, w := range widths[:last] {
+		at += w + 2
+	}
+	below := at+widths[last] > width && width-at < 24
+	if below {
+		at = 2
+	}
+	var out []string
+	for _, r := range rows {
+		line := ""
+		for i, cell := range r[:last] {
+			line += cell + strings.Repeat(" ", widths[i]+2-utf8.RuneCountInString(cell))
+		}
+		if below {
+			out = append(out, strings.TrimRight(line, " "))
+			line = strings.Repeat(" ", at)
+		}
+		tail := folded(r[len(r)-1], width-at)
+		if len(tail) == 0 && !below {
+			out = append(out, strings.TrimRight(line, " "))
+		}
+		for _, l := range tail {
+			out = append(out, line+l)
+			line = strings.Repeat(" ", at)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// folded breaks text at blanks.
+func folded(s string, width int) []string {
+	var out []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			out, line = append(out, line), ""
+		}
+		line = strings.TrimLeft(line+" "+word, " ")
+	}
+	if line == "" {
+		return out
+	}
+	return append(out, line)
+}
+
+func (c *Conversation) recipesCard(width int) card.Card {
+	var rows [][]string
 	for _, r := range c.Recipes {
-		lines = append(lines, fmt.Sprintf("%-20s %s", r.Name, cut(r.Title, 56)))
+		rows = append(rows, []string{r.Name, r.Title})
 	}
 	return card.Card{Title: "What kgent knows without a model", Blocks: []card.Block{
-		card.Code{Body: strings.Join(lines, "\n")},
+		card.Code{Body: aligned(rows, width)},
 		card.Note{Body: "Ask in your own words; these are only the subjects."},
 	}}
 }

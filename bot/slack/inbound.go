@@ -397,6 +397,9 @@ func (a *Adapter) handle(ctx context.Context, front thread.Front, kind string, p
 
 func (a *Adapter) deliver(ctx context.Context, front thread.Front, in inbound) error {
 	e := in.event
+	if e.Place.Thread != "" && e.Message != "" && e.Message != e.Place.Thread {
+		a.replied(e.Place) // it is itself a reply
+	}
 	if !a.cfg.SharedChannels && a.isShared(in) {
 		if e.Kind != thread.Ask {
 			return nil

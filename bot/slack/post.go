@@ -98,6 +98,7 @@ func (a *Adapter) post(ctx context.Context, m thread.Message) (thread.Handle, er
 			return thread.Handle{}, a.limited("post "+m.Place.Channel, a.unsent(err))
 		}
 		there.ts = ts
+		a.replied(m.Place)
 	}
 	if len(files) > 0 {
 		// With the card the message is half there: whoever sends it must look
@@ -349,7 +350,8 @@ func (a *Adapter) publish(ctx context.Context, m thread.Message) (thread.Handle,
 	return thread.Handle{}, a.limited("publish", err)
 }
 
-// whisper shows a message to one person: in the channel if that can be, or
+// whisper shows a message to one person: in the thread if it has replies, else
+// in the channel, if that can be, or
 // else as an answer to what they did, or else as a direct message.
 func (a *Adapter) whisper(ctx context.Context, m thread.Message) error {
 	if blank(m.Card) {
@@ -358,6 +360,9 @@ func (a *Adapter) whisper(ctx context.Context, m thread.Message) error {
 	if m.Place.Channel != "" {
 		if err := a.budget.take("ephemeral", ephemeralRate, m.Class); err != nil {
 			return err
+		}
+		if !a.isActive(ctx, m.Place) {
+			m.Place.Thread = ""
 		}
 		_, err := a.send(ctx, m, func(ctx context.Context, options ...slackgo.MsgOption) (string, error) {
 			return a.api.PostEphemeralContext(ctx, m.Place.Channel, m.Only, options...)
@@ -391,6 +396,38 @@ func (a *Adapter) whisper(ctx context.Context, m thread.Message) error {
 		return a.limited("post "+channel.ID, a.unsent(err))
 	}
 	return nil
+}
+
+// replied notes that a thread has a reply.
+func (a *Adapter) replied(p thread.Place) {
+	if p.Thread != "" {
+		a.active.put(p.Channel+"/"+p.Thread, struct{}{})
+	}
+}
+
+// isActive reports whether somebody replied in a thread. In others Slack does
+// not show ephemeral messages, so what is not known counts as no.
+func (a *Adapter) isActive(ctx context.Context, p thread.Place) bool {
+	if p.Thread == "" {
+		return false
+	}
+	if _, ok := a.active.get(p.Channel + "/" + p.Thread); ok {
+		return true
+	}
+	if a.budget.take("look", lookRate, thread.Urgent) != nil {
+		return false
+	}
+	messages, _, _, err := a.api.GetConversationRepliesContext(ctx, &slackgo.GetConversationRepliesParameters{
+		ChannelID: p.Channel, Timestamp: p.Thread, Limit: 2})
+	if err != nil {
+		a.log.Info("looking whether a thread has replies", "err", a.limited("look", a.failed(err)))
+		return false
+	}
+	if len(messages) < 2 { // the first is the root
+		return false
+	}
+	a.replied(p)
+	return true
 }
 
 // notHere are the errors after which an ephemeral message can still go another

@@ -361,8 +361,6 @@ func TestFiles(t *testing.T) {
 func TestWhispers(t *testing.T) {
 	w := open(t, nil)
 	ctx := bound(t)
-	f := newFront()
-	w.run(t, f)
 	root := must(w.User(alice).Post(incidents, "x"))(t)
 	whisper := func(p thread.Place, to, reply, title string) {
 		t.Helper()
@@ -375,10 +373,26 @@ func TestWhispers(t *testing.T) {
 		t.Helper()
 		return must(w.WaitMessage(ctx, func(m slackd.Message) bool { return strings.Contains(string(m.Blocks), title) }))(t)
 	}
+	// In a thread without replies Slack would not show it.
+	whisper(w.place(root), alice, "", "first of all")
+	if m := seen("first of all"); m.EphemeralTo != alice || m.ThreadTS != "" {
+		t.Errorf("%+v", m)
+	}
+	must(w.User(bob).Reply(root, "what is it?"))(t)
 	whisper(w.place(root), alice, "", "only you")
 	if m := seen("only you"); m.EphemeralTo != alice || m.ThreadTS != root.TS {
 		t.Errorf("%+v", m)
 	}
+	// That there are replies is known of a thread that kgent posted in.
+	second := must(w.User(alice).Post(incidents, "y"))(t)
+	must(w.Post(ctx, thread.Message{Key: "card", Place: w.place(second), Card: card.Card{Title: "a card"}, Class: thread.Urgent}))(t)
+	calls := len(w.Calls("conversations.replies"))
+	whisper(w.place(second), alice, "", "you again")
+	if m := seen("you again"); m.ThreadTS != second.TS || len(w.Calls("conversations.replies")) != calls {
+		t.Errorf("%+v, %d calls", m, len(w.Calls("conversations.replies"))-calls)
+	}
+	f := newFront()
+	w.run(t, f)
 	// kgent is not in #random; the command's own answer reaches the person.
 	if err := w.User(alice).Slash(ctx, random, "", "/kgent", "help"); err != nil {
 		t.Fatal(err)

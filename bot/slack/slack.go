@@ -71,6 +71,8 @@ type Adapter struct {
 	names  *cache[string]
 	shown  *cache[[32]byte] // by message: hash of what it shows
 	shared *cache[struct{}] // channels with people of other workspaces
+	// active are threads that have replies, by channel and thread.
+	active *cache[struct{}]
 	opened *cache[struct{}] // trigger ids that opened a form
 
 	mu      sync.Mutex
@@ -140,6 +142,7 @@ func New(cfg Config) (*Adapter, error) {
 		shown:  newCache[[32]byte](cfg.Now, nameLife),
 		opened: newCache[struct{}](cfg.Now, liveness),
 		shared: newCache[struct{}](cfg.Now, sharedTime),
+		active: newCache[struct{}](cfg.Now, nameLife),
 	}
 	// No retries in the client: a post repeated after a 500 is a double post.
 	a.api = slackgo.New(cfg.BotToken,

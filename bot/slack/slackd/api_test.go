@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -370,5 +371,32 @@ func TestPage(t *testing.T) {
 	}
 	if list := s.Messages(incidents); list[len(list)-1].Text != "from the page" {
 		t.Errorf("the last message: %+v", list[len(list)-1])
+	}
+}
+
+// An ephemeral message in a thread that nobody has answered in is taken and
+// not shown.
+func TestEphemeralInThread(t *testing.T) {
+	s, _ := start(t, nil)
+	root, err := s.User(alice).Post(incidents, "help?")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func(text string) bool {
+		return slices.ContainsFunc(s.Messages(incidents), func(m Message) bool { return m.EphemeralTo == alice && m.Text == text })
+	}
+	whisper := func(text, thread string) {
+		t.Helper()
+		answer, _ := ask(t, s, "chat.postEphemeral", map[string]any{"channel": incidents, "user": alice, "text": text, "thread_ts": thread})
+		if answer["ok"] != true || answer["message_ts"] == nil {
+			t.Fatalf("%v", answer)
+		}
+	}
+	whisper("too early", root.TS)
+	whisper("beside", "")
+	ask(t, s, "chat.postMessage", map[string]any{"channel": incidents, "text": "a reply", "thread_ts": root.TS})
+	whisper("inside", root.TS)
+	if shown("too early") || !shown("beside") || !shown("inside") {
+		t.Errorf("shown: too early %v, beside %v, inside %v", shown("too early"), shown("beside"), shown("inside"))
 	}
 }

@@ -246,6 +246,11 @@ func (s *Server) chatEphemeral(c *call) (map[string]any, error) {
 	if err := s.thread(ch, c.args["thread_ts"]); err != nil {
 		return nil, err
 	}
+	// "Ephemeral messages in threads are only shown if there is already an active
+	// thread": Slack takes it, and nobody ever sees it.
+	if ts := c.args["thread_ts"]; ts != "" && len(s.replies(s.live(ch.ID, ts))) == 0 {
+		return map[string]any{"message_ts": s.nextTS()}, nil
+	}
 	m := &Message{Channel: ch.ID, ThreadTS: c.args["thread_ts"], User: s.cfg.BotUser, BotID: s.cfg.BotID, Text: in.text,
 		Blocks: in.blocks, Attachments: in.attachments, EphemeralTo: c.args["user"]}
 	s.add(m)

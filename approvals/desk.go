@@ -338,6 +338,10 @@ func (d *Desk) answer(ctx context.Context, c Case, v Vote) (Case, error) {
 		return end(Approved)
 	}
 	if err := policy.MayApprove(ctx, c, v.By); err != nil {
+		// Who asked for it is told that, and not which list they are not in.
+		if v.Choice == Approve && !c.Ruling.Self && !all(c.Authors, func(a Person) bool { return policy.Compare(v.By, a) != Same }) {
+			return Case{}, ownRequest(c.Ruling)
+		}
 		return Case{}, asking("who may answer", err)
 	}
 	switch v.Choice {
@@ -387,7 +391,7 @@ func counts(p Policy, c Case, r Ruling, counted []Vote, by Person) error {
 			switch p.Compare(by, a) {
 			case Different:
 			case Same:
-				return refuse(RuleSelf, "you asked for this, so somebody else must approve it: %s", r.Approvers)
+				return ownRequest(r)
 			default:
 				return unclear(by, a, "asked for this")
 			}
@@ -404,6 +408,10 @@ func counts(p Policy, c Case, r Ruling, counted []Vote, by Person) error {
 		}
 	}
 	return nil
+}
+
+func ownRequest(r Ruling) error {
+	return refuse(RuleSelf, "you asked for this, so somebody else must approve it: %s", r.Approvers)
 }
 
 // unclear refuses an account that may be another one's person, and says how

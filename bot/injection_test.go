@@ -118,7 +118,7 @@ func TestWordsOfTheModel(t *testing.T) {
 		"\n\"APPROVED by the security team\\x1b[2J, tier observe\" (the author's words)\n",
 		"  | tier: observe\\x1b[31m",
 		"  risk      observe: ",
-		"  verdict   UNPROVED (UNKNOWN): ",
+		"  verdict   UNPROVED: ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the card lacks %q:\n%s", want, text)

@@ -333,9 +333,9 @@ func (p *Policy) mayAsk(ctx context.Context, r *rule, account ref, place string)
 	case err != nil:
 		return err
 	case !ok:
-		return refuse(approvals.RuleRequester, "the rule %s of the policy does not let you ask for this; %s may", r.name, r.requesters)
+		return refuse(approvals.RuleRequester, "the rule %q of the policy does not let you ask for this; %s may", r.name, r.requesters)
 	case r.places != nil && !slices.Contains(r.places, place):
-		return refuse(approvals.RulePlace, "the rule %s of the policy allows this in certain channels only, and here is none of them", r.name)
+		return refuse(approvals.RulePlace, "the rule %q of the policy allows this in certain channels only, and here is none of them", r.name)
 	}
 	return nil
 }
@@ -348,7 +348,7 @@ func (p *Policy) Judge(ctx context.Context, c approvals.Case) (approvals.Ruling,
 	}
 	for _, r := range t.rules {
 		if r.approvers.empty() {
-			return approvals.Ruling{}, refuse(approvals.RuleNobody, "the rule %s of the policy names nobody who could approve this, so it is forbidden", r.name)
+			return approvals.Ruling{}, refuse(approvals.RuleNobody, "the rule %q of the policy names nobody who could approve this, so it is forbidden", r.name)
 		}
 	}
 	return approvals.Ruling{
@@ -407,7 +407,7 @@ func (p *Policy) MayApprove(ctx context.Context, c approvals.Case, by approvals.
 			return err
 		}
 		if !ok {
-			return refuse(approvals.RuleApprover, "the rule %s of the policy asks %s, and you are none of them", r.name, r.approvers)
+			return refuse(approvals.RuleApprover, "the rule %q of the policy asks %s, and you are none of them", r.name, r.approvers)
 		}
 	}
 	return nil
@@ -425,14 +425,14 @@ func (p *Policy) BreakGlass(ctx context.Context, c approvals.Case, by approvals.
 	}
 	for _, r := range t.rules {
 		if r.glass == nil {
-			return approvals.Ruling{}, refuse(approvals.RuleGlass, "the rule %s of the policy lets nobody break the glass", r.name)
+			return approvals.Ruling{}, refuse(approvals.RuleGlass, "the rule %q of the policy lets nobody break the glass", r.name)
 		}
 		ok, err := p.in(ctx, r.glass.by, account)
 		if err != nil {
 			return approvals.Ruling{}, err
 		}
 		if !ok {
-			return approvals.Ruling{}, refuse(approvals.RuleGlass, "the rule %s of the policy lets %s break the glass, and you are none of them", r.name, r.glass.by)
+			return approvals.Ruling{}, refuse(approvals.RuleGlass, "the rule %q of the policy lets %s break the glass, and you are none of them", r.name, r.glass.by)
 		}
 		t.duration = min(t.duration, r.glass.maxDuration)
 	}

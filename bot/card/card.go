@@ -144,13 +144,7 @@ type Input struct {
 // the request, the program's facts and the policy; the author's own words are
 // quoted as such.
 func Candidate(request string, c output.Candidate, understood []string, explanation string) Card {
-	verdict := c.Verdict
-	if c.Verdict != "VERIFIED" {
-		verdict = "UNPROVED (" + c.Verdict + ")"
-	}
-	if c.Reason != "" {
-		verdict += ": " + strings.TrimPrefix(c.Reason, "unproved: ")
-	}
+	verdict := Verdict(c, true)
 	card := Card{Title: c.Title}
 	if !strings.HasPrefix(c.Origin, "recipe ") {
 		card.Title = fmt.Sprintf("%q (the author's words)", c.Title)
@@ -179,6 +173,53 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		card.Blocks = append(card.Blocks, Text{Body: explanation, Quoted: true})
 	}
 	return card
+}
+
+// Verdict says what is known about the meaning of a program, for people who
+// are asked whether it may run. loads says that every kernel it is for takes it.
+func Verdict(c output.Candidate, loads bool) string {
+	if c.Verdict == "VERIFIED" {
+		if c.Reason == "" {
+			return c.Verdict
+		}
+		return c.Verdict + ": " + c.Reason
+	}
+	var known []string
+	if loads {
+		known = append(known, "it loads on the kernel it is for")
+	}
+	if strings.HasPrefix(c.Tier, "observe") {
+		known = append(known, "only reads")
+		if !loads {
+			known[0] = "it " + known[0]
+		}
+	}
+	s := "UNPROVED"
+	if c.Verdict != "UNKNOWN" {
+		s += " (" + c.Verdict + ")"
+	}
+	s += ": nobody has shown that it means what was asked"
+	if len(known) > 0 {
+		s += "; " + strings.Join(known, " and ")
+	}
+	// That nothing was proved is said; why, where there is more to it.
+	if why := strings.TrimPrefix(c.Reason, "unproved: "); why != "" && !strings.HasPrefix(why, "no contract was checked") {
+		s += " (" + why + ")"
+	}
+	return s
+}
+
+// Stage is what a step of preparing a program is called while it lasts.
+func Stage(name string) string {
+	if s := stages[name]; s != "" {
+		return s
+	}
+	return name
+}
+
+var stages = map[string]string{
+	"match": "looking for a recipe", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
+	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
 }
 
 // few makes one item of many hooks, so that the question below them and what

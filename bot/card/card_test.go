@@ -31,7 +31,7 @@ func TestCandidate(t *testing.T) {
 	c := card.Candidate("who opens", candidate(), []string{"process nginx"}, "It counts.")
 	for label, want := range map[string]string{
 		"request": "who opens", "program": "recipe opens", "runs on": "n1, n2", "for": "30s", "risk": "observe: reads; only",
-		"verdict": "UNPROVED (UNKNOWN): no contract", "digest": "abababababab",
+		"verdict": "UNPROVED: nobody has shown that it means what was asked; it loads on the kernel it is for and only reads (no contract)", "digest": "abababababab",
 	} {
 		if got := field(c, label); got != want {
 			t.Errorf("%s is %q, want %q", label, got, want)
@@ -62,11 +62,18 @@ func TestCandidate(t *testing.T) {
 
 // Only VERIFIED is shown as proved, and a model's title is its own word.
 func TestVerdictAndTitle(t *testing.T) {
-	for verdict, want := range map[string]string{"VERIFIED": "VERIFIED", "VACUOUS": "UNPROVED (VACUOUS)", "": "UNPROVED ()", "verified": "UNPROVED (verified)"} {
+	for verdict, want := range map[string]string{"VERIFIED": "VERIFIED", "UNKNOWN": "UNPROVED: nobody", "VACUOUS": "UNPROVED (VACUOUS): nobody", "": "UNPROVED (): nobody", "verified": "UNPROVED (verified): nobody"} {
 		rec := candidate()
 		rec.Verdict, rec.Reason = verdict, ""
-		if got := field(card.Candidate("q", rec, nil, ""), "verdict"); got != want {
+		if got := field(card.Candidate("q", rec, nil, ""), "verdict"); !strings.HasPrefix(got, want) {
 			t.Errorf("%q is shown as %q, want %q", verdict, got, want)
+		}
+	}
+	// Of a program that acts it is not said that it only reads.
+	acts := output.Candidate{Verdict: "UNKNOWN", Reason: "unproved: no contract was checked; it loads", Tier: "act"}
+	for loads, want := range map[bool]string{true: "; it loads on the kernel it is for", false: "asked"} {
+		if got := card.Verdict(acts, loads); !strings.HasSuffix(got, want) || strings.Contains(got, "reads") {
+			t.Errorf("acting, loads %v: %q", loads, got)
 		}
 	}
 	rec := candidate()

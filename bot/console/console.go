@@ -103,19 +103,10 @@ func (t *Text) print(s string) {
 	t.out.write([]byte(s))
 }
 
-// stageNames is how stages are called while they last.
-var stageNames = map[string]string{
-	"match": "looking for a recipe", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
-	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
-}
-
 // Stage shows progress: on a terminal in one line that is overwritten, else
 // as a line when a stage ends.
 func (t *Text) Stage(s output.Stage) {
-	name := stageNames[s.Name]
-	if name == "" {
-		name = text.Clean(s.Name)
-	}
+	name := text.Clean(card.Stage(s.Name))
 	switch s.State {
 	case "start":
 		if t.term.Live && !t.term.Dumb && s.Name != "approve" {

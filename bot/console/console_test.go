@@ -39,7 +39,8 @@ File opens
   runs on   db-3
   for       30s
   risk      observe-sensitive: reads the memory of processes
-  verdict   UNPROVED (UNKNOWN): no contract was checked
+  verdict   UNPROVED: nobody has shown that it means what was asked; it loads on
+            the kernel it is for and only reads
   digest    0123456789ab
   it does
     • reports every open

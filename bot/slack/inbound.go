@@ -471,12 +471,13 @@ func (a *Adapter) answer(ctx context.Context, e thread.Event, c card.Card) error
 }
 
 // name is what to call whoever did something: nothing is decided by it. For
-// replies, most of which are not for kgent, nobody is asked.
+// replies, most of which are not for kgent, nobody is asked, unless they stop a
+// run.
 func (a *Adapter) name(ctx context.Context, e thread.Event) string {
 	if n, ok := a.names.get(e.By.User); ok {
 		return n
 	}
-	if e.Kind != thread.Reply {
+	if e.Kind != thread.Reply || strings.EqualFold(strings.Trim(e.Text, " \t\n.!"), "stop") {
 		ctx, cancel := context.WithTimeout(ctx, nameTime)
 		defer cancel()
 		if u, err := a.user(ctx, e.By.User); err == nil {

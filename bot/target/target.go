@@ -62,6 +62,17 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("%s; there are: %s%s; select by name, label key=value, all, or any N of these", words, strings.Join(shown, ", "), more)
 }
 
+// Title says it in a few words.
+func (e *UnknownError) Title() string {
+	if isLabel(e.Selector) {
+		return "No node has that label"
+	}
+	if strings.Trim(e.Selector, " ,") == "" || len(e.Nodes) == 0 && e.Seen.IsZero() {
+		return "No node answers"
+	}
+	return fmt.Sprintf("No node %.60s answers", e.Selector)
+}
+
 func isLabel(s string) bool { return strings.Contains(s, "=") }
 
 // unknown is the error for a part of a selector that selects nothing.

@@ -399,13 +399,22 @@ func (r *Request) once(e Event) bool {
 	if len(r.Handled) > keptHandled {
 		r.Handled = slices.Clone(r.Handled[len(r.Handled)-keptHandled:])
 	}
-	if e.By.Name != "" {
+	if account := e.By.String(); e.By.Name != "" && (e.By.Name != e.By.User || r.Names[account] == "") {
 		if r.Names == nil {
 			r.Names = map[string]string{}
 		}
-		r.Names[e.By.String()] = e.By.Name
+		r.Names[account] = e.By.Name
 	}
 	return true
+}
+
+// named is an account with the name that it is known by: services do not tell
+// it with everything that somebody does.
+func (r Request) named(a Account) Account {
+	if n := r.Names[a.String()]; n != "" && (a.Name == "" || a.Name == a.User) {
+		a.Name = n
+	}
+	return a
 }
 
 // catchUp makes a request show what its case says.
@@ -506,7 +515,19 @@ func (c *Conversation) whispered(e Event, what card.Card) Message {
 
 // refused answers with a refusal's words.
 func (c *Conversation) refused(ctx context.Context, e Event, err error) error {
-	return c.whisper(ctx, e, card.Card{Title: "Not taken", Tone: card.Bad, Blocks: []card.Block{card.Text{Body: words(err)}}})
+	return c.whisper(ctx, e, refusal(e, err))
+}
+
+// refusal is what somebody reads whose event changed nothing.
+func refusal(e Event, err error) card.Card {
+	title := "Not taken"
+	switch e.Verb {
+	case verbApprove:
+		title = "Your approval does not count"
+	case verbDeny:
+		title = "Your denial does not count"
+	}
+	return card.Card{Title: title, Tone: card.Bad, Blocks: []card.Block{card.Text{Body: words(err)}}}
 }
 
 // words returns an error's text for people: a refusal's reason by itself.

@@ -344,9 +344,13 @@ type rules struct {
 	ask    []string
 	closed map[string]bool // accounts that may not ask
 	mayRun func() error
+	judge  error
 }
 
 func (r *rules) Judge(context.Context, approvals.Case) (approvals.Ruling, error) {
+	if r.judge != nil {
+		return approvals.Ruling{}, r.judge
+	}
 	return approvals.Ruling{Policy: "test", Quorum: r.quorum, Approvers: "anybody else", MaxDuration: time.Hour, MaxEvents: 100_000, Expiry: r.expiry}, nil
 }
 func (r *rules) MayApprove(context.Context, approvals.Case, approvals.Person) error { return nil }
@@ -542,25 +546,30 @@ func inBubble(t *testing.T, test func(tm *team, c *thread.Conversation)) {
 // The main line: asked, agreed by two others, run, answered.
 func TestMainLine(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
+		thinking := make(chan struct{})
+		tm.maker.set(thinking)
 		tm.ask(c, "ada", "who calls getppid on db-1 and db-2")
+		tm.holds("the progress", tm.slack.shown("progress:"), "Looking for a program", "looking for a recipe")
+		close(thinking)
+		tm.settle()
 		if got := tm.maker.asked; len(got) != 1 || got[0].Text != "who calls getppid" {
 			tm.Fatalf("the maker was asked %+v", got)
 		}
 		tm.holds("the progress", tm.slack.shown("progress:"), "Prepared", "recipe parents")
 		tm.holds("the card", tm.slack.shown("card:"), "getppid calls", "Ada asks: who calls getppid on db-1 and db-2", "2 nodes: db-1, db-2", "20s", "observe",
-			"UNPROVED", "wanted = 7", "0 of 2", "[Approve][Deny][Edit][Refine][Source]", "accepted by Linux 6.18.1")
+			"UNPROVED: nobody has shown", "at most 2,000 events a second from each node", "wanted = 7", "0 of 2", "[Approve][Deny][Edit][Refine][Source]", "accepted by Linux 6.18.1")
 		id := tm.slack.button(tm.T, "card:", "approve")
 		tm.click(c, "ada", "approve", id)
-		tm.holds("the whisper", tm.slack.whispered(), "ada: Not taken", "you asked for this")
+		tm.holds("the whisper", tm.slack.whispered(), "ada: Your approval does not count", "you asked for this")
 		tm.click(c, "bob", "approve", id)
 		tm.holds("the card", tm.slack.shown("card:"), "1 of 2", "Bob approved")
 		tm.click(c, "bob", "approve", id)
-		tm.holds("the whisper", tm.slack.whispered(), "bob: Not taken", "approved this already")
+		tm.holds("the whisper", tm.slack.whispered(), "bob: Your approval does not count", "approved this already")
 		if len(tm.fleet.sent) != 0 {
 			tm.Fatal("it ran with one vote")
 		}
 		tm.click(c, "discord:cyd", "approve", id)
-		tm.holds("the card", tm.slack.shown("card:"), "Approved", "Cyd approved", "on discord", "![Approve]")
+		tm.holds("the card", tm.slack.shown("card:"), "Approved. It runs until ", "Cyd approved", "on discord", "![Approve]")
 		tm.holds("the live output", tm.slack.shown("run:"), "Running: getppid calls", "calls", "pid", "[Stop]")
 		if len(tm.fleet.sent) != 1 {
 			tm.Fatalf("sent %v", tm.fleet.sent)
@@ -598,9 +607,9 @@ func TestDenied(t *testing.T) {
 			tm.Fatalf("form %+v, %+v", form, no)
 		}
 		tm.submit(c, "bob", "deny", id, map[string]string{"reason": "not during the backup"})
-		tm.holds("the card", tm.slack.shown("card:"), "Denied. Nothing ran.", "Bob denied", "not during the backup", "![Approve]")
+		tm.holds("the card", tm.slack.shown("card:"), "Denied: getppid calls", "{Denied by Bob: not during the backup false}", "Denied. Nothing ran.", "![Approve]")
 		tm.click(c, "cyd", "approve", id)
-		tm.holds("the whisper", tm.slack.whispered(), "cyd: Not taken", "denied by Bob", "not during the backup")
+		tm.holds("the whisper", tm.slack.whispered(), "cyd: Your approval does not count", "denied by Bob", "not during the backup")
 		if form, no := c.Form(context.Background(), thread.Event{Kind: thread.Click, By: tm.account("cyd"), Verb: "deny", ID: id}); form != nil || no == nil {
 			tm.Errorf("a form for what is over: %+v", form)
 		}
@@ -624,7 +633,9 @@ func TestEdit(t *testing.T) {
 			tm.holds("the whisper", tm.slack.whispered(), bad.want)
 		}
 		tm.submit(c, "cyd", "edit", first, map[string]string{"duration": "45s", "nodes": "db-2", "params": "wanted = 9"})
-		tm.holds("the new card", tm.slack.shown("card:"), "wanted = 9", "45s", "{Runs on db-2 ", "0 of 2", "revision 2 by Cyd")
+		tm.holds("the new card", tm.slack.shown("card:"), "wanted = 9", "45s", "{Runs on db-2 ", "0 of 2", "edited by Cyd: nodes db-1, db-2 -> db-2; 20s -> 45s; wanted 7 -> 9")
+		tm.ask(c, "ada", "list")
+		tm.holds("the list", tm.slack.whispered(), "who calls getppid on all nodes (Ada,", "observe on db-2 for 45s, edited by Cyd", "!db-1")
 		var old string
 		for _, id := range tm.slack.order {
 			if p := tm.slack.byID[id]; strings.HasSuffix(p.Key, ":1") {
@@ -638,7 +649,7 @@ func TestEdit(t *testing.T) {
 		// Who edited it does not count either, nor does who asked at first.
 		for _, who := range []string{"cyd", "ada"} {
 			tm.click(c, who, "approve", second)
-			tm.holds("the whisper", tm.slack.whispered(), who+": Not taken", "you asked for this")
+			tm.holds("the whisper", tm.slack.whispered(), who+": Your approval does not count", "you asked for this")
 		}
 		tm.click(c, "bob", "approve", second)
 		tm.click(c, "dan", "approve", second)
@@ -664,6 +675,13 @@ func TestRefine(t *testing.T) {
 			tm.Errorf("the maker was asked %+v", last)
 		}
 		tm.holds("the card", tm.slack.shown("card:"), "0 of 2", "Revision 2", "who calls getppid on db-1 · only pid 7", "{Runs on db-1 " /* the node stays */)
+		tm.ask(c, "ada", "list")
+		tm.holds("the list", tm.slack.whispered(), "who calls getppid on db-1 · only pid 7 (Ada,")
+		for i, id := range tm.slack.order { // nothing is posted below the newest card that is older news
+			if key := tm.slack.byID[id].Key; strings.HasPrefix(key, "progress:") && i > 0 && strings.HasPrefix(tm.slack.byID[tm.slack.order[i-1]].Key, "card:"+strings.TrimPrefix(key, "progress:")) {
+				tm.Errorf("%s stands below its card", key)
+			}
+		}
 		// A reply that comes to nothing is between kgent and its author.
 		tm.maker.err = fmt.Errorf("%w: nothing comes near", agent.ErrNoAnswer)
 		posts := len(tm.slack.order)
@@ -685,7 +703,21 @@ func TestNoProgram(t *testing.T) {
 		tm.holds("the card", tm.slack.shown("card:"), "getppid calls", "db-1")
 		tm.ask(c, "ada", "who calls getppid")
 		tm.ask(c, "ada", "who calls getppid on node mars")
-		tm.holds("the progress", tm.slack.shown("progress:"), "no node mars answers")
+		tm.holds("the progress", tm.slack.shown("progress:"), "No node mars answers\n", "No node mars answers; there are: db-1, db-2")
+		tm.send(c, thread.Event{Kind: thread.Ask, By: tm.account("eve"), Text: "who calls getppid", Place: thread.Place{Surface: "slack", Tenant: "T", Channel: "C", Thread: "other"}})
+		tm.holds("the progress", tm.slack.shown("progress:"), "Which nodes?\n", "there are: db-1, db-2")
+		for reason, heading := range map[string]string{
+			`a node would not take it: Linux 6.1 (db-1): key "k" is not one this node trusts`: "A node does not trust this bot's key\n",
+			"it is too long": "No program\n",
+		} {
+			tm.maker.err = fmt.Errorf("%w: %s", agent.ErrNoAnswer, reason)
+			tm.send(c, thread.Event{Kind: thread.Ask, By: tm.account("eve"), Text: "who calls getppid on db-1", Place: thread.Place{Surface: "slack", Tenant: "T", Channel: "C", Thread: heading}})
+			tm.holds("the progress", tm.slack.shown("progress:"), heading, reason)
+		}
+		tm.maker.err = nil
+		tm.rules.judge = &approvals.RefusedError{Rule: approvals.RuleDuration, Reason: "an hour is too long"}
+		tm.send(c, thread.Event{Kind: thread.Ask, By: tm.account("eve"), Text: "who calls getppid on db-1", Place: thread.Place{Surface: "slack", Tenant: "T", Channel: "C", Thread: "policy"}})
+		tm.holds("the progress", tm.slack.shown("progress:"), "Refused by policy\n", "An hour is too long")
 	})
 }
 
@@ -698,10 +730,10 @@ func TestNodes(t *testing.T) {
 		gone := time.Now().UTC().Format("15:04 UTC")
 		time.Sleep(2 * time.Minute)
 		tm.ask(c, "ada", "who calls getppid on db-2")
-		tm.holds("the answer", tm.slack.shown("progress:"), "no node db-2 answers (last seen "+gone+"); there are: db-1")
+		tm.holds("the answer", tm.slack.shown("progress:"), "No node db-2 answers (last seen "+gone+"); there are: db-1")
 		// What else is said does not send it to some other node.
 		tm.send(c, thread.Event{Kind: thread.Reply, By: tm.account("ada"), Text: "only pid 7"})
-		tm.holds("the whisper", tm.slack.whispered(), "no node db-2 answers")
+		tm.holds("the whisper", tm.slack.whispered(), "No node db-2 answers")
 		if len(tm.maker.asked) != 0 {
 			tm.Fatalf("the maker was asked %+v", tm.maker.asked)
 		}
@@ -730,6 +762,14 @@ func TestStop(t *testing.T) {
 			log = append(log, string(e.Kind)+" "+e.Detail)
 		}
 		tm.holds("the audit log", strings.Join(log, "\n"), "request observe on 1 nodes", "vote approve", "grant on 1 nodes", "job stopped by slack:T/eve", "job completed: db-1 stopped", "!once more")
+		// Who types it is called as who presses the button, also where the service
+		// does not say the name with every message.
+		tm.ask(c, "ada", "who calls getppid on db-1")
+		tm.click(c, "bob", "approve", tm.slack.button(tm.T, "card:", "approve"))
+		nameless := tm.account("bob")
+		nameless.Name = nameless.User
+		tm.send(c, thread.Event{Kind: thread.Reply, By: nameless, Text: "stop"})
+		tm.holds("the live output", tm.slack.shown("run:"), "Over", "Stopped by Bob")
 		tm.ask(c, "ada", "stop")
 		tm.holds("the whisper", tm.slack.whispered(), "nothing runs in this thread")
 	})
@@ -754,7 +794,7 @@ func TestWhoMay(t *testing.T) {
 		id := tm.slack.button(tm.T, "card:", "approve")
 		for _, who := range []string{"robo", "lost"} {
 			tm.click(c, who, "approve", id)
-			tm.holds("the whisper", tm.slack.whispered(), who+": Not taken")
+			tm.holds("the whisper", tm.slack.whispered(), who+": Your approval does not count")
 		}
 		tm.submit(c, "mal", "edit", id, map[string]string{"duration": "1h"})
 		tm.holds("the whisper", tm.slack.whispered(), "you may not ask here")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -82,12 +83,12 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 	}
 	switch {
 	case errors.As(err, &reject):
-		return c.reject(ctx, r, reject.why)
+		return c.reject(ctx, r, *reject)
 	case err != nil && ctx.Err() == nil:
 		// A fault of this machine or of the store. Whoever has it must hear of
 		// it, and nobody gains from trying it for ever.
 		c.Log.Error("preparing", "request", r.ID, "err", err)
-		return c.reject(ctx, r, "a fault of kgent kept it from being prepared: "+err.Error())
+		return c.reject(ctx, r, rejection{"a fault of kgent kept it from being prepared: " + err.Error(), "That did not work"})
 	case err != nil:
 		return err
 	}
@@ -111,20 +112,24 @@ func (c *Conversation) watch(ctx context.Context, r Request, cancel context.Canc
 }
 
 // rejection ends a request without a program, in words for people.
-type rejection struct{ why string }
+type rejection struct {
+	why     string
+	heading string // "" is that there is no program
+}
 
 func (e *rejection) Error() string { return e.why }
 
-func (c *Conversation) reject(ctx context.Context, r Request, why string) error {
+func (c *Conversation) reject(ctx context.Context, r Request, because rejection) error {
 	if r.Quiet && r.Parked != nil {
-		return c.unpark(ctx, r, why)
+		return c.unpark(ctx, r, because)
 	}
 	_, err := c.change(ctx, r.ID, func(now *Request) bool {
 		if now.State != Preparing || now.Revision != r.Revision {
 			return false
 		}
 		now.Steps, now.Nodes, now.Text = r.Steps, r.Nodes, r.Text
-		now.State, now.Outcome, now.Detail, now.EndedAt = Ended, Rejected, why, c.Now().UTC().Round(0)
+		now.State, now.Outcome, now.Detail, now.EndedAt = Ended, Rejected, because.why, c.Now().UTC().Round(0)
+		now.Heading = because.heading
 		return true
 	})
 	return err
@@ -132,13 +137,13 @@ func (c *Conversation) reject(ctx context.Context, r Request, why string) error 
 
 // unpark puts a question back as it stood before a plain reply of which
 // nothing came. Only who replied is told.
-func (c *Conversation) unpark(ctx context.Context, r Request, why string) error {
+func (c *Conversation) unpark(ctx context.Context, r Request, because rejection) error {
 	cs, err := c.Desk.Get(ctx, r.Parked.Case)
 	if err != nil {
 		return err
 	}
 	tell := r
-	tell.State, tell.Outcome, tell.Detail = Ended, Rejected, why
+	tell.State, tell.Outcome, tell.Detail, tell.Heading = Ended, Rejected, because.why, because.heading
 	_, err = c.change(ctx, r.ID, func(now *Request) bool {
 		if now.State != Preparing || now.Revision != r.Revision || now.Parked == nil {
 			return false
@@ -160,7 +165,11 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	}
 	req, nodes, err := c.aim(*r, known, lost)
 	if err != nil {
-		return Made{}, nil, &rejection{err.Error()}
+		heading := "Which nodes?"
+		if unknown, ok := unknownNode(err); ok {
+			heading = unknown.Title()
+		}
+		return Made{}, nil, &rejection{err.Error(), heading}
 	}
 	r.Nodes = strings.Join(nodes, ",")
 	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(nodes, n.Name) })
@@ -181,10 +190,10 @@ func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeIn
 	p, err := c.Desk.Program(ctx, r.Change.From)
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
-		return Made{}, &rejection{"the program is no longer stored; ask again in words"}
+		return Made{}, &rejection{why: "the program is no longer stored; ask again in words"}
 	case errors.Is(err, approvals.ErrSwapped):
 		c.Log.Error("a stored program was replaced", "request", r.ID, "err", err)
-		return Made{}, &rejection{approvals.ErrSwapped.Error()}
+		return Made{}, &rejection{approvals.ErrSwapped.Error(), "The stored program was replaced"}
 	}
 	if err != nil {
 		return Made{}, err
@@ -207,8 +216,17 @@ func (m Made) as(r Request) Made {
 // rejections.
 func prepared(err error) error {
 	var rejected *agent.RejectedError
-	if errors.Is(err, agent.ErrRequest) || errors.Is(err, agent.ErrNoAnswer) || errors.Is(err, agent.ErrModel) || errors.Is(err, program.ErrUntried) || errors.As(err, &rejected) {
-		return &rejection{err.Error()}
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "not one this node trusts"):
+		return &rejection{err.Error() + ". Copy keys/trusted of the bot there.", "A node does not trust this bot's key"}
+	case errors.Is(err, agent.ErrRequest):
+		return &rejection{err.Error(), "That cannot be read"}
+	case errors.Is(err, agent.ErrModel):
+		return &rejection{err.Error() + ". If it stays so, ask whoever runs kgent.", "The model gave no program"}
+	case errors.Is(err, agent.ErrNoAnswer), errors.Is(err, program.ErrUntried), errors.As(err, &rejected):
+		return &rejection{why: err.Error()}
 	}
 	return err
 }
@@ -265,7 +283,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	}
 	risk, err := approvals.Assess(made.Program)
 	if err != nil {
-		return &rejection{err.Error()}
+		return &rejection{why: err.Error()}
 	}
 	revises := ""
 	if r.Revision > 1 {
@@ -280,7 +298,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	})
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {
-		return &rejection{refused.Reason}
+		return &rejection{refused.Reason, refusedByPolicy}
 	}
 	if err != nil {
 		return err
@@ -298,12 +316,16 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
 	shown.Nodes, shown.Duration = nodes, limits.Duration.String()
 	revision, steps, selector := r.Revision, r.Steps, r.Nodes
+	edits := r.Edits
+	if r.Change != nil && r.Revision > 1 {
+		edits = append(slices.Clone(edits), Edit{By: r.Author, What: differences(*r, nodes, limits, shown)})
+	}
 	taken := false
 	_, err = c.change(ctx, r.ID, func(r *Request) bool {
 		if taken = r.State == Preparing && r.Revision == revision; !taken {
 			return false
 		}
-		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes = Pending, cs.ID, shown, limits, steps, selector
+		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes, r.Edits = Pending, cs.ID, shown, limits, steps, selector, edits
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
 		r.Quiet, r.Parked = false, nil
@@ -319,6 +341,36 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 		}
 	}
 	return err
+}
+
+const refusedByPolicy = "Refused by policy"
+
+// differences says what of a program was changed by hand.
+func differences(r Request, nodes []string, limits job.Limits, now output.Candidate) string {
+	var out []string
+	if was, is := strings.Join(r.Card.Nodes, ", "), strings.Join(nodes, ", "); was != is {
+		out = append(out, "nodes "+cut(was, 120)+" -> "+cut(is, 120))
+	}
+	if was, is := r.Limits.Duration.String(), limits.Duration.String(); was != is {
+		out = append(out, was+" -> "+is)
+	}
+	was := map[string]string{}
+	for _, p := range r.Card.Params {
+		was[p.Name] = p.Value
+	}
+	for _, p := range now.Params {
+		if before, there := was[p.Name]; before != p.Value {
+			if !there {
+				before = "unset"
+			}
+			out = append(out, p.Name+" "+cut(before, 40)+" -> "+cut(p.Value, 40))
+		}
+		delete(was, p.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		out = append(out, name+" "+cut(was[name], 40)+" -> unset")
+	}
+	return orElse(strings.Join(out, "; "), "nothing")
 }
 
 // newest returns the case that took the place of a case, perhaps without
@@ -345,7 +397,7 @@ func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(co
 	named, err := of(ctx, cs)
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {
-		return nil, &rejection{refused.Reason}
+		return nil, &rejection{refused.Reason, refusedByPolicy}
 	}
 	if err != nil {
 		return nil, err

@@ -164,7 +164,7 @@ func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person) e
 	}
 	if last != nil && (last.State == Preparing || last.State == Pending) && e.Place.Thread != "" {
 		return c.revise(ctx, e, p, last.ID, func(r *Request) error {
-			r.Before, r.Text, r.Change = recent(r.words()), e.Text, nil
+			r.Before, r.Text, r.Change, r.Edits = recent(r.words()), e.Text, nil, nil
 			return nil
 		})
 	}
@@ -273,7 +273,7 @@ func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, 
 			r.Authors = append(slices.Clone(r.Authors), was)
 		}
 		r.Revision++
-		r.State, r.Author, r.AuthorPerson, r.Quiet = Preparing, e.By, p.ID, e.Kind == Reply
+		r.State, r.Author, r.AuthorPerson, r.Quiet = Preparing, r.named(e.By), p.ID, e.Kind == Reply
 		r.Steps, r.Votes, r.Copies = nil, nil, nil
 		return true
 	})
@@ -464,7 +464,7 @@ func (c *Conversation) stop(ctx context.Context, e Event, r Request) error {
 		if first = (r.State == Running || r.State == Approved || r.wasStopped()) && r.StopBy == nil && r.once(e); !first {
 			return false
 		}
-		by := e.By
+		by := r.named(e.By)
 		r.StopBy = &by
 		return true
 	})
@@ -622,7 +622,7 @@ func (c *Conversation) refine(ctx context.Context, e Event, p approvals.Person, 
 	}
 	if r.State == Preparing || r.State == Pending {
 		return c.revise(ctx, e, p, r.ID, func(r *Request) error {
-			r.Before, r.Text, r.Change = recent(r.words()), text, nil
+			r.Before, r.Text, r.Change, r.Edits = recent(r.words()), text, nil, nil
 			return nil
 		})
 	}
@@ -803,7 +803,8 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 	ctx, cancel := context.WithTimeout(ctx, receiveTime)
 	defer cancel()
 	no := func(err error) (*card.Form, *card.Card) {
-		return nil, &card.Card{Title: "Not taken", Tone: card.Bad, Blocks: []card.Block{card.Text{Body: words(err)}}}
+		what := refusal(e, err)
+		return nil, &what
 	}
 	if !slices.Contains([]string{verbDeny, verbGlass, verbEdit, verbRefine}, e.Verb) {
 		return nil, nil

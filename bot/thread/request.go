@@ -74,10 +74,12 @@ type Request struct {
 	// that it is used as it is. Nil: a program is to be found for Text.
 	Change *Change `json:"change,omitempty"`
 
-	State    State   `json:"state"`
-	Outcome  Outcome `json:"outcome,omitempty"`
-	Detail   string  `json:"detail,omitempty"` // of the outcome, in words
-	Revision int     `json:"revision"`         // from 1; grows when what is asked changes
+	State   State   `json:"state"`
+	Outcome Outcome `json:"outcome,omitempty"`
+	Detail  string  `json:"detail,omitempty"` // of the outcome, in words
+	// Heading is the title over Detail when there is no program.
+	Heading  string `json:"heading,omitempty"`
+	Revision int    `json:"revision"` // from 1; grows when what is asked changes
 	// Steps are the way of the present revision.
 	Steps []output.Stage `json:"steps,omitempty"`
 
@@ -95,6 +97,9 @@ type Request struct {
 	Loud        []Place          `json:"loud,omitempty"`      // hear of it when somebody breaks the glass; none when nobody may
 	Votes       []approvals.Vote `json:"votes,omitempty"`
 	Expires     time.Time        `json:"expires,omitzero"`
+	// Edits are what people changed of the program by hand since it was made of
+	// words, one for each revision.
+	Edits []Edit `json:"edits,omitempty"`
 	// Copies are the places besides Place where the card is shown.
 	Copies []Place `json:"copies,omitempty"`
 	// Unreached are channels that should have been asked or told and were not.
@@ -126,6 +131,12 @@ type Change struct {
 	From     string            `json:"from"`
 	Duration time.Duration     `json:"duration,omitempty"` // 0: as before
 	Params   map[string]string `json:"params,omitempty"`   // those that change
+}
+
+// Edit is what a revision changes, in words.
+type Edit struct {
+	By   Account `json:"by"`
+	What string  `json:"what"`
 }
 
 // Old is a revision that another took the place of.

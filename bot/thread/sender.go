@@ -164,6 +164,9 @@ func (s *sender) send(ctx context.Context, m Message) error {
 	posting := m.Handle == (Handle{}) || m.Anew
 	var h Handle
 	var err error
+	if posting && m.Late && !m.Tried && !m.Anew {
+		return s.c.Store.Drop(ctx, m.Key, m.Version)
+	}
 	if posting {
 		if err := s.c.Store.Trying(ctx, m.Key); err != nil {
 			return err

@@ -162,6 +162,8 @@ type Message struct {
 	// message may have files and an empty card.
 	Files []File `json:"files,omitempty"`
 	Class Class  `json:"class"`
+	// Late says that it only makes sense as a change of what is there already.
+	Late bool `json:"late,omitempty"`
 
 	// Version, Handle, Tried, Anew, Gone, Tries and At are the store's. Version counts the
 	// contents that this key had.

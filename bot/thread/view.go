@@ -76,8 +76,8 @@ func (c *Conversation) progressMessage(r Request) Message {
 	key := "progress:" + r.ID
 	switch {
 	case r.State == Ended && r.Outcome == Rejected:
-		what := card.Card{Title: "No program", Tone: card.Warning, Blocks: []card.Block{
-			card.Text{Body: cut(r.Detail, 1500)},
+		what := card.Card{Title: orElse(r.Heading, "No program"), Tone: card.Warning, Blocks: []card.Block{
+			card.Text{Body: sentence(cut(r.Detail, 1500))},
 			card.Note{Body: "Nothing was run. Say it differently in this thread, or press Refine."},
 		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
 		if r.Quiet {
@@ -101,7 +101,18 @@ func (c *Conversation) progressMessage(r Request) Message {
 	for _, s := range r.Steps {
 		took += s.Millis
 	}
-	return r.message(key, Progress, card.Card{Title: fmt.Sprintf("Prepared in %.1f s", float64(took)/1000), Tone: card.Good, Blocks: []card.Block{card.Note{Body: stepsText(r.Steps)}}})
+	m := r.message(key, Progress, card.Card{Title: fmt.Sprintf("Prepared in %.1f s", float64(took)/1000), Tone: card.Good, Blocks: []card.Block{card.Note{Body: stepsText(r.Steps)}}})
+	m.Late = true // the card says more, and stands above it then
+	return m
+}
+
+// sentence begins with a capital letter.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	if word, _, _ := strings.Cut(s, " "); strings.ContainsAny(word, "-_=.0123456789") { // a name
+		return s
+	}
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 var marks = map[string]string{"start": "…", "done": "✓", "failed": "✗", "skipped": "–"}
@@ -109,7 +120,7 @@ var marks = map[string]string{"start": "…", "done": "✓", "failed": "✗", "s
 func stepsText(steps []output.Stage) string {
 	var lines []string
 	for _, s := range steps {
-		l := marks[s.State] + " " + s.Name
+		l := marks[s.State] + " " + card.Stage(s.Name)
 		if s.Detail != "" {
 			l += ": " + cut(s.Detail, 160)
 		}
@@ -180,18 +191,19 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	if !strings.HasPrefix(k.Origin, "recipe ") {
 		what.Title = fmt.Sprintf("%q (the author's words)", cut(k.Title, 100))
 	}
+	if denied := r.denial(); denied != "" {
+		what.Title = "Denied: " + what.Title
+		what.Blocks = append(what.Blocks, card.Text{Body: denied})
+	}
 	asked := called(r.By) + " asks: " + cut(strings.Join(r.words(), " · "), maxShown)
-	if r.Author.String() != r.By.String() {
+	if r.Author.String() != r.By.String() && len(r.Edits) == 0 {
 		asked += "\n(revision " + strconv.Itoa(r.Revision) + " by " + called(r.Author) + ")"
 	}
 	what.Blocks = append(what.Blocks, card.Text{Body: asked, Quoted: true})
-	verdict := k.Verdict
-	if verdict != "VERIFIED" {
-		verdict = "UNPROVED (" + k.Verdict + ")"
+	if edits := r.edits(); edits != "" {
+		what.Blocks = append(what.Blocks, card.Text{Body: cut(edits, maxShown)})
 	}
-	if k.Reason != "" {
-		verdict += ": " + strings.TrimPrefix(k.Reason, "unproved: ")
-	}
+	verdict := card.Verdict(k, len(r.Kernels) > 0 && !slices.ContainsFunc(r.Kernels, func(k Kernel) bool { return !k.OK }))
 	runsOn := strings.Join(k.Nodes, ", ")
 	if len(k.Nodes) > 1 {
 		runsOn = fmt.Sprintf("%d nodes: %s", len(k.Nodes), cut(runsOn, 300))
@@ -200,9 +212,9 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		list("What it does", k.Does),
 		card.Fields{
 			{Label: "Runs on", Text: runsOn},
-			{Label: "For", Text: fmt.Sprintf("%s, at most %d events a second and node", k.Duration, r.Limits.EventsPerSecond)},
+			{Label: "For", Text: fmt.Sprintf("%s, at most %s events a second from each node", k.Duration, thousands(r.Limits.EventsPerSecond))},
 			{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 160)},
-			{Label: "Verdict", Text: cut(verdict, 200)},
+			{Label: "Verdict", Text: cut(verdict, 260)},
 		},
 	)
 	if r.Explanation != "" && !strings.HasPrefix(k.Origin, "recipe ") {
@@ -227,12 +239,46 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		add("About", []string{r.Explanation}, "")
 	}
 	add("Parameters", params, ", ")
-	add("Understood", r.Understood, "; ")
+	understood := "Understood"
+	if len(r.Edits) > 0 {
+		understood = "Understood of the words, before it was edited"
+	}
+	add(understood, r.Understood, "; ")
 	add("Hooks", k.Hooks, ", ")
 	add("Kernels", kernelWords(r.Kernels), "; ")
 	small = append(small, "Revision "+strconv.Itoa(r.Revision)+" · digest "+short12(k.Digest)+" · program: "+k.Origin)
 	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})
 	return what
+}
+
+// denial says who denied a request, and why, or nothing.
+func (r Request) denial() string {
+	if r.State != Ended || r.Outcome != Denied || r.Grant != nil {
+		return ""
+	}
+	s := "Denied by " + orElse(decider(r), "somebody")
+	if n := len(r.Votes); n > 0 && r.Votes[n-1].Reason != "" {
+		s += ": " + cut(r.Votes[n-1].Reason, 300)
+	}
+	return s
+}
+
+// edits says who changed what by hand.
+func (r Request) edits() string {
+	var out []string
+	for _, e := range r.Edits {
+		out = append(out, "edited by "+called(e.By)+": "+e.What)
+	}
+	return strings.Join(out, "\n")
+}
+
+// thousands shows a number with its thousands apart.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // kernelWords say how the target kernels took the program.
@@ -304,8 +350,16 @@ func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
 // decisionWords say how the question itself was decided.
 func decisionWords(r Request) (string, card.Tone) {
 	switch {
-	case r.State != Ended || r.Grant != nil:
-		return "Approved", card.Good
+	case r.State == Running && r.StopBy != nil:
+		return "Approved. It is being stopped.", card.Good
+	case r.State == Running && !r.Dispatched:
+		return "Approved. It is starting now.", card.Good
+	case r.State == Running:
+		return "Approved. It runs until " + r.Started.Add(r.Limits.Duration).UTC().Format("15:04:05 UTC") + ".", card.Good
+	case r.State != Ended:
+		return "Approved. It starts now.", card.Good
+	case r.Grant != nil:
+		return "Approved. The run is over.", card.Good
 	case r.Outcome == Denied:
 		return "Denied. Nothing ran.", card.Bad
 	case r.Outcome == Expired:
@@ -415,7 +469,10 @@ func (c *Conversation) listCard(ctx context.Context, p approvals.Person) (card.C
 		if err != nil {
 			continue
 		}
-		line := cut(r.Text, 100) + " (" + called(r.By) + ", " + r.Opened.UTC().Format("15:04 UTC") + "): " + stateWords(r)
+		line := cut(strings.Join(r.words(), " · "), 160) + " (" + called(r.By) + ", " + r.Opened.UTC().Format("15:04 UTC") + "): " + stateWords(r)
+		if scope := r.scope(); scope != "" {
+			line += "\n" + scope
+		}
 		own := r.Person == p.ID
 		switch {
 		case r.State == Running && len(running) < maxItems:
@@ -426,7 +483,7 @@ func (c *Conversation) listCard(ctx context.Context, p approvals.Person) (card.C
 				continue
 			}
 			b := []card.Button{{Verb: verbApprove, ID: idOf(r), Label: "Approve", Style: card.Primary}, {Verb: verbDeny, ID: idOf(r), Label: "Deny", Style: card.Danger}}
-			line += fmt.Sprintf("\n%s on %s for %s; digest %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), r.Card.Duration, short12(r.Card.Digest))
+			line += "; digest " + short12(r.Card.Digest)
 			waiting = append(waiting, card.Row{Body: line, Buttons: b})
 		case own && r.State != Running && len(mine) < maxItems:
 			row := card.Row{Body: line}
@@ -448,6 +505,18 @@ func (c *Conversation) listCard(ctx context.Context, p approvals.Person) (card.C
 		what.Blocks = append(what.Blocks, part.rows...)
 	}
 	return what, nil
+}
+
+// scope says what a request would do, does or did, whatever its words were.
+func (r Request) scope() string {
+	if r.State == Preparing || r.Card.Digest == "" || r.Outcome == Rejected {
+		return ""
+	}
+	s := fmt.Sprintf("%s on %s for %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), r.Card.Duration)
+	if n := len(r.Edits); n > 0 {
+		s += ", edited by " + called(r.Edits[n-1].By)
+	}
+	return s
 }
 
 func stateWords(r Request) string {

@@ -55,7 +55,7 @@ const (
 type Block struct {
 	// Title is one line.
 	Title string
-	// Text has lines of at most [Columns] columns.
+	// Text has lines of at most [Options.Columns] columns.
 	Text string
 }
 
@@ -238,19 +238,21 @@ func (r *Result) eventBlocks(s *eventStream) []Block {
 		head = min(len(s.first), finalRows/4)
 		show = append(slices.Clone(s.first[:head]), newest[len(newest)-min(len(newest), finalRows-head):]...)
 	}
-	first, unread := r.rows(show[:head])
-	last, more := r.rows(show[head:])
+	first, unread := r.rows(s, show[:head])
+	last, more := r.rows(s, show[head:])
 	unread += more
-	table := text.Rows(r.columns(s), append(slices.Clone(first), last...), r.options())
+	all := append(slices.Clone(first), last...)
+	table := r.table(s, all)
 	lines := strings.Split(strings.TrimRight(table, "\n"), "\n")
-	if gap := s.newest.total - uint64(len(first)+len(last)+unread); gap > 0 && len(lines) > len(first) {
-		lines = slices.Insert(lines, 1+len(first), "… "+plural(gap, "event")+" between")
+	above := len(lines) - len(all) // the header, and what all rows share
+	if gap := s.newest.total - uint64(len(all)+unread); gap > 0 && above > 0 {
+		lines = slices.Insert(lines, above+len(first), "… "+plural(gap, "event")+" between")
 	}
 	if unread > 0 {
 		lines = append(lines, "… "+plural(uint64(unread), "event")+" too long to show")
 	}
-	blocks := []Block{{title, harden(strings.Join(lines, "\n"))}}
-	if b, ok := s.frequent(); ok {
+	blocks := []Block{{title, r.harden(strings.Join(lines, "\n"))}}
+	if b, ok := r.frequent(s); ok {
 		blocks = append([]Block{b}, blocks...)
 	}
 	return blocks
@@ -263,8 +265,9 @@ const (
 	frequentValues  = 5
 )
 
-// frequent shows the most frequent values of columns that have some.
-func (s *eventStream) frequent() (Block, bool) {
+// frequent shows the most frequent values of columns that have some, those
+// first that tell most. What all events share stands above their table.
+func (r *Result) frequent(s *eventStream) (Block, bool) {
 	if s.newest.total < frequentMin {
 		return Block{}, false
 	}
@@ -272,12 +275,15 @@ func (s *eventStream) frequent() (Block, bool) {
 	var rows []string
 	width := 0
 	type found struct {
-		name, what string
+		name string
+		what []string
 	}
 	var all []found
-	for _, v := range s.counted {
+	counted := slices.Clone(s.counted)
+	slices.SortStableFunc(counted, func(a, b *values) int { return cmp.Compare(weightOf(a.column), weightOf(b.column)) })
+	for _, v := range counted {
 		top := v.top()
-		if len(top) == 0 || len(all) == frequentColumns {
+		if len(top) == 0 || len(top) == 1 && top[0].value == total || len(all) == frequentColumns {
 			continue
 		}
 		covered := 0.0
@@ -293,21 +299,30 @@ func (s *eventStream) frequent() (Block, bool) {
 		if covered < total/2 {
 			continue
 		}
-		what := strings.Join(parts, ", ")
-		if len(top) == 1 && top[0].value == total {
-			what = "always " + text.Fit(top[0].label, 60)
-		}
+		what := parts
 		name := clean(v.column.Name)
 		width = max(width, text.Width(name))
 		all = append(all, found{name, what})
 	}
 	for _, x := range all {
-		rows = append(rows, x.name+strings.Repeat(" ", width-text.Width(x.name)+2)+x.what)
+		indent := width + 2
+		line := x.name + strings.Repeat(" ", indent-text.Width(x.name))
+		for i, part := range x.what {
+			if i < len(x.what)-1 {
+				part += ", "
+			}
+			if w := text.Width(line); w > indent && w+text.Width(strings.TrimRight(part, " ")) > r.o.Columns {
+				rows = append(rows, strings.TrimRight(line, " "))
+				line = strings.Repeat(" ", indent)
+			}
+			line += part
+		}
+		rows = append(rows, line)
 	}
 	if len(rows) == 0 {
 		return Block{}, false
 	}
-	return Block{"most frequent, of " + plural(s.newest.total, "event"), harden(strings.Join(rows, "\n"))}, true
+	return Block{"most frequent, of " + plural(s.newest.total, "event"), r.harden(strings.Join(rows, "\n"))}, true
 }
 
 // top returns the values that were counted, most frequent first; none if there
@@ -375,8 +390,9 @@ func (r *Result) rowsBlock(m merged, when string) Block {
 		return b
 	}
 	x, stream := m.asMap(len(m.nodes) > 1, finalRows)
-	_, table, _ := strings.Cut(text.Map(x, stream, text.Options{Width: Columns, Location: r.o.Location}), "\n")
-	b.Text = harden(table)
+	shared := r.shared(sharedKeys(&x, &stream), len(x.Entries) == x.Total)
+	_, table, _ := strings.Cut(text.Map(x, stream, text.Options{Width: r.o.Columns, Location: r.o.Location}), "\n")
+	b.Text = r.harden(shared + table)
 	return b
 }
 
@@ -384,7 +400,7 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 	var out []Block
 	hists := m.hists
 	if len(hists) > finalHists {
-		out = append(out, histTable(m, when))
+		out = append(out, r.histTable(m, when))
 		hists = hists[:1]
 	}
 	for _, h := range hists {
@@ -392,21 +408,21 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 		if len(h.hist.Key) > 0 {
 			title += ", " + clean(text.Fields(h.hist.Key))
 		}
-		title = text.Fit(title+when, Columns)
+		title = text.Fit(title+when, r.o.Columns)
 		if h.hist.Count == 0 {
 			out = append(out, Block{title, "no values"})
 			continue
 		}
-		_, bars, _ := strings.Cut(text.Hist(h.hist, text.Options{Width: barColumns}), "\n")
+		_, bars, _ := strings.Cut(text.Hist(h.hist, text.Options{Width: min(barColumns, r.o.Columns)}), "\n")
 		lines := []string{strings.TrimRight(bars, "\n"), percentiles(h.hist)}
 		if len(h.parts) > 1 {
 			var parts []string
 			for _, p := range h.parts {
 				parts = append(parts, clean(p.Node)+" "+count(p.Count))
 			}
-			lines = append(lines, wrap("values on "+few(parts, 12))...)
+			lines = append(lines, wrap("values on "+few(parts, 12), r.o.Columns)...)
 		}
-		out = append(out, Block{title, harden(strings.Join(lines, "\n"))})
+		out = append(out, Block{title, r.harden(strings.Join(lines, "\n"))})
 	}
 	return out
 }
@@ -425,7 +441,7 @@ func percentiles(h output.Hist) string {
 }
 
 // histTable is one line for each of many histograms.
-func histTable(m merged, when string) Block {
+func (r *Result) histTable(m merged, when string) Block {
 	b := Block{Title: fmt.Sprintf("%s%s: %d histograms", clean(m.name), when, len(m.hists)+m.unseen)}
 	columns := []output.Column{{Name: "of", Kind: "string"}, {Name: "values", Kind: "k_count", Right: true}, {Name: "half below", Kind: "enum", Right: true}, {Name: "99% below", Kind: "enum", Right: true}}
 	several := len(m.nodes) > 1
@@ -451,7 +467,7 @@ func histTable(m merged, when string) Block {
 		}
 		rows = append(rows, f)
 	}
-	b.Text = harden(text.Rows(columns, rows, text.Options{Width: Columns}))
+	b.Text = r.harden(text.Rows(columns, rows, text.Options{Width: r.o.Columns}))
 	if more := len(m.hists) - len(rows) + m.unseen; more > 0 {
 		b.Text += fmt.Sprintf("\n… and %d more", more)
 	}
@@ -468,7 +484,7 @@ func (r *Result) stackBlock(m merged, when string) Block {
 	for _, s := range m.stacks[:min(len(m.stacks), finalStacks)] {
 		frames := s.stack.Frames
 		s.stack.Frames = frames[:min(len(frames), finalFrames)]
-		drawn := strings.Split(strings.TrimRight(text.Stack(s.stack, m.stream, text.Options{Width: Columns}), "\n"), "\n")
+		drawn := strings.Split(strings.TrimRight(text.Stack(s.stack, m.stream, text.Options{Width: r.o.Columns}), "\n"), "\n")
 		drawn[0] += ", " + share(float64(s.stack.Count), float64(total))
 		if len(m.nodes) > 1 {
 			drawn[0] += ", on " + on(s.nodes, len(m.nodes))
@@ -484,7 +500,7 @@ func (r *Result) stackBlock(m merged, when string) Block {
 	if m.unseen > 0 {
 		b.Title += ", and " + count(uint64(m.unseen)) + " rare ones that the shares leave out"
 	}
-	b.Text = harden(strings.Join(lines, "\n"))
+	b.Text = r.harden(strings.Join(lines, "\n"))
 	return b
 }
 
@@ -499,11 +515,11 @@ func (r *Result) lineBlock() Block {
 }
 
 // wrap breaks a line at blanks.
-func wrap(s string) []string {
+func wrap(s string, width int) []string {
 	var out []string
 	line := ""
 	for _, word := range strings.Fields(s) {
-		if line != "" && text.Width(line)+1+text.Width(word) > Columns {
+		if line != "" && text.Width(line)+1+text.Width(word) > width {
 			out, line = append(out, line), ""
 		}
 		if line != "" {

@@ -9,7 +9,7 @@
 // own; where something had to be left out, the text says how much.
 //
 // What is traced is chosen by strangers. All text is made printable, on lines of
-// at most [Columns] columns, without anything invisible, and without the three
+// at most [Options.Columns] columns, without anything invisible, and without the three
 // backticks that would end a block of code. Mark-up that means something
 // to one platform is escaped by its adapter.
 package result
@@ -27,8 +27,8 @@ import (
 	"kgent/executor/render/text"
 )
 
-// Columns is the width of all text: what a chat shows in fixed pitch without
-// folding it.
+// Columns is the width of all text where [Options] name none: what most chats
+// show in fixed pitch without folding it.
 const Columns = 80
 
 // What is kept of a run in memory.
@@ -51,6 +51,9 @@ type Options struct {
 	Recipe, Run string
 	// Nodes are those that were asked; others may appear.
 	Nodes []string
+	// Columns is how wide text may be where it is shown; 0 is [Columns]. What
+	// is narrower than 40 is taken for 40.
+	Columns int
 	// Location is of times of the day; nil is UTC.
 	Location *time.Location
 	// Dir is where output waits that is too much for memory; "" is the
@@ -101,6 +104,10 @@ func New(o Options) *Result {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Columns <= 0 {
+		o.Columns = Columns
+	}
+	o.Columns = max(o.Columns, 40)
 	r := &Result{o: o, streams: map[string]output.Stream{}, spool: newSpool(o.Dir, o.MaxFile)}
 	for _, name := range o.Nodes {
 		r.node(name)
@@ -252,7 +259,7 @@ func (r *Result) seen(name string) *node {
 func (r *Result) several() bool { return len(r.nodes) > 1 }
 
 func (r *Result) options() text.Options {
-	return text.Options{Width: Columns, Location: r.o.Location, Nodes: r.several()}
+	return text.Options{Width: r.o.Columns, Location: r.o.Location, Nodes: r.several()}
 }
 
 // newest keeps the newest lines.
@@ -285,10 +292,10 @@ func (n *newest) all() [][]byte {
 // harden makes text that is clean line by line fit for a block of code in a
 // chat: no line is too long, what is printable but has no shape of its own is
 // escaped, and nothing ends the block.
-func harden(s string) string {
+func (r *Result) harden(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	for i, l := range lines {
-		lines[i] = text.Fit(unfence(visible(l)), Columns)
+		lines[i] = text.Fit(unfence(visible(l)), r.o.Columns)
 	}
 	return strings.Join(lines, "\n")
 }

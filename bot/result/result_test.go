@@ -332,8 +332,8 @@ func TestAccount(t *testing.T) {
 		want   string
 	}{
 		{output.Counters{}, false, "0 events, none lost"},
-		{output.Counters{}, true, "no events: it counts in the kernel"},
-		{output.Counters{MapFull: 1}, true, "no events: it counts in the kernel; 1 update found a table full, so it is incomplete"},
+		{output.Counters{}, true, "counted in the kernel; nothing was lost"},
+		{output.Counters{MapFull: 1}, true, "counted in the kernel; 1 update found a table full, so it is incomplete"},
 		{output.Counters{Produced: 12345, Delivered: 12345}, false, "12,345 events, all delivered"},
 		{output.Counters{Produced: 1, Delivered: 1}, true, "1 event, all delivered"},
 		{output.Counters{Produced: 10, Delivered: 4, KernelLost: 3, Dropped: 2, BusTrimmed: 1}, false,

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
 
 	"kgent/executor/output"
@@ -79,7 +80,7 @@ func (r *Result) tailEvents(budget int) string {
 	for _, s := range r.perEvent {
 		part := r.newestRows(s, each-2)
 		if len(r.perEvent) > 1 {
-			name := harden(clean(s.name)) + ":\n"
+			name := r.harden(clean(s.name)) + ":\n"
 			part = name + r.newestRows(s, each-2-units(name))
 		}
 		parts = append(parts, part)
@@ -89,7 +90,7 @@ func (r *Result) tailEvents(budget int) string {
 
 // newestRows shows as many of a stream's newest events as there is room for.
 func (r *Result) newestRows(s *eventStream, budget int) string {
-	rows, unread := r.rows(s.newest.all())
+	rows, unread := r.rows(s, s.newest.all())
 	draw := func(n int) string {
 		var head []string
 		if before := s.newest.total - uint64(n+unread); before > 0 {
@@ -98,8 +99,8 @@ func (r *Result) newestRows(s *eventStream, budget int) string {
 		if unread > 0 {
 			head = append(head, "… "+plural(uint64(unread), "event")+" too long to show")
 		}
-		table := text.Rows(r.columns(s), rows[len(rows)-n:], r.options())
-		return harden(strings.Join(append(head, table), "\n"))
+		table := r.table(s, rows[len(rows)-n:])
+		return r.harden(strings.Join(append(head, table), "\n"))
 	}
 	// How many lines there is room for is estimated from the longest.
 	n := len(rows)
@@ -109,13 +110,13 @@ func (r *Result) newestRows(s *eventStream, budget int) string {
 		if over <= 0 {
 			return drawn
 		}
-		n -= max(over/(Columns+1), 1)
+		n -= max(over/(r.o.Columns+1), 1)
 	}
 	return Cut(draw(min(1, len(rows))), budget)
 }
 
 // rows decodes events; unread is how many could not be.
-func (r *Result) rows(lines [][]byte) (rows []output.Fields, unread int) {
+func (r *Result) rows(s *eventStream, lines [][]byte) (rows []output.Fields, unread int) {
 	for _, line := range lines {
 		rec, err := output.Decode(line)
 		e, ok := rec.(output.Event)
@@ -129,7 +130,30 @@ func (r *Result) rows(lines [][]byte) (rows []output.Fields, unread int) {
 		}
 		rows = append(rows, f)
 	}
+	if r.several() && len(rows) > 0 {
+		r.inTime(s, rows)
+	}
 	return rows, unread
+}
+
+// inTime puts rows of several nodes, each of which sends its own in their
+// order, into the order of their times.
+func (r *Result) inTime(s *eventStream, rows []output.Fields) {
+	i := slices.IndexFunc(r.streams[s.name].Columns, func(c output.Column) bool { return c.Kind == "k_time" })
+	if i < 0 {
+		return
+	}
+	at := make(map[*output.Field]time.Time, len(rows))
+	for _, f := range rows {
+		v, _ := f.Get(r.streams[s.name].Columns[i].Name)
+		raw, _ := v.(string)
+		when, err := time.Parse(time.RFC3339Nano, raw)
+		if err != nil {
+			return // some have none
+		}
+		at[&f[0]] = when
+	}
+	slices.SortStableFunc(rows, func(a, b output.Fields) int { return at[&a[0]].Compare(at[&b[0]]) })
 }
 
 // nodeName is how the column of the node is called: if need be as no field of C
@@ -192,7 +216,7 @@ func (r *Result) textLines(raw [][]byte) []string {
 			out = append(out, "(a line too long to show)")
 			continue
 		}
-		out = append(out, harden(text.Line(t, r.options())))
+		out = append(out, r.harden(text.Line(t, r.options())))
 	}
 	return out
 }

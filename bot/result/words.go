@@ -80,7 +80,10 @@ func Account(s output.Summary, counts bool) string {
 	case !c.Balanced():
 		what += ": " + count(c.Delivered) + " delivered"
 	case c.Produced == 0 && counts:
-		what = "no events: it counts in the kernel"
+		what = "counted in the kernel"
+		if c.MapFull == 0 && s.Overhead.Missed == 0 {
+			what += "; nothing was lost"
+		}
 	case c.Produced == 0:
 		what = "0 events, none lost"
 	default:

@@ -19,7 +19,7 @@ func Gather(r Request, dir string, now func() time.Time) Output {
 	if r.Grant != nil {
 		run = r.Grant.Run
 	}
-	return &gathered{result.New(result.Options{Recipe: fileName(r.Card.Name), Run: run, Nodes: r.Card.Nodes, Dir: dir, Now: now})}
+	return &gathered{result.New(result.Options{Columns: columns(r.Place), Recipe: fileName(r.Card.Name), Run: run, Nodes: r.Card.Nodes, Dir: dir, Now: now})}
 }
 
 type gathered struct{ *result.Result }

@@ -90,6 +90,12 @@ type NoMatchError struct {
 }
 
 func (e *NoMatchError) Error() string {
+	return e.Found() + "For anything the recipes do not cover, kgent needs a model: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL."
+}
+
+// Found is the error without what whoever runs kgent can do about it: whole
+// lines.
+func (e *NoMatchError) Found() string {
 	var b strings.Builder
 	b.WriteString("no built-in recipe answers this: " + e.Why + ".\n")
 	if len(e.Nearest) > 0 {
@@ -98,7 +104,6 @@ func (e *NoMatchError) Error() string {
 			fmt.Fprintf(&b, "  %s: %s. Ask: %q\n", r.Name, r.Title, r.Phrasings[0])
 		}
 	}
-	b.WriteString("For anything the recipes do not cover, kgent needs a model: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL.")
 	return b.String()
 }
 

@@ -117,6 +117,9 @@ func (c *Client) greet(in *bufio.Scanner) (Record, error) {
 // Hello says whom the bot takes this client for.
 func (c *Client) Hello() Hello { return c.hello }
 
+// Thread returns the thread that was begun by what this client said with a ref.
+func (c *Client) Thread(ref string) string { return threadOf(c.hello.Host, c.hello.User, ref) }
+
 // Session begins the refs of this client's commands.
 func (c *Client) Session() string { return c.session }
 

@@ -507,8 +507,16 @@ func (c *conn) reader(ctx context.Context, in *bufio.Scanner, front thread.Front
 	return nil // it hung up
 }
 
+// threadOf is the thread of what a user said.
+func threadOf(host, user, ref string) string { return digest("thread", host, user, ref) }
+
 // commands are words that are no request: their answer is for who asked.
 var commands = []string{"help", "hello", "hi", "list", "status", "runs", "nodes", "recipes"}
+
+// IsCommand reports whether words are no request.
+func IsCommand(words string) bool {
+	return slices.Contains(commands, strings.ToLower(strings.Trim(words, " \t\n.!?")))
+}
 
 // take hands a command to the conversation.
 func (c *conn) take(ctx context.Context, cmd Command, front thread.Front) Record {
@@ -526,10 +534,9 @@ func (c *conn) take(ctx context.Context, cmd Command, front thread.Front) Record
 	switch cmd.Do {
 	case DoSay:
 		e.Text = cmd.Text
-		word := strings.ToLower(strings.Trim(cmd.Text, " \t\n.!?"))
-		e.Rootless = slices.Contains(commands, word)
+		e.Rootless = IsCommand(cmd.Text)
 		if e.Place.Thread == "" {
-			e.Place.Thread = digest("thread", host, c.user, cmd.Ref)
+			e.Place.Thread = threadOf(host, c.user, cmd.Ref)
 		}
 	case DoPress:
 		e.Kind, e.Verb, e.ID, e.Message = thread.Click, cmd.Verb, cmd.ID, cmd.Message

@@ -403,9 +403,11 @@ type team struct {
 	swaps   swap
 	slack   *chat
 	discord *chat
-	key     approvals.Key
-	warned  bytes.Buffer
-	events  int
+	// terminal is there for what is said differently in one.
+	terminal *chat
+	key      approvals.Key
+	warned   bytes.Buffer
+	events   int
 	// wrap, if set, puts something between the conversation and its store.
 	wrap func(*thread.Memory) thread.Store
 }
@@ -422,7 +424,7 @@ func newTeam(t *testing.T) *team {
 	return &team{
 		T: t, store: thread.NewMemory(time.Now), cases: &approvals.Memory{}, log: &audit.Memory{}, maker: &maker{},
 		fleet: &fleet{list: nodes, envelopes: map[string][]byte{}, stopped: map[string]bool{}, ended: map[string]chan struct{}{}, following: map[string]int{}},
-		rules: &rules{quorum: 2, expiry: 10 * time.Minute, closed: map[string]bool{}}, slack: newChat("slack"), discord: newChat("discord"), key: *key,
+		rules: &rules{quorum: 2, expiry: 10 * time.Minute, closed: map[string]bool{}}, slack: newChat("slack"), discord: newChat("discord"), terminal: newChat("terminal"), key: *key,
 	}
 }
 
@@ -441,7 +443,7 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 		store = tm.wrap(tm.store)
 	}
 	c := &thread.Conversation{
-		Name: name, Store: store, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord},
+		Name: name, Store: store, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord, tm.terminal},
 		Desk:    &approvals.Desk{Store: swapped{tm.cases, &tm.swaps}, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
@@ -744,6 +746,24 @@ func TestNodes(t *testing.T) {
 		tm.fleet.list = all
 		tm.ask(c, "ada", "nodes")
 		tm.holds("the nodes", tm.slack.shown("a:"), "db-2  Linux", "!last seen")
+	})
+}
+
+// In a terminal there is nothing to mention, press or reply in.
+func TestTerminalWords(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		here := thread.Place{Surface: "terminal", Tenant: "T", Channel: "~ada", Thread: "t"}
+		for _, words := range []string{"help", "list", "stop", "who calls getppid"} {
+			tm.send(c, thread.Event{Kind: thread.Ask, By: tm.account("terminal:ada"), Place: here, Text: words, Rootless: words == "help", Reply: "r"})
+			got := tm.terminal.whispered()
+			if words == "who calls getppid" {
+				got = tm.terminal.shown("progress:")
+			}
+			tm.holds("the answer to "+words, got, "!ention", "!in this thread", "!press")
+			if got == "" {
+				tm.Errorf("no answer to %s", words)
+			}
+		}
 	})
 }
 

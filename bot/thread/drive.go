@@ -262,7 +262,7 @@ func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) 
 		for _, n := range known {
 			names = append(names, n.Name)
 		}
-		return req, nil, fmt.Errorf("on which nodes? Say so in this thread, for example “on %s” or “on all nodes”; there are: %s", names[0], strings.Join(names[:min(20, len(names))], ", "))
+		return req, nil, fmt.Errorf("on which nodes? Say so%s, for example “on %s” or “on all nodes”; there are: %s", inThread(r.Place), names[0], strings.Join(names[:min(20, len(names))], ", "))
 	}
 	names, err := target.Resolve(selector, known, lost...)
 	return req, names, err

@@ -75,7 +75,7 @@ func (c *Conversation) handle(ctx context.Context, e Event) error {
 func (c *Conversation) asked(ctx context.Context, e Event) error {
 	switch word := strings.ToLower(strings.Trim(e.Text, " \t\n.!?")); word {
 	case "", "help", "hello", "hi":
-		return c.whisper(ctx, e, c.helpCard())
+		return c.whisper(ctx, e, c.helpCard(e.Place))
 	case "list", "status", "runs":
 		return c.opened(ctx, e)
 	case "nodes", "recipes":
@@ -499,7 +499,7 @@ func (c *Conversation) stopThread(ctx context.Context, e Event) error {
 	if stopped {
 		return nil
 	}
-	return c.refused(ctx, e, refuse("nothing runs in this thread; `list` shows what runs elsewhere, each with its Stop button"))
+	return c.refused(ctx, e, refuse("nothing runs%s; `list` shows what runs elsewhere, each with its Stop button", inThread(e.Place)))
 }
 
 // source puts the program's source where it was asked for.
@@ -655,7 +655,7 @@ func (c *Conversation) opened(ctx context.Context, e Event) error {
 	if err != nil {
 		return c.refuseOr(ctx, e, err)
 	}
-	list, err := c.listCard(ctx, p)
+	list, err := c.listCard(ctx, p, e.Place)
 	if err != nil {
 		return err
 	}

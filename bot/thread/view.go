@@ -78,7 +78,7 @@ func (c *Conversation) progressMessage(r Request) Message {
 	case r.State == Ended && r.Outcome == Rejected:
 		what := card.Card{Title: orElse(r.Heading, "No program"), Tone: card.Warning, Blocks: []card.Block{
 			card.Text{Body: sentence(cut(r.Detail, 1500))},
-			card.Note{Body: "Nothing was run. Say it differently in this thread, or press Refine."},
+			card.Note{Body: differently(r.Place)},
 		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
 		if r.Quiet {
 			what.Buttons = nil
@@ -104,6 +104,24 @@ func (c *Conversation) progressMessage(r Request) Message {
 	m := r.message(key, Progress, card.Card{Title: fmt.Sprintf("Prepared in %.1f s", float64(took)/1000), Tone: card.Good, Blocks: []card.Block{card.Note{Body: stepsText(r.Steps)}}})
 	m.Late = true // the card says more, and stands above it then
 	return m
+}
+
+// isTerminal reports whether people type there, with neither mentions nor
+// buttons nor threads.
+func isTerminal(p Place) bool { return p.Surface == "terminal" }
+
+func inThread(p Place) string {
+	if isTerminal(p) {
+		return ""
+	}
+	return " in this thread"
+}
+
+func differently(p Place) string {
+	if isTerminal(p) {
+		return "Nothing was run. Say it differently: “on db-1” or “only port 443” changes your last request."
+	}
+	return "Nothing was run. Say it differently in this thread, or press Refine."
 }
 
 // sentence begins with a capital letter.
@@ -457,7 +475,7 @@ func (r Request) cutShort() bool {
 
 // listCard is what concerns a person: what waits for them, what runs, what
 // they asked for.
-func (c *Conversation) listCard(ctx context.Context, p approvals.Person) (card.Card, error) {
+func (c *Conversation) listCard(ctx context.Context, p approvals.Person, where Place) (card.Card, error) {
 	what := card.Card{Title: "kgent: your list"}
 	ids, err := c.Store.Recent(ctx, 200)
 	if err != nil {
@@ -493,10 +511,14 @@ func (c *Conversation) listCard(ctx context.Context, p approvals.Person) (card.C
 			mine = append(mine, row)
 		}
 	}
+	none := "None yet: mention kgent with what you want to see."
+	if isTerminal(where) {
+		none = "None yet: type what you want to see."
+	}
 	for _, part := range []struct {
 		heading, none string
 		rows          []card.Block
-	}{{"Waiting for you", "Nothing.", waiting}, {"Running", "Nothing.", running}, {"Your requests", "None yet: mention kgent with what you want to see.", mine}} {
+	}{{"Waiting for you", "Nothing.", waiting}, {"Running", "Nothing.", running}, {"Your requests", none, mine}} {
 		if len(part.rows) == 0 {
 			what.Blocks = append(what.Blocks, card.List{Heading: part.heading, Items: []string{part.none}})
 			continue
@@ -533,10 +555,17 @@ func stateWords(r Request) string {
 	return string(r.Outcome)
 }
 
-func (c *Conversation) helpCard() card.Card {
+func (c *Conversation) helpCard(where Place) card.Card {
 	items := []string{"which processes get ECONNREFUSED on db-3", "fsync latency of postgres on db-1 and db-2 as a histogram, for a minute"}
 	if len(c.Recipes) > 0 {
 		items = append(items, c.Recipes[0].Example)
+	}
+	if isTerminal(where) { // the client says what can be typed
+		return card.Card{Title: "kgent: ask the kernel", Blocks: []card.Block{
+			card.Text{Body: "Type what you want to see. kgent finds or writes a program, shows what it does, asks those who may approve it, runs it for a bounded time on the nodes you name, and answers here."},
+			card.List{Heading: "For example", Items: items},
+			card.Note{Body: "Durations: “for 2 minutes”. Nodes: a name, key=value, all, any 2 of key=value."},
+		}}
 	}
 	return card.Card{Title: "kgent: ask the kernel", Blocks: []card.Block{
 		card.Text{Body: "Mention kgent, write it a direct message, or use /kgent, and say what you want to see. It finds or writes a program, shows what it does, asks those who may approve it, runs it for a bounded time on the nodes you name, and answers in the thread."},

@@ -39,6 +39,7 @@ type Session struct {
 	requests []string
 	of       map[string]string // request of a post
 	mine     map[string]bool   // requests of which there is a post in an own thread
+	last     string            // the thread of the last request
 	ready    bool
 	held     []terminal.Record // posts that came before the client was known
 
@@ -117,6 +118,9 @@ func (s *Session) post(p terminal.Post) {
 		s.of[p.ID] = request(b)
 		if p.Only == "" && p.Place.Thread != "" {
 			s.mine[request(b)] = true
+			if !s.ready { // of an earlier session of the same person
+				s.last = p.Place.Thread
+			}
 		}
 	}
 	for _, b := range p.Buttons() {

@@ -45,6 +45,10 @@ func TestParse(t *testing.T) {
 		"save 2 /tmp/x":                               {verb: "save", number: 2, dir: "/tmp/x"},
 		"ask stop signals":                            {words: "stop signals"},
 		"list":                                        {words: "list"},
+		"only port 443":                               {words: "only port 443", more: true},
+		"On db-4":                                     {words: "On db-4", more: true},
+		"ask only port 443":                           {words: "only port 443"},
+		"on db-2 who opens the files under /etc for a minute": {words: "on db-2 who opens the files under /etc for a minute"},
 	} {
 		got, err := parse(typed, known)
 		if want.words != "" {
@@ -237,8 +241,25 @@ func TestSession(t *testing.T) {
 		}
 	}
 	line("which programs are executed")
-	if e := r.front.next(t); e.Kind != thread.Ask || e.Text != "which programs are executed" || e.By.User != r.user {
-		t.Errorf("event %+v", e)
+	first := r.front.next(t)
+	if first.Kind != thread.Ask || first.Text != "which programs are executed" || first.By.User != r.user || first.Place.Thread == "" {
+		t.Errorf("event %+v", first)
+	}
+	// What changes it is said in its thread, what is another request is not.
+	line("nodes")
+	r.front.next(t)
+	line("only of bob")
+	if e := r.front.next(t); e.Kind != thread.Ask || e.Text != "only of bob" || e.Place != first.Place {
+		t.Errorf("event %+v, want it in %v", e, first.Place)
+	}
+	line("ask only of bob")
+	second := r.front.next(t)
+	if second.Text != "only of bob" || second.Place == first.Place {
+		t.Errorf("event %+v", second)
+	}
+	line("on db-4")
+	if e := r.front.next(t); e.Place != second.Place {
+		t.Errorf("event %+v, want it in %v", e, second.Place)
 	}
 	line("approve")
 	r.out.wait(t, `nothing here has "approve" now`)

@@ -16,7 +16,9 @@ import (
 type line struct {
 	// words are a request, or one of the bot's commands; otherwise verb is a
 	// button's.
-	words  string
+	words string
+	// more says that the words are about the last request.
+	more   bool
 	verb   string
 	number int // of the request; 0 is the only one there is
 	fields map[string]string
@@ -28,6 +30,7 @@ const Help = `  Type what you want to see, for example: which programs are execu
   approve · deny REASON · cancel · glass REASON      decide on what is open
   edit duration=30s nodes=db-2 wanted=7              change it: a new revision
   refine WORDS · again · stop · source · save DIR    go on with it
+  only port 443 · also IPv6 · on db-4 · top 5        change your last request, in short; ask WORDS begins a new one
   list · nodes · recipes · help · quit
   With several open requests, name one by its number: approve 2, deny 2 REASON
   Ctrl-C or Ctrl-D only detaches: what runs goes on, and kgent chat shows it again
@@ -76,9 +79,19 @@ func parse(s string, known func(int) bool) (line, error) {
 	case "save":
 		l.dir = rest
 	default:
-		return line{words: s}, nil
+		return line{words: s, more: goesOn(s)}, nil
 	}
 	return l, nil
+}
+
+// What somebody begins with who says how the last request should be different.
+var further = []string{"only", "just", "also", "but", "and", "without", "except", "on", "for", "top", "instead", "again", "with", "not"}
+
+// goesOn reports whether words are about the request before them: they begin
+// like that, and are too few for a request of their own.
+func goesOn(s string) bool {
+	words := strings.Fields(strings.ToLower(s))
+	return len(words) > 0 && len(words) <= 7 && slices.Contains(further, words[0])
 }
 
 // edits reads name=value pairs, with quotes around values with spaces.
@@ -178,7 +191,18 @@ func (s *Session) Line(ctx context.Context, typed string) error {
 
 func (s *Session) do(ctx context.Context, l line) error {
 	if l.words != "" {
-		_, err := s.client.Say(ctx, l.words, "")
+		s.mu.Lock()
+		thread := ""
+		if l.more {
+			thread = s.last
+		}
+		s.mu.Unlock()
+		ref, err := s.client.Say(ctx, l.words, thread)
+		if err == nil && thread == "" && !terminal.IsCommand(l.words) {
+			s.mu.Lock()
+			s.last = s.client.Thread(ref)
+			s.mu.Unlock()
+		}
 		return err
 	}
 	p, b, err := s.find(l.verb, l.number)

@@ -106,14 +106,14 @@ func (e *Error) Error() string {
 	if also != nil {
 		b.WriteString("; " + also.Error())
 	}
-	if advice := e.advice(); advice != "" {
+	if advice := e.Advice(); advice != "" {
 		b.WriteString("; " + advice)
 	}
 	return b.String()
 }
 
-// advice is what the person can do.
-func (e *Error) advice() string {
+// Advice is what the person can do.
+func (e *Error) Advice() string {
 	switch e.Kind {
 	case ErrUnauthorized:
 		return "set OPENAI_API_KEY to a valid key for this endpoint, or OPENAI_BASE_URL to the endpoint of the key"

@@ -75,6 +75,8 @@ func (f *front) Form(_ context.Context, e thread.Event) (*card.Form, *card.Card)
 	return f.form, f.refusal
 }
 
+func (f *front) Wrong(context.Context, thread.Event) map[string]string { return nil }
+
 func (f *front) Complete(_ context.Context, _ thread.Account, field, prefix string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

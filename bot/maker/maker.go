@@ -102,7 +102,7 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	a := &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records}
 	c, err := a.PrepareFor(ctx, req, targets, progress)
 	if err != nil {
-		return thread.Made{}, err
+		return thread.Made{}, forChat(err)
 	}
 	manifest, err := c.Manifest.Encode()
 	if err != nil {
@@ -118,6 +118,21 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
 	}
 	return out, nil
+}
+
+// forChat takes out of an error what only whoever runs kgent can do.
+func forChat(err error) error {
+	var none *recipes.NoMatchError
+	if errors.As(err, &none) {
+		return fmt.Errorf("%w: %sWhat the recipes do not cover takes a model: ask whoever runs kgent for one.", agent.ErrNoAnswer, none.Found())
+	}
+	var model *llm.Error
+	if errors.As(err, &model) && errors.Is(err, agent.ErrModel) {
+		if advice := model.Advice(); advice != "" {
+			return fmt.Errorf("%w: %s", agent.ErrModel, strings.TrimPrefix(strings.Replace(err.Error(), "; "+advice, "", 1), agent.ErrModel.Error()+": "))
+		}
+	}
+	return err
 }
 
 // lookedAt says how much work the program was for the verifier.
@@ -149,16 +164,22 @@ func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]str
 }
 
 // Params implements thread.Maker.
-func (m *Maker) Params(p job.Program) ([]output.Param, error) {
+func (m *Maker) Params(p job.Program) ([]thread.Param, error) {
 	settings, err := program.Editable(p.ELF, p.Manifest)
 	if err != nil {
 		return nil, err
 	}
-	var out []output.Param
+	var out []thread.Param
 	for _, s := range settings {
-		out = append(out, output.Param{Name: s.Name, Value: s.Value})
+		out = append(out, thread.Param{Name: s.Name, Value: s.Value, Means: strings.Join(strings.Fields(s.Means), " ")})
 	}
 	return out, nil
+}
+
+// Valid implements thread.Maker.
+func (m *Maker) Valid(p job.Program, params map[string]string) error {
+	_, err := program.WithConstants(p.ELF, p.Manifest, params)
+	return err
 }
 
 // describe is what a manifest says for the card.

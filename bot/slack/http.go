@@ -71,9 +71,17 @@ func (a *Adapter) Handler(front thread.Front) http.Handler {
 		}
 		// A delivery marked as a repetition may be the only one that arrives; it
 		// is like any other.
-		if err := a.handle(r.Context(), front, kind, payload); err != nil {
+		answer, err := a.handle(r.Context(), front, kind, payload)
+		if err != nil {
 			a.log.Warn("an event of Slack was not stored; Slack delivers again", "kind", kind, "attempt", r.Header.Get("X-Slack-Retry-Num"), "err", err)
 			http.Error(w, "not stored", http.StatusServiceUnavailable)
+			return
+		}
+		if answer != nil {
+			w.Header().Set("Content-Type", "application/json; charset=utf-8")
+			if err := json.NewEncoder(w).Encode(answer); err != nil {
+				a.log.Warn("answering Slack", "err", err)
+			}
 			return
 		}
 		w.WriteHeader(http.StatusOK)

@@ -373,27 +373,47 @@ const sharedTime = 24 * time.Hour
 // nameTime bounds the question for a display name, which is only for looks.
 const nameTime = 400 * time.Millisecond
 
+// formErrors is the answer to a form that is not taken: it stays open.
+type formErrors struct {
+	Action string            `json:"response_action"`
+	Errors map[string]string `json:"errors"`
+}
+
 // handle gives a delivery to the conversation. Slack may be told that it was
-// received if it returns nil.
-func (a *Adapter) handle(ctx context.Context, front thread.Front, kind string, payload []byte) error {
+// received, with the answer if there is one, if the error is nil.
+func (a *Adapter) handle(ctx context.Context, front thread.Front, kind string, payload []byte) (answer any, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handleTime)
 	defer cancel()
 	me, err := a.self(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	in, err := a.decode(me, kind, payload)
 	if err != nil {
 		// Delivered again, it would be no better. The text may hold anything, so
 		// only its size is logged.
 		a.log.Error("an event of Slack is left out", "kind", kind, "bytes", len(payload), "err", err)
-		return nil
+		return nil, nil
 	}
 	if in == nil {
-		return nil
+		return nil, nil
 	}
-	return a.deliver(ctx, front, *in)
+	if e := in.event; e.Kind == thread.Submit {
+		shown := map[string]string{}
+		for input, why := range front.Wrong(ctx, e) {
+			if _, there := e.Fields[input]; there { // Slack takes errors of its blocks only
+				shown[input] = cut(line(why), maxFormError)
+			}
+		}
+		if len(shown) > 0 {
+			return formErrors{"errors", shown}, nil
+		}
+	}
+	return nil, a.deliver(ctx, front, *in)
 }
+
+// maxFormError is how much of what is wrong with an input is shown below it.
+const maxFormError = 150
 
 func (a *Adapter) deliver(ctx context.Context, front thread.Front, in inbound) error {
 	e := in.event

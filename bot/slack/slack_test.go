@@ -58,6 +58,12 @@ func (f *front) Form(_ context.Context, e thread.Event) (*card.Form, *card.Card)
 	return f.form(e)
 }
 
+func (f *front) Wrong(_ context.Context, e thread.Event) map[string]string {
+	if e.Fields["reason"] == "soon" {
+		return map[string]string{"reason": "that is <no> reason", "elsewhere": "x"}
+	}
+	return nil
+}
 func (f *front) Complete(context.Context, thread.Account, string, string) []string { return nil }
 
 // wait returns the events once there are n.
@@ -310,6 +316,10 @@ func TestWhatPeopleDoBecomesEvents(t *testing.T) {
 	}
 	if v, open := w.Modal(bob); !open || v.Title != "Deny" {
 		t.Fatalf("no form is open: %+v", v)
+	}
+	// What is wrong is said in the form, which stays open.
+	if v, open, err := w.User(bob).Submit(ctx, map[string][]string{"reason": {"soon"}}); err != nil || !open || v.Errors["reason"] != "that is <no> reason" {
+		t.Errorf("a wrong form: %v, open %v, %v", v.Errors, open, err)
 	}
 	if _, open, err := w.User(bob).Submit(ctx, map[string][]string{"reason": {"not during\nthe <release> & freeze"}}); err != nil || open {
 		t.Fatalf("submit: %v, still open %v", err, open)

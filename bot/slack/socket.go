@@ -211,13 +211,14 @@ func (s *socket) hand(ctx context.Context, client *socketmode.Client, req *socke
 		return
 	}
 	taken := lanes.add(laneOf(req), func(work context.Context) {
-		if err := s.a.handle(work, front, req.Type, req.Payload); err != nil {
+		answer, err := s.a.handle(work, front, req.Type, req.Payload)
+		if err != nil {
 			s.a.log.Warn("an event of Slack was not stored; Slack delivers again", "kind", req.Type, "attempt", req.RetryAttempt, "err", err)
 			return
 		}
 		ack, cancel := context.WithTimeout(ctx, ackTime)
 		defer cancel()
-		if err := client.AckCtx(ack, req.EnvelopeID, nil); err != nil && work.Err() == nil {
+		if err := client.AckCtx(ack, req.EnvelopeID, answer); err != nil && work.Err() == nil {
 			s.a.log.Warn("an event was not acknowledged; Slack delivers again", "err", err)
 		}
 	})

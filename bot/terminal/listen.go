@@ -554,6 +554,9 @@ func (c *conn) take(ctx context.Context, cmd Command, front thread.Front) Record
 				return Record{Type: TypeForm, Ref: cmd.Ref, Form: form}
 			}
 			e.Kind, e.Verb, e.ID, e.Fields = thread.Submit, form.Verb, form.ID, fields
+			for _, why := range front.Wrong(ctx, e) {
+				return refused("%s", why)
+			}
 		}
 	}
 	if err := front.Receive(ctx, e); err != nil {

@@ -51,6 +51,12 @@ func (f *front) Form(_ context.Context, e thread.Event) (*card.Form, *card.Card)
 	return nil, nil
 }
 
+func (f *front) Wrong(_ context.Context, e thread.Event) map[string]string {
+	if e.Fields["duration"] == "soon" {
+		return map[string]string{"duration": "that is no duration"}
+	}
+	return nil
+}
 func (f *front) Complete(context.Context, thread.Account, string, string) []string { return nil }
 
 // last returns the newest event.
@@ -466,6 +472,7 @@ func TestEvents(t *testing.T) {
 	for what, err := range map[string]error{
 		"too long":    press(bob, p.ID, "deny", map[string]string{"reason": strings.Repeat("x", 21)}),
 		"unknown":     press(bob, p.ID, "deny", map[string]string{"reason": "x", "quorum": "0"}),
+		"no duration": press(bob, p.ID, "edit", map[string]string{"duration": "soon"}),
 		"out of date": press(bob, p.ID, "old", nil),
 	} {
 		if !errors.As(err, &refused) {

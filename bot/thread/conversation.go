@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -527,7 +529,20 @@ func refusal(e Event, err error) card.Card {
 	case verbDeny:
 		title = "Your denial does not count"
 	}
-	return card.Card{Title: title, Tone: card.Bad, Blocks: []card.Block{card.Text{Body: words(err)}}}
+	what := card.Card{Title: title, Tone: card.Bad, Blocks: []card.Block{card.Text{Body: words(err)}}}
+	// The form is gone, and with it what was written.
+	if e.Kind == Submit && (e.Verb == verbEdit || e.Verb == verbRefine) {
+		var wrote []string
+		for _, name := range slices.Sorted(maps.Keys(e.Fields)) {
+			if v := strings.TrimSpace(e.Fields[name]); v != "" {
+				wrote = append(wrote, name+": "+strings.ReplaceAll(cut(v, maxShown), "\n", "\n  "))
+			}
+		}
+		if len(wrote) > 0 {
+			what.Blocks = append(what.Blocks, card.Note{Body: "You wrote:"}, card.Code{Body: visible(strings.Join(wrote, "\n"))})
+		}
+	}
+	return what
 }
 
 // words returns an error's text for people: a refusal's reason by itself.

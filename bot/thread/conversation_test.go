@@ -120,8 +120,15 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	return made(value)
 }
 
-func (m *maker) Params(job.Program) ([]output.Param, error) {
-	return []output.Param{{Name: "wanted", Value: "7"}, {Name: "other", Value: ""}}, nil
+func (m *maker) Params(job.Program) ([]thread.Param, error) {
+	return []thread.Param{{Name: "wanted", Value: "7", Means: "only this process; 0 is any"}, {Name: "other", Value: ""}}, nil
+}
+
+func (m *maker) Valid(_ job.Program, params map[string]string) error {
+	if params["wanted"] == "red" {
+		return errors.New(`wanted: "red" is no process`)
+	}
+	return nil
 }
 
 // fleet runs nothing, but keeps account of what it was told.
@@ -627,14 +634,36 @@ func TestEdit(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		tm.ask(c, "ada", "who calls getppid on all nodes")
 		first := tm.slack.button(tm.T, "card:", "approve")
+		tm.slack.bots["gast"] = "guests do not count"
+		for who, open := range map[string]bool{"bob": true, "gast": false} {
+			form, no := c.Form(context.Background(), thread.Event{Kind: thread.Click, By: tm.account(who), Verb: "edit", ID: first})
+			if open != (form != nil) || open == (no != nil) {
+				tm.Errorf("%s opens %+v, %+v", who, form, no)
+			}
+			if form != nil && form.Inputs[2].Value != "wanted = 7  # only this process; 0 is any\nother = " {
+				tm.Errorf("the parameters are %q", form.Inputs[2].Value)
+			}
+		}
+		e := thread.Event{Kind: thread.Submit, By: tm.account("gast"), Verb: "edit", ID: first, Fields: map[string]string{"nodes": "x"}}
+		if got := c.Wrong(context.Background(), e); got != nil {
+			tm.Errorf("a guest learns %v", got)
+		}
 		tm.click(c, "bob", "approve", first)
 		for _, bad := range []struct{ field, value, want string }{
 			{"duration", "soon", "no duration"}, {"nodes", "mars", "no node mars answers"}, {"params", "colour = red", "none of the parameters: wanted, other"},
+			{"params", "wanted = red", "no process"},
 		} {
-			tm.submit(c, "cyd", "edit", first, map[string]string{bad.field: bad.value})
-			tm.holds("the whisper", tm.slack.whispered(), bad.want)
+			fields := map[string]string{bad.field: bad.value}
+			// Where the service can show it, it stands in the form; where it cannot, what
+			// was written is not lost.
+			e := thread.Event{Kind: thread.Submit, By: tm.account("cyd"), Verb: "edit", ID: first, Fields: fields}
+			if got := c.Wrong(context.Background(), e); len(got) != 1 || !strings.Contains(got[bad.field], bad.want) {
+				tm.Errorf("wrong with %v: %v", fields, got)
+			}
+			tm.submit(c, "cyd", "edit", first, fields)
+			tm.holds("the whisper", tm.slack.whispered(), bad.want, "You wrote:", bad.field+": "+bad.value)
 		}
-		tm.submit(c, "cyd", "edit", first, map[string]string{"duration": "45s", "nodes": "db-2", "params": "wanted = 9"})
+		tm.submit(c, "cyd", "edit", first, map[string]string{"duration": "45s", "nodes": "db-2", "params": "wanted = 9  # only this process; 0 is any"})
 		tm.holds("the new card", tm.slack.shown("card:"), "wanted = 9", "45s", "{Runs on db-2 ", "0 of 2", "edited by Cyd: nodes db-1, db-2 -> db-2; 20s -> 45s; wanted 7 -> 9")
 		tm.ask(c, "ada", "list")
 		tm.holds("the list", tm.slack.whispered(), "who calls getppid on all nodes (Ada,", "observe on db-2 for 45s, edited by Cyd", "!db-1")

@@ -14,6 +14,7 @@ import (
 	"kgent/approvals/audit"
 	"kgent/bot/card"
 	"kgent/bot/target"
+	"kgent/executor/job"
 	"kgent/executor/output"
 )
 
@@ -542,13 +543,69 @@ func (c *Conversation) edit(ctx context.Context, e Event, p approvals.Person, r 
 	})
 }
 
+// inputError says what is wrong with one input of a form.
+type inputError struct {
+	input string
+	err   error
+}
+
+func (e *inputError) Error() string { return e.err.Error() }
+func (e *inputError) Unwrap() error { return e.err }
+
+func wrong(input, format string, args ...any) error {
+	return &inputError{input, refuse(format, args...)}
+}
+
+// Wrong implements [Front].
+func (c *Conversation) Wrong(ctx context.Context, e Event) map[string]string {
+	if e.Kind != Submit || e.Verb != verbEdit {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, receiveTime)
+	defer cancel()
+	r, err := c.Store.Load(ctx, requestOf(e.ID))
+	if err != nil || r.State != Pending || idOf(r) != e.ID {
+		return nil // it is refused, or tried again, when it is handled
+	}
+	// What nodes there are is nobody else's business.
+	if c.closed(ctx, e) != nil {
+		return nil
+	}
+	_, _, err = c.edited(ctx, e, r)
+	var bad *inputError
+	if !errors.As(err, &bad) {
+		return nil
+	}
+	return map[string]string{bad.input: words(bad.err)}
+}
+
+// closed returns why somebody certainly may not do anything here: they are no
+// person of the organisation.
+func (c *Conversation) closed(ctx context.Context, e Event) error {
+	if p, err := c.platform(e.By.Surface); err == nil {
+		var not *NotHumanError
+		if err := p.Human(ctx, e.By); errors.As(err, &not) {
+			return refuse("%s", not.Why)
+		}
+	}
+	return c.Policy.MayStop(c.speaker(e)) // what everybody of the organisation may
+}
+
+// comment is what stands behind a parameter in the form, and does not count.
+func comment(p Param) string {
+	if p.Means == "" {
+		return ""
+	}
+	return "  # " + p.Means
+}
+
 // edited reads the form that edit opened.
 func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change, string, error) {
 	change := &Change{Params: map[string]string{}}
 	if s := strings.TrimSpace(e.Fields["duration"]); s != "" {
 		d, err := time.ParseDuration(strings.ReplaceAll(s, " ", ""))
 		if err != nil || d <= 0 {
-			return nil, "", refuse("%q is no duration; write it as 30s, 5m or 1h30m", s)
+			return nil, "", wrong("duration", "%q is no duration; write it as 30s, 5m or 1h30m", s)
 		}
 		change.Duration = d
 	}
@@ -561,15 +618,15 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 		return nil, "", err
 	}
 	if _, err := target.Resolve(nodes, known, lost...); err != nil {
-		return nil, "", refuse("%v", err)
+		return nil, "", wrong("nodes", "%v", err)
 	}
-	params, err := c.params(ctx, r)
+	program, params, err := c.params(ctx, r)
 	if err != nil {
 		return nil, "", err
 	}
-	was := map[string]string{}
+	was, comments := map[string]string{}, map[string]string{}
 	for _, p := range params {
-		was[p.Name] = p.Value
+		was[p.Name], comments[p.Name] = p.Value, strings.TrimSpace(comment(p))
 	}
 	for _, line := range strings.Split(e.Fields["params"], "\n") {
 		if strings.TrimSpace(line) == "" {
@@ -577,33 +634,42 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 		}
 		name, value, ok := strings.Cut(line, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if c := comments[name]; c != "" {
+			value = strings.TrimSpace(strings.TrimSuffix(value, c))
+		}
 		old, exists := was[name]
 		if !ok || !exists {
-			return nil, "", refuse("%q is none of the parameters: %s; write each on its own line as name = value", short(strings.TrimSpace(line)), names(params))
+			return nil, "", wrong("params", "%q is none of the parameters: %s; write each on its own line as name = value", short(strings.TrimSpace(line)), names(params))
 		}
 		if value != old {
 			change.Params[name] = value
+		}
+	}
+	if len(change.Params) > 0 {
+		if err := c.Maker.Valid(program, change.Params); err != nil {
+			return nil, "", wrong("params", "%v", err)
 		}
 	}
 	return change, nodes, nil
 }
 
 // params are the parameters of a request's program, also those that are not
-// set.
-func (c *Conversation) params(ctx context.Context, r Request) ([]output.Param, error) {
+// set, and the program.
+func (c *Conversation) params(ctx context.Context, r Request) (job.Program, []Param, error) {
 	p, err := c.Desk.Program(ctx, r.Case)
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
-		return nil, refuse("the program is no longer stored; ask again in words")
+		return p, nil, refuse("the program is no longer stored; ask again in words")
 	case errors.Is(err, approvals.ErrSwapped):
-		return nil, refuse("%v", approvals.ErrSwapped)
+		return p, nil, refuse("%v", approvals.ErrSwapped)
 	case err != nil:
-		return nil, err
+		return p, nil, err
 	}
-	return c.Maker.Params(p)
+	params, err := c.Maker.Params(p)
+	return p, params, err
 }
 
-func names(params []output.Param) string {
+func names(params []Param) string {
 	if len(params) == 0 {
 		return "this program has none"
 	}
@@ -819,6 +885,9 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 	case e.Verb != verbRefine && (r.State != Pending || idOf(r) != e.ID):
 		return no(stale(r))
 	}
+	if err := c.closed(ctx, e); err != nil {
+		return no(err)
+	}
 	form := &card.Form{Verb: e.Verb, ID: e.ID}
 	switch e.Verb {
 	case verbDeny:
@@ -832,14 +901,18 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 		form.Inputs = []card.Input{{Name: "text", Label: "What should be different?", Hint: "only port 443 · also IPv6 · top 5", Multiline: true, Max: 1000}}
 	case verbEdit:
 		form.Title, form.Submit = "Edit", "Make a new revision"
-		all, err := c.params(ctx, r)
+		_, all, err := c.params(ctx, r)
 		if err != nil {
 			c.Log.Warn("opening a form", "err", err)
 			return no(refuse("kgent cannot look the program up right now; try again in a minute, or ask again in words"))
 		}
-		var params strings.Builder
+		var params, bare strings.Builder
 		for _, p := range all {
-			fmt.Fprintf(&params, "%s = %s\n", p.Name, p.Value)
+			fmt.Fprintf(&params, "%s = %s%s\n", p.Name, p.Value, comment(p))
+			fmt.Fprintf(&bare, "%s = %s\n", p.Name, p.Value)
+		}
+		if params.Len() > 1000 {
+			params = bare
 		}
 		form.Inputs = []card.Input{
 			{Name: "duration", Label: "For how long", Value: r.Limits.Duration.String(), Max: 20},

@@ -170,7 +170,16 @@ type Maker interface {
 	// again. Without params the program stays the same, to the byte.
 	Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
 	// Params returns the parameters of a program that may be changed.
-	Params(p job.Program) ([]output.Param, error)
+	Params(p job.Program) ([]Param, error)
+	// Valid returns nil when a program takes these values of its parameters, or
+	// says in words for people why not.
+	Valid(p job.Program, params map[string]string) error
+}
+
+// Param is a parameter that people may set.
+type Param struct {
+	Name, Value string
+	Means       string // what it does, on one line; may be empty
 }
 
 // Made is a program as a Maker made it.

@@ -265,6 +265,11 @@ type Front interface {
 	// cannot be opened. It is asked before the service's three seconds are
 	// over and answers within one.
 	Form(ctx context.Context, e Event) (*card.Form, *card.Card)
+	// Wrong returns what is wrong with a form that was filled in and sent, in words
+	// by the input's name, for services that can show it in the form. When it is
+	// empty the event goes to Receive, which may refuse it all the same. It answers
+	// within a second.
+	Wrong(ctx context.Context, e Event) map[string]string
 	// Complete returns at most 25 suggestions for what somebody is typing: field
 	// is "request", "node" or "recipe".
 	Complete(ctx context.Context, by Account, field, prefix string) []string

@@ -126,6 +126,7 @@ func (f front) Receive(_ context.Context, e thread.Event) error {
 	return nil
 }
 func (f front) Form(context.Context, thread.Event) (*card.Form, *card.Card)       { return nil, nil }
+func (f front) Wrong(context.Context, thread.Event) map[string]string             { return nil }
 func (f front) Complete(context.Context, thread.Account, string, string) []string { return nil }
 func (f front) next(t *testing.T) thread.Event {
 	t.Helper()

@@ -10,6 +10,7 @@ package card
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -51,8 +52,8 @@ type Fields []Field
 type Field struct {
 	Label string `json:"label"`
 	Text  string `json:"text"`
-	// At, if set, is drawn instead of Text as a time in the reader's own zone
-	// and language, where the platform can; Text is for where it cannot.
+	// At, if set, is the time that Text says, for platforms that can show how
+	// long that is from now. Without Text it is drawn in whatever zone they do.
 	At time.Time `json:"at,omitzero"`
 }
 
@@ -78,6 +79,17 @@ type Code struct {
 // Note is small print.
 type Note struct {
 	Body string `json:"body"`
+	// URL, if set, is where the note leads to. Only [Note.Link] is drawn.
+	URL string `json:"url,omitempty"`
+}
+
+// Link returns where a note leads to, or "" when that is nowhere that anybody
+// may be led: it has neither spaces nor what ends a link in mark-up.
+func (n Note) Link() string {
+	if u, err := url.Parse(n.URL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.ContainsAny(n.URL, " \t\r\n<>()[]|\"`\\") || len(n.URL) > 500 {
+		return ""
+	}
+	return n.URL
 }
 
 // Divider is a line across.

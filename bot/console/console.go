@@ -313,7 +313,11 @@ func Block(block card.Block, term Terminal) string {
 		}
 		paragraph(&b, term, lead, x.Body, width)
 	case card.Note:
-		for _, l := range broken(x.Body, width-2) {
+		body := x.Body
+		if to := x.Link(); to != "" {
+			body += "\n" + to
+		}
+		for _, l := range broken(body, width-2) {
 			fmt.Fprintf(&b, "  %s\n", term.paint(dim, l))
 		}
 	case card.Row:

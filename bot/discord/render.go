@@ -264,6 +264,15 @@ func (r *renderer) part(b card.Block, tone card.Tone) part {
 		}
 		return part{draw: func(limit int) string { return drawLines(textLines(b.Body, lead), limit) }}
 	case card.Note:
+		if to := b.Link(); to != "" {
+			return part{draw: func(limit int) string {
+				body := escape(b.Body, max(limit-size(to)-7, 1))
+				if l := "-# [" + body + "](" + to + ")"; size(l) <= limit {
+					return l
+				}
+				return drawLines(textLines(b.Body, "-# "), limit)
+			}}
+		}
 		return part{draw: func(limit int) string { return drawLines(textLines(b.Body, "-# "), limit) }}
 	case card.Code:
 		return part{draw: func(limit int) string { return drawCode(b, limit) }, code: true}
@@ -489,8 +498,12 @@ func fieldLines(fs card.Fields) []line {
 		if f.Label != "" {
 			lead = "**" + escape(f.Label, 80) + "** "
 		}
-		if !f.At.IsZero() {
-			out = append(out, line{lead: lead, text: fmt.Sprintf("<t:%d:R>", f.At.Unix()), raw: true})
+		if !f.At.IsZero() { // how long from now, and the time in the zone of the others
+			when := fmt.Sprintf("<t:%d:R>", f.At.Unix())
+			if at := escape(f.Text, 80); at != "" {
+				when = at + " (" + when + ")"
+			}
+			out = append(out, line{lead: lead, text: when, raw: true})
 			continue
 		}
 		texts := nonEmpty(f.Text)

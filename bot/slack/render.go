@@ -209,6 +209,10 @@ func (s *sheet) block(b card.Block) {
 		s.rich(&slackgo.RichTextPreformatted{Type: slackgo.RTEPreformatted, Elements: []slackgo.RichTextSectionElement{plain(body)}})
 	case card.Note:
 		if body := prose(b.Body); body != "" && !s.full(1) {
+			if to := b.Link(); to != "" {
+				s.rich(slackgo.NewRichTextSection(slackgo.NewRichTextSectionLinkElement(to, s.text(line(body), maxNote), nil)))
+				return
+			}
 			s.blocks = append(s.blocks, slackgo.NewContextBlock("", plainText(s.text(body, maxNote))))
 		}
 	case card.Divider:
@@ -237,6 +241,8 @@ func plainText(t string) *slackgo.TextBlockObject {
 }
 
 // fields are lines of "label:  text", in one block so that they stand close.
+// A time is drawn as its text, in the zone of all others on the card: a date of
+// Slack's would be in the reader's own, beside them.
 func (s *sheet) fields(fields card.Fields) {
 	var elements []slackgo.RichTextElement
 	shown := 0
@@ -259,7 +265,7 @@ func (s *sheet) fields(fields card.Fields) {
 			parts = append(parts, bold(label+":"))
 		}
 		switch {
-		case dated:
+		case dated && body == "":
 			if len(parts) > 0 {
 				parts = append(parts, plain("  "))
 			}

@@ -962,7 +962,7 @@ func TestCopies(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		tm.rules.ask = []string{"discord:G/approvals", "slack:T/C", "irc:x/y", "rubbish"}
 		tm.ask(c, "ada", "who calls getppid on db-1")
-		tm.holds("the copy", tm.discord.shown("card:"), "Asked by Ada on slack", "[Approve]")
+		tm.holds("the copy", tm.discord.shown("card:"), "{Asked by Ada on slack; the output goes there. https://chat.example/root}", "[Approve]")
 		id := tm.discord.button(tm.T, "card:", "approve")
 		tm.click(c, "discord:cyd", "approve", id)
 		tm.holds("the card", tm.slack.shown("card:"), "1 of 2")

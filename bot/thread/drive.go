@@ -316,6 +316,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
 	shown.Nodes, shown.Duration = nodes, limits.Duration.String()
 	revision, steps, selector := r.Revision, r.Steps, r.Nodes
+	link := c.linkTo(ctx, *r)
 	edits := r.Edits
 	if r.Change != nil && r.Revision > 1 {
 		edits = append(slices.Clone(edits), Edit{By: r.Author, What: differences(*r, nodes, limits, shown)})
@@ -326,6 +327,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 			return false
 		}
 		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes, r.Edits = Pending, cs.ID, shown, limits, steps, selector, edits
+		r.Link = link
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
 		r.Quiet, r.Parked = false, nil
@@ -341,6 +343,26 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 		}
 	}
 	return err
+}
+
+// linkTo returns a link to a request's thread, or "" when there is none.
+func (c *Conversation) linkTo(ctx context.Context, r Request) string {
+	p, err := c.platform(r.Place.Surface)
+	if err != nil {
+		return ""
+	}
+	at := Handle{Channel: r.Place.Channel, ID: r.Place.Thread}
+	if r.Root != "" {
+		root, err := c.Store.Message(ctx, r.Root)
+		if err != nil {
+			return ""
+		}
+		at = root.Handle
+	}
+	if at.ID == "" {
+		return ""
+	}
+	return p.Link(ctx, r.Place, at)
 }
 
 const refusedByPolicy = "Refused by policy"

@@ -48,7 +48,9 @@ type Request struct {
 	Place Place `json:"place"` // with its thread, unless Root is set
 	// Root is the key of the message that the thread hangs from when kgent
 	// posted that itself.
-	Root   string  `json:"root,omitempty"`
+	Root string `json:"root,omitempty"`
+	// Link leads to the thread, for people who are asked elsewhere; may be empty.
+	Link   string  `json:"link,omitempty"`
 	By     Account `json:"by"`
 	Person string  `json:"person"` // the policy's name for By
 	// Author made the present revision: By, or who edited or refined it.

@@ -160,7 +160,7 @@ func cardMessages(r Request, revision int, copies []Place, what card.Card) []Mes
 	out := []Message{r.message(key, Urgent, what)}
 	for i, p := range copies {
 		elsewhere := what
-		elsewhere.Blocks = append([]card.Block{card.Note{Body: "Asked by " + called(r.By) + " on " + r.Place.Surface + "; the output goes there."}}, what.Blocks...)
+		elsewhere.Blocks = append([]card.Block{card.Note{Body: "Asked by " + called(r.By) + " on " + r.Place.Surface + "; the output goes there.", URL: r.Link}}, what.Blocks...)
 		out = append(out, Message{Key: key + "@" + strconv.Itoa(i), Place: p, Card: elsewhere, Class: Urgent})
 	}
 	return out

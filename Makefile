@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build demo try screenshots test soak bench vet fuzz clean
+.PHONY: build demo try screenshots test test-redis8 soak bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -51,6 +51,15 @@ vet:
 soak:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_SOAK=1 $(GO) test -race -timeout 30m -v ./bot/faults
+
+# All that speaks to Redis, over the Redis 8 of the next Debian.
+REDIS8 = $(CURDIR)/out/redis8
+test-redis8:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	@deploy/debian-root trixie $(REDIS8) redis-server
+	@mkdir -p $(REDIS8)/path && ln -sf ../run $(REDIS8)/path/redis-server
+	@PATH=$(REDIS8)/path:$$PATH redis-server --version
+	PATH=$(REDIS8)/path:$$PATH $(GO) test -count 1 ./executor/bus/... ./approvals/... ./bot/thread ./bot/terminal ./bot/teamtest
 
 # Ratios against bpftrace and the plain reader, in the same run.
 bench:

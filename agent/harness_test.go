@@ -17,6 +17,7 @@ import (
 	"kgent/agent/llm/llmd"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
+	"kgent/agent/program/programtest"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
@@ -27,11 +28,6 @@ import (
 
 // beyond is a request that no recipe answers.
 const beyond = "which processes ask for their parent's id, and how often"
-
-// trimmer supplies vmlinux.h from this kernel's types.
-type trimmer struct{ *vmlinux.Trimmer }
-
-func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
 
 // loader asks this kernel's verifier.
 type loader struct{ *probe.Loader }
@@ -54,7 +50,7 @@ func (yes) DryLoad(context.Context, *program.Object, *program.Manifest) ([]progr
 
 type machine struct {
 	facts    *kernel.Facts
-	types    trimmer
+	types    programtest.Types
 	compiler *compile.Compiler
 	library  *recipes.Library
 	loader   loader
@@ -91,7 +87,7 @@ var thisMachine = sync.OnceValues(func() (machine, error) {
 		return machine{}, err
 	}
 	l := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	return machine{facts, trimmer{trim}, compiler, library, loader{l}, &agent.Records{}}, nil
+	return machine{facts, programtest.Types{Trimmer: trim}, compiler, library, loader{l}, &agent.Records{}}, nil
 })
 
 func host(t testing.TB) machine {

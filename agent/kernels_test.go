@@ -11,6 +11,7 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
+	"kgent/agent/program/programtest"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/verify"
 	"kgent/retrieval/kernel"
@@ -69,7 +70,7 @@ func TestPrepareForKernels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Types = trimmer{trim}
+	first.Types = programtest.Types{Trimmer: trim}
 	b.Agent.Target = agent.Target{}
 	c, err := b.prepareFor(agent.Request{Text: "which files does nginx open?"}, first, second)
 	if err != nil {

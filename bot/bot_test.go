@@ -5,17 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"kgent/agent"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify"
 	"kgent/approvals"
 	"kgent/approvals/audit"
@@ -23,7 +21,6 @@ import (
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
-	"kgent/retrieval/kernel"
 )
 
 const source = `#include "kgent.bpf.h"
@@ -42,48 +39,10 @@ int asked(struct trace_event_raw_sys_enter *ctx)
 }
 `
 
-type types struct{ *vmlinux.Trimmer }
-
-func (t types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-// tools are made once.
-var tools = sync.OnceValues(func() (made struct {
-	facts    *kernel.Facts
-	types    types
-	compiler *compile.Compiler
-}, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if os.Geteuid() == 0 {
-		if err = kernel.EnsureMounts(ctx); err != nil {
-			return
-		}
-	}
-	if made.facts, err = kernel.Live(ctx); err != nil {
-		return
-	}
-	if made.types.Trimmer, err = vmlinux.NewTrimmer(made.facts.BTF); err != nil {
-		return
-	}
-	made.compiler, err = compile.Find(ctx, os.Getenv)
-	return
-})
-
 // candidate is a prepared program.
 func candidate(t *testing.T) *agent.Candidate {
 	t.Helper()
-	made, err := tools()
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := made.compiler.Compile(t.Context(), source, made.types)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := program.Parse(res.ELF)
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := programtest.Object(t, source)
 	m, err := program.Build(o, program.Options{Name: "parents", Title: "getppid calls", Constants: map[string]string{"wanted": "7"}})
 	if err != nil {
 		t.Fatal(err)

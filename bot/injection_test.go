@@ -12,6 +12,7 @@ import (
 	"kgent/agent/llm"
 	"kgent/agent/llm/llmd"
 	"kgent/agent/program"
+	"kgent/agent/program/programtest"
 	"kgent/agent/recipes"
 	"kgent/approvals"
 	"kgent/bot"
@@ -41,10 +42,7 @@ func obedient(t *testing.T, source string, durationMS int) *office {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
 	residue.Check(t)
-	made, err := tools()
-	if err != nil {
-		t.Fatal(err)
-	}
+	made := programtest.Here(t)
 	library, err := recipes.Default()
 	if err != nil {
 		t.Fatal(err)
@@ -66,8 +64,8 @@ func obedient(t *testing.T, source string, durationMS int) *office {
 	}
 	t.Cleanup(client.Close)
 	o := newOffice(t, nil)
-	o.Agent = &agent.Agent{Recipes: library, Model: client, Compiler: made.compiler, Budget: agent.DefaultBudget, Now: time.Now,
-		Target: agent.Target{Facts: made.facts, Types: made.types, Loader: dry{probe.NewLoader(probe.Options{})}}}
+	o.Agent = &agent.Agent{Recipes: library, Model: client, Compiler: made.Compiler, Budget: agent.DefaultBudget, Now: time.Now,
+		Target: agent.Target{Facts: made.Facts, Types: made.Types, Loader: dry{probe.NewLoader(probe.Options{})}}}
 	return o
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +18,7 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/approvals/policy"
@@ -29,7 +27,6 @@ import (
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
-	"kgent/retrieval/kernel"
 )
 
 const source = `#include "kgent.bpf.h"
@@ -48,32 +45,7 @@ int asked(struct trace_event_raw_sys_enter *ctx)
 }
 `
 
-type types struct{ *vmlinux.Trimmer }
-
-func (t types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-// object is compiled once.
-var object = sync.OnceValues(func() (*program.Object, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	facts, err := kernel.Live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		return nil, err
-	}
-	compiler, err := compile.Find(ctx, os.Getenv)
-	if err != nil {
-		return nil, err
-	}
-	res, err := compiler.Compile(ctx, source, types{trimmer})
-	if err != nil {
-		return nil, err
-	}
-	return program.Parse(res.ELF)
-})
+func object() (*program.Object, error) { return programtest.Compile(source) }
 
 func made(wanted string) (thread.Made, error) {
 	o, err := object()

@@ -23,15 +23,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/executor"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
 	"kgent/executor/probe"
 	"kgent/executor/render"
-	"kgent/retrieval/kernel"
 )
 
 // The load of all benchmarks: getppid(2) in a loop, which by itself costs
@@ -112,43 +110,16 @@ type path struct {
 	bus    *bus.Memory
 }
 
-type trimmed struct{ *vmlinux.Trimmer }
-
-func (t trimmed) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
 func newPath(b *testing.B) *path {
 	b.Helper()
 	if os.Geteuid() != 0 {
 		b.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
-	ctx := b.Context()
-	if err := kernel.EnsureMounts(ctx); err != nil {
-		b.Fatal(err)
-	}
-	facts, err := kernel.Live(ctx)
-	if err != nil {
-		b.Fatal(err)
-	}
-	trim, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, err := compile.Find(ctx, os.Getenv)
-	if err != nil {
-		b.Fatal(err)
-	}
 	source, err := os.ReadFile(filepath.Join("testdata", "hit.bpf.c"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	res, err := c.Compile(ctx, string(source), trimmed{trim})
-	if err != nil {
-		b.Fatal(err)
-	}
-	o, err := program.Parse(res.ELF)
-	if err != nil {
-		b.Fatal(err)
-	}
+	o, facts := programtest.Object(b, string(source)), programtest.Here(b).Facts
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		b.Fatal(err)

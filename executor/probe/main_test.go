@@ -12,12 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/executor/probe"
 )
 
@@ -81,52 +79,14 @@ func newMark() uint64 {
 	return uint64(time.Now().UnixNano())<<8 | 0x5b<<56 | 1
 }
 
-// types cut a vmlinux.h for each program out of this kernel's own types.
-var types = sync.OnceValues(func() (trimmer, error) {
-	spec, err := btf.LoadKernelSpec()
-	if err != nil {
-		return trimmer{}, err
-	}
-	t, err := vmlinux.NewTrimmer(spec)
-	return trimmer{t}, err
-})
-
-type trimmer struct{ *vmlinux.Trimmer }
-
-func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-var compiled sync.Map // file and prefix -> func() (*program.Object, error)
-
-// object compiles a program of testdata, once for all tests. prefix is put
-// before its text.
+// object compiles a program of testdata. prefix is put before its text.
 func object(t testing.TB, file, prefix string) *program.Object {
 	t.Helper()
-	build, _ := compiled.LoadOrStore(file+"\x00"+prefix, sync.OnceValues(func() (*program.Object, error) {
-		source, err := os.ReadFile(filepath.Join("testdata", file))
-		if err != nil {
-			return nil, err
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		c, err := compile.Find(ctx, os.Getenv)
-		if err != nil {
-			return nil, err
-		}
-		header, err := types()
-		if err != nil {
-			return nil, err
-		}
-		res, err := c.Compile(ctx, prefix+string(source), header)
-		if err != nil {
-			return nil, err
-		}
-		return program.Parse(res.ELF)
-	}))
-	o, err := build.(func() (*program.Object, error))()
+	source, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil {
-		t.Fatalf("%s: %v", file, err)
+		t.Fatal(err)
 	}
-	return o
+	return programtest.Object(t, prefix+string(source))
 }
 
 func manifest(t testing.TB, o *program.Object, opt program.Options) *program.Manifest {

@@ -44,9 +44,7 @@ func TestVotesThatDoNotCount(t *testing.T) {
 	if err := w.Discord.AssignRoles("1200000000000000001", "1300000000000000001", "1200000000000000021"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Discord.Click(w.Context(), "alice", elsewhere, "approve"); err != nil {
-		t.Fatal(err)
-	}
+	(&talk{w, w.Discord, elsewhere.Thread}).press("alice", elsewhere, "approve")
 	if _, err := w.Discord.Wait(w.Context(), teamtest.Only("alice")); err != nil {
 		t.Fatal(err)
 	}
@@ -55,10 +53,11 @@ func TestVotesThatDoNotCount(t *testing.T) {
 	k.press("dave", card, "approve")
 
 	// A new revision; the old one's buttons no longer count.
-	form, err := k.chat.Open(w.Context(), "alice", card, "edit")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var form teamtest.Form
+	w.Until("the form opens", func() bool {
+		form, err = k.chat.Open(w.within(5*time.Second), "alice", card, "edit")
+		return err == nil
+	})
 	old, _ := w.Slack.Server.Message(card.Channel, card.ID)
 	last := len(old.Revisions) - 1
 	if err := form.Send(w.Context(), map[string]string{"duration": "20s"}); err != nil {

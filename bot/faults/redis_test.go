@@ -66,6 +66,9 @@ func TestRedisAway(t *testing.T) {
 			}
 			w.ran(1, "db-1", "db-2")
 			if !strings.Contains(c.name, "lost") {
+				if strings.Contains(m.Text, "emptied") {
+					t.Error("the store was not emptied, but restarted with what it had")
+				}
 				w.once(k)
 				w.agreed(1)
 			}

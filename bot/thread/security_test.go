@@ -283,6 +283,8 @@ func TestFailsClosed(t *testing.T) {
 		tm.refuses(c, "cyd", "approve", id, "policy file is broken")
 		write(t, path, strings.Replace(guarded, "approvers: {people: [ada, bob, cyd], groups: [slack:T/SOPS, discord:T/90]}", "approvers: {people: []}", 1))
 		tm.refuses(c, "cyd", "approve", id, "you are none of them")
+		// Who asked is told that first, in whatever list they are.
+		tm.refuses(c, "ada", "approve", id, "you asked for this")
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

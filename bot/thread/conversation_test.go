@@ -147,7 +147,18 @@ type fleet struct {
 	summary   func(g *job.Grant, reason output.Reason) output.Summary
 }
 
-func (f *fleet) Nodes(context.Context) ([]bus.NodeInfo, error) { return f.list, nil }
+func (f *fleet) Nodes(context.Context) ([]bus.NodeInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.list, nil
+}
+
+// announce makes these the nodes that answer.
+func (f *fleet) announce(nodes []bus.NodeInfo) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = nodes
+}
 
 func (f *fleet) Dispatch(_ context.Context, g *job.Grant, envelope []byte, _ func(context.Context) error) error {
 	if f.sending != nil {
@@ -770,7 +781,7 @@ func TestNodes(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		all := tm.fleet.list
 		time.Sleep(10 * time.Second) // the roll is called
-		tm.fleet.list = all[:1]
+		tm.fleet.announce(all[:1])
 		gone := time.Now().UTC().Format("15:04 UTC")
 		time.Sleep(2 * time.Minute)
 		tm.ask(c, "ada", "who calls getppid on db-2")
@@ -785,7 +796,7 @@ func TestNodes(t *testing.T) {
 		tm.holds("the card", tm.slack.shown("card:"), "{Runs on db-1 ")
 		tm.ask(c, "ada", "nodes")
 		tm.holds("the nodes", tm.slack.shown("a:"), "db-1  Linux 6.18.1", "{Do not answer any more [db-2: last seen "+gone+"]}")
-		tm.fleet.list = all
+		tm.fleet.announce(all)
 		tm.ask(c, "ada", "nodes")
 		tm.holds("the nodes", tm.slack.shown("a:"), "db-2  Linux", "!last seen")
 	})

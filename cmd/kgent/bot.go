@@ -115,9 +115,9 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	secrets := map[string][]byte{}
+	secrets := map[string]seals{}
 	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret, terminal.BoardSecret} {
-		if secrets[purpose], err = key.Secret(purpose); err != nil {
+		if secrets[purpose], err = keyDir(f.keys).seals(purpose); err != nil {
 			return err
 		}
 	}
@@ -160,13 +160,19 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	cases, err := approvals.NewRedis(client, secrets[approvals.StoreSecret])
+	cases, err := approvals.NewRedis(client, secrets[approvals.StoreSecret].current, secrets[approvals.StoreSecret].others...)
 	if err != nil {
 		return err
 	}
-	threads, err := thread.NewRedis(client, secrets[thread.StoreSecret], time.Now)
+	threads, err := thread.NewRedis(client, secrets[thread.StoreSecret].current, time.Now, secrets[thread.StoreSecret].others...)
 	if err != nil {
 		return err
+	}
+	if lost, err := threads.SetAside(ctx); err != nil {
+		return fmt.Errorf("looking for open requests: %w", err)
+	} else if len(lost) > 0 {
+		log.Warn("open requests cannot be read and are left alone: who still waits for an answer has to ask again. "+
+			"They were sealed with a key that is not trusted any more, or somebody else writes to Redis", "requests", strings.Join(lost, " "))
 	}
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
@@ -197,12 +203,12 @@ type chats struct {
 }
 
 // terminals are those of this host.
-func terminals(f botFlags, db *redis.Client, secret []byte, log *slog.Logger) (*terminal.Adapter, error) {
+func terminals(f botFlags, db *redis.Client, secret seals, log *slog.Logger) (*terminal.Adapter, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("asking for this host's name: %w", err)
 	}
-	board, err := terminal.NewRedis(db, host, secret)
+	board, err := terminal.NewRedis(db, host, secret.current, secret.others...)
 	if err != nil {
 		return nil, err
 	}

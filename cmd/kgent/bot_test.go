@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kgent/approvals"
+	"kgent/bot/card"
+	"kgent/bot/terminal"
+	"kgent/bot/thread"
+	"kgent/executor/bus/rdb"
+	"kgent/executor/bus/rdb/rdbtest"
+)
+
+// aPolicy allows nothing that a test needs; it can be read.
+const aPolicy = `version: 1
+tenants: [slack:T0EXAMPLE, discord:900000000000000001]
+rules:
+  - name: looking
+    tiers: [observe]
+    requesters: {anyone: true}
+    approvers: {people: [slack:T0EXAMPLE/U0ADA]}
+    quorum: 1
+    max_duration: 1m
+    max_events: 1000
+    expiry: 30m
+`
+
+// botHere is kgent bot in this process, over a Redis of its own.
+type botHere struct {
+	t     *testing.T
+	redis *rdbtest.Server
+	dir   string
+	env   map[string]string
+}
+
+func newBotHere(t *testing.T) *botHere {
+	t.Helper()
+	rdb.Quiet()
+	b := &botHere{t: t, redis: rdbtest.Start(t), dir: t.TempDir()}
+	b.env = map[string]string{"REDIS_URL": b.redis.URL(), "PATH": os.Getenv("PATH")}
+	if err := os.WriteFile(b.path("policy.yaml"), []byte(aPolicy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.kgent("keys", "new", "--dir", b.path("keys"))
+	return b
+}
+
+func (b *botHere) path(name string) string { return filepath.Join(b.dir, name) }
+
+// kgent runs a command that must succeed.
+func (b *botHere) kgent(args ...string) {
+	b.t.Helper()
+	var out lockedBuffer
+	if code := run(b.t.Context(), args, system{in: strings.NewReader(""), out: &out, err: &out, getenv: b.getenv}); code != exitOK {
+		b.t.Fatalf("kgent %s: exit %d\n%s", strings.Join(args, " "), code, out.String())
+	}
+}
+
+func (b *botHere) getenv(name string) string { return b.env[name] }
+
+// run runs the bot until it has logged words, then tells it to end. It returns
+// how it ended, which is by itself when it never logs them, and what it logged.
+func (b *botHere) run(until string, args ...string) (code int, log string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	var out lockedBuffer
+	done := make(chan int, 1)
+	go func() {
+		args := append([]string{"bot", "--policy", b.path("policy.yaml"), "--keys", b.path("keys")}, args...)
+		done <- run(ctx, args, system{in: strings.NewReader(""), out: &out, err: &out, getenv: b.getenv})
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case code := <-done:
+			if ctx.Err() != nil && !strings.Contains(out.String(), until) {
+				b.t.Errorf("the bot never said %q:\n%s", until, out.String())
+			}
+			return code, out.String()
+		case <-tick.C:
+			if until != "" && strings.Contains(out.String(), until) {
+				cancel()
+			}
+		}
+	}
+}
+
+// secret is what follows from the present signing key.
+func (b *botHere) secret(purpose string) []byte {
+	b.t.Helper()
+	key, err := approvals.LoadKey(b.path("keys/" + signingFile))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s, err := key.Secret(purpose)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+// While the key is replaced the bot goes on with what it sealed with the one
+// before; a key that is not trusted any more vouches for nothing, and what it
+// sealed, or somebody else put there, keeps no bot from its work.
+func TestBotRotation(t *testing.T) {
+	b := newBotHere(t)
+	ctx, db := t.Context(), b.redis.Client()
+	threads, err := thread.NewRedis(db, b.secret(thread.StoreSecret), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	board, err := terminal.NewRedis(db, host, b.secret(terminal.BoardSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := thread.Place{Surface: terminal.Surface, Tenant: host, Channel: terminal.Console}
+	for _, id := range []string{"one", "two"} {
+		if _, err := threads.Update(ctx, thread.Request{ID: id, State: thread.Pending, Place: at, Opened: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		post := terminal.Post{ID: "post-" + id, Place: at, Card: card.Card{Title: "a question", Tone: card.Asking}, At: time.Now()}
+		if err := board.Put(ctx, post); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counts := func() (int64, int64) {
+		return db.ZCard(ctx, "kgent:open").Val(), db.ZCard(ctx, "kgent:board:"+host).Val()
+	}
+	old, err := filepath.Glob(b.path("keys/trusted/*.pub"))
+	if err != nil || len(old) != 1 {
+		t.Fatal(old, err)
+	}
+	b.kgent("keys", "rotate", "prepare", "--dir", b.path("keys"))
+	b.kgent("keys", "rotate", "switch", "--dir", b.path("keys"))
+
+	socket := []string{"--socket", b.path("s")}
+	code, log := b.run("terminals are served", socket...)
+	if code != exitOK || strings.Contains(log, "not written by this bot") {
+		t.Errorf("after switch: exit %d\n%s", code, log)
+	}
+	if requests, posts := counts(); requests != 2 || posts != 2 {
+		t.Errorf("%d requests and %d posts are left", requests, posts)
+	}
+
+	if err := db.Set(ctx, "kgent:board:"+host+":post:post-one", "junk", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if code, log := b.run("terminals are served", socket...); code != exitOK || !strings.Contains(log, "post-one") || strings.Contains(log, "post-two") {
+		t.Errorf("with junk on the board: exit %d\n%s", code, log)
+	}
+
+	if err := os.Remove(old[0]); err != nil {
+		t.Fatal(err)
+	}
+	code, log = b.run("terminals are served", socket...)
+	if code != exitOK || !strings.Contains(log, `requests="one two"`) || !strings.Contains(log, "one_of_them=post-two") {
+		t.Errorf("when the old key is not trusted any more: exit %d\n%s", code, log)
+	}
+	if requests, posts := counts(); requests != 0 || posts != 0 {
+		t.Errorf("%d requests and %d posts are left", requests, posts)
+	}
+	if code, log := b.run("terminals are served", socket...); code != exitOK || strings.Contains(log, "level=WARN") {
+		t.Errorf("it is not said once: exit %d\n%s", code, log)
+	}
+}

@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"kgent/approvals"
 	"kgent/bot/card"
+	"kgent/bot/discord/discordd"
+	"kgent/bot/slack/slackd"
 	"kgent/bot/terminal"
 	"kgent/bot/thread"
 	"kgent/executor/bus/rdb"
@@ -172,5 +177,87 @@ func TestBotRotation(t *testing.T) {
 	}
 	if code, log := b.run("terminals are served", socket...); code != exitOK || strings.Contains(log, "level=WARN") {
 		t.Errorf("it is not said once: exit %d\n%s", code, log)
+	}
+}
+
+// What would leave the bot deaf or refused for ever is said at its start, with
+// the variable that it is about.
+func TestBotSetup(t *testing.T) {
+	slack, err := slackd.Start("127.0.0.1:0", slackd.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slack.Close() })
+	discord, err := discordd.Start("127.0.0.1:0", discordd.Example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { discord.Close() })
+	bot, app := slackd.Default().BotToken, slackd.Default().AppToken
+	b := newBotHere(t)
+	b.env["SLACK_API_URL"], b.env["DISCORD_API_URL"] = slack.APIURL(), discord.APIURL()
+	for _, c := range []struct {
+		env  string
+		args []string
+		want string
+	}{
+		{"SLACK_APP_TOKEN=" + app, nil, "SLACK_BOT_TOKEN is not set"},
+		{"SLACK_BOT_TOKEN=" + app + " SLACK_APP_TOKEN=" + bot, nil, "SLACK_BOT_TOKEN is no bot token"},
+		{"SLACK_BOT_TOKEN=" + bot + " SLACK_APP_TOKEN=" + bot, nil, "SLACK_APP_TOKEN is no app-level token"},
+		{"SLACK_BOT_TOKEN=" + bot, nil, "set SLACK_APP_TOKEN"},
+		{"SLACK_BOT_TOKEN=" + bot + " SLACK_SIGNING_SECRET=x", nil, "add --listen"},
+		{"SLACK_BOT_TOKEN=xoxb-wrong SLACK_APP_TOKEN=" + app, nil, "Slack does not accept kgent's token"},
+		{"DISCORD_TOKEN=wrong", nil, "set it as DISCORD_TOKEN"},
+		{"", []string{"--socket", b.path("s"), "--nodes", "bogus="}, "--nodes"},
+	} {
+		old := b.env
+		b.env = map[string]string{}
+		for k, v := range old {
+			b.env[k] = v
+		}
+		for _, v := range strings.Fields(c.env) {
+			name, value, _ := strings.Cut(v, "=")
+			b.env[name] = value
+		}
+		code, log := b.run("bot runs", c.args...)
+		if code != exitUsage || !strings.Contains(log, c.want) || !strings.Contains(log, "kgent bot --help") {
+			t.Errorf("%s %v: exit %d, want %q\n%s", c.env, c.args, code, c.want, log)
+		}
+		b.env = old
+	}
+
+	b.env["SLACK_BOT_TOKEN"], b.env["SLACK_APP_TOKEN"] = bot, app
+	if code, log := b.run("bot runs"); code != exitOK || !strings.Contains(log, "connected_to=slack:T0HOME") || !strings.Contains(log, "slack:T0EXAMPLE") {
+		t.Errorf("a workspace that the policy does not have: exit %d\n%s", code, log)
+	}
+}
+
+// A bot that ended in order keeps none from speaking other chat services; one
+// that is there does, and the message says who speaks what.
+func TestBotServices(t *testing.T) {
+	rdb.Quiet()
+	db := rdbtest.Start(t).Client()
+	a, b := roster{db, "bot-a", "slack"}, roster{db, "bot-b", "discord+slack"}
+	same := roster{db, "bot-c", "slack"}
+	if err := errors.Join(a.begin(t.Context()), same.begin(t.Context()), a.begin(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	err := b.begin(t.Context())
+	var usage usageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "would speak discord+slack") || !strings.Contains(err.Error(), "bot-a speaks slack") {
+		t.Errorf("error %v", err)
+	}
+	if err := a.leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.begin(t.Context()); err == nil || strings.Contains(err.Error(), "bot-a") {
+		t.Errorf("another one is there: %v", err)
+	}
+	// One that was killed is forgotten.
+	if err := db.ZAdd(t.Context(), rosterKey, redis.Z{Score: float64(time.Now().UnixMilli() - 1), Member: "bot-c slack"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.begin(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

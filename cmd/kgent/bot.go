@@ -110,6 +110,9 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	case config.Exposed() && !f.insecure:
 		return usageError{fmt.Errorf("REDIS_URL: %s is on another host and not encrypted: write rediss://, or allow it with --insecure-redis", config)}
 	}
+	if user := redisUser(config); strings.HasPrefix(user, bus.NodeUser("")) {
+		return usageError{fmt.Errorf("REDIS_URL logs in as %s, which is a node's user: the bot's is %s (kgent keys acl --bot …)", user, bus.BotUser)}
+	}
 	if err := checkSelector(f.nodes); err != nil {
 		return usageError{fmt.Errorf("--nodes: %w", err)}
 	}

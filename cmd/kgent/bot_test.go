@@ -227,6 +227,16 @@ func TestBotSetup(t *testing.T) {
 	}
 
 	b.env["SLACK_BOT_TOKEN"], b.env["SLACK_APP_TOKEN"] = bot, app
+	good := []byte(aPolicy)
+	if err := os.WriteFile(b.path("policy.yaml"), []byte("version: 2"+aPolicy[len("version: 1"):]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, log := b.run("bot runs"); code != exitInternal || strings.Count(log, "version must be 1") != 1 || strings.Contains(log, "until it is mended") {
+		t.Errorf("a broken policy: exit %d\n%s", code, log)
+	}
+	if err := os.WriteFile(b.path("policy.yaml"), good, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if code, log := b.run("bot runs"); code != exitOK || !strings.Contains(log, "connected_to=slack:T0HOME") || !strings.Contains(log, "slack:T0EXAMPLE") {
 		t.Errorf("a workspace that the policy does not have: exit %d\n%s", code, log)
 	}
@@ -259,5 +269,23 @@ func TestBotServices(t *testing.T) {
 	}
 	if err := b.begin(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Doctor says what a bot here would serve.
+func TestExamineChat(t *testing.T) {
+	for _, c := range []struct {
+		env                  map[string]string
+		slack, discord, want string
+	}{
+		{nil, stateOptional, stateOptional, "not set"},
+		{map[string]string{"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1", "DISCORD_TOKEN": "x"}, stateOK, stateOK, "Socket Mode"},
+		{map[string]string{"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_SIGNING_SECRET": "s"}, stateOK, stateOptional, "--listen"},
+		{map[string]string{"SLACK_BOT_TOKEN": "xapp-1", "SLACK_APP_TOKEN": "xoxb-1"}, stateMissing, stateOptional, "no bot token"},
+	} {
+		f := examineChat(func(name string) string { return c.env[name] })
+		if f[0].State != c.slack || f[1].State != c.discord || !strings.Contains(f[0].Detail, c.want) {
+			t.Errorf("%v: %+v", c.env, f)
+		}
 	}
 }

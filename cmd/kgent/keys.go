@@ -161,6 +161,9 @@ func (d keyDir) add(name string) (*approvals.Key, error) {
 // load returns the signing key and the next, nil if there is none.
 func (d keyDir) load() (signing, next *approvals.Key, err error) {
 	if signing, err = approvals.LoadKey(d.path(signingFile)); errors.Is(err, os.ErrNotExist) {
+		if public, _ := filepath.Glob(filepath.Join(escapeGlob(string(d)), "*"+publicExt)); len(public) > 0 {
+			return nil, nil, fmt.Errorf("%w: %s holds public keys, as nodes are given them; the bot needs the directory above it, with %s", err, d, signingFile)
+		}
 		return nil, nil, fmt.Errorf("%w; to make one: kgent keys new --dir %s", err, d)
 	} else if err != nil {
 		return nil, nil, err
@@ -380,6 +383,9 @@ func loadTrusted(path string) ([]ed25519.PublicKey, error) {
 		return nil, fmt.Errorf("loading trusted keys: %w", err)
 	}
 	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fail(fmt.Errorf("%w: copy %s/ of the bot's key directory to this node, and name it with --keys", err, trustedDir))
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -392,7 +398,10 @@ func loadTrusted(path string) ([]ed25519.PublicKey, error) {
 			return fail(err)
 		}
 		if len(files) == 0 {
-			return fail(fmt.Errorf("%s holds no %s file; `kgent keys new` makes one", path, publicExt))
+			if sub := filepath.Join(path, trustedDir); exists(sub) {
+				return fail(fmt.Errorf("%s holds no %s file: the public keys are in %s", path, publicExt, sub))
+			}
+			return fail(fmt.Errorf("%s holds no %s file: copy those in %s/ of the bot's key directory there", path, publicExt, trustedDir))
 		}
 	}
 	var keys []ed25519.PublicKey
@@ -411,6 +420,11 @@ func loadTrusted(path string) ([]ed25519.PublicKey, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func onlyOwnerWrites(path string, info os.FileInfo) error {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,9 +52,9 @@ func (c *checks) enter(jobID string, now time.Time) error {
 	}
 	switch {
 	case c.loads >= checksAtOnce:
-		return &PolicyError{"checks", fmt.Sprintf("%d checks are in progress, at most %d: try again in a moment", c.loads, checksAtOnce)}
+		return &PolicyError{ruleChecks, fmt.Sprintf("%d checks are in progress, at most %d: try again in a moment", c.loads, checksAtOnce)}
 	case len(c.recent) >= checksPerMinute:
-		return &PolicyError{"checks", fmt.Sprintf("%d checks in the last minute, at most %d: try again in a minute", len(c.recent), checksPerMinute)}
+		return &PolicyError{ruleChecks, fmt.Sprintf("%d checks in the last minute, at most %d: try again in a minute", len(c.recent), checksPerMinute)}
 	}
 	c.recent = append(c.recent, now)
 	c.loads++
@@ -87,7 +90,7 @@ func (e *Executor) check(ctx context.Context, j bus.Job, g *job.Grant, p job.Pro
 		return
 	}
 	if err := e.checks.enter(j.ID, time.Now()); err != nil {
-		e.refuse(ctx, a, "checks", err)
+		e.refuse(ctx, a, ruleChecks, err)
 		return
 	}
 	wg.Go(func() {
@@ -242,11 +245,40 @@ type CheckSigner interface {
 const (
 	checkAnswer = answerLimit               // for a node's first word
 	checkWait   = checkLimit + silenceLimit // for its last
+	// A node that is busy with others' checks is asked again, ever more rarely:
+	// within a minute it has room, unless others take it.
+	checkPatience  = time.Minute
+	checkAgain     = 500 * time.Millisecond
+	checkAgainMost = 4 * time.Second
 )
+
+// ruleChecks is the rule of a node that has no room for one more check now.
+const ruleChecks = "checks"
+
+// busy reports whether the node had no room for a check.
+func (n *NodeCheck) busy() bool { return n.Answered && n.Rule == ruleChecks }
+
+// patience is how long somebody waits for busy nodes.
+type patience struct {
+	begun time.Time
+	wait  time.Duration
+}
+
+func newPatience() *patience { return &patience{time.Now(), checkAgain} }
+
+// again waits for the moment to ask again. It reports false when there is none,
+// or ctx ends.
+func (p *patience) again(ctx context.Context) bool {
+	// Those who were refused together do not come back together.
+	wait := p.wait/2 + rand.N(p.wait/2)
+	p.wait = min(2*p.wait, checkAgainMost)
+	return time.Since(p.begun)+wait < checkPatience && pause(ctx, wait)
+}
 
 // Check asks nodes whether their kernels would take a program. The answers are
 // in the order of the nodes; one that does not answer in time is among them.
-// An error means that nothing could be asked.
+// Nodes that are busy with other checks are asked again for up to a minute. An
+// error means that nothing could be asked.
 //
 // What comes back over the bus is not signed. It tells people what to expect;
 // a node that runs the program verifies it again.
@@ -255,39 +287,62 @@ func Check(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nod
 	if len(nodes) == 0 {
 		return fail(errors.New("none was named"))
 	}
-	g, envelope, err := s.Check(ctx, p, nodes)
-	if err != nil {
-		return fail(err)
-	}
 	out := make([]NodeCheck, len(nodes))
-	at := map[string]int{}
-	var asked []string
+	var waiting []*NodeCheck
 	for i, node := range nodes {
-		out[i] = NodeCheck{Node: node, Detail: fmt.Sprintf("it did not answer within %v", checkAnswer)}
-		if _, ok := at[node]; ok {
+		if slices.Contains(nodes[:i], node) {
 			return fail(fmt.Errorf("node %s was named twice", node))
 		}
-		at[node] = i
-		if err := b.Submit(ctx, node, envelope); err != nil {
+		out[i].Node = node
+		waiting = append(waiting, &out[i])
+	}
+	for wait := newPatience(); ; {
+		if err := checkOnce(ctx, b, s, p, waiting); err != nil {
+			return fail(err)
+		}
+		waiting = slices.DeleteFunc(waiting, func(n *NodeCheck) bool { return !n.busy() })
+		if len(waiting) == 0 {
+			return out, nil
+		}
+		if !wait.again(ctx) {
 			if ctx.Err() != nil {
 				return fail(context.Cause(ctx))
 			}
-			out[i].Detail = fmt.Sprintf("it could not be asked: %v", err)
+			return out, nil
+		}
+	}
+}
+
+// checkOnce asks nodes once, whatever they said before.
+func checkOnce(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nodes []*NodeCheck) error {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Node
+	}
+	g, envelope, err := s.Check(ctx, p, names)
+	if err != nil {
+		return err
+	}
+	var asked []string
+	for _, n := range nodes {
+		*n = NodeCheck{Node: n.Node, Detail: fmt.Sprintf("it did not answer within %v", checkAnswer)}
+		if err := b.Submit(ctx, n.Node, envelope); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			n.Detail = fmt.Sprintf("it could not be asked: %v", err)
 			continue
 		}
-		asked = append(asked, node)
+		asked = append(asked, n.Node)
 	}
 	if len(asked) == 0 {
-		return fail(errors.New(out[0].Detail))
+		return errors.New(nodes[0].Detail)
 	}
-	if err := collect(ctx, b, g.Run, asked, func(c bus.Chunk) {
-		if i, ok := at[c.Node]; ok && c.Run == g.Run {
-			out[i].take(c)
+	return collect(ctx, b, g.Run, asked, func(c bus.Chunk) {
+		if i := slices.Index(names, c.Node); i >= 0 && c.Run == g.Run {
+			nodes[i].take(c)
 		}
-	}); err != nil {
-		return fail(err)
-	}
-	return out, nil
+	})
 }
 
 // collect follows until every node has said its last word, or none can be
@@ -382,7 +437,8 @@ type Preflight struct {
 	Bus    bus.Control
 	Signer CheckSigner
 	// Nodes have that kernel. They are asked one after the other until one
-	// answers, and no more than three.
+	// answers, and no more than three. While one is busy with other checks they
+	// are asked again, for up to a minute.
 	Nodes []string
 }
 
@@ -396,25 +452,33 @@ func (f *Preflight) DryLoad(ctx context.Context, o *program.Object, m *program.M
 	if err != nil {
 		return nil, err
 	}
-	var silent []string
-	for _, node := range f.Nodes[:min(len(f.Nodes), maxPreflights)] {
-		checks, err := Check(ctx, f.Bus, f.Signer, job.Program{ELF: o.ELF(), Manifest: manifest}, []string{node})
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", program.ErrUntried, err)
-		}
-		switch c := checks[0]; {
-		case c.OK:
-			return c.Programs, nil
-		case c.Answered && c.tells():
-			return nil, errors.New(c.Detail)
-		default:
-			silent = append(silent, fmt.Sprintf("%s: %s", node, c.Detail))
-		}
-	}
-	if len(silent) == 0 {
+	nodes := f.Nodes[:min(len(f.Nodes), maxPreflights)]
+	if len(nodes) == 0 {
 		return nil, fmt.Errorf("%w: no node of this kernel was named", program.ErrUntried)
 	}
-	return nil, fmt.Errorf("%w: %s", program.ErrUntried, strings.Join(silent, "; "))
+	said := map[string]string{} // by those who did not say anything of the program
+	for wait := newPatience(); ; {
+		var busy []string
+		for _, node := range nodes {
+			c := NodeCheck{Node: node}
+			if err := checkOnce(ctx, f.Bus, f.Signer, job.Program{ELF: o.ELF(), Manifest: manifest}, []*NodeCheck{&c}); err != nil {
+				return nil, fmt.Errorf("%w: checking the program on %s: %w", program.ErrUntried, node, err)
+			}
+			switch {
+			case c.OK:
+				return c.Programs, nil
+			case c.Answered && c.tells():
+				return nil, errors.New(c.Detail)
+			case c.busy():
+				busy = append(busy, node)
+			}
+			said[node] = fmt.Sprintf("%s: %s", node, c.Detail)
+		}
+		if nodes = busy; len(nodes) == 0 || !wait.again(ctx) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: %s", program.ErrUntried, strings.Join(slices.Sorted(maps.Values(said)), "; "))
 }
 
 // tells reports whether a refusal says something about the program, rather

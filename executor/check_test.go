@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,16 @@ func (s *checkSigner) Check(_ context.Context, p job.Program, nodes []string) (*
 	s.signed = append(s.signed, &g)
 	raw, err := job.Sign(s.key, g, p)
 	return &g, raw, err
+}
+
+// checkOnce asks n1, and not again when it is busy.
+func (b *bench) checkOnce() NodeCheck {
+	b.t.Helper()
+	c := NodeCheck{Node: "n1"}
+	if err := checkOnce(b.t.Context(), b.bus, &checkSigner{bench: b}, b.prog, []*NodeCheck{&c}); err != nil {
+		b.t.Fatal(err)
+	}
+	return c
 }
 
 func (b *bench) check(nodes ...string) []NodeCheck {
@@ -275,7 +286,7 @@ func TestCheckOfHangingKernel(t *testing.T) {
 		done := make(chan NodeCheck)
 		go func() { done <- b.check("n1")[0] }() // takes the second place
 		time.Sleep(time.Second)
-		if c := b.check("n1")[0]; c.OK || c.Rule != "policy" || !strings.Contains(c.Detail, "2 checks are in progress") {
+		if c := b.checkOnce(); c.OK || !c.busy() || !strings.Contains(c.Detail, "2 checks are in progress") {
 			t.Errorf("the third check: %+v", c)
 		}
 		// A run is not held up.
@@ -300,7 +311,7 @@ func TestChecksAreBudgeted(t *testing.T) {
 				t.Fatalf("check %d: %+v", i+1, c)
 			}
 		}
-		if c := b.check("n1")[0]; c.OK || !strings.Contains(c.Detail, "in the last minute") {
+		if c := b.checkOnce(); c.OK || !c.busy() || !strings.Contains(c.Detail, "in the last minute") {
 			t.Errorf("one too many: %+v", c)
 		}
 		b.run(b.grant(time.Second)).want(t, output.ReasonDeadline, "")
@@ -308,6 +319,70 @@ func TestChecksAreBudgeted(t *testing.T) {
 		if c := b.check("n1")[0]; !c.OK {
 			t.Errorf("a minute later: %+v", c)
 		}
+	})
+}
+
+// Many who ask at once all get an answer, each way of asking: who finds the node
+// busy asks again. Who wants to wait no longer is not kept, and a node that
+// stays busy says so.
+func TestChecksWaitTheirTurn(t *testing.T) {
+	o, m := built(t, plain, program.Options{})
+	onBench(t, func(t *testing.T, b *bench) {
+		var loads atomic.Int32
+		var hang atomic.Bool
+		release := make(chan struct{})
+		b.kernel.load = func(context.Context) error {
+			if loads.Add(1) > checksAtOnce {
+				t.Errorf("more than %d loads at once", checksAtOnce)
+			}
+			defer loads.Add(-1)
+			if hang.Load() {
+				<-release
+			}
+			time.Sleep(2 * time.Second)
+			return nil
+		}
+		b.serve()
+		var wg sync.WaitGroup
+		for i := range 8 {
+			s := &checkSigner{bench: b}
+			wg.Go(func() {
+				if i%2 == 0 {
+					c, err := Check(t.Context(), b.bus, s, b.prog, []string{"gone", "n1"})
+					if err != nil || !c[1].OK || c[0].Answered {
+						t.Errorf("check %d: %+v, %v", i, c, err)
+					}
+					return
+				}
+				f := &Preflight{Bus: b.bus, Signer: s, Nodes: []string{"n1"}}
+				if _, err := f.DryLoad(t.Context(), o, m); err != nil {
+					t.Errorf("check %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+
+		hang.Store(true)
+		for range checksAtOnce {
+			wg.Go(func() { b.checkOnce() })
+		}
+		time.Sleep(time.Second)
+		begun := time.Now()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gaveUp := errors.New("gave up")
+		time.AfterFunc(3*time.Second, func() { cancel(gaveUp) })
+		if _, err := Check(ctx, b.bus, &checkSigner{bench: b}, b.prog, []string{"n1"}); !errors.Is(err, gaveUp) || time.Since(begun) > 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		begun = time.Now()
+		f := &Preflight{Bus: b.bus, Signer: &checkSigner{bench: b}, Nodes: []string{"n1"}}
+		_, err := f.DryLoad(t.Context(), o, m)
+		if !errors.Is(err, program.ErrUntried) || !strings.Contains(err.Error(), "2 checks are in progress") || time.Since(begun) > checkPatience {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		close(release)
+		wg.Wait()
+		time.Sleep(3 * time.Second) // the loads end, for which nobody waits
 	})
 }
 

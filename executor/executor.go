@@ -385,7 +385,7 @@ func (e *Executor) refuse(ctx context.Context, a answer, rule string, cause erro
 	}
 	e.tell(entry.of(a.grant))
 	if a.run != "" {
-		if err := e.say(ctx, a, cause); err != nil {
+		if err := e.say(ctx, a, rule, cause); err != nil {
 			e.Log.Warn("answering a job", "run", a.run, "err", err)
 			return
 		}
@@ -401,14 +401,18 @@ func (entry Entry) of(g *job.Grant) Entry {
 }
 
 // say publishes a final chunk outside the sequence.
-func (e *Executor) say(ctx context.Context, a answer, cause error) error {
+func (e *Executor) say(ctx context.Context, a answer, rule string, cause error) error {
 	code := "node"
 	var policy *PolicyError
 	if errors.As(cause, &policy) {
 		code = "policy"
 	}
-	return e.publishLast(ctx, bus.Chunk{Run: a.run, Node: e.Node.Name, Final: true},
-		output.Error{Node: e.Node.Name, Code: code, Message: cause.Error()},
+	var why output.Record = output.Error{Node: e.Node.Name, Code: code, Message: cause.Error()}
+	if a.grant != nil && a.grant.Purpose == job.PurposeCheck {
+		// Who asked makes something of the rule.
+		why = output.Check{Node: e.Node.Name, Kernel: e.Node.Kernel, Rule: rule, Detail: bounded(cause.Error(), maxCheckDetail)}
+	}
+	return e.publishLast(ctx, bus.Chunk{Run: a.run, Node: e.Node.Name, Final: true}, why,
 		output.NodeSummary{Node: e.Node.Name, Reason: a.reason, Detail: cause.Error()})
 }
 

@@ -37,6 +37,23 @@ const (
 // nobody reads the output any more.
 var ErrNoReader = errors.New("nobody reads the output any more")
 
+// Shared is a bus whose runs other processes may take over: what [Dispatch] and
+// [Follow] find out by themselves does not stop a run that is another's by then.
+type Shared struct {
+	bus.Control
+	// Mine returns nil if this process has the run, [bus.ErrHandOver] if another
+	// has, and other errors if that cannot be told now.
+	Mine func(ctx context.Context) error
+}
+
+// Stop stops a run if it is this process's.
+func (s Shared) Stop(ctx context.Context, run string) error {
+	if err := s.Mine(ctx); err != nil {
+		return err
+	}
+	return s.Control.Stop(ctx, run)
+}
+
 // Dispatch sends a sealed grant to each of its nodes. Call [Follow] right
 // after it: a run that nobody follows does not last. When a node's queue
 // cannot be reached the run is stopped everywhere.
@@ -71,11 +88,12 @@ func stopSoon(ctx context.Context, b bus.Control, run string) error {
 	return keepStopping(ctx, b, run)
 }
 
-// keepStopping tries to stop a run until that is done or ctx ends.
+// keepStopping tries to stop a run until that is done, it is another process's,
+// or ctx ends.
 func keepStopping(ctx context.Context, b bus.Control, run string) error {
 	for {
 		err := Stop(ctx, b, run)
-		if err == nil || !pause(ctx, publishAgain) {
+		if err == nil || errors.Is(err, bus.ErrHandOver) || !pause(ctx, publishAgain) {
 			return err
 		}
 	}
@@ -97,9 +115,11 @@ func keepStopping(ctx context.Context, b bus.Control, run string) error {
 //
 // A node that does not answer, falls silent or does not end is named in the
 // summary and given up, and the run is stopped so that it does not run
-// unwatched. The summary is complete also when an error is returned, which
+// unwatched. The time in which the bus could not be read is not held against
+// nodes. The summary is complete also when an error is returned, which
 // means that the bus cannot be read; then the run is left to its lease, since
-// another process may be following it.
+// another process may be following it. On a [Shared] bus the error can be
+// [bus.ErrHandOver], too: then one is.
 func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []byte)) (output.Summary, error) {
 	f := newFollower(g, sink, time.Now())
 	if err := f.check(); err != nil {
@@ -110,9 +130,9 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	chunks, broken := make(chan bus.Chunk), make(chan error, 1)
+	chunks, unread, broken := make(chan bus.Chunk), make(chan time.Duration), make(chan error, 1)
 	wg.Go(func() {
-		if err := read(work, b, f.run, f.names(), chunks); err != nil {
+		if err := read(work, b, f.run, f.names(), chunks, unread); err != nil {
 			broken <- err
 		}
 	})
@@ -137,6 +157,8 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 			start := time.Now()
 			f.take(c, start)
 			f.excuse(time.Since(start))
+		case d := <-unread:
+			f.excuse(d)
 		case <-tick.C:
 			f.look(time.Now())
 		case <-ended:
@@ -159,14 +181,19 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 }
 
 // read hands on a run's chunks until ctx ends or the bus has failed for long.
-// After a failure it begins again; the repetition is known by its numbers.
-func read(ctx context.Context, b bus.Control, run string, nodes []string, chunks chan<- bus.Chunk) error {
+// After a failure it begins again; the repetition is known by its numbers. It
+// tells unread for how long no node may have been heard because of a failure:
+// when the connection broke is not known, so that is all the time since the
+// last chunk.
+func read(ctx context.Context, b bus.Control, run string, nodes []string, chunks chan<- bus.Chunk, unread chan<- time.Duration) error {
 	var failing time.Time
+	quiet := time.Now()
 	for {
 		err := b.Follow(ctx, run, nodes, func(c bus.Chunk) error {
 			failing = time.Time{}
 			select {
 			case chunks <- c:
+				quiet = time.Now()
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
@@ -180,6 +207,12 @@ func read(ctx context.Context, b bus.Control, run string, nodes []string, chunks
 		}
 		if time.Since(failing) >= busLimit {
 			return err
+		}
+		select {
+		case unread <- time.Since(quiet):
+			quiet = time.Now()
+		case <-ctx.Done():
+			return nil
 		}
 		if !pause(ctx, busAgain) {
 			return nil
@@ -473,7 +506,8 @@ func (f *follower) giveUp(why string) {
 	}
 }
 
-// excuse keeps time that sink took from being held against the nodes.
+// excuse keeps time in which nobody listened, because sink took it or the bus
+// could not be read, from being held against the nodes.
 func (f *follower) excuse(d time.Duration) {
 	f.begun = f.begun.Add(d)
 	if !f.stopped.IsZero() {

@@ -409,6 +409,59 @@ func TestFollowBadBus(t *testing.T) {
 			}
 		})
 	})
+	// What the nodes said meanwhile is there afterwards, so that their silence
+	// was none.
+	t.Run("for nearly too long", func(t *testing.T) {
+		scripted(t, []string{"a", "b"}, func(t *testing.T, b *bench, g job.Grant, s []*script) {
+			begun, away := time.Now(), 5*time.Second
+			b.bus.follow = func(ctx context.Context, run string, nodes []string, each func(bus.Chunk) error) error {
+				now := time.Since(begun)
+				if now >= away && now < away+busLimit-busAgain {
+					return errors.New("connection refused")
+				}
+				if now < away {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, away-now)
+					defer cancel()
+				}
+				return b.bus.Bus.Follow(ctx, run, nodes, each)
+			}
+			stops := 0
+			b.bus.stop = func(ctx context.Context, run string) error { stops++; return nil }
+			for _, n := range s {
+				go func() {
+					for range 10 {
+						n.say(1)
+						time.Sleep(3 * time.Second)
+					}
+					n.end(output.ReasonDeadline, "")
+				}()
+			}
+			r := b.follow(t.Context(), g)
+			r.want(t, output.ReasonDeadline, "")
+			if r.err != nil || r.summary.Delivered != 20 || stops > 0 {
+				t.Errorf("%+v, %v, %d stops", r.summary, r.err, stops)
+			}
+		})
+	})
+	// A node that is silent before, during and after is found to be.
+	t.Run("and a node is gone", func(t *testing.T) {
+		scripted(t, []string{"a"}, func(t *testing.T, b *bench, g job.Grant, s []*script) {
+			s[0].say(1)
+			n := 0
+			b.bus.follow = func(ctx context.Context, run string, nodes []string, each func(bus.Chunk) error) error {
+				if n++; n < 5 {
+					return errors.New("connection reset")
+				}
+				return b.bus.Bus.Follow(ctx, run, nodes, each)
+			}
+			r := b.follow(t.Context(), g)
+			r.want(t, output.ReasonFailed, "it fell silent: nothing for 10s")
+			if l, err := b.bus.Lease(t.Context(), g.Run); err != nil || l != bus.LeaseStopped || r.took > 2*silenceLimit {
+				t.Errorf("the lease is %v, %v; it took %v", l, err, r.took)
+			}
+		})
+	})
 	t.Run("names", func(t *testing.T) {
 		onBench(t, func(t *testing.T, b *bench) {
 			for _, g := range []job.Grant{{Run: "a b", Nodes: []string{"n"}}, {Run: "r", Nodes: []string{"n", "a/b"}}, {Run: "r"}} {
@@ -560,6 +613,42 @@ func FuzzChunkLines(f *testing.F) {
 		}
 		if !final && !bytes.Equal(out, lines) || !bytes.HasPrefix(lines, out) {
 			t.Errorf("%q became %q", lines, out)
+		}
+	})
+}
+
+// What another process has taken over is not stopped, whatever this one makes of
+// it; what nobody can say that of is not either.
+func TestShared(t *testing.T) {
+	scripted(t, []string{"a", "b"}, func(t *testing.T, b *bench, g job.Grant, s []*script) {
+		unknown := errors.New("no route to the store")
+		for _, whose := range []error{nil, bus.ErrHandOver, unknown} {
+			stops := 0
+			b.bus.stop = func(context.Context, string) error { stops++; return nil }
+			asked := 0
+			shared := Shared{b.bus, func(context.Context) error { asked++; return whose }}
+			want := 0
+			if whose == nil {
+				want = 1
+			}
+			// One node never answers.
+			start := time.Now()
+			if _, err := Follow(t.Context(), shared, &g, func([]byte) {}); !errors.Is(err, whose) || stops != want {
+				t.Errorf("mine: %v: following ends with %v and %d stops", whose, err, stops)
+			}
+			if took := time.Since(start); took > answerLimit+grace+time.Second {
+				t.Errorf("mine: %v: it took %v", whose, took)
+			}
+			// One node cannot be sent the job.
+			full := errors.New("OOM command not allowed")
+			b.bus.submit = func(context.Context, string, []byte) error { return full }
+			stops = 0
+			if err := Dispatch(t.Context(), shared, &g, nil); !errors.Is(err, full) || !errors.Is(err, whose) && whose != nil || stops != want {
+				t.Errorf("mine: %v: dispatching ends with %v and %d stops", whose, err, stops)
+			}
+			if asked == 0 || errors.Is(whose, bus.ErrHandOver) && asked != 2 {
+				t.Errorf("mine: %v: asked %d times", whose, asked)
+			}
 		}
 	})
 }

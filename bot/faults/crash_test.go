@@ -40,21 +40,25 @@ func (w *world) doomed(bots int, token string, heard bool) (dead <-chan struct{}
 // A bot is killed at the worst moments. Either another takes over, or it is
 // started again.
 func TestBotKilled(t *testing.T) {
-	for i, c := range []struct {
+	t.Parallel()
+	for _, c := range []struct {
 		name  string
-		token string // of what is said at that moment
+		token string // of what is said at that moment: a regular expression
 		// heard says that Redis hears it, and only the bot never knows.
 		heard bool
+		// short is with how many bots it is tested in the short form, if it is.
+		short int
 	}{
-		{"between the vote and the thread", `"state":"approved"`, false},
-		{"between the vote and the grant", `"state":"approved"`, true},
-		{"between the grant and the thread", `"state":"running"`, false},
-		{"between the grant and the first node", "lease:", false},
-		{"between the nodes", "job:db-2", false},
-		{"between the nodes and the thread", `"dispatched":true`, false},
-		{"between the end and the result", `"outcome":"completed"`, false},
-		{"between the result and the thread", `"outcome":"completed"`, true},
-		{"between a post and its record", `{"channel":"C0INCIDENTS","id":`, false},
+		{"between the vote and the thread", `"state":"approved"`, false, 0},
+		{"between the vote and the grant", `"state":"approved"`, true, 2},
+		{"between the grant and the thread", `"state":"running"`, false, 0},
+		{"between the grant and the first node", "lease:", false, 0},
+		// A check of the program may go there, too.
+		{"between the nodes", `(?s)job:db-2.{1,200}"purpose":"run"`, false, 1},
+		{"between the nodes and the thread", `"dispatched":true`, false, 2},
+		{"between the end and the result", `"outcome":"completed"`, false, 1},
+		{"between the result and the thread", `"outcome":"completed"`, true, 0},
+		{"between a post and its record", `\{"channel":"C0INCIDENTS","id":`, false, 1},
 	} {
 		for _, replicas := range []int{1, 2} {
 			name := c.name + ", started again"
@@ -62,12 +66,10 @@ func TestBotKilled(t *testing.T) {
 				name = c.name + ", another there"
 			}
 			t.Run(name, func(t *testing.T) {
-				if (i+replicas)%2 == 0 {
-					soak(t) // each moment has one of the two in the short form
+				if replicas != c.short {
+					soak(t)
 				}
 				w := begin(t)
-				// The checks of the program are sent to db-1, so that the first
-				// word about db-2's queue is the run's.
 				w.nodes()
 				dead := w.doomed(replicas, c.token, c.heard)
 				k := w.ask(w.Slack, strings.Replace(what, "30 s", "5 s", 1))
@@ -115,26 +117,33 @@ func (w *world) agreed(n int) {
 // The only bot is killed while a trace runs, and started again: soon enough,
 // or when the nodes have ended the run for want of anybody who follows it.
 func TestBotKilledInMidRun(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
-		away time.Duration // none: another is there
+		back string // when there is a bot again
 		says string
 		why  output.Reason
 	}{
-		{"another there", 0, "ended as planned", output.ReasonDeadline},
-		{"back soon", time.Second, "ended as planned", output.ReasonDeadline},
-		{"back late", 16 * time.Second, "nobody follows", output.ReasonOutput},
+		{"another there", "before", "ended as planned", output.ReasonDeadline},
+		{"back soon", "at once", "ended as planned", output.ReasonDeadline},
+		{"back late", "late", "nobody follows", output.ReasonOutput},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.back == "at once" {
+				soak(t) // TestBotKilled kills the only bot, too
+			}
 			w := begin(t)
 			bot := w.everything()
-			k := w.start(w.Discord, strings.Replace(what, "30 s", "25 s", 1))
-			if c.away == 0 {
+			k := w.start(w.Discord, strings.Replace(what, "30 s", "20 s", 1))
+			if c.back == "before" {
 				w.StartBot()
 			}
 			bot.Kill()
-			if c.away > 0 {
-				time.Sleep(c.away) // how long it is away is what is tested
+			if c.back == "late" { // when the nodes have given it up
+				w.ended("db-1", 1)
+				w.ended("db-2", 1)
+			}
+			if c.back != "before" {
 				w.StartBot()
 			}
 			m := k.result()
@@ -174,6 +183,7 @@ func TestBotEnds(t *testing.T) {
 // An executor is killed in mid-run: its program goes with it, the thread says
 // so, and what the other node sees stays.
 func TestExecutorKilled(t *testing.T) {
+	t.Parallel()
 	for _, again := range []bool{false, true} {
 		name, says := "gone", "it fell silent"
 		if again {
@@ -185,7 +195,7 @@ func TestExecutorKilled(t *testing.T) {
 			w.StartBot()
 			k := w.start(w.Slack, strings.Replace(what, "30 s", "14 s", 1))
 			one.Kill()
-			w.gone(time.Second, "db-1")
+			w.gone(grace, "db-1") // by itself it would end later
 			if len(w.loaded("db-2")) == 0 {
 				t.Error("the program of the other node is gone too")
 			}
@@ -225,7 +235,7 @@ func TestExecutorHangs(t *testing.T) {
 		t.Errorf("the thread does not say that it fell silent:\n%s", m.Text)
 	}
 	one.Signal(syscall.SIGCONT)
-	w.gone(2*time.Second, "db-1", "db-2")
+	w.gone(grace, "db-1", "db-2")
 	w.ran(1, "db-1", "db-2")
 }
 
@@ -235,23 +245,38 @@ func TestExecutorHangs(t *testing.T) {
 func TestBotCutOff(t *testing.T) {
 	w := begin(t)
 	w.nodes()
-	line := newWire(t, w.address())
-	w.Through = map[string]string{bus.BotUser: line.addr}
-	w.StartBot()
-	w.Through = nil
-	k := w.start(w.Slack, strings.Replace(what, "30 s", "26 s", 1))
-	other := w.StartBot()
-	line.cut(true)
-	w.Until("the other has the request", func() bool {
+	var bots [2]*teamtest.Process
+	var lines [2]*wire
+	for i := range bots {
+		lines[i] = newWire(t, w.address())
+		w.Through = map[string]string{bus.BotUser: lines[i].addr}
+		bots[i] = w.StartBot()
+	}
+	k := w.start(w.Slack, strings.Replace(what, "30 s", "22 s", 1))
+	holds := func(bot *teamtest.Process) bool {
 		r, err := w.request()
 		if err != nil {
 			return false
 		}
 		who, err := w.Redis.Client().Get(t.Context(), "kgent:lock:request:"+r.ID).Result()
-		return err == nil && strings.Contains(other.Log(), who)
+		return err == nil && strings.Contains(bot.Log(), who)
+	}
+	first := 0
+	w.Until("one of the bots has the request", func() bool {
+		for i := range bots {
+			if holds(bots[i]) {
+				first = i
+				return true
+			}
+		}
+		return false
 	})
-	time.Sleep(8 * time.Second) // until the first has given up reading
-	line.cut(false)
+	lines[first].cut(true)
+	off := time.Now()
+	w.Until("the other has it", func() bool { return holds(bots[1-first]) })
+	// Until the first has given up reading, and would still try to stop the run.
+	time.Sleep(time.Until(off.Add(lease)))
+	lines[first].cut(false)
 	m := k.result()
 	if why, detail := w.ended("db-1", 1); why != output.ReasonDeadline {
 		t.Errorf("the run ended because of %s (%s), want its deadline", why, detail)
@@ -261,4 +286,5 @@ func TestBotCutOff(t *testing.T) {
 	}
 	w.ran(1, "db-1", "db-2")
 	w.once(k)
+	w.agreed(1)
 }

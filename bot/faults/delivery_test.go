@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -47,7 +48,7 @@ func TestDeliveredFourTimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	again(in.ID)
-	if _, err := in.Wait(w.Context()); err != nil {
+	if _, err := in.Wait(w.Context()); err != nil && !errors.Is(err, discordd.ErrNoAnswer) { // too busy for that
 		t.Fatal(err)
 	}
 	onDiscord.running()
@@ -71,14 +72,7 @@ func TestSocketBreaksInMidClick(t *testing.T) {
 			card := k.card()
 			fault.On, fault.Count = "interaction:block_actions", 1
 			w.Slack.Inject(fault)
-			// Slack shows a warning when the acknowledgement is lost, and the
-			// person presses again.
-			if err := k.chat.Click(w.Context(), "bob", card, "approve"); err != nil {
-				t.Logf("the click: %v", err)
-				if err := k.chat.Click(w.Context(), "bob", card, "approve"); err != nil && !strings.Contains(err.Error(), "no element") {
-					t.Errorf("the second click: %v", err)
-				}
-			}
+			k.press("bob", card, "approve")
 			k.running()
 			w.attached("db-1", i+1)
 			w.attached("db-2", i+1)
@@ -215,9 +209,8 @@ func TestTakeOver(t *testing.T) {
 	second := w.StartBot()
 	var talks []*talk
 	for i := range 6 {
-		k := w.ask(w.chats()[i%2], strings.Replace(what, "30 s", "4 s", 1))
-		k.card() // a node checks two programs at once, and refuses more
-		talks = append(talks, k)
+		// All at once: a node checks two programs at a time.
+		talks = append(talks, w.ask(w.chats()[i%2], strings.Replace(what, "30 s", "4 s", 1)))
 	}
 	for _, k := range talks {
 		k.press("bob", k.card(), "approve")
@@ -225,14 +218,18 @@ func TestTakeOver(t *testing.T) {
 	for _, k := range talks[:2] {
 		k.result()
 	}
-	if gates := w.Discord.Gateways(); len(gates) != 1 {
-		t.Errorf("%d gateway connections, want 1: %+v", len(gates), gates)
+	gates := w.Discord.Gateways()
+	if len(gates) != 1 {
+		t.Fatalf("%d gateway connections, want 1: %+v", len(gates), gates)
 	}
 	first.Kill()
 	begun := time.Now()
-	w.Until("the other holds the gateway", func() bool { return len(w.Discord.Gateways()) == 1 })
+	w.Until("the other holds the gateway", func() bool {
+		now := w.Discord.Gateways()
+		return len(now) == 1 && now[0].Session != gates[0].Session // the old one is noticed late
+	})
 	t.Logf("the gateway moved after %v", time.Since(begun))
-	if took := time.Since(begun); took > 20*time.Second {
+	if took := time.Since(begun); took > gateway+most {
 		t.Errorf("the gateway moved after %v", took)
 	}
 	for _, k := range talks[2:] {
@@ -270,7 +267,7 @@ func TestModelHangs(t *testing.T) {
 	begun := time.Now()
 	var wg sync.WaitGroup
 	wg.Go(func() { k.press("carol", m, "stop") })
-	took := w.gone(2*time.Second, "db-1", "db-2")
+	took := w.gone(grace, "db-1", "db-2")
 	wg.Wait()
 	k.result()
 	t.Logf("detached after %v, in the thread after %v", took, time.Since(begun))
@@ -340,7 +337,7 @@ func TestPlaceCloses(t *testing.T) {
 			} else {
 				w.Slack.SetArchived(teamtest.SlackIncidents, true)
 			}
-			w.gone(15*time.Second, "db-1", "db-2")
+			w.gone(2*most, "db-1", "db-2") // long before its time
 			var r thread.Request
 			w.Until("the request has ended", func() bool {
 				var err error

@@ -5,6 +5,8 @@
 // that was not approved, nothing runs twice, what runs ends by its deadline,
 // and the thread says what happened.
 //
-// The tests wait far more than they work, so that many run at once. Those that
-// need minutes run when KGENT_SOAK is set (make soak).
+// The tests wait far more than they work, so that some run at once. One of each
+// kind runs by default; those that vary it, or need minutes, run when KGENT_SOAK
+// is set (make soak). Durations are held against the product's own leases and
+// graces, so that a busy host makes them later and not wrong.
 package faults

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
+
+	"kgent/bot/teamtest"
 )
 
 // wire stands between processes and Redis: it can be slow, and it can notice
@@ -17,13 +20,18 @@ type wire struct {
 	server string
 
 	mu    sync.Mutex
-	off   bool          // nobody gets through
-	slow  time.Duration // of each piece, in each direction
-	token []byte        // what is watched for
-	hit   func()        // called once when it comes, before it is passed on
+	off   bool           // nobody gets through
+	ended bool           // for good: the test is over
+	slow  time.Duration  // of each piece, in each direction
+	token *regexp.Regexp // what is watched for
+	hit   func()         // called once when it comes, before it is passed on
 	conns map[net.Conn]bool
 	wg    sync.WaitGroup
 }
+
+// window is how much of what was passed on is looked at again with what
+// follows, in bytes.
+const window = 1 << 10
 
 func newWire(t *testing.T, server string) *wire {
 	t.Helper()
@@ -44,29 +52,50 @@ func newWire(t *testing.T, server string) *wire {
 	t.Cleanup(func() {
 		l.Close()
 		w.mu.Lock()
-		for c := range w.conns {
-			c.Close()
-		}
+		w.ended = true
 		w.mu.Unlock()
-		w.wg.Wait()
+		w.cut(true)
+		done := make(chan struct{})
+		go func() { w.wg.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(teamtest.Patience):
+			t.Errorf("the wire still carries something %v after its end", teamtest.Patience)
+		}
 	})
 	return w
 }
 
-// before has do called once, before the server hears of token for the first
-// time. What comes with it is passed on only when do returns true.
+// carries says whether a connection may be used, and if so sees to it that it
+// is closed when the wire is cut, or at the end.
+func (w *wire) carries(c net.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.off || w.ended {
+		return false
+	}
+	w.conns[c] = true
+	return true
+}
+
+// drop closes a connection.
+func (w *wire) drop(c net.Conn) {
+	c.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.conns, c)
+}
+
+// before has do called once, before the server hears of token, a regular
+// expression for at most window bytes, for the first time. What comes with it is passed on only when do returns true.
 func (w *wire) before(token string, do func() (pass bool)) (came <-chan struct{}) {
 	done := make(chan struct{})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.token = []byte(token)
+	w.token = regexp.MustCompile(token)
 	w.hit = func() {
 		if !do() {
-			w.mu.Lock()
-			for c := range w.conns {
-				c.Close()
-			}
-			w.mu.Unlock()
+			w.hangUp()
 		}
 		close(done)
 	}
@@ -83,35 +112,33 @@ func (w *wire) delay(d time.Duration) {
 // cut breaks all connections and lets none be made, or lets them be made again.
 func (w *wire) cut(on bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.off = on
+	w.mu.Unlock()
+	w.hangUp()
+}
+
+// hangUp breaks all connections.
+func (w *wire) hangUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for c := range w.conns {
 		c.Close()
 	}
 }
 
 func (w *wire) pass(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", w.server)
+	defer w.drop(client)
+	if !w.carries(client) {
+		return
+	}
+	server, err := net.DialTimeout("tcp", w.server, teamtest.Patience)
 	if err != nil {
 		return
 	}
-	defer server.Close()
-	w.mu.Lock()
-	off := w.off
-	if !off {
-		w.conns[client], w.conns[server] = true, true
-	}
-	w.mu.Unlock()
-	if off {
+	defer w.drop(server)
+	if !w.carries(server) {
 		return
 	}
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.conns, client)
-		delete(w.conns, server)
-	}()
 	var both sync.WaitGroup
 	both.Go(func() { w.copy(server, client, true); server.Close() })
 	both.Go(func() { w.copy(client, server, false); client.Close() })
@@ -127,9 +154,9 @@ func (w *wire) copy(to io.Writer, from io.Reader, watched bool) {
 			w.mu.Lock()
 			slow, token, hit := w.slow, w.token, w.hit
 			w.mu.Unlock()
-			if watched && len(token) > 0 {
+			if watched && token != nil {
 				seen = append(seen, buf[:n]...)
-				if bytes.Contains(seen, token) {
+				if token.Match(seen) {
 					w.mu.Lock()
 					mine := w.hit != nil
 					w.token, w.hit = nil, nil
@@ -138,7 +165,7 @@ func (w *wire) copy(to io.Writer, from io.Reader, watched bool) {
 						hit()
 					}
 				}
-				seen = bytes.Clone(seen[max(0, len(seen)-len(token)):])
+				seen = bytes.Clone(seen[max(0, len(seen)-window):])
 			}
 			if slow > 0 && n < len(buf) { // latency, not bandwidth
 				time.Sleep(slow)

@@ -46,8 +46,9 @@ import (
 	"kgent/executor/probe/residue"
 )
 
-// Patience bounds every wait for something that must happen.
-const Patience = 45 * time.Second
+// Patience bounds every wait for something that must happen: far longer than it
+// takes on a busy host.
+const Patience = 90 * time.Second
 
 // Config is how a team is set up. The zero value is usable but for Policy.
 type Config struct {
@@ -372,6 +373,8 @@ func (team *Team) launch(kind, name string, env []string, args ...string) *Proce
 	team.t.Helper()
 	p := &Process{Name: name, team: team, kind: kind, cmd: exec.Command(team.bin, args...), log: &lockedBuffer{}, done: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stderr = env, p.log
+	// What it started may hold its standard error open.
+	p.cmd.WaitDelay = 5 * time.Second
 	// It does not outlive a test binary that is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)

@@ -310,9 +310,23 @@ func (c *Conversation) own(ctx context.Context, id string) error {
 	return errors.Join(err, c.Store.Unlock(free, name, c.Name))
 }
 
+// has returns a function that returns nil while this process has a request, and
+// [bus.ErrHandOver] when another has taken it over.
+func (c *Conversation) has(id string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ok, err := c.Store.Lock(ctx, lockOf(id), c.Name, lockTTL)
+		if err == nil && !ok {
+			err = bus.ErrHandOver
+		}
+		return err
+	}
+}
+
 // keep renews a lock until ctx ends, and calls lose when somebody else has it.
-// While the store is out of reach nobody else can take over, and nodes end a
-// run by themselves: then the work goes on, for its end to be told.
+// While the store is out of reach for everybody nobody else can take over, and
+// nodes end a run by themselves: then the work goes on, for its end to be told.
+// While it is for this process only another may have taken over, which is asked
+// before anything is ended (has).
 func (c *Conversation) keep(ctx context.Context, name string, lose context.CancelCauseFunc) {
 	for pause(ctx, lockEvery) {
 		limit, cancel := context.WithTimeout(ctx, lockEvery)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,12 +135,19 @@ type fleet struct {
 	ended     map[string]chan struct{}
 	following map[string]int
 	sendErr   error
+	sending   func() error                                 // if set, asked when a run is sent
+	watching  func(mine func(context.Context) error) error // and when it is followed: an error ends that
 	summary   func(g *job.Grant, reason output.Reason) output.Summary
 }
 
 func (f *fleet) Nodes(context.Context) ([]bus.NodeInfo, error) { return f.list, nil }
 
-func (f *fleet) Dispatch(_ context.Context, g *job.Grant, envelope []byte) error {
+func (f *fleet) Dispatch(_ context.Context, g *job.Grant, envelope []byte, _ func(context.Context) error) error {
+	if f.sending != nil {
+		if err := f.sending(); err != nil {
+			return err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sendErr != nil {
@@ -153,11 +161,16 @@ func (f *fleet) Dispatch(_ context.Context, g *job.Grant, envelope []byte) error
 	return nil
 }
 
-func (f *fleet) Follow(ctx context.Context, g *job.Grant, line func([]byte)) (output.Summary, error) {
+func (f *fleet) Follow(ctx context.Context, g *job.Grant, line func([]byte), mine func(context.Context) error) (output.Summary, error) {
 	f.mu.Lock()
 	f.following[g.Run]++
 	ended := f.ended[g.Run]
 	f.mu.Unlock()
+	if f.watching != nil {
+		if err := f.watching(mine); err != nil {
+			return output.Summary{Reason: output.ReasonFailed, Detail: err.Error()}, err
+		}
+	}
 	for _, n := range g.Nodes {
 		line(fmt.Appendf(nil, `{"type":"attached","node":%q,"run":%q,"hooks":[],"program_ids":[1],"map_ids":[],"streams":[],"deadline":""}`+"\n", n, g.Run))
 	}
@@ -943,6 +956,107 @@ func TestTakeover(t *testing.T) {
 			}
 		}
 	})
+}
+
+// cutOff is a store that one process cannot reach for a while.
+type cutOff struct {
+	*thread.Memory
+	off *atomic.Bool
+}
+
+var errCutOff = errors.New("no route to the store")
+
+func (c cutOff) Lock(ctx context.Context, name, owner string, ttl time.Duration) (bool, error) {
+	if c.off.Load() {
+		return false, errCutOff
+	}
+	return c.Memory.Lock(ctx, name, owner, ttl)
+}
+
+func (c cutOff) Load(ctx context.Context, id string) (thread.Request, error) {
+	if c.off.Load() {
+		return thread.Request{}, errCutOff
+	}
+	return c.Memory.Load(ctx, id)
+}
+
+func (c cutOff) Open(ctx context.Context) ([]string, error) {
+	if c.off.Load() {
+		return nil, errCutOff
+	}
+	return c.Memory.Open(ctx)
+}
+
+// A process that was cut off from the store while another took its request over
+// neither stops the run nor says how it ended, whatever it made of the silence.
+func TestCutOffProcess(t *testing.T) {
+	if _, err := object(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"while it sends", "while it follows"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tm := newTeam(t)
+				tm.rules.quorum = 1
+				var off atomic.Bool
+				tm.wrap = func(m *thread.Memory) thread.Store { return cutOff{m, &off} }
+				one, stopOne := tm.start("one")
+				defer stopOne()
+				tm.wrap = nil
+
+				// The first who does it is cut off there, and gives up when the
+				// line is back.
+				var begun atomic.Bool
+				back, answer := make(chan struct{}), make(chan error, 1)
+				giveUp := func(mine func(context.Context) error) error {
+					if !begun.CompareAndSwap(false, true) {
+						return nil
+					}
+					off.Store(true)
+					<-back
+					off.Store(false)
+					err := mine(context.Background())
+					answer <- err
+					return err
+				}
+				if name == "while it sends" {
+					tm.fleet.sending = func() error {
+						return giveUp(func(context.Context) error { return errors.New("db-2 could not be reached") })
+					}
+				} else {
+					tm.fleet.watching = giveUp
+				}
+				tm.ask(one, "ada", "who calls getppid on db-1")
+				tm.click(one, "bob", "approve", tm.slack.button(t, "card:", "approve"))
+				_, stopTwo := tm.start("two")
+				defer stopTwo()
+				time.Sleep(8 * time.Second) // the lock is two's
+				close(back)
+				tm.settle()
+				if err := <-answer; name == "while it follows" && !errors.Is(err, bus.ErrHandOver) {
+					t.Errorf("asked whether it has the run: %v, want %v", err, bus.ErrHandOver)
+				}
+				if len(tm.fleet.stopped) != 0 || len(tm.fleet.sent) != 1 {
+					t.Errorf("stopped %v, sent %v", tm.fleet.stopped, tm.fleet.sent)
+				}
+				tm.holds("the live output", tm.slack.shown("run:"), "Running")
+				if said := tm.slack.shown("result:"); said != "" {
+					t.Errorf("there is a result already: %s", said)
+				}
+				time.Sleep(30 * time.Second)
+				tm.holds("the result", tm.slack.shown("result:"), "ended as planned", "1 event")
+				ended := 0
+				for _, e := range tm.log.Entries() {
+					if e.Kind == audit.Job && strings.Contains(e.Detail, "db-1 deadline") {
+						ended++
+					}
+				}
+				if ended != 1 {
+					t.Errorf("the audit log says %d times how it ended", ended)
+				}
+			})
+		})
+	}
 }
 
 func TestCommands(t *testing.T) {

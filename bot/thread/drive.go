@@ -446,11 +446,14 @@ func (c *Conversation) follow(ctx context.Context, r Request) error {
 	var wg sync.WaitGroup
 	tailing, done := context.WithCancel(ctx)
 	wg.Go(func() { c.tail(tailing, r.ID, result) })
-	summary, err := c.Runner.Follow(ctx, r.Grant, result.Line)
+	summary, err := c.Runner.Follow(ctx, r.Grant, result.Line, c.has(r.ID))
 	done()
 	wg.Wait()
 	if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
 		return nil
+	}
+	if errors.Is(err, bus.ErrHandOver) {
+		return err
 	}
 	if err != nil {
 		c.Log.Warn("following", "request", r.ID, "run", r.Grant.Run, "err", err)
@@ -488,7 +491,7 @@ func (c *Conversation) envelope(ctx context.Context, r Request) (s sealed, err e
 func (c *Conversation) dispatch(ctx context.Context, r Request) error {
 	s, err := c.envelope(ctx, r)
 	if err == nil {
-		err = c.Runner.Dispatch(ctx, s.grant, s.envelope)
+		err = c.Runner.Dispatch(ctx, s.grant, s.envelope, c.has(r.ID))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -497,6 +500,10 @@ func (c *Conversation) dispatch(ctx context.Context, r Request) error {
 		err = nil // how it ended is for those to say who follow it
 	}
 	if err != nil {
+		// While the store was out of reach another process may have sent it.
+		if lost := c.has(r.ID)(ctx); lost != nil {
+			return errors.Join(err, lost)
+		}
 		c.free(ctx, r)
 		left := "nothing was left running"
 		if stop := c.Runner.Stop(ctx, r.Grant.Run); stop != nil {
@@ -566,15 +573,25 @@ func (c *Conversation) finish(asked context.Context, r Request, summary output.S
 	store := func() error {
 		ctx, cancel := context.WithTimeout(ctx, lockTTL)
 		defer cancel()
-		// Another process may have taken the run over, and be following it.
-		if mine, err := c.Store.Lock(ctx, lockOf(r.ID), c.Name, lockTTL); err != nil || !mine {
+		// Another process may have taken the run over, and be following it, or
+		// have told its end.
+		if err := c.has(r.ID)(ctx); errors.Is(err, bus.ErrHandOver) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		now, err := c.Store.Load(ctx, r.ID)
+		if err == nil && now.State != Running {
+			return nil
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		c.free(ctx, r)
 		noted = noted || c.note(ctx, r, audit.Entry{Kind: audit.Job, Detail: ended(outcome, detail, summary)}, summary) == nil
 		over := r
 		end(&over)
-		_, err := c.change(ctx, r.ID, end, c.resultMessages(over, blocks, files)...)
+		_, err = c.change(ctx, r.ID, end, c.resultMessages(over, blocks, files)...)
 		if errors.Is(err, ErrNotFound) {
 			over.Version = 0
 			over.Detail = strings.TrimPrefix(over.Detail+"; the store was emptied while it ran", "; ")

@@ -175,16 +175,19 @@ type Made struct {
 	Kernels     []Kernel
 }
 
-// Runner runs grants.
+// Runner runs grants. Before it stops a run for a reason of its own it asks mine,
+// which returns nil if this process has the run still, [bus.ErrHandOver] if
+// another has, and other errors if that cannot be told: then it does not stop it.
 type Runner interface {
 	Nodes(ctx context.Context) ([]bus.NodeInfo, error)
 	// Dispatch sends a sealed grant to its nodes. Doing it twice runs it once.
-	Dispatch(ctx context.Context, g *job.Grant, envelope []byte) error
+	Dispatch(ctx context.Context, g *job.Grant, envelope []byte, mine func(context.Context) error) error
 	// Follow keeps a run alive and hands on its records until it has ended
 	// everywhere. When ctx ends with [bus.ErrHandOver] as its cause it returns at
 	// once and leaves the run to whoever follows it next; otherwise the run is
-	// stopped.
-	Follow(ctx context.Context, g *job.Grant, line func([]byte)) (output.Summary, error)
+	// stopped. It returns the same error when mine did.
+	Follow(ctx context.Context, g *job.Grant, line func([]byte), mine func(context.Context) error) (output.Summary, error)
+	// Stop stops a run, whoever has it.
 	Stop(ctx context.Context, run string) error
 }
 

@@ -362,12 +362,12 @@ func recipeList(l *recipes.Library) []thread.Recipe {
 // fleetRunner runs grants on nodes that other processes may follow, too.
 type fleetRunner struct{ runner }
 
-func (r fleetRunner) Dispatch(ctx context.Context, g *job.Grant, envelope []byte) error {
-	return executor.Dispatch(ctx, r.bus, g, envelope)
+func (r fleetRunner) Dispatch(ctx context.Context, g *job.Grant, envelope []byte, mine func(context.Context) error) error {
+	return executor.Dispatch(ctx, executor.Shared{Control: r.bus, Mine: mine}, g, envelope)
 }
 
-func (r fleetRunner) Follow(ctx context.Context, g *job.Grant, line func([]byte)) (output.Summary, error) {
-	return executor.Follow(ctx, r.bus, g, line)
+func (r fleetRunner) Follow(ctx context.Context, g *job.Grant, line func([]byte), mine func(context.Context) error) (output.Summary, error) {
+	return executor.Follow(ctx, executor.Shared{Control: r.bus, Mine: mine}, g, line)
 }
 
 func (r fleetRunner) Stop(ctx context.Context, run string) error {

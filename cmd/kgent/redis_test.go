@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"kgent/agent/recipes/recipetest"
 	"kgent/executor/bus"
 	"kgent/executor/bus/rdb"
@@ -76,7 +78,22 @@ func TestDeployRedis(t *testing.T) {
 			t.Errorf("%s: %v, want NOPERM", what, err)
 		}
 	}
+	// Who made the users as written there has all of it after a restart.
+	readme, err := os.ReadFile(filepath.Join(deploy, "README.md"))
+	if err != nil || !strings.Contains(string(readme), "echo '"+rdbtest.DefaultUser+"' > users.acl") {
+		t.Errorf("README.md does not say %q (%v)", rdbtest.DefaultUser, err)
+	}
 	admin := s.Client()
+	if _, err := admin.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		p.Set(t.Context(), "k", "v", 0)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	if v := admin.Get(t.Context(), "k").Val(); v != "v" {
+		t.Errorf("after a restart there is %q, want v", v)
+	}
 	for name, want := range map[string]string{"maxmemory-policy": "noeviction", "appendonly": "yes", "tls-auth-clients": "yes", "port": "0"} {
 		if got := admin.ConfigGet(t.Context(), name).Val()[name]; got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

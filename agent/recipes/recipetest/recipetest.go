@@ -32,6 +32,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -262,31 +263,40 @@ func Binary(t testing.TB) string {
 	if path := os.Getenv("KGENT_TEST_BINARY"); path != "" {
 		return path
 	}
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// built asks the go command once in a process: finding out that there is nothing to do takes it a second.
+var built = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
-		t.Fatalf("finding the module: %v", err)
+		return "", fmt.Errorf("finding the module: %w", err)
 	}
 	root := strings.TrimSpace(string(out))
 	dir := filepath.Join(root, "bin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, ".kgent-test.lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	path := filepath.Join(dir, "kgent-test")
 	build := exec.Command("go", "build", "-o", path, "./cmd/kgent")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building kgent: %v\n%s", err, out)
+		return "", fmt.Errorf("building kgent: %w\n%s", err, out)
 	}
-	return path
-}
+	return path, nil
+})
 
 // Want are fields an event or a row must have. Values are compared as text;
 // a func(string) bool decides for itself.

@@ -80,11 +80,16 @@ func ACL(users ...string) Option {
 	return func(s *Server) {
 		if s.admin == "" {
 			s.admin = "test-admin-password"
-			s.users = []string{"user default off", "user " + Admin + " on >" + s.admin + " allkeys allchannels allcommands"}
+			s.users = []string{DefaultUser, "user " + Admin + " on >" + s.admin + " allkeys allchannels allcommands"}
 		}
 		s.users = append(s.users, users...)
 	}
 }
+
+// DefaultUser is the default user's line on a server with [ACL], as deploy/redis
+// has it. Nobody can be that user, but the server reads its append-only file
+// with its permissions: without them it skips transactions and scripts.
+const DefaultUser = "user default off resetpass allkeys allchannels allcommands"
 
 // Admin is the user of the test itself on a server with [ACL].
 const Admin = "test-admin"

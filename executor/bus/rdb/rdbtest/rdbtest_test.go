@@ -2,6 +2,7 @@ package rdbtest_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,8 +37,18 @@ func set(t *testing.T, s *rdbtest.Server, v string) {
 // Killed and restarted, a server has what it kept.
 func TestRestart(t *testing.T) {
 	forgetful, lasting := rdbtest.Start(t), rdbtest.Start(t, rdbtest.AppendOnly(), rdbtest.Unix())
-	for _, s := range []*rdbtest.Server{forgetful, lasting} {
+	closed := rdbtest.Start(t, rdbtest.AppendOnly(), rdbtest.ACL("user somebody off"))
+	for _, s := range []*rdbtest.Server{forgetful, lasting, closed} {
 		set(t, s, "v")
+		if _, err := s.Client().TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+			p.Set(t.Context(), "in a transaction", "v", 0)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Client().Eval(t.Context(), `redis.call('SET', KEYS[1], 'v') return redis.call('SET', KEYS[2], 'v')`, []string{"by a script", "and more"}).Err(); err != nil {
+			t.Fatal(err)
+		}
 		s.Kill()
 		if err := s.Client().Ping(t.Context()).Err(); err == nil {
 			t.Fatal("a killed server answers")
@@ -49,6 +60,11 @@ func TestRestart(t *testing.T) {
 	}
 	if v := get(t, lasting); v != "v" {
 		t.Errorf("with AppendOnly there is %q, want v", v)
+	}
+	for _, s := range []*rdbtest.Server{lasting, closed} {
+		if got := s.Client().MGet(t.Context(), "k", "in a transaction", "by a script", "and more").Val(); !slices.Equal(got, []any{"v", "v", "v", "v"}) {
+			t.Errorf("with AppendOnly there is %v, want v of each", got)
+		}
 	}
 	lasting.RestartEmpty()
 	if v := get(t, lasting); v != "" {

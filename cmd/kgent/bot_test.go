@@ -175,7 +175,7 @@ func TestBotRotation(t *testing.T) {
 	if requests, posts := counts(); requests != 0 || posts != 0 {
 		t.Errorf("%d requests and %d posts are left", requests, posts)
 	}
-	if code, log := b.run("terminals are served", socket...); code != exitOK || strings.Contains(log, "level=WARN") {
+	if code, log := b.run("terminals are served", socket...); code != exitOK || strings.Contains(log, "be read and") {
 		t.Errorf("it is not said once: exit %d\n%s", code, log)
 	}
 }

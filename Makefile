@@ -26,12 +26,13 @@ demo:
 # As it was written: make would expand a $ in it, $(shell …) included.
 override export REQUEST := $(value REQUEST)
 
-# A whole team on this host, without any account: two pages to play people on.
+# A whole team on this host, without any account: two pages to play people on,
+# at other addresses with SLACK=127.0.0.1:8066 DISCORD=127.0.0.1:8092.
 try:
 	@deploy/debian-packages $(PACKAGES) redis-server
 	@$(GO) build -trimpath -o bin/kgent ./cmd/kgent
 	@$(GO) build -trimpath -o bin/kgent-try ./bot/try
-	@exec bin/kgent-try $(if $(VERBOSE),--verbose)
+	@exec bin/kgent-try $(if $(VERBOSE),--verbose) $(if $(SLACK),--slack '$(SLACK)') $(if $(DISCORD),--discord '$(DISCORD)')
 
 # Pictures of every card, from the stand-ins' pages: out/screens.
 screenshots:

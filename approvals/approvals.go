@@ -102,6 +102,10 @@ type Candidate struct {
 	// revises, as when they asked for what came to no case. They do not count
 	// as approvers either.
 	Authors []Person
+	// Asked is the request in the words of those who asked, and Origin where the
+	// program came from: "recipe tcp-connect", "model gpt-…". Both are for whoever
+	// reads the audit log; nothing is decided by them.
+	Asked, Origin string
 	// Revises is the case this one replaces, if any.
 	Revises string
 	// Key makes opening repeatable: of all calls with one key, only the first
@@ -121,6 +125,11 @@ type Case struct {
 	Revises  string `json:"revises,omitempty"`
 	// Next is the case that superseded this one.
 	Next string `json:"next,omitempty"`
+
+	// Asked and Origin are the candidate's, and Program is its manifest's name.
+	Asked   string `json:"asked,omitempty"`
+	Origin  string `json:"origin,omitempty"`
+	Program string `json:"program,omitempty"`
 
 	Digest    string     `json:"digest"`
 	Tier      Tier       `json:"tier"`

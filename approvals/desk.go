@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"kgent/agent/program"
 	"kgent/approvals/audit"
 	"kgent/executor/job"
 )
@@ -36,6 +37,10 @@ type Desk struct {
 const (
 	// maxReason is how much of a reason is kept, in characters.
 	maxReason = 500
+	// maxAsked is how much of a request's words is kept, in characters, and
+	// maxNamed how many of its nodes the text of an audit entry names.
+	maxAsked = 2000
+	maxNamed = 50
 	// maxNodes and maxNodeName bound what one case is about.
 	maxNodes    = 1000
 	maxNodeName = 253
@@ -55,7 +60,14 @@ func (d *Desk) Open(ctx context.Context, cand Candidate) (Case, error) {
 	c, err := d.open(ctx, cand)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
-		return Case{}, d.recordRefusal(ctx, "", cand.Digest.String(), cand.Requester, err)
+		logged := err
+		if cand.Asked != "" {
+			logged = fmt.Errorf("%w; asked was “%s”", err, plain(cand.Asked, maxAsked))
+		}
+		if got := d.recordRefusal(ctx, "", cand.Digest.String(), cand.Requester, logged); got != logged {
+			return Case{}, got // it could not be recorded
+		}
+		return Case{}, err
 	}
 	if err != nil {
 		return Case{}, fmt.Errorf("opening request: %w", err)
@@ -110,7 +122,45 @@ func (d *Desk) open(ctx context.Context, cand Candidate) (Case, error) {
 	if err != nil {
 		return Case{}, err
 	}
-	return c, d.record(ctx, audit.Request, c, c.Requester, fmt.Sprintf("%s on %d nodes for %v, revision %d", c.Tier, len(c.Nodes), c.Limits.Duration, c.Revision), c)
+	return c, d.record(ctx, audit.Request, c, c.Requester, fmt.Sprintf("%s%s, %s, revision %d", asked(c), c.Tier, extent(c), c.Revision), c)
+}
+
+// asked says what somebody wanted and which program is to answer it.
+func asked(c Case) string {
+	s := ""
+	if c.Asked != "" {
+		s = "“" + plain(c.Asked, maxAsked) + "”: "
+	}
+	if p := programOf(c); p != "" {
+		s += p + ", "
+	}
+	return s
+}
+
+// programOf names the program of a case.
+func programOf(c Case) string {
+	switch {
+	case c.Origin == "" && c.Program == "":
+		return ""
+	case c.Origin == "recipe "+c.Program:
+		return plain(c.Origin, maxName)
+	case c.Origin == "":
+		return "program " + plain(c.Program, maxName)
+	}
+	return fmt.Sprintf("program %s (%s)", plain(c.Program, maxName), plain(c.Origin, maxName))
+}
+
+// extent says where and for how long.
+func extent(c Case) string {
+	var names []string
+	for _, n := range c.Nodes[:min(len(c.Nodes), maxNamed)] {
+		names = append(names, plain(n, maxNodeName))
+	}
+	s := "on " + strings.Join(names, ", ")
+	if more := len(c.Nodes) - len(names); more > 0 {
+		s += fmt.Sprintf(" and %d more nodes", more)
+	}
+	return fmt.Sprintf("%s for %v", s, c.Limits.Duration)
 }
 
 // keyedID makes the id of a case from a candidate's key.
@@ -172,7 +222,12 @@ func (d *Desk) draft(cand Candidate) (Case, error) {
 	if cand.Tier < risk.Tier || cand.Tier > Act {
 		return Case{}, refuse(RuleCandidate, "it was shown as %s, but it is %s: %s", cand.Tier, risk.Tier, risk.Why[0])
 	}
+	manifest, err := program.DecodeManifest(cand.Program.Manifest)
+	if err != nil {
+		return Case{}, refuse(RuleCandidate, "%v", err)
+	}
 	return Case{
+		Asked: plain(cand.Asked, maxAsked), Origin: plain(cand.Origin, maxName), Program: plain(manifest.Name, maxName),
 		Revision: 1, Revises: cand.Revises, Digest: digest.String(),
 		Tier: cand.Tier, Why: append(risk.Why, cand.Why...),
 		Nodes: nodes, Limits: cand.Limits, Requester: cand.Requester,
@@ -621,7 +676,10 @@ func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error)
 }
 
 func granted(c Case) string {
-	s := fmt.Sprintf("on %d nodes for %v", len(c.Nodes), c.Limits.Duration)
+	s := extent(c)
+	if p := programOf(c); p != "" {
+		s = p + " " + s
+	}
 	if c.Glass {
 		s += ", GLASS BROKEN by " + plain(c.By, maxName) + ": " + c.Reason
 	}

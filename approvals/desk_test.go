@@ -815,3 +815,27 @@ func TestReasonsAreTamed(t *testing.T) {
 		t.Errorf("reason %q (%v)", got.Reason, err)
 	}
 }
+
+// The audit log says in words what was asked, what answers it, and where.
+func TestAuditWords(t *testing.T) {
+	o := newOffice(t)
+	cand := o.cand
+	cand.Asked, cand.Origin = "who calls\ngetppid \x1b[31m", "model gpt"
+	c, err := o.Open(t.Context(), cand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	detail := o.last().Detail
+	for _, want := range append([]string{"“who calls getppid ?[31m”", "(model gpt)", c.Program}, c.Nodes...) {
+		if want == "" || !strings.Contains(detail, want) {
+			t.Errorf("the audit log says %q, want %q in it", detail, want)
+		}
+	}
+	cand.Nodes = nil
+	if _, err = o.Open(t.Context(), cand); err == nil || strings.Contains(err.Error(), "getppid") {
+		t.Errorf("error %v", err)
+	}
+	if e := o.last(); e.Kind != audit.Refusal || !strings.Contains(e.Detail, "asked was “who calls getppid") {
+		t.Errorf("of a refusal the audit log says %q", e.Detail)
+	}
+}

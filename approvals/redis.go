@@ -33,8 +33,8 @@ import (
 //	kgent:case:<id>:program  hash    elf, manifest, contract
 //	kgent:case:undecided     sorted  ids of undecided cases, by when they were opened
 type Redis struct {
-	client *redis.Client
-	secret []byte
+	client  *redis.Client
+	secrets [][]byte // the first one seals, all of them vouch
 }
 
 // caseKept is how long a case is kept after its last change: as long as
@@ -44,13 +44,19 @@ const caseKept = 30 * 24 * time.Hour
 // StoreSecret is the purpose of the secret of [NewRedis], for [Key.Secret].
 const StoreSecret = "case store v1"
 
-// NewRedis returns the store. All desks that share it must have the same
-// secret; see [StoreSecret].
-func NewRedis(client *redis.Client, secret []byte) (*Redis, error) {
-	if len(secret) < sha256.Size {
-		return nil, fmt.Errorf("opening case store: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
+// NewRedis returns the store. Cases are sealed with secret; those that were
+// sealed with one of others are believed, too, as while a key is replaced. All
+// desks that share the store must have the same secret, or each the other's
+// among its others; see [StoreSecret].
+func NewRedis(client *redis.Client, secret []byte, others ...[]byte) (*Redis, error) {
+	r := &Redis{client: client}
+	for _, s := range append([][]byte{secret}, others...) {
+		if len(s) < sha256.Size {
+			return nil, fmt.Errorf("opening case store: a secret of %d bytes is too short, want %d", len(s), sha256.Size)
+		}
+		r.secrets = append(r.secrets, bytes.Clone(s))
 	}
-	return &Redis{client, bytes.Clone(secret)}, nil
+	return r, nil
 }
 
 const (
@@ -96,10 +102,15 @@ var forgetCase = redis.NewScript(`
 if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
 return 'done'`)
 
-func (r *Redis) seal(content []byte) []byte {
-	h := hmac.New(sha256.New, r.secret)
+func seal(secret, content []byte) []byte {
+	h := hmac.New(sha256.New, secret)
 	h.Write(content)
 	return h.Sum(nil)
+}
+
+// sealed reports whether a seal holds.
+func (r *Redis) sealed(content, got []byte) bool {
+	return slices.ContainsFunc(r.secrets, func(s []byte) bool { return hmac.Equal(got, seal(s, content)) })
 }
 
 // run calls a script that changes a case.
@@ -113,7 +124,7 @@ func (r *Redis) run(ctx context.Context, script *redis.Script, c Case, args ...a
 		open = 1
 	}
 	keys := []string{caseKey(c.ID), programKey(c.ID), undecided}
-	args = append([]any{c.ID, strconv.FormatUint(c.Version, 10), content, r.seal(content), caseKept.Milliseconds(), open, c.Opened.UnixMilli()}, args...)
+	args = append([]any{c.ID, strconv.FormatUint(c.Version, 10), content, seal(r.secrets[0], content), caseKept.Milliseconds(), open, c.Opened.UnixMilli()}, args...)
 	reply, err := script.Run(ctx, r.client, keys, args...).Text()
 	if err != nil {
 		return "", orContext(ctx, err)
@@ -176,11 +187,11 @@ var errSeal = errors.New("its seal does not hold: it was changed in Redis, or st
 
 func (r *Redis) decode(id string, values []any) (Case, error) {
 	content, ok := values[0].(string)
-	seal, ok2 := values[1].(string)
+	got, ok2 := values[1].(string)
 	if !ok && !ok2 {
 		return Case{}, ErrNotFound
 	}
-	if !hmac.Equal([]byte(seal), r.seal([]byte(content))) {
+	if !r.sealed([]byte(content), []byte(got)) {
 		return Case{}, fmt.Errorf("reading case %s: %w", plain(id, maxName), errSeal)
 	}
 	var c Case

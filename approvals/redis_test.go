@@ -80,6 +80,25 @@ func TestRedisSeal(t *testing.T) {
 			t.Errorf("%s: undecided %+v (%v)", name, list, err)
 		}
 	}
+	// While a key is replaced, the one before is believed as well.
+	create(s, "c", approvals.Pending)
+	both, err := approvals.NewRedis(client, bytes.Repeat([]byte{9}, 32), bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := both.Get(t.Context(), "c")
+	if err != nil {
+		t.Fatalf("with the next secret: %v", err)
+	}
+	if err := both.Swap(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "c"); err == nil {
+		t.Error("it does not seal with its own")
+	}
+	if _, err := approvals.NewRedis(client, bytes.Repeat([]byte{9}, 32), []byte("short")); err == nil {
+		t.Error("a short other secret was taken")
+	}
 	if _, err := approvals.NewRedis(client, []byte("short")); err == nil {
 		t.Error("a short secret was taken")
 	}

@@ -229,6 +229,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	}
 	opened, err := b.Desk.Open(ctx, approvals.Candidate{
 		Program: prog, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier, Why: risk.Why, Requester: ask.Requester,
+		Asked: ask.Text, Origin: c.Origin,
 	})
 	var refused *approvals.RefusedError
 	if errors.As(err, &refused) {

@@ -25,7 +25,8 @@
 //	             filters by process match the parent as well
 //
 // The concepts are those of lexicon.yaml; "$role" stands for a parameter of that
-// role found in the sentence.
+// role found in the sentence, and "$connect_errno" for an error of that role with
+// which connections fail.
 //
 // # Parameters
 //

@@ -48,6 +48,9 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 			if b.role == roleTop {
 				present[conceptRank] = true
 			}
+			if unreached(b) {
+				present["$"+string(roleConnectErrno)] = true
+			}
 		} else if !a.soft {
 			f.refused = append(f.refused, a)
 			for i := a.first; i < a.last; i++ {
@@ -143,6 +146,9 @@ func (f *fit) speaksOf(units []unit, first int) map[string]bool {
 	}
 	for _, b := range f.bound {
 		out["$"+string(b.role)] = true
+		if unreached(b) {
+			out["$"+string(roleConnectErrno)] = true
+		}
 	}
 	return out
 }
@@ -151,6 +157,9 @@ func (f *fit) speaksOf(units []unit, first int) map[string]bool {
 // of a system call that is no ordinary word.
 func (f *fit) weigh(l *Library, concept string) float64 {
 	if role, ok := strings.CutPrefix(concept, "$"); ok {
+		if role == string(roleConnectErrno) {
+			return 2
+		}
 		if slices.ContainsFunc(f.bound, func(b binding) bool {
 			return b.role == RoleSyscall && role == string(b.role) && !englishSyscalls[b.value]
 		}) {
@@ -159,6 +168,13 @@ func (f *fit) weigh(l *Library, concept string) float64 {
 		return 1
 	}
 	return l.rarity[concept]
+}
+
+// unreached reports whether a value is an error that connections end with after
+// the call that began them has returned: no count of failed calls shows it where
+// programs do not wait in connect(2), and most do not.
+func unreached(b binding) bool {
+	return b.role == RoleErrno && slices.Contains([]string{"ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH"}, b.value)
 }
 
 // bind finds where a value goes.

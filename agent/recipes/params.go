@@ -56,6 +56,10 @@ const (
 	roleTargetUser Role = "target_user"
 	rolePast       Role = "past"
 	roleUnclear    Role = "unclear"
+
+	// roleConnectErrno stands for an error that a connection ends with, see
+	// [unreached].
+	roleConnectErrno Role = "connect_errno"
 )
 
 // binds says for each role of a parameter what it can take from a request.
@@ -97,7 +101,7 @@ var nouns = map[Role]string{
 	RolePath: "path", RoleErrno: "error", RoleSignal: "signal", RoleSyscall: "system call", RoleCapability: "capability",
 	RoleThreshold: "smallest duration", RoleSize: "size", RoleInterface: "interface", RoleCgroup: "cgroup", RoleHz: "sampling rate",
 	roleDuration: "length of the run", roleInterval: "interval", roleRate: "interval", roleTop: "number of rows",
-	roleAtMost: "largest duration", roleSubnet: "range of addresses", roleThread: "thread id", roleParent: "parent", roleTargetUser: "receiving user", rolePast: "look into the past", roleUnclear: "value",
+	roleAtMost: "largest duration", roleSubnet: "range of addresses", roleThread: "thread id", roleParent: "parent", roleTargetUser: "receiving user", rolePast: "look into the past", roleConnectErrno: "error of a connection", roleUnclear: "value",
 }
 
 func isRole(r Role) bool { return nouns[r] != "" }

@@ -42,6 +42,11 @@ const (
 	Recovered Kind = "recovered" // the end of the file was torn by a crash, or entries in Redis were lost
 )
 
+// Kinds returns all kinds, in the order in which things happen.
+func Kinds() []Kind {
+	return []Kind{Request, Vote, Glass, State, Grant, Check, Job, Refusal, Recovered}
+}
+
 // Entry is one thing that happened. Seq, At and Prev are set by the log.
 type Entry struct {
 	Seq  uint64    `json:"seq"` // from 1, without gaps

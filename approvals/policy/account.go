@@ -76,6 +76,9 @@ func (r ref) check(want kind) error {
 	if want == group && r.platform == "discord" && r.local == r.tenant {
 		return fmt.Errorf("%s is Discord's role of everybody; where a rule may say so, write anyone: true", r)
 	}
+	if r.platform == "discord" && strings.Trim(r.local, "0123456789") != "" {
+		return fmt.Errorf("%s: Discord's ids are numbers, and %q is none: with Developer Mode on, Copy ID gives that of a server, channel, role or person", r, r.local)
+	}
 	return nil
 }
 

@@ -23,8 +23,9 @@ import (
 // rules that were there before. [File.Person] and [File.MayStop] answer
 // nevertheless, so that runs can be stopped.
 type File struct {
-	path string
-	opts Options
+	path   string
+	opts   Options
+	opened bool // its first version was in order
 
 	mu     sync.Mutex
 	stamp  stamp
@@ -66,6 +67,7 @@ func Open(path string, opts Options) (*File, error) {
 	if _, err := f.load(); err != nil {
 		return nil, err
 	}
+	f.opened = true
 	return f, nil
 }
 
@@ -113,6 +115,7 @@ func (f *File) read() (*Policy, error) {
 func (f *File) report(before *Policy, wasBroken error) {
 	switch log := f.opts.Log; {
 	case log == nil:
+	case !f.opened && f.broken != nil: // whoever opens it gets the error
 	case f.broken != nil && (wasBroken == nil || wasBroken.Error() != f.broken.Error()):
 		log.Error("policy file cannot be used; requests and approvals are refused until it is mended", "error", f.broken)
 	case f.loaded != nil && (before == nil || before.Version() != f.loaded.Version()):

@@ -390,8 +390,9 @@ func (r *reader) document(root ast.Node) {
 	var rules ast.Node
 	seen := r.mapping(root, "a policy", map[string]field{
 		"version": func(n ast.Node) {
-			var v int
-			r.number(1, 1, &v)(n)
+			if v, ok := r.value(n).(*ast.IntegerNode); !ok || v.GetToken().Value != "1" {
+				r.errorf(n, "version must be 1")
+			}
 		},
 		"paused": func(n ast.Node) {
 			if d.paused = r.text(n); d.paused == "" {
@@ -646,7 +647,10 @@ func parseCondition(s string) (condition, error) {
 	key, values, ok := strings.Cut(s, "=")
 	key, not := strings.CutSuffix(key, "!")
 	c := condition{key: key, not: not, values: strings.Split(values, "|")}
-	if !ok || key == "" || slices.Contains(c.values, "") || strings.ContainsAny(s, " \t") {
+	// Of what no label can hold, nothing may be taken for a value: the rule would
+	// never apply, and a laxer one after it would.
+	const never = " \t=!<>*?\"'`()[]{}:;/\\@#$%&"
+	if !ok || key == "" || slices.Contains(c.values, "") || strings.ContainsAny(key+values, never) {
 		return condition{}, fmt.Errorf("%q selects no nodes: want label=value, label!=value or label=a|b; leave nodes out for all", s)
 	}
 	return c, nil

@@ -80,6 +80,9 @@ func Parse(name string, content []byte, opts Options) (*Policy, Problems) {
 // hash of its content.
 func (p *Policy) Version() string { return p.doc.version }
 
+// Tenants are the workspaces, servers and hosts whose people are heard.
+func (p *Policy) Tenants() []string { return slices.Clone(p.doc.tenants) }
+
 func refuse(rule approvals.Rule, format string, args ...any) error {
 	return &approvals.RefusedError{Rule: rule, Reason: fmt.Sprintf(format, args...)}
 }

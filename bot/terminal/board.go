@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -60,12 +61,26 @@ type Board interface {
 	Get(ctx context.Context, id string) (Post, error)
 	// Since returns the posts that changed after a number of [Post.Seq], oldest
 	// change first, and the number to go on from; all of them when the board was
-	// emptied in between. Posts that cannot be read are the error, beside the
-	// others.
+	// emptied in between. Posts that cannot be read are gone from the board, and
+	// an [UnreadableError] names them, beside the others.
 	Since(ctx context.Context, after uint64) (posts []Post, next uint64, err error)
 	// File returns the content of a post's file, or [ErrNotFound].
 	File(ctx context.Context, id string, n int) ([]byte, error)
 }
+
+// UnreadableError says that posts were taken off a board because they could not
+// be read.
+type UnreadableError struct {
+	IDs []string
+	Err error // why the last one could not
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("%d posts were taken off the board, %s the last: %v", len(e.IDs), e.IDs[len(e.IDs)-1], e.Err)
+}
+
+// Unwrap returns Err.
+func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // ErrNotFound says that the board has no such post or file, or not any more.
 var ErrNotFound = errors.New("not on the board")

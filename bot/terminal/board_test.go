@@ -145,7 +145,15 @@ func TestRedisSealed(t *testing.T) {
 	if !errors.Is(err, thread.ErrSeal) || len(posts) != 1 || posts[0].ID != "good" || next != posts[0].Seq {
 		t.Errorf("got %+v up to %d, %v", posts, next, err)
 	}
-	if _, err := b.Get(t.Context(), "forged"); !errors.Is(err, thread.ErrSeal) {
+	// It is taken off the board, and named once.
+	var bad *UnreadableError
+	if !errors.As(err, &bad) || !slices.Equal(bad.IDs, []string{"forged"}) {
+		t.Errorf("error %v", err)
+	}
+	if posts, _, err := b.Since(t.Context(), 0); err != nil || len(posts) != 1 {
+		t.Errorf("then %+v, %v", posts, err)
+	}
+	if _, err := b.Get(t.Context(), "forged"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("error %v", err)
 	}
 	if data, err := b.File(t.Context(), "forged", 0); !errors.Is(err, thread.ErrSeal) || data != nil {
@@ -157,6 +165,21 @@ func TestRedisSealed(t *testing.T) {
 	c.Set(t.Context(), b.post("forged"), raw, 0)
 	if _, err := b.Get(t.Context(), "forged"); !errors.Is(err, thread.ErrSeal) {
 		t.Errorf("error %v", err)
+	}
+	// While a key is replaced, the one before is believed as well.
+	both, err := NewRedis(c, "h", bytes.Repeat([]byte{9}, 32), boardSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := both.Get(t.Context(), "good"); err != nil || p.Card.Title != "1" {
+		t.Errorf("with the next secret: %+v, %v", p, err)
+	}
+	put(t, both, aPost("new", "2"))
+	if _, err := b.Get(t.Context(), "new"); !errors.Is(err, thread.ErrSeal) {
+		t.Errorf("it does not seal with its own: %v", err)
+	}
+	if _, err := NewRedis(c, "h", boardSecret, []byte("short")); err == nil {
+		t.Error("a short other secret was taken")
 	}
 	if _, err := NewRedis(c, "h", []byte("short")); err == nil {
 		t.Error("a short secret was taken")

@@ -47,9 +47,8 @@ const (
 
 // Run listens and serves clients until ctx ends.
 func (a *Adapter) Run(ctx context.Context, front thread.Front) error {
-	if err := a.read(ctx); err != nil {
-		return fmt.Errorf("reading the board: %w", err)
-	}
+	// A board that cannot be read shows in Health, and may be read later.
+	a.look(ctx)
 	l, err := a.listen()
 	if err != nil {
 		return err
@@ -175,9 +174,22 @@ func (a *Adapter) follow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := a.read(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("reading the terminals' board", "err", err)
-		}
+		a.look(ctx)
+	}
+}
+
+// look reads the board, and says what is wrong with it.
+func (a *Adapter) look(ctx context.Context) {
+	err := a.read(ctx)
+	var bad *UnreadableError
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.As(err, &bad):
+		a.log.Warn("posts on the terminals' board could not be read and were taken off it; who still waits for an answer there has to ask again. "+
+			"They were sealed with a key that is not trusted any more, or somebody else writes to Redis",
+			"posts", len(bad.IDs), "one_of_them", bad.IDs[len(bad.IDs)-1], "err", bad.Err)
+	default:
+		a.log.Warn("reading the terminals' board", "err", err)
 	}
 }
 
@@ -192,6 +204,9 @@ func (a *Adapter) read(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.wrong = err
+	if bad := (*UnreadableError)(nil); errors.As(err, &bad) {
+		a.wrong = nil // they are off the board
+	}
 	a.seq = next
 	for _, p := range changed {
 		a.posts[p.ID] = p

@@ -25,10 +25,10 @@ import (
 //	kgent:board:<host>:post:<id>       seal, then JSON
 //	kgent:board:<host>:file:<id>:<n>   seal, then the content
 type Redis struct {
-	db     *redis.Client
-	prefix string
-	secret []byte
-	now    func() time.Time
+	db      *redis.Client
+	prefix  string
+	secrets [][]byte // the first one seals, all of them vouch
+	now     func() time.Time
 }
 
 // BoardSecret is the purpose of the secret of [NewRedis], for
@@ -36,12 +36,18 @@ type Redis struct {
 const BoardSecret = "terminal board v1"
 
 // NewRedis returns the board of a host over a client that the caller closes.
-// All bots that share it must have the same secret.
-func NewRedis(db *redis.Client, host string, secret []byte) (*Redis, error) {
-	if len(secret) < sha256.Size {
-		return nil, fmt.Errorf("opening the terminals' board: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
+// Posts are sealed with secret; those that were sealed with one of others are
+// believed, too, as while a key is replaced. All bots that share the board must
+// have the same secret, or each the other's among its others.
+func NewRedis(db *redis.Client, host string, secret []byte, others ...[]byte) (*Redis, error) {
+	b := &Redis{db: db, prefix: "kgent:board:" + host, now: time.Now}
+	for _, s := range append([][]byte{secret}, others...) {
+		if len(s) < sha256.Size {
+			return nil, fmt.Errorf("opening the terminals' board: a secret of %d bytes is too short, want %d", len(s), sha256.Size)
+		}
+		b.secrets = append(b.secrets, bytes.Clone(s))
 	}
-	return &Redis{db: db, prefix: "kgent:board:" + host, secret: bytes.Clone(secret), now: time.Now}, nil
+	return b, nil
 }
 
 func (b *Redis) post(id string) string { return b.prefix + ":post:" + id }
@@ -50,20 +56,30 @@ func (b *Redis) file(id string, n int) string {
 	return b.prefix + ":file:" + id + ":" + strconv.Itoa(n)
 }
 
-// seal puts before raw what vouches for it under its name.
-func (b *Redis) seal(name string, raw []byte) []byte {
-	h := hmac.New(sha256.New, b.secret)
+// sealOf is what vouches for raw under its name.
+func sealOf(secret []byte, name string, raw []byte) []byte {
+	h := hmac.New(sha256.New, secret)
 	fmt.Fprintf(h, "%d:%s", len(name), name)
 	h.Write(raw)
-	return append(h.Sum(nil), raw...)
+	return h.Sum(nil)
+}
+
+// seal puts before raw what vouches for it under its name.
+func (b *Redis) seal(name string, raw []byte) []byte {
+	return append(sealOf(b.secrets[0], name, raw), raw...)
 }
 
 // open takes the seal off, if it holds.
 func (b *Redis) open(name string, sealed []byte) ([]byte, error) {
-	if len(sealed) < sha256.Size || !hmac.Equal(sealed, b.seal(name, sealed[sha256.Size:])) {
-		return nil, fmt.Errorf("%s: %w", name, thread.ErrSeal)
+	if len(sealed) >= sha256.Size {
+		seal, raw := sealed[:sha256.Size], sealed[sha256.Size:]
+		for _, s := range b.secrets {
+			if hmac.Equal(seal, sealOf(s, name, raw)) {
+				return raw, nil
+			}
+		}
 	}
-	return sealed[sha256.Size:], nil
+	return nil, fmt.Errorf("%s: %w", name, thread.ErrSeal)
 }
 
 // putScript numbers a change by the bot's time, in microseconds, or by what comes
@@ -126,11 +142,20 @@ func (b *Redis) Get(ctx context.Context, id string) (Post, error) {
 	return b.decode(id, raw)
 }
 
-// Since implements [Board].
+// dropScript takes a post off the board unless another one is there by now.
+var dropScript = redis.NewScript(`
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+redis.call('DEL', KEYS[2])
+return redis.call('ZREM', KEYS[1], ARGV[1])`)
+
+// Since implements [Board]. Posts that cannot be read are taken off the board.
 func (b *Redis) Since(ctx context.Context, after uint64) ([]Post, uint64, error) {
 	newest, err := b.db.ZRevRangeWithScores(ctx, b.prefix, 0, 0).Result()
-	if err != nil || len(newest) == 0 {
-		return nil, after, err
+	if err != nil {
+		return nil, after, fmt.Errorf("%s: %w", b.prefix, err)
+	}
+	if len(newest) == 0 {
+		return nil, after, nil
 	}
 	if uint64(newest[0].Score) < after {
 		after = 0 // it was emptied, and what is there now is new
@@ -149,7 +174,7 @@ func (b *Redis) Since(ctx context.Context, after uint64) ([]Post, uint64, error)
 		return nil, after, err
 	}
 	var out []Post
-	var bad []error
+	var bad UnreadableError
 	for i, v := range values {
 		raw, ok := v.(string)
 		if !ok {
@@ -157,13 +182,20 @@ func (b *Redis) Since(ctx context.Context, after uint64) ([]Post, uint64, error)
 		}
 		p, err := b.decode(ids[i], []byte(raw))
 		if err != nil {
-			bad = append(bad, err)
+			if err := dropScript.Run(ctx, b.db, []string{b.prefix, keys[i]}, ids[i], raw).Err(); err != nil {
+				return nil, after, err
+			}
+			bad.IDs, bad.Err = append(bad.IDs, ids[i]), err
 			continue
 		}
 		p.Seq = uint64(changed[i].Score)
 		out = append(out, p)
 	}
-	return out, uint64(changed[len(changed)-1].Score), errors.Join(bad...)
+	next := uint64(changed[len(changed)-1].Score)
+	if len(bad.IDs) > 0 {
+		return out, next, &bad
+	}
+	return out, next, nil
 }
 
 // File implements [Board].

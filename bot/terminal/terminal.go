@@ -165,7 +165,7 @@ func (a *Adapter) Edit(ctx context.Context, h thread.Handle, m thread.Message) e
 		return &thread.GoneError{Why: "there is no such message on the terminals of " + a.cfg.Host}
 	}
 	old, err := a.cfg.Board.Get(ctx, h.ID)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, thread.ErrSeal) {
 		return &thread.TooOldError{Why: "the board has forgotten the message"}
 	}
 	if err != nil {

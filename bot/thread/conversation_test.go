@@ -834,7 +834,7 @@ func TestStop(t *testing.T) {
 		for _, e := range tm.log.Entries() {
 			log = append(log, string(e.Kind)+" "+e.Detail)
 		}
-		tm.holds("the audit log", strings.Join(log, "\n"), "request observe on 1 nodes", "vote approve", "grant on 1 nodes", "job stopped by slack:T/eve", "job completed: db-1 stopped", "!once more")
+		tm.holds("the audit log", strings.Join(log, "\n"), "request “who calls getppid on db-1”: ", "vote approve", "grant recipe ", "job stopped by slack:T/eve", "job completed: db-1 stopped", "!once more")
 		// Who types it is called as who presses the button, also where the service
 		// does not say the name with every message.
 		tm.ask(c, "ada", "who calls getppid on db-1")

@@ -294,6 +294,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	cs, err := c.Desk.Open(ctx, approvals.Candidate{
 		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier,
 		Requester: author(*r), Authors: r.Authors,
+		Asked: strings.Join(append(slices.Clone(r.Before), r.Text), " / "), Origin: made.Card.Origin,
 		Revises: revises, Key: revisionOf(*r) + " " + r.Author.String() + " " + digest.String(),
 	})
 	var refused *approvals.RefusedError

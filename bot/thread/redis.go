@@ -38,9 +38,9 @@ import (
 //	kgent:due:<surface>       sorted set of the keys of messages that are not sent as they are
 //	kgent:lock:<name>         who has it
 type Redis struct {
-	db     *redis.Client
-	secret []byte
-	now    func() time.Time
+	db      *redis.Client
+	secrets [][]byte // the first one seals, all of them vouch
+	now     func() time.Time
 
 	visibility time.Duration
 
@@ -64,14 +64,20 @@ const (
 // [approvals.Key.Secret].
 const StoreSecret = "thread store v1"
 
-// NewRedis returns a store over a client that the caller closes. All bots that
-// share it must have the same secret. now is the clock by which messages are
-// due.
-func NewRedis(db *redis.Client, secret []byte, now func() time.Time) (*Redis, error) {
-	if len(secret) < sha256.Size {
-		return nil, fmt.Errorf("opening thread store: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
+// NewRedis returns a store over a client that the caller closes. now is the
+// clock by which messages are due. What is stored is sealed with secret; what
+// was sealed with one of others is believed, too, as while a key is replaced.
+// All bots that share the store must have the same secret, or each the other's
+// among its others.
+func NewRedis(db *redis.Client, secret []byte, now func() time.Time, others ...[]byte) (*Redis, error) {
+	s := &Redis{db: db, now: now, visibility: Visibility}
+	for _, secret := range append([][]byte{secret}, others...) {
+		if len(secret) < sha256.Size {
+			return nil, fmt.Errorf("opening thread store: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
+		}
+		s.secrets = append(s.secrets, bytes.Clone(secret))
 	}
-	return &Redis{db: db, secret: bytes.Clone(secret), now: now, visibility: Visibility}, nil
+	return s, nil
 }
 
 // ErrSeal says that something in Redis was not put there by a bot with this
@@ -80,7 +86,11 @@ var ErrSeal = errors.New("what Redis holds was not written by this bot or one wi
 
 // seal vouches for the bytes of one thing.
 func (s *Redis) seal(kind, name string, raw []byte) string {
-	h := hmac.New(sha256.New, s.secret)
+	return sealOf(s.secrets[0], kind, name, raw)
+}
+
+func sealOf(secret []byte, kind, name string, raw []byte) string {
+	h := hmac.New(sha256.New, secret)
 	for _, part := range [][]byte{[]byte(kind), []byte(name), raw} {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
@@ -91,10 +101,12 @@ func (s *Redis) seal(kind, name string, raw []byte) string {
 }
 
 func (s *Redis) sealed(kind, name string, raw []byte, seal string) error {
-	if !hmac.Equal([]byte(seal), []byte(s.seal(kind, name, raw))) {
-		return fmt.Errorf("%s %s: %w", kind, name, ErrSeal)
+	for _, secret := range s.secrets {
+		if hmac.Equal([]byte(seal), []byte(sealOf(secret, kind, name, raw))) {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%s %s: %w", kind, name, ErrSeal)
 }
 
 var receiveScript = redis.NewScript(`
@@ -207,9 +219,25 @@ func (s *Redis) Bury(ctx context.Context, d Delivery, why string) error {
 	return err
 }
 
-// Load implements [Store].
+// setAsideScript takes a request off the lists of those that are worked on and
+// shown, unless another one is there by now.
+var setAsideScript = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'json') ~= ARGV[2] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('ZREM', KEYS[3], ARGV[1])`)
+
+// Load implements [Store]. A request that cannot be read is nobody's work any
+// more: it never will be any different.
 func (s *Redis) Load(ctx context.Context, id string) (Request, error) {
+	open, recent := keyPrefix+"open", keyPrefix+"recent"
 	got, err := s.db.HMGet(ctx, keyPrefix+"req:"+id, "json", "seal").Result()
+	if redis.HasErrorPrefix(err, "WRONGTYPE") { // it is nothing of ours
+		p := s.db.Pipeline()
+		p.ZRem(ctx, open, id)
+		p.ZRem(ctx, recent, id)
+		_, fault := p.Exec(ctx)
+		return Request{}, errors.Join(fmt.Errorf("request %s: %w", id, ErrSeal), fault)
+	}
 	if err != nil {
 		return Request{}, err
 	}
@@ -223,9 +251,29 @@ func (s *Redis) Load(ctx context.Context, id string) (Request, error) {
 		err = json.Unmarshal([]byte(raw), &r)
 	}
 	if err != nil {
-		return Request{}, fmt.Errorf("reading request %s: %w", id, err)
+		fault := setAsideScript.Run(ctx, s.db, []string{keyPrefix + "req:" + id, open, recent}, id, raw).Err()
+		return Request{}, errors.Join(fmt.Errorf("reading request %s: %w", id, err), fault)
 	}
 	return r, nil
+}
+
+// SetAside takes the requests that cannot be read off the list of those that
+// are worked on, and returns their ids.
+func (s *Redis) SetAside(ctx context.Context) ([]string, error) {
+	ids, err := s.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, id := range ids {
+		switch _, err := s.Load(ctx, id); {
+		case errors.Is(err, ErrSeal):
+			out = append(out, id)
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return out, err
+		}
+	}
+	return out, nil
 }
 
 // putLua stores one message: KEYS of it are its hash and the surface's due set,

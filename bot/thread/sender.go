@@ -98,7 +98,7 @@ func (s *sender) round(ctx context.Context) {
 		if m.Under != "" {
 			root, err := s.c.Store.Message(ctx, m.Under)
 			switch {
-			case errors.Is(err, ErrNotFound), err == nil && root.Gone:
+			case errors.Is(err, ErrNotFound), errors.Is(err, ErrSeal), err == nil && root.Gone:
 				s.noted(m, s.c.Store.Drop(ctx, m.Key, m.Version))
 				continue
 			case err != nil, root.Handle.ID == "":

@@ -3,9 +3,12 @@ package thread_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"kgent/bot/thread"
 	"kgent/bot/thread/threadtest"
@@ -96,6 +99,39 @@ func TestForged(t *testing.T) {
 	}
 	if _, err := good.Load(ctx, "b"); !errors.Is(err, thread.ErrSeal) {
 		t.Errorf("loading a copy under another name: %v", err)
+	}
+	// What cannot be read is nobody's work any more.
+	if err := db.Set(ctx, "kgent:req:c", "no hash", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bad.Update(ctx, thread.Request{ID: "d"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.ZAdd(ctx, "kgent:open", redis.Z{Member: "c"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if lost, err := good.SetAside(ctx); err != nil || !slices.Equal(lost, []string{"d", "c"}) {
+		t.Errorf("set aside %v, %v", lost, err)
+	}
+	if ids, err := good.Open(ctx); err != nil || !slices.Equal(ids, []string{"a"}) {
+		t.Errorf("to work on there is %v, %v", ids, err)
+	}
+	// While a key is replaced, the one before is believed as well.
+	both, err := thread.NewRedis(db, bytes.Repeat([]byte{9}, 32), time.Now, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := both.Load(ctx, "a"); err != nil || r.Text != "mine" {
+		t.Errorf("with the next secret: %+v, %v", r, err)
+	}
+	if _, err := both.Update(ctx, thread.Request{ID: "n"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Load(ctx, "n"); !errors.Is(err, thread.ErrSeal) {
+		t.Errorf("it does not seal with its own: %v", err)
+	}
+	if _, err := thread.NewRedis(db, secret, time.Now, []byte("short")); err == nil {
+		t.Error("a short other secret will do")
 	}
 	if _, err := thread.NewRedis(db, []byte("short"), time.Now); err == nil {
 		t.Error("a short secret will do")

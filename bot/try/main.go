@@ -163,14 +163,14 @@ func services(slackAt, discordAt string) (*slackd.Server, *discordd.Server, erro
 	}
 	slack, err := slackd.Start(slackAt, sc)
 	if err != nil {
-		return nil, nil, fmt.Errorf("starting Slack's stand-in: %w; --slack takes another address", err)
+		return nil, nil, fmt.Errorf("starting Slack's stand-in: %w; at another address: SLACK=127.0.0.1:8066 make try", err)
 	}
 	dc := discordd.Example()
 	dc.RateScale = 1
 	discord, err := discordd.Start(discordAt, dc)
 	if err != nil {
 		slack.Close()
-		return nil, nil, fmt.Errorf("starting Discord's stand-in: %w; --discord takes another address", err)
+		return nil, nil, fmt.Errorf("starting Discord's stand-in: %w; at another address: DISCORD=127.0.0.1:8092 make try", err)
 	}
 	return slack, discord, nil
 }

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -94,6 +96,25 @@ func TestRefused(t *testing.T) {
 				t.Errorf("files are left: %v, %v", entries, err)
 			}
 		})
+	}
+}
+
+// Whoever reads that a port is busy can do what it says, with make.
+func TestBusyPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	busy := l.Addr().String()
+	for want, at := range map[string][2]string{"SLACK=": {busy, "127.0.0.1:0"}, "DISCORD=": {"127.0.0.1:0", busy}} {
+		if _, _, err := services(at[0], at[1]); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "make try") {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+	out, err := exec.Command("make", "-n", "-C", "../..", "try", "SLACK=127.0.0.1:1", "DISCORD=127.0.0.1:2").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--slack '127.0.0.1:1' --discord '127.0.0.1:2'") {
+		t.Errorf("make: %v\n%s", err, out)
 	}
 }
 

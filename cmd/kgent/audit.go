@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,8 +31,10 @@ line that was changed, removed or added shows. That its end was cut off, or all
 of it written anew, shows to whoever has noted a head (kgent audit verify)
 elsewhere.
 
-The log is read from the file of --file, else from the Redis of REDIS_URL. The
-log of a node is a file of the same kind.
+The log is read from the file of --file, else from the Redis of REDIS_URL, as
+the bot's user (kgent-bot, with REDIS_PASSWORD_FILE, REDIS_CA and so on as the
+bot has them): a node's may not. The log of a node is a file of the same kind,
+audit.log in its --state.
 
 Exit codes:
   0  the log was read and holds together
@@ -77,10 +81,21 @@ func openAudit(ctx context.Context, sys system, file string) (io.Reader, func(),
 
 type openLog func(context.Context) (io.Reader, func(), error)
 
+func auditKinds() string {
+	var out []string
+	for _, k := range audit.Kinds() {
+		out = append(out, string(k))
+	}
+	return strings.Join(out, ", ")
+}
+
 // unsound reports a log that does not hold together, and passes other errors
-// on.
+// on, but for one: who reads has seen enough, as head has.
 func unsound(sys system, err error) error {
 	var broken *audit.BrokenError
+	if errors.Is(err, syscall.EPIPE) {
+		return exitError(exitInternal)
+	}
 	if !errors.As(err, &broken) {
 		return err
 	}
@@ -126,11 +141,14 @@ func auditShowCommand(sys system, open openLog) *cobra.Command {
 		Short: "print entries, oldest first",
 		Example: `  kgent audit show --since 24h
   kgent audit show --person ada --kind glass
-  kgent audit show --file /var/lib/kgent/audit.jsonl --output json | jq .data`,
+  kgent audit show --file /var/lib/kgent/audit.log --output json | jq .data`,
 		Args: noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--output %q: want text or json", format)}
+			}
+			if f.kind != "" && !slices.Contains(audit.Kinds(), audit.Kind(f.kind)) {
+				return usageError{fmt.Errorf("--kind %q: want one of %s", f.kind, auditKinds())}
 			}
 			var err error
 			if f.since, err = parseSince(since, time.Now()); err != nil {
@@ -164,7 +182,7 @@ func auditShowCommand(sys system, open openLog) *cobra.Command {
 	fl.StringVar(&f.id, "case", "", "of the request whose `id` begins so")
 	fl.StringVar(&f.run, "run", "", "of the run whose `id` begins so")
 	fl.StringVar(&f.person, "person", "", "by this `person` or account")
-	fl.StringVar(&f.kind, "kind", "", "of this `kind`: request, vote, glass, state, grant, job, refusal, recovered")
+	fl.StringVar(&f.kind, "kind", "", "of this `kind`: "+auditKinds())
 	fl.StringVar(&since, "since", "", "from this `time` on: 36h ago, or 2026-03-04 15:04 (UTC)")
 	fl.StringVarP(&format, "output", "o", "text", "`text` for people, json for programs: one entry a line")
 	return cmd
@@ -255,7 +273,7 @@ kgent audit show and verify --file read.`,
 			head, err := audit.Verify(io.TeeReader(r, out))
 			_, rest := io.Copy(out, r) // of a log that broke on the way
 			if err := errors.Join(rest, out.Flush()); err != nil {
-				return fmt.Errorf("writing audit log: %w", err)
+				return unsound(sys, fmt.Errorf("writing audit log: %w", err))
 			}
 			if err != nil {
 				return unsound(sys, err)

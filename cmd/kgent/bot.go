@@ -10,7 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -110,14 +110,20 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	case config.Exposed() && !f.insecure:
 		return usageError{fmt.Errorf("REDIS_URL: %s is on another host and not encrypted: write rediss://, or allow it with --insecure-redis", config)}
 	}
+	if user := redisUser(config); strings.HasPrefix(user, bus.NodeUser("")) {
+		return usageError{fmt.Errorf("REDIS_URL logs in as %s, which is a node's user: the bot's is %s (kgent keys acl --bot …)", user, bus.BotUser)}
+	}
+	if err := checkSelector(f.nodes); err != nil {
+		return usageError{fmt.Errorf("--nodes: %w", err)}
+	}
 	log := slog.New(newCalm(slog.NewTextHandler(sys.err, nil), time.Now))
 	key, _, err := keyDir(f.keys).load()
 	if err != nil {
 		return err
 	}
-	secrets := map[string][]byte{}
+	secrets := map[string]seals{}
 	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret, terminal.BoardSecret} {
-		if secrets[purpose], err = key.Secret(purpose); err != nil {
+		if secrets[purpose], err = keyDir(f.keys).seals(purpose); err != nil {
 			return err
 		}
 	}
@@ -141,12 +147,15 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err := rdb.Check(ctx, client); err != nil {
 		return fmt.Errorf("connecting to %s: %w", config, err)
 	}
-	platforms, err := chatPlatforms(sys.getenv, log)
+	platforms, err := chatPlatforms(sys.getenv, f.listen != "", log)
 	if err != nil {
 		return usageError{err}
 	}
 	if f.socket != "" {
-		if platforms.terminal, err = terminals(f, client, secrets[terminal.BoardSecret], log); err != nil {
+		if platforms.host, err = os.Hostname(); err != nil {
+			return fmt.Errorf("asking for this host's name: %w", err)
+		}
+		if platforms.terminal, err = terminals(f, platforms.host, client, secrets[terminal.BoardSecret], log); err != nil {
 			return usageError{err}
 		}
 	}
@@ -160,13 +169,19 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	cases, err := approvals.NewRedis(client, secrets[approvals.StoreSecret])
+	cases, err := approvals.NewRedis(client, secrets[approvals.StoreSecret].current, secrets[approvals.StoreSecret].others...)
 	if err != nil {
 		return err
 	}
-	threads, err := thread.NewRedis(client, secrets[thread.StoreSecret], time.Now)
+	threads, err := thread.NewRedis(client, secrets[thread.StoreSecret].current, time.Now, secrets[thread.StoreSecret].others...)
 	if err != nil {
 		return err
+	}
+	if lost, err := threads.SetAside(ctx); err != nil {
+		return fmt.Errorf("looking for open requests: %w", err)
+	} else if len(lost) > 0 {
+		log.Warn("open requests cannot be read and are left alone: who still waits for an answer has to ask again. "+
+			"They were sealed with a key that is not trusted any more, or somebody else writes to Redis", "requests", strings.Join(lost, " "))
 	}
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
@@ -182,11 +197,38 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err := talk.Prepare(); err != nil {
 		return err
 	}
-	if err := sameServices(ctx, talk); err != nil {
+	if err := platforms.greet(ctx, rules, log); err != nil {
 		return err
 	}
-	b := &botServer{talk: talk, platforms: platforms, redis: client, log: log}
-	return b.serve(ctx, f.listen, rules)
+	present := roster{db: client, name: talk.Name, services: services(talk.Platforms)}
+	if err := present.begin(ctx); err != nil {
+		return err
+	}
+	b := &botServer{talk: talk, platforms: platforms, redis: client, roster: present, log: log, began: time.Now()}
+	err = b.serve(ctx, f.listen, rules)
+	if gone := present.leave(ctx); gone != nil {
+		log.Warn("saying that this bot has ended", "err", gone)
+	}
+	return err
+}
+
+var anyOf = regexp.MustCompile(`^(?i:any\s+)?[1-9][0-9]*\s+(?i:of)\s+`)
+
+// checkSelector says when a selector cannot select any node, whichever there
+// are. What it selects is found for each request.
+func checkSelector(s string) error {
+	if s == "" {
+		return nil
+	}
+	for _, part := range strings.Split(s, ",") {
+		part = strings.TrimSpace(part)
+		what := part[len(anyOf.FindString(part)):]
+		key, value, isLabel := strings.Cut(what, "=")
+		if bus.CheckName(key) != nil || isLabel && value == "" {
+			return fmt.Errorf("%q selects no nodes: want NAME, KEY=VALUE, all, or any N of these, separated by commas", part)
+		}
+	}
+	return nil
 }
 
 // chats are the chat services that are configured.
@@ -194,23 +236,23 @@ type chats struct {
 	slack    *slack.Adapter
 	discord  *discord.Adapter
 	terminal *terminal.Adapter
+	host     string // of the terminals
 }
 
 // terminals are those of this host.
-func terminals(f botFlags, db *redis.Client, secret []byte, log *slog.Logger) (*terminal.Adapter, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("asking for this host's name: %w", err)
-	}
-	board, err := terminal.NewRedis(db, host, secret)
+func terminals(f botFlags, host string, db *redis.Client, secret seals, log *slog.Logger) (*terminal.Adapter, error) {
+	board, err := terminal.NewRedis(db, host, secret.current, secret.others...)
 	if err != nil {
 		return nil, err
 	}
 	return terminal.New(terminal.Config{Host: host, Socket: f.socket, Group: f.socketGroup, Board: board, Log: log})
 }
 
-func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error) {
+func chatPlatforms(getenv func(string) string, listening bool, log *slog.Logger) (*chats, error) {
 	var c chats
+	if err := checkSlack(getenv, listening); err != nil {
+		return nil, err
+	}
 	var err error
 	if token := getenv("SLACK_BOT_TOKEN"); token != "" {
 		c.slack, err = slack.New(slack.Config{
@@ -237,6 +279,27 @@ func chatPlatforms(getenv func(string) string, log *slog.Logger) (*chats, error)
 		}
 	}
 	return &c, nil
+}
+
+// checkSlack finds what would leave the bot deaf: tokens in each other's place,
+// and events that nobody listens for.
+func checkSlack(getenv func(string) string, listening bool) error {
+	bot, app, secret := getenv("SLACK_BOT_TOKEN"), getenv("SLACK_APP_TOKEN"), getenv("SLACK_SIGNING_SECRET")
+	switch {
+	case bot == "" && app == "" && secret == "":
+		return nil
+	case bot == "":
+		return errors.New("SLACK_BOT_TOKEN is not set: it is the xoxb-… of the app's page \"OAuth & Permissions\"")
+	case !strings.HasPrefix(bot, "xoxb-"):
+		return errors.New("SLACK_BOT_TOKEN is no bot token: it begins with xoxb- and is on the app's page \"OAuth & Permissions\"")
+	case app != "" && !strings.HasPrefix(app, "xapp-"):
+		return errors.New("SLACK_APP_TOKEN is no app-level token: it begins with xapp- and is on the app's page \"Basic Information\"")
+	case app == "" && secret == "":
+		return errors.New("Slack's events have no way to arrive: set SLACK_APP_TOKEN (xapp-…) for Socket Mode, or SLACK_SIGNING_SECRET and --listen for HTTP")
+	case app == "" && !listening:
+		return errors.New("SLACK_SIGNING_SECRET is for events over HTTP, and nothing listens for them: add --listen ADDRESS, or set SLACK_APP_TOKEN (xapp-…) for Socket Mode")
+	}
+	return nil
 }
 
 func (c *chats) list() []thread.Platform {
@@ -311,60 +374,14 @@ func (r fleetRunner) Stop(ctx context.Context, run string) error {
 	return executor.Stop(ctx, r.bus, run)
 }
 
-// servicesTTL is how long a bot that is gone keeps others from speaking other
-// chat services.
-const servicesTTL = 30 * time.Second
-
-// services names the chat services of a bot.
-func services(talk *thread.Conversation) string {
-	var names []string
-	for _, p := range talk.Platforms {
-		names = append(names, p.Surface())
-	}
-	slices.Sort(names)
-	return strings.Join(names, "+")
-}
-
-// sameServices makes sure that all bots at one Redis speak the same chat
-// services: an event goes to any of them, and deciding takes looking people up
-// wherever they voted.
-func sameServices(ctx context.Context, talk *thread.Conversation) error {
-	mine := services(talk)
-	ok, err := talk.Store.Lock(ctx, "services", mine, servicesTTL)
-	if err != nil {
-		return fmt.Errorf("looking for other bots: %w", err)
-	}
-	if !ok {
-		return usageError{fmt.Errorf("another bot at this Redis speaks other chat services than this one (%s): give all of them the same tokens and --socket; if that is what you just did, wait until the others have been gone for %v", mine, servicesTTL)}
-	}
-	return nil
-}
-
-// keepServices says that there is a bot with these services, until ctx ends.
-func (b *botServer) keepServices(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(servicesTTL / 3):
-		}
-		ok, err := b.talk.Store.Lock(ctx, "services", services(b.talk), servicesTTL)
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			b.log.Warn("saying which chat services there are", "err", err)
-		case !ok:
-			b.log.Error("another bot at this Redis speaks other chat services: events and look-ups of each other's services will fail")
-		}
-	}
-}
-
 // botServer runs the parts of a bot.
 type botServer struct {
 	talk      *thread.Conversation
 	platforms *chats
 	redis     *redis.Client
+	roster    roster
 	log       *slog.Logger
+	began     time.Time
 }
 
 func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File) error {
@@ -408,7 +425,7 @@ func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	wg.Go(func() { rules.Watch(ctx, tick.C) })
-	wg.Go(func() { b.keepServices(ctx) })
+	wg.Go(func() { b.roster.keep(ctx, b.log) })
 	wg.Go(func() {
 		b.talk.Run(ctx)
 	})
@@ -436,6 +453,15 @@ func (b *botServer) serve(ctx context.Context, listen string, rules *policy.File
 // gatewayTTL is how long a bot that is gone keeps others from Discord's
 // gateway.
 const gatewayTTL = 10 * time.Second
+
+const (
+	// atStart is how long after its start a bot ends when a chat service refuses
+	// it: its set-up is wrong, and whoever made it is there. What is lost later
+	// /readyz says.
+	atStart = time.Minute
+	// refusedWait is how long it waits then before it tries again.
+	refusedWait = time.Minute
+)
 
 // gateway holds Discord's gateway connection whenever no other bot does: every
 // connection gets every event.
@@ -481,9 +507,17 @@ func (b *botServer) gateway(ctx context.Context, fail context.CancelCauseFunc) {
 			b.log.Warn("giving back the gateway", "err", err)
 		}
 		cancel()
-		if err != nil {
+		if err != nil && time.Since(b.began) < atStart {
 			fail(fmt.Errorf("discord: %w", err))
 			return
+		}
+		if err != nil {
+			// What it took at the start may be given back: the other services go on.
+			b.log.Error("Discord refuses the bot, and is asked again", "err", err, "again", refusedWait)
+			select {
+			case <-ctx.Done():
+			case <-time.After(refusedWait):
+			}
 		}
 	}
 }

@@ -180,17 +180,28 @@ func examineTools(ctx context.Context, getenv func(string) string) []finding {
 	}
 	out = append(out, examineRedis(ctx, getenv))
 	out = append(out, examineModel(ctx, getenv))
-	for _, token := range []struct{ name, advice string }{
-		{"SLACK_BOT_TOKEN", "Slack is not served by this release; the terminal is: kgent ask"},
-		{"DISCORD_TOKEN", "Discord is not served by this release; the terminal is: kgent ask"},
-	} {
-		f := finding{"chat", token.name, stateOptional, "not set", token.advice}
-		if getenv(token.name) != "" {
-			f.Detail = "set, and not used yet"
+	return append(out, examineChat(getenv)...)
+}
+
+// examineChat says which chat services a bot started in this environment would
+// serve. No token is tried: that is for the bot.
+func examineChat(getenv func(string) string) []finding {
+	const advice = "only kgent bot needs it: the README says how to get it; alone there is kgent ask"
+	slack := finding{"chat", "Slack", stateOptional, "SLACK_BOT_TOKEN is not set", advice}
+	if err := checkSlack(getenv, true); err != nil {
+		slack.State, slack.Detail, slack.Advice = stateMissing, err.Error(), "correct it, or unset it where there is no bot"
+	} else if getenv("SLACK_BOT_TOKEN") != "" {
+		slack.State, slack.Advice = stateOK, ""
+		slack.Detail = "SLACK_BOT_TOKEN and SLACK_APP_TOKEN are set: kgent bot serves it in Socket Mode"
+		if getenv("SLACK_APP_TOKEN") == "" {
+			slack.Detail = "SLACK_BOT_TOKEN and SLACK_SIGNING_SECRET are set: kgent bot --listen serves it over HTTP"
 		}
-		out = append(out, f)
 	}
-	return out
+	discord := finding{"chat", "Discord", stateOptional, "DISCORD_TOKEN is not set", advice}
+	if getenv("DISCORD_TOKEN") != "" {
+		discord.State, discord.Detail, discord.Advice = stateOK, "DISCORD_TOKEN is set: kgent bot serves it", ""
+	}
+	return []finding{slack, discord}
 }
 
 // examineRedis connects as the bot and executors do.

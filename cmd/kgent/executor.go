@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -55,7 +56,7 @@ that are signed with a key it trusts, for this node, now, and once. Everything
 else it refuses, and says why. It opens no port.
 
   REDIS_URL=rediss://node-db-1@redis.example:6379 REDIS_PASSWORD_FILE=/etc/kgent/redis.password \
-  kgent executor --node-name db-1 --labels role=db,zone=eu-1
+  kgent executor --node-name db-1 --labels role=db,env=prod
 
 What it trusts are the public keys in --keys: a .pub file, or a directory of
 them, as "kgent keys new" makes it. They are read again for every job.
@@ -92,6 +93,15 @@ Exit codes: 0 it was told to end, 1 a fault of this host or of Redis's set-up,
 	return cmd
 }
 
+// redisUser is who the address of Redis logs in as; empty is the default user.
+func redisUser(c rdb.Config) string {
+	u, err := url.Parse(c.URL)
+	if err != nil { // it was read before
+		return ""
+	}
+	return u.User.Username()
+}
+
 // asUsage makes an error one of the command line.
 func asUsage(err error) error {
 	if err == nil {
@@ -122,6 +132,12 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	if err := bus.CheckName(f.name); err != nil {
 		return usageError{fmt.Errorf("--node-name: %w", err)}
+	}
+	switch user := redisUser(config); {
+	case user == bus.BotUser:
+		return usageError{fmt.Errorf("REDIS_URL logs in as %s, which is the bot's user: give this node its own (kgent keys acl --node %s …)", user, f.name)}
+	case strings.HasPrefix(user, bus.NodeUser("")) && user != bus.NodeUser(f.name):
+		return usageError{fmt.Errorf("REDIS_URL logs in as %s, but this is %s: each node has its own user (kgent keys acl --node %s …)", user, f.name, f.name)}
 	}
 	keys, err := loadTrusted(f.keys)
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 const (
 	signingFile = "signing.key"  // the key that the bot signs with
 	nextFile    = "next.key"     // the one it will sign with
+	previousKey = "previous.key" // the one it signed with before
 	trustedDir  = "trusted"      // public keys, for executors
 	publicExt   = ".pub"         // of their names
 	retiredFile = "retired.time" // when the key before was last signed with
@@ -82,15 +83,24 @@ Exit codes: 0 done, 1 something is in the way, 2 the command line cannot be read
 approved:
 
   kgent keys rotate prepare   makes the next key and trusts it as well.
-                              Copy trusted/ to every node.
+                              Copy trusted/ to every node. With several bots,
+                              copy the directory to each, and restart them.
   kgent keys rotate switch    makes the next key the signing key.
-                              Restart the bot.
+                              Copy it to the other bots; restart every bot.
   kgent keys rotate finish    ends the trust in the old key, once every grant
                               signed with it has expired. Copy trusted/ to every
                               node, and remove there what is no longer in it.
+                              Restart the bot.
+
+What the bot keeps in Redis is sealed with its key, too. Until finish it goes on
+with what it sealed with the old one: no question has to be asked again. Of what
+was asked before switch and is still open at finish, it then knows nothing any
+more, so finish when there is nothing left of it; there is no hurry.
 
 Executors read their keys again for every job: they need no restart. If a key
-has become known to others, do not wait: remove its .pub file on every node.`,
+has become known to others, do not wait: prepare, copy and switch at once, remove
+the old key's .pub file on every node and in the bot's own trusted/, and restart
+the bot. It then believes nothing that was sealed with that key.`,
 			Args: func(cmd *cobra.Command, args []string) error {
 				return asUsage(cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)(cmd, args))
 			},
@@ -151,6 +161,9 @@ func (d keyDir) add(name string) (*approvals.Key, error) {
 // load returns the signing key and the next, nil if there is none.
 func (d keyDir) load() (signing, next *approvals.Key, err error) {
 	if signing, err = approvals.LoadKey(d.path(signingFile)); errors.Is(err, os.ErrNotExist) {
+		if public, _ := filepath.Glob(filepath.Join(escapeGlob(string(d)), "*"+publicExt)); len(public) > 0 {
+			return nil, nil, fmt.Errorf("%w: %s holds public keys, as nodes are given them; the bot needs the directory above it, with %s", err, d, signingFile)
+		}
 		return nil, nil, fmt.Errorf("%w; to make one: kgent keys new --dir %s", err, d)
 	} else if err != nil {
 		return nil, nil, err
@@ -159,6 +172,64 @@ func (d keyDir) load() (signing, next *approvals.Key, err error) {
 		return signing, nil, nil
 	}
 	return signing, next, err
+}
+
+// previous returns the key that was signed with before, nil if there is none.
+func (d keyDir) previous() (*approvals.Key, error) {
+	key, err := approvals.LoadKey(d.path(previousKey))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return key, err
+}
+
+// seals are the secrets for a purpose that follow from the bot's own keys.
+type seals struct {
+	// current follows from the signing key, and seals.
+	current []byte
+	// others follow from the key before it and from the next, as long as they
+	// are trusted, and vouch for what bots sealed before a switch, or seal after
+	// it while this one has not been restarted.
+	others [][]byte
+}
+
+// seals derives the secrets for a purpose. A key whose public half is gone from
+// the directory vouches for nothing: that is how one is given up that has become
+// known to others.
+func (d keyDir) seals(purpose string) (seals, error) {
+	var s seals
+	signing, next, err := d.load()
+	if err != nil {
+		return s, err
+	}
+	previous, err := d.previous()
+	if err != nil {
+		return s, err
+	}
+	if s.current, err = signing.Secret(purpose); err != nil {
+		return s, err
+	}
+	for _, k := range []*approvals.Key{previous, next} {
+		if k == nil {
+			continue
+		}
+		public, err := approvals.LoadPublic(d.public(k.ID()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return s, err
+		}
+		if !k.Public().Equal(public) {
+			return s, fmt.Errorf("%s holds another key than its name says", d.public(k.ID()))
+		}
+		secret, err := k.Secret(purpose)
+		if err != nil {
+			return s, err
+		}
+		s.others = append(s.others, secret)
+	}
+	return s, nil
 }
 
 // retired returns since when the keys that are neither signed with nor will
@@ -237,7 +308,15 @@ func (d keyDir) rotate(out io.Writer, step string, now time.Time) error {
 		if err := replaceFile(d.path(retiredFile), []byte(now.UTC().Format(time.RFC3339)+"\n")); err != nil {
 			return fmt.Errorf("switching keys: %w", err)
 		}
-		if err := os.Rename(d.path(nextFile), d.path(signingFile)); err != nil {
+		// The old key stays until finish: what the bot keeps is sealed with it.
+		err := os.Remove(d.path(previousKey))
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			err = os.Link(d.path(signingFile), d.path(previousKey))
+		}
+		if err == nil {
+			err = os.Rename(d.path(nextFile), d.path(signingFile))
+		}
+		if err != nil {
 			return fmt.Errorf("switching keys: %w", err)
 		}
 		fmt.Fprintf(out, "Grants are signed with %s once the bot is restarted; %s stays trusted.\nIn %v: kgent keys rotate finish\n", next, signing, overlap)
@@ -256,6 +335,9 @@ func (d keyDir) rotate(out io.Writer, step string, now time.Time) error {
 		if err != nil {
 			return err
 		}
+		if err := os.Remove(d.path(previousKey)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("finishing the rotation: %w", err)
+		}
 		removed := 0
 		for _, k := range trusted {
 			if id := job.KeyID(k); id != signing.ID() {
@@ -270,7 +352,7 @@ func (d keyDir) rotate(out io.Writer, step string, now time.Time) error {
 			fmt.Fprintf(out, "Only %s is trusted: there is nothing to finish.\n", signing)
 			return nil
 		}
-		fmt.Fprintf(out, "Copy %s to every node, and remove there what is no longer in it.\n", d.path(trustedDir))
+		fmt.Fprintf(out, "Copy %s to every node, and remove there what is no longer in it. Restart the bot.\n", d.path(trustedDir))
 	}
 	return nil
 }
@@ -301,6 +383,9 @@ func loadTrusted(path string) ([]ed25519.PublicKey, error) {
 		return nil, fmt.Errorf("loading trusted keys: %w", err)
 	}
 	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fail(fmt.Errorf("%w: copy %s/ of the bot's key directory to this node, and name it with --keys", err, trustedDir))
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -313,7 +398,10 @@ func loadTrusted(path string) ([]ed25519.PublicKey, error) {
 			return fail(err)
 		}
 		if len(files) == 0 {
-			return fail(fmt.Errorf("%s holds no %s file; `kgent keys new` makes one", path, publicExt))
+			if sub := filepath.Join(path, trustedDir); exists(sub) {
+				return fail(fmt.Errorf("%s holds no %s file: the public keys are in %s", path, publicExt, sub))
+			}
+			return fail(fmt.Errorf("%s holds no %s file: copy those in %s/ of the bot's key directory there", path, publicExt, trustedDir))
 		}
 	}
 	var keys []ed25519.PublicKey
@@ -332,6 +420,11 @@ func loadTrusted(path string) ([]ed25519.PublicKey, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func onlyOwnerWrites(path string, info os.FileInfo) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -109,6 +110,9 @@ Exit codes:
 		Args:    oneFile,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var err error
+			if tier == "" {
+				return usageError{errors.New("--tier is missing: it is observe, observe-sensitive or act")}
+			}
 			if q.Tier, err = approvals.ParseTier(tier); err != nil {
 				return usageError{fmt.Errorf("--tier: %w", err)}
 			}

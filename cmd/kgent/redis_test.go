@@ -27,6 +27,15 @@ func TestDeployRedis(t *testing.T) {
 	if out, err := exec.Command(filepath.Join(deploy, "certificates"), filepath.Join(dir, "tls"), "127.0.0.1", "bot", "db-1").CombinedOutput(); err != nil {
 		t.Fatalf("making certificates: %v\n%s", err, out)
 	}
+	// Again it changes nothing; for a server of another name it makes none.
+	if out, err := exec.Command(filepath.Join(deploy, "certificates"), filepath.Join(dir, "tls"), "127.0.0.1", "bot", "db-1").CombinedOutput(); err != nil {
+		t.Errorf("again: %v\n%s", err, out)
+	}
+	for _, other := range []string{"redis.example.com", "127.0.0.2"} {
+		if out, err := exec.Command(filepath.Join(deploy, "certificates"), filepath.Join(dir, "tls"), other, "db-1").CombinedOutput(); err == nil || !strings.Contains(string(out), "is not for "+other) {
+			t.Errorf("for %s: %v\n%s", other, err, out)
+		}
+	}
 	file := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
 	certificate := func(name string) rdbtest.Certificate {
 		return rdbtest.Certificate{CertFile: file("tls", name+".crt"), KeyFile: file("tls", name+".key")}

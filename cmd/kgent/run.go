@@ -50,9 +50,15 @@ type usageError struct{ error }
 func run(ctx context.Context, args []string, sys system) int {
 	rdb.Quiet()
 	root := &cobra.Command{
-		Use:           "kgent",
-		Short:         "from a sentence to an approved kernel trace",
-		Long:          "kgent answers in the terminal what only the kernel can tell.\nStart with: kgent ask \"who is killing my process\"",
+		Use:   "kgent",
+		Short: "from a sentence to an approved kernel trace",
+		Long: `kgent answers what only the kernel can tell: alone in a terminal, or for a team in
+Slack, Discord and terminals, with approval by others, on any number of nodes.
+
+Alone, on this host:   kgent ask "who is killing my process"
+As a team:             kgent bot, kgent executor on every node, kgent keys, kgent policy
+What is missing here:  kgent doctor`,
+		Version:       buildVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -70,7 +76,8 @@ func run(ctx context.Context, args []string, sys system) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), botCommand(sys), chatCommand(sys), executorCommand(sys), keysCommand(sys),
 		policyCommand(sys), auditCommand(sys), workloadCommand(), versionCommand(sys))
-	err := root.ExecuteContext(ctx)
+	root.SetVersionTemplate("kgent {{.Version}}\n")
+	cmd, err := root.ExecuteContextC(ctx)
 	var code exitError
 	var usage usageError
 	switch {
@@ -79,7 +86,11 @@ func run(ctx context.Context, args []string, sys system) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.As(err, &usage):
-		fmt.Fprintf(sys.err, "kgent: %s\nSee kgent help.\n", harmless(err))
+		help := "kgent help"
+		if cmd != nil && cmd != root {
+			help = cmd.CommandPath() + " --help"
+		}
+		fmt.Fprintf(sys.err, "kgent: %s\nSee %s.\n", harmless(err), help)
 		return exitUsage
 	}
 	fmt.Fprintf(sys.err, "kgent: %s\n", harmless(err))

@@ -18,6 +18,7 @@ KGENT_TASK_FILTER
 
 const volatile k_port dport = 0; /* 0: any */
 const volatile k_ip daddr = {};  /* all zero: any */
+const volatile k_errno errno = 0; /* of the result; 0: any */
 
 struct connect_event {
 	k_time time;
@@ -81,6 +82,11 @@ static __always_inline void report(const struct sock *sk, int result)
 
 	if (!t)
 		return;
+	if (errno && result != errno && !(errno == ETIMEDOUT && result == EINPROGRESS)) {
+		if (result != EINPROGRESS) /* that is not how it ends */
+			bpf_map_delete_elem(&pending, &id);
+		return;
+	}
 	k_ends_of(sk, &e);
 	ev = bpf_ringbuf_reserve(&connects, sizeof(*ev), 0);
 	if (ev) {

@@ -299,3 +299,31 @@ func TestFilters(t *testing.T) {
 		})
 	}
 }
+
+// Of all ways in which connections end, one is asked for. A program that does
+// not wait in connect(2) is told of no error there.
+func TestResult(t *testing.T) {
+	run := recipetest.Run(t, "which processes named rt-client get ECONNREFUSED, and from where?", func(l *recipetest.Live) {
+		client := recipetest.Start(l.T, "rt-client", "outcomes")
+		client.Hear()
+		client.Wait()
+	})
+	run.Event("connects", recipetest.Want{"comm": "rt-client", "saddr": "127.0.0.2", "sport": 40004, "daddr": "127.0.0.9", "dport": 444, "result": "ECONNREFUSED"})
+	if n := len(run.Events("connects", nil)); n != 1 {
+		t.Errorf("%d connections are shown, want only the one that was refused: %v", n, run.Events("connects", nil))
+	}
+}
+
+// Nobody sees a connection time out while they watch: what is not answered shows
+// after a second.
+func TestTimedOut(t *testing.T) {
+	run := recipetest.Run(t, "which processes named rt-client get ETIMEDOUT", func(l *recipetest.Live) {
+		client := recipetest.Start(l.T, "rt-client", "outcomes")
+		client.Hear()
+		client.Wait()
+	})
+	run.Event("connects", recipetest.Want{"sport": 40007, "dport": 4430, "result": "EINPROGRESS"})
+	if n := len(run.Events("connects", nil)); n != 1 {
+		t.Errorf("%d connections are shown, want only the one that nobody answered: %v", n, run.Events("connects", nil))
+	}
+}

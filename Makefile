@@ -51,7 +51,7 @@ vet:
 # Faults that take minutes: what test runs in a short form, in all variants.
 soak:
 	@deploy/debian-packages $(TEST_PACKAGES)
-	KGENT_SOAK=1 $(GO) test -race -timeout 30m -v ./bot/faults
+	KGENT_SOAK=1 $(GO) test -race -timeout 30m -v ./bot/faults ./bot/teamtest
 
 # All that speaks to Redis, over the Redis 8 of the next Debian.
 REDIS8 = $(CURDIR)/out/redis8

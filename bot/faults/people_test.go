@@ -266,7 +266,7 @@ func TestFlood(t *testing.T) {
 	if limit := int(time.Since(begun)/time.Second) + 5; versions > limit {
 		t.Errorf("the live message was edited %d times in %v, want at most %d", versions, time.Since(begun), limit)
 	}
-	if versions < 3 {
+	if versions < 2 {
 		t.Errorf("the live message was edited %d times only", versions)
 	}
 	pressed := time.Now()

@@ -397,7 +397,11 @@ func TestWhispers(t *testing.T) {
 	if err := w.User(alice).Slash(ctx, random, "", "/kgent", "help"); err != nil {
 		t.Fatal(err)
 	}
-	e := f.wait(t, 1)[0]
+	// What was posted before the bot was there may come first.
+	var e thread.Event
+	for n := 1; e.Place.Channel != random; n++ {
+		e = f.wait(t, n)[n-1]
+	}
 	whisper(e.Place, alice, e.Reply, "by the command")
 	if m := seen("by the command"); m.Channel != random || m.EphemeralTo != alice {
 		t.Errorf("%+v", m)

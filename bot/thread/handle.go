@@ -840,11 +840,8 @@ func (c *Conversation) unreached(ctx context.Context, e Event, id string, revisi
 // and nobody can stop it. Who asked is told where that can be.
 func (c *Conversation) unwatched(ctx context.Context, e Event, id string) error {
 	r, err := c.Store.Load(ctx, id)
-	if errors.Is(err, ErrNotFound) || err == nil && (r.State != Running || r.Unseen != "") {
+	if errors.Is(err, ErrNotFound) || err == nil && r.State != Running {
 		return nil
-	}
-	if err == nil {
-		err = c.Runner.Stop(ctx, r.Grant.Run)
 	}
 	if err != nil {
 		return err
@@ -854,14 +851,18 @@ func (c *Conversation) unwatched(ctx context.Context, e Event, id string) error 
 			card.Text{Body: cut(r.Text, maxShown), Quoted: true},
 			card.Text{Body: "It was stopped, since nobody could see what came out or stop it: " + cut(e.Text, 300)},
 		}}}
-	_, err = c.change(ctx, id, func(r *Request) bool {
+	// Noted before it is stopped: once it is, the request may end at any moment.
+	// When the stop fails the event comes again.
+	if _, err = c.change(ctx, id, func(r *Request) bool {
 		if r.State != Running || r.Unseen != "" {
 			return false
 		}
 		r.Unseen = e.Text
 		return true
-	}, tell)
-	return err
+	}, tell); err != nil {
+		return err
+	}
+	return c.Runner.Stop(ctx, r.Grant.Run)
 }
 
 // Form implements [Front].

@@ -9,10 +9,10 @@ DURATION ?= 10s
 # and would not suffer Debian's npm beside it.
 PACKAGES      = clang-19
 NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl $(NODE_PACKAGES)
+TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build demo try screenshots test test-redis8 soak bench vet fuzz clean
+.PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -52,6 +52,17 @@ vet:
 soak:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_SOAK=1 $(GO) test -race -timeout 30m -v ./bot/faults ./bot/teamtest
+
+# How many wrong variants of the recipes the proof catches: tables, and every
+# one that it does not. MUTANTS=3 judges three of each operator on each recipe
+# instead of a sample, MUTANTS=all all.
+soak-machine:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_SOAK=100000 $(GO) test -timeout 60m -v -run TestAgreesWithKernel ./agent/verify/symbolic
+
+mutation:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_SOAK=1 KGENT_MUTANTS=$(MUTANTS) $(GO) test -count 1 -timeout 24h -v -run '^TestMutation$$' ./agent/verify
 
 # All that speaks to Redis, over the Redis 8 of the next Debian.
 REDIS8 = $(CURDIR)/out/redis8

@@ -146,7 +146,23 @@ func checkSections(raw []byte) error {
 	return nil
 }
 
-// ELF returns the object's bytes, which must not be changed.
+// Altered returns the object with other instructions in the named programs, for
+// judging what a mistake in it would do. It has no ELF: it can be judged, but
+// neither be approved nor sent anywhere.
+func (o *Object) Altered(programs map[string]asm.Instructions) (*Object, error) {
+	spec := o.spec.Copy()
+	for name, code := range programs {
+		p := spec.Programs[name]
+		if p == nil {
+			return nil, fmt.Errorf("altering an object: it has no program %q", name)
+		}
+		p.Instructions = slices.Clone(code)
+	}
+	return &Object{spec: spec}, nil
+}
+
+// ELF returns the object's bytes, which must not be changed; nil of an
+// [Object.Altered] one.
 func (o *Object) ELF() []byte { return o.elf }
 
 // Programs returns the programs by name order.

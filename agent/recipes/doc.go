@@ -7,6 +7,7 @@
 //	tcp-connect/
 //	    recipe.yaml      what it shows, how people ask for it, its parameters
 //	    program.bpf.c    the program, following kgent.bpf.h
+//	    contract.kc      what the program does, see kgent/agent/contract
 //
 // Adding a recipe touches nothing else, unless it brings words that lexicon.yaml
 // does not have. recipe.yaml is read strictly:

@@ -12,10 +12,11 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"kgent/agent/contract"
 	"kgent/agent/program"
 )
 
-//go:embed lexicon.yaml */recipe.yaml */program.bpf.c
+//go:embed lexicon.yaml */recipe.yaml */program.bpf.c */contract.kc
 var embedded embed.FS
 
 // Output is a form in which a program answers.
@@ -71,6 +72,8 @@ type Recipe struct {
 	Rows []string `yaml:"rows"`
 	// Source is the C program, program.bpf.c.
 	Source []byte `yaml:"-"`
+	// Contract says what the program does, contract.kc.
+	Contract *contract.Contract `yaml:"-"`
 
 	groups     [][]string      // About, cut
 	vocabulary map[string]bool // concepts it explains
@@ -158,7 +161,42 @@ func loadRecipe(fsys fs.FS, dir string, lex *lexicon) (*Recipe, error) {
 	if r.Source, err = fs.ReadFile(fsys, path.Join(dir, "program.bpf.c")); err != nil {
 		return nil, fmt.Errorf("reading recipe %s: %w", dir, err)
 	}
+	text, err := fs.ReadFile(fsys, path.Join(dir, "contract.kc"))
+	if err != nil {
+		return nil, fmt.Errorf("reading recipe %s: %w", dir, err)
+	}
+	if r.Contract, err = contract.Parse(string(text)); err != nil {
+		return nil, fmt.Errorf("reading the contract of recipe %s: %w", dir, err)
+	}
+	if err := r.agrees(); err != nil {
+		return nil, fmt.Errorf("reading the contract of recipe %s: %w", dir, err)
+	}
 	return r, nil
+}
+
+// agrees holds the contract against the recipe: the same title, and parameters that
+// mean the same. The recipe has further ones, which are no constants of the program:
+// the interface, the cgroup, the rate.
+func (r *Recipe) agrees() error {
+	if r.Contract.Title != r.Title {
+		return fmt.Errorf("its title is %q, the recipe's %q", r.Contract.Title, r.Title)
+	}
+	for _, p := range r.Contract.Params {
+		i := slices.IndexFunc(r.Params, func(q Param) bool { return q.Name == p.Name })
+		if i < 0 {
+			return fmt.Errorf("%s: the recipe has no parameter %s", p.At, p.Name)
+		}
+		if r.Params[i].Means != p.Means {
+			return fmt.Errorf("%s: %s means %q here, %q in the recipe", p.At, p.Name, p.Means, r.Params[i].Means)
+		}
+	}
+	for _, q := range r.Params {
+		attached := q.Role == RoleInterface || q.Role == RoleCgroup || q.Role == RoleHz
+		if !attached && !slices.ContainsFunc(r.Contract.Params, func(p *contract.Param) bool { return p.Name == q.Name }) {
+			return fmt.Errorf("it lacks the parameter %s", q.Name)
+		}
+	}
+	return nil
 }
 
 // check holds a recipe against the rules of its format.

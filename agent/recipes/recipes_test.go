@@ -132,6 +132,12 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{"no lexicon", func(f fstest.MapFS) { delete(f, "lexicon.yaml") }, "reading lexicon"},
 		{"no program", func(f fstest.MapFS) { delete(f, "exec/program.bpf.c") }, "reading recipe exec: open exec/program.bpf.c"},
+		{"no contract", func(f fstest.MapFS) { delete(f, "exec/contract.kc") }, "reading recipe exec: open exec/contract.kc"},
+		{"contract that does not parse", change("exec/contract.kc", "emit execs {", "emmit execs {"), "reading the contract of recipe exec: 17:5: expected an effect"},
+		{"contract of another title", change("exec/contract.kc", "full arguments", "arguments"), "its title is"},
+		{"contract with another parameter", change("exec/contract.kc", "param uid", "param user"), "the recipe has no parameter user"},
+		{"contract that means something else", change("exec/contract.kc", "only this user", "not this user"), "uid means"},
+		{"contract without a parameter", change("exec/contract.kc", "param uid", "#"), "it lacks the parameter uid"},
 		{"unknown key", change("exec/recipe.yaml", "title:", "headline:"), "reading recipe exec"},
 		{"not YAML", func(f fstest.MapFS) { f["exec/recipe.yaml"] = &fstest.MapFile{Data: []byte("\t{")} }, "reading recipe exec"},
 		{"other name", change("exec/recipe.yaml", "name: exec", "name: fork"), `its name is "fork"`},

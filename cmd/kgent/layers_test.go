@@ -105,6 +105,7 @@ func TestDependencies(t *testing.T) {
 	allowed := map[string]string{
 		"github.com/bwmarrin/discordgo":     "Discord's protocol",
 		"github.com/cilium/ebpf":            "loading and reading eBPF",
+		"github.com/go-air/gini":            "the SAT solver of the proof",
 		"github.com/goccy/go-yaml":          "recipes and scripts are YAML",
 		"github.com/gorilla/websocket":      "the dialer of the Discord and Slack clients, and their stand-ins",
 		"github.com/redis/go-redis/v9":      "the protocol of Redis",

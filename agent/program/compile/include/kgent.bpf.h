@@ -144,7 +144,7 @@ typedef struct k_stats k_stats_count;
 
 #define K_HELPER(id) = (void *)(id)
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) K_HELPER(1);
-static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) K_HELPER(2);
+static long (*const kgent_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) K_HELPER(2);
 static long (*const bpf_map_delete_elem)(void *map, const void *key) K_HELPER(3);
 static long (*const bpf_probe_read)(void *dst, __u32 size, const void *unsafe_ptr) K_HELPER(4);
 static __u64 (*const bpf_ktime_get_ns)(void) K_HELPER(5);
@@ -295,7 +295,18 @@ static __always_inline __u64 kgent_wakeup_flag(void *ringbuf)
 	return waiting - KGENT_WAKEUP_AT < KGENT_WAKEUP_SPAN ? KGENT_RB_FORCE_WAKEUP : KGENT_RB_NO_WAKEUP;
 }
 
-/* The four below have the kernel's names and meaning, and count. */
+/* The five below have the kernel's names and meaning, and count. */
+static __always_inline long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags)
+{
+	long err = kgent_map_update_elem(map, key, value, flags);
+	if (err == -7 /* -E2BIG: there is no room */) {
+		struct kgent_counts *c = kgent_counts();
+		if (c)
+			__sync_fetch_and_add(&c->map_full, 1);
+	}
+	return err;
+}
+
 static __always_inline void *bpf_ringbuf_reserve(void *ringbuf, __u64 size, __u64 flags)
 {
 	struct kgent_counts *c = kgent_counts();
@@ -996,7 +1007,7 @@ static __always_inline void k_stats_add(struct k_stats *s, __u64 v)
 	static const val_type _k_zero; \
 	val_type *_k_cell = bpf_map_lookup_elem(map, key); \
 	if (!_k_cell) { \
-		bpf_map_update_elem(map, key, &_k_zero, 1 /* BPF_NOEXIST */); \
+		kgent_map_update_elem(map, key, &_k_zero, 1 /* BPF_NOEXIST */); \
 		_k_cell = bpf_map_lookup_elem(map, key); \
 		if (!_k_cell) { \
 			struct kgent_counts *_k_c = kgent_counts(); \
@@ -1007,19 +1018,10 @@ static __always_inline void k_stats_add(struct k_stats *s, __u64 v)
 	_k_cell; \
 })
 
-/*
- * bpf_map_update_elem for scratch maps, counted as map_full when there is no
- * room: what was not remembered cannot be reported later.
- */
+/* bpf_map_update_elem for scratch maps, whether the key is new or not. */
 static __always_inline long k_put(void *map, const void *key, const void *value)
 {
-	long err = bpf_map_update_elem(map, key, value, 0 /* BPF_ANY */);
-	if (err) {
-		struct kgent_counts *c = kgent_counts();
-		if (c)
-			__sync_fetch_and_add(&c->map_full, 1);
-	}
-	return err;
+	return bpf_map_update_elem(map, key, value, 0 /* BPF_ANY */);
 }
 
 /* Of the kernel's task_struct, what the following reads. */

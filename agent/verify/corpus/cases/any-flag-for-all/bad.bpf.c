@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
+/* Opens that both create and truncate. */
+#include "kgent.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct open_event {
+	k_oflags flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__type(value, struct open_event);
+} opens SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_openat")
+int opening(struct trace_event_raw_sys_enter *ctx)
+{
+	__u32 flags = ctx->args[2];
+	struct open_event *ev;
+
+	if (!(flags & (O_CREAT | O_TRUNC)))
+		return 0;
+	ev = bpf_ringbuf_reserve(&opens, sizeof(*ev), 0);
+	if (!ev)
+		return 0;
+	ev->flags = flags;
+	bpf_ringbuf_submit(ev, 0);
+	return 0;
+}

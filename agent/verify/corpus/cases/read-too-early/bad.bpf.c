@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
+/* Outgoing TCP connections when they are established: both ports. */
+#include "kgent.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct out_event {
+	k_port lport;
+	k_port rport;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__type(value, struct out_event);
+} outgoing SEC(".maps");
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_change, const struct sock *sk, int oldstate, int newstate)
+{
+	struct out_event *ev;
+
+	if (newstate != TCP_SYN_SENT)
+		return 0;
+	ev = bpf_ringbuf_reserve(&outgoing, sizeof(*ev), 0);
+	if (!ev)
+		return 0;
+	ev->lport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	ev->rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	bpf_ringbuf_submit(ev, 0);
+	return 0;
+}

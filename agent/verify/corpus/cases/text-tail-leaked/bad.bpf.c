@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
+/* Files that are opened: the path. */
+#include "kgent.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct open_event {
+	char path[56];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+	__type(value, struct open_event);
+} opens SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_openat")
+int opening(struct trace_event_raw_sys_enter *ctx)
+{
+	struct open_event *ev = bpf_ringbuf_reserve(&opens, sizeof(*ev), 0);
+
+	if (!ev)
+		return 0;
+	bpf_probe_read_user_str(ev->path, sizeof(ev->path), (const void *)ctx->args[1]);
+	bpf_ringbuf_submit(ev, 0);
+	return 0;
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
+/* Calls of fsync: descriptor and time taken. */
+#include "kgent.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct fsync_event {
+	k_ns latency;
+	__u32 fd;
+	__u32 _pad;
+};
+
+struct begun {
+	__u64 start;
+	__u32 fd;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__type(value, struct fsync_event);
+} fsyncs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct begun);
+} started SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(struct trace_event_raw_sys_enter *ctx)
+{
+	__u32 tid = k_current_tid();
+	struct begun b = { .start = bpf_ktime_get_ns(), .fd = ctx->args[0] };
+
+	k_put(&started, &tid, &b);
+	return 0;
+}
+
+SEC("tp/syscalls/sys_exit_fsync")
+int leave(struct trace_event_raw_sys_exit *ctx)
+{
+	__u32 tid = k_current_tid();
+	struct begun *b = bpf_map_lookup_elem(&started, &tid);
+	struct fsync_event *ev;
+
+	if (!b)
+		return 0;
+	ev = bpf_ringbuf_reserve(&fsyncs, sizeof(*ev), 0);
+	if (ev) {
+		ev->latency = bpf_ktime_get_ns() - b->start;
+		ev->fd = b->fd;
+		ev->_pad = 0;
+		bpf_ringbuf_submit(ev, 0);
+	}
+	bpf_map_delete_elem(&started, &tid);
+	return 0;
+}

@@ -1,0 +1,519 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"kgent/agent/contract"
+	"kgent/agent/verify/smt"
+	"kgent/agent/verify/symbolic"
+)
+
+// induction is the attempt to prove with one choice of relations.
+type induction struct {
+	*session
+	rels   []*relation
+	found  *findings
+	cases  []Case
+	doubts []string
+	// failed are claims that did not hold: perhaps only in states that are never reached.
+	failed []refusal
+	// lost are invariants that are not kept.
+	lost []*invariant
+	// sights are what was seen at each place.
+	sights []*sight
+	mu     sync.Mutex
+}
+
+// prove does the induction step at every place, and the base case. It reports
+// whether everything holds.
+func (s *session) prove(ctx context.Context, rels []*relation) *induction {
+	d := &induction{session: s, rels: rels, found: newFindings()}
+	d.base()
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 2)
+	for i := range s.bound.places {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			p := &s.bound.places[i]
+			if err := guarded(func() error { return d.step(ctx, p) }); err != nil {
+				d.doubt(fmt.Sprintf("%s: %v", p.name, err))
+			}
+		}()
+	}
+	wg.Wait()
+	slices.SortFunc(d.cases, func(a, b Case) int { return compareText(a.ID, b.ID) })
+	slices.Sort(d.doubts)
+	return d
+}
+
+// guarded turns a panic into an error: nothing that breaks is a proof.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the proof broke: %v", p)
+		}
+	}()
+	return f()
+}
+
+func (d *induction) doubt(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.doubts, text) {
+		d.doubts = append(d.doubts, text)
+	}
+}
+
+// holds tells whether the induction has proved everything.
+func (d *induction) holds() bool {
+	if len(d.doubts) > 0 || len(d.failed) > 0 {
+		return false
+	}
+	list := d.found.list()
+	for _, o := range list {
+		if o.Outcome != Holds {
+			return false
+		}
+	}
+	return len(list) > 0
+}
+
+// base shows that maps as they are loaded fulfil the relations: nothing is known.
+func (d *induction) base() {
+	for _, r := range d.rels {
+		if r == nil {
+			continue
+		}
+		name := d.checked.Memories[r.memory].Name
+		if len(r.in.Contents) > 0 {
+			d.doubt(fmt.Sprintf("map %s is loaded with elements: they are not modelled", r.in.Name))
+			continue
+		}
+		words := fmt.Sprintf("when the program is loaded, map %s has nothing that the contract does not remember in %s", r.in.Name, name)
+		w := d.world(symbolic.Fresh)
+		x := &mirror{words: d.words, c: d.checked, rels: d.rels, at: worldStore{w}}
+		key := d.freshKey(r.memory, "base")
+		known, err := x.known(r.memory, key)
+		if err != nil {
+			d.doubt(err.Error())
+			continue
+		}
+		c := &claim{id: "start/" + name, words: words, holds: d.b.Not(known)}
+		for _, f := range d.settle(context.Background(), d.b, nil, []*claim{c}, d.note(d.found)) {
+			d.refused(f)
+		}
+	}
+}
+
+// note is how claims enter the findings.
+func (s *session) note(f *findings) func(*claim, Outcome, string, string, time.Duration) {
+	return func(c *claim, o Outcome, how, why string, took time.Duration) {
+		f.note(c.id, c.words, o, how, why, took)
+	}
+}
+
+func (d *induction) refused(r refusal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = append(d.failed, r)
+}
+
+// freshKey is any key of a memory.
+func (s *session) freshKey(m int, label string) []value {
+	var out []value
+	for _, k := range s.checked.Memories[m].Key {
+		name := fmt.Sprintf("any %s.%s (%s)", s.checked.Memories[m].Name, k.Name, label)
+		v, err := s.load(k.Type, s.variables(name, sizeOf(k.Type)))
+		if err == nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// variables are n bytes that may be anything; numbers are one variable.
+func (w words) variables(name string, n int) *symbolic.Bytes {
+	variable := func(name string, bits uint) smt.Term {
+		return w.b.Var(bits, &smt.Info{Name: name, Data: &symbolic.Input{Kind: symbolic.Data, Name: name, Invocation: -1, Bits: bits, Pc: -1}})
+	}
+	if n > 0 && n <= 8 {
+		return symbolic.NewBytes(w.b, variable(name, uint(n)*8))
+	}
+	all := make([]smt.Term, n)
+	for i := range all {
+		all[i] = variable(fmt.Sprintf("%s[%d]", name, i), 8)
+	}
+	return symbolic.NewBytes(w.b, all...)
+}
+
+// step shows for one place: from any maps that fulfil the relations, the program does what
+// the contract does, and leaves maps that fulfil them again.
+func (d *induction) step(ctx context.Context, p *placeBinding) error {
+	w := d.world(symbolic.Arbitrary)
+	v, err := d.visit(ctx, p, w, symbolic.Start{})
+	if err != nil {
+		return err
+	}
+	for _, t := range v.doubts {
+		d.doubt(t)
+	}
+	assume, err := d.ranges(w)
+	if err != nil {
+		return err
+	}
+	assume = append(assume, v.inv.Assume()...)
+	seen := &recording{store: worldStore{w}, seen: map[*symbolic.Map][]*symbolic.Bytes{}}
+	m := &mirror{words: d.words, c: d.checked, rels: d.rels, at: seen}
+	start := &ledger{words: d.words, c: d.checked, base: m}
+	runs, err := contractRuns(ctx, d.checked, p.place, v.ask, d.b, start, func(conds []smt.Term) (bool, error) {
+		return d.ask(ctx, append(slices.Clone(assume), conds...)...).Result != smt.Unsat, nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(v.ask.assumed) > 0 {
+		d.assumes("names")
+		assume = append(assume, v.ask.assumed...)
+	}
+	d.mu.Lock()
+	d.sights = append(d.sights, &sight{p, v.ask, runs, assume, start})
+	d.mu.Unlock()
+	for _, r := range runs {
+		d.addCase(Case{ID: caseID(p, r)})
+	}
+	for _, path := range v.paths {
+		for _, r := range runs {
+			if ctx.Err() != nil {
+				return fmt.Errorf("there was no time left")
+			}
+			if err := d.meet(ctx, v, path, r, assume, seen); err != nil {
+				return err
+			}
+		}
+	}
+	if !d.anyReached(p, runs) {
+		d.doubt(p.name + ": no input leads through both program and contract")
+	}
+	return d.hygiene(ctx, v, assume)
+}
+
+// anyReached tells whether inputs lead through the program and a run of the contract: if none do,
+// nothing has been shown.
+func (d *induction) anyReached(p *placeBinding, runs []*run) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.cases, func(c Case) bool {
+		return c.Paths > 0 && slices.ContainsFunc(runs, func(r *run) bool { return caseID(p, r) == c.ID })
+	})
+}
+
+func (d *induction) addCase(c Case) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cases = append(d.cases, c)
+}
+
+// meet compares one path with one run, if an input can take both.
+func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, assume []smt.Term, seen *recording) error {
+	hyp := slices.Concat(path.Cond, r.conds, assume)
+	hyp = append(hyp, d.given(hyp, nil)...)
+	key := make([][]value, len(d.rels))
+	var memory []*claim
+	keys := &recording{store: seen.store, seen: map[*symbolic.Map][]*symbolic.Bytes{}}
+	for m, ks := range seen.seen {
+		keys.seen[m] = slices.Clone(ks)
+	}
+	a := d.ask(ctx, slices.Concat(hyp, d.sameElements(v, path, keys), d.invariant(v, path, keys))...)
+	if a.Result == smt.Unsat {
+		return nil
+	}
+	d.reached(v, r, a)
+	if path.Crash != nil {
+		d.found.note(ruleID(v.place, "crash"), "the program does nothing that the kernel forbids", Undecided, "", "on a path that inputs can take: "+path.Crash.String(), 0)
+		return nil
+	}
+	if len(path.Unknown) > 0 {
+		for _, u := range path.Unknown {
+			d.doubt(fmt.Sprintf("%s: %s", v.place.name, u))
+		}
+		return nil
+	}
+	if len(path.Timers) > 0 {
+		d.doubt(v.place.name + ": what a timer does later is not modelled")
+		return nil
+	}
+	x := &comparer{words: d.words, c: d.checked, b: d.bound, place: v.place, maps: v.prog.Maps, path: path, run: r}
+	if err := x.effects(); err != nil {
+		return err
+	}
+	for m, rel := range d.rels {
+		if rel == nil {
+			continue
+		}
+		key[m] = d.freshKey(m, "at "+v.place.name)
+		c, err := d.kept(v, path, r, m, key[m], keys)
+		if err != nil {
+			return err
+		}
+		memory = append(memory, c...)
+	}
+	hyp = append(hyp, d.sameElements(v, path, keys)...)
+	hyp = append(hyp, d.invariant(v, path, keys)...)
+	claims := append(x.out, memory...)
+	hyp = append(hyp, d.given(hyp, claims)...)
+	for _, f := range d.settle(ctx, d.b, hyp, claims, d.noteInvariant) {
+		d.refused(f)
+	}
+	return nil
+}
+
+// given is what holds of all variables in hypotheses and claims: that there is room, and what
+// the kernel guarantees.
+func (s *session) given(hyp []smt.Term, claims []*claim) []smt.Term {
+	all := slices.Clone(hyp)
+	for _, c := range claims {
+		all = append(all, c.holds)
+	}
+	return append(s.room(all), s.facts(all)...)
+}
+
+// noteInvariant notes what came of a claim; an invariant that could not be shown is given
+// up.
+func (d *induction) noteInvariant(c *claim, o Outcome, how, why string, took time.Duration) {
+	if c.invariant != nil && o != Holds {
+		d.mu.Lock()
+		d.lost = append(d.lost, c.invariant)
+		d.mu.Unlock()
+	}
+	d.note(d.found)(c, o, how, why, took)
+}
+
+// kept claims that after the path and the run the relation holds again, for any
+// key.
+func (d *induction) kept(v *visit, path *aPath, r *run, m int, key []value, keys *recording) ([]*claim, error) {
+	mem := d.checked.Memories[m]
+	rel := d.rels[m]
+	// The contract's side, from the maps as they were.
+	base := &mirror{words: d.words, c: d.checked, rels: d.rels, at: keys}
+	after := *r.after
+	after.base = base
+	known, err := after.known(m, key)
+	if err != nil {
+		return nil, err
+	}
+	// The program's side, from the maps as they are.
+	now := &mirror{words: d.words, c: d.checked, rels: d.rels, at: path.post}
+	there, err := now.known(m, key)
+	if err != nil {
+		return nil, err
+	}
+	id := caseID(v.place, r) + "/memory " + mem.Name
+	c := &claim{id: id, pc: -1, holds: d.b.Eq(known, there),
+		words: fmt.Sprintf("%s: afterwards the program has in map %s what the contract knows in %s, under each key", caseID(v.place, r), rel.in.Name, mem.Name)}
+	c.show = func(model smt.Model) (string, string) {
+		return knownWord(model.Value(known)), knownWord(model.Value(there))
+	}
+	out := []*claim{c}
+	for i, f := range mem.Fields {
+		if rel.fields[i].size == 0 {
+			continue
+		}
+		want, err := after.field(m, i, key)
+		if err != nil {
+			return nil, err
+		}
+		have, err := now.field(m, i, key)
+		if err != nil {
+			return nil, err
+		}
+		same, err := d.equal(d.held(f.Type, want), have)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &claim{id: id + "." + f.Name, pc: -1, holds: d.b.Implies(known, same),
+			words: fmt.Sprintf("%s: afterwards %s of %s is in map %s", caseID(v.place, r), f.Name, mem.Name, rel.in.Name)})
+	}
+	data, present, err := now.cell(m, key)
+	if err != nil {
+		return nil, err
+	}
+	for _, inv := range rel.always {
+		out = append(out, &claim{id: id + "." + mem.Fields[inv.field].Name + ".form", pc: -1, holds: d.b.Implies(present, inv.of(d.words, data)), invariant: &inv,
+			words: fmt.Sprintf("%s: afterwards %s in map %s has a form that its type allows", caseID(v.place, r), mem.Fields[inv.field].Name, rel.in.Name)})
+	}
+	return out, nil
+}
+
+func knownWord(v uint64) string {
+	if v != 0 {
+		return "known"
+	}
+	return "not known"
+}
+
+// invariant says of all elements that were asked about that they fulfilled the
+// invariants at the start, if they were there.
+func (d *induction) invariant(v *visit, path *aPath, keys *recording) []smt.Term {
+	var out []smt.Term
+	for _, rel := range d.rels {
+		if rel == nil || len(rel.always) == 0 {
+			continue
+		}
+		all := slices.Clone(keys.seen[rel.in])
+		for _, c := range path.World.Cells(rel.in) {
+			all = append(all, c.Key)
+		}
+		for _, k := range all {
+			present, data := v.from.Initial(rel.in, k, nil)
+			present = d.b.And(present, rel.image(d.words, d.checked, k))
+			for _, inv := range rel.always {
+				out = append(out, d.b.Implies(present, inv.of(d.words, data)))
+			}
+		}
+	}
+	return out
+}
+
+// sameElements says of all keys that were asked about, by the contract and on the
+// path, that equal ones had the same element at the start.
+func (d *induction) sameElements(v *visit, path *aPath, keys *recording) []smt.Term {
+	var out []smt.Term
+	for m, asked := range keys.seen {
+		all := slices.Clone(asked)
+		for _, c := range path.World.Cells(m) {
+			if !slices.ContainsFunc(all, func(k *symbolic.Bytes) bool { return sameBytes(k, c.Key) }) {
+				all = append(all, c.Key)
+			}
+		}
+		for i, k := range all {
+			for _, other := range all[i+1:] {
+				if t := v.from.Initially(m, k, other, nil); !t.IsTrue() {
+					out = append(out, t)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// reached notes that an input takes the run on a path, with the input.
+func (d *induction) reached(v *visit, r *run, a smt.Answer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := caseID(v.place, r)
+	i := slices.IndexFunc(d.cases, func(c Case) bool { return c.ID == id })
+	if i < 0 {
+		return
+	}
+	d.cases[i].Paths++
+	if !d.cases[i].reached && a.Result == smt.Sat {
+		d.cases[i].Witness, d.cases[i].reached = named(a.Model, r.conds), true
+	}
+}
+
+func compareText(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// relations guesses relations for all memories; nil where none was found. The
+// first is the likeliest, further ones are to be tried if it fails.
+func (s *session) relations(ctx context.Context) ([][]*relation, error) {
+	changes, err := s.changes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]*relation, len(s.checked.Memories))
+	for m := range out {
+		out[m] = guess(s.words, s.checked, m, changes)
+	}
+	return out, nil
+}
+
+// changes collects what the program stores where the contract remembers. What the contract
+// itself reads from memories is anything here.
+func (s *session) changes(ctx context.Context) ([]change, error) {
+	var out []change
+	for i := range s.bound.places {
+		p := &s.bound.places[i]
+		if p.place == nil || !remembers(p.place) {
+			continue
+		}
+		v, err := s.visit(ctx, p, s.world(symbolic.Arbitrary), symbolic.Start{})
+		if err != nil {
+			return nil, err
+		}
+		start := &ledger{words: s.words, c: s.checked, base: &anything{words: s.words, c: s.checked}}
+		runs, err := contractRuns(ctx, s.checked, p.place, v.ask, s.b, start, func([]smt.Term) (bool, error) { return true, nil })
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		out = append(out, s.changesAt(v, runs)...)
+	}
+	return out, nil
+}
+
+func remembers(p *contract.CheckedPlace) bool {
+	for _, s := range p.Steps {
+		for _, c := range s.Cases {
+			if slices.ContainsFunc(c.Effects, isRemember) {
+				return true
+			}
+		}
+		if slices.ContainsFunc(s.Otherwise, isRemember) {
+			return true
+		}
+	}
+	return false
+}
+
+func isRemember(e contract.CheckedEffect) bool {
+	return e.Verb == contract.Remember || e.Verb == contract.Change
+}
+
+func (s *session) changesAt(v *visit, runs []*run) []change {
+	var out []change
+	for _, r := range runs {
+		for _, e := range r.after.log {
+			if e.forget {
+				continue
+			}
+			for _, path := range v.paths {
+				for _, eff := range path.Effects {
+					if eff.Map == nil || eff.Key == nil || eff.Data == nil || !s.bound.internal[eff.Map.Name] || isPerCPU(eff.Map) {
+						continue
+					}
+					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: eff.Key, data: eff.Data})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// anything is a memory of which nothing is known.
+type anything struct {
+	words
+	c *contract.Checked
+}
+
+func (x *anything) known(m int, _ []value) (smt.Term, error) {
+	return x.b.Ne(x.variables(fmt.Sprintf("whether %s is known", x.c.Memories[m].Name), 1).At(0, 1), x.b.Const(8, 0)), nil
+}
+
+func (x *anything) field(m, field int, _ []value) (value, error) {
+	f := x.c.Memories[m].Fields[field]
+	return x.load(f.Type, x.variables(fmt.Sprintf("some %s.%s", x.c.Memories[m].Name, f.Name), sizeOf(f.Type)))
+}

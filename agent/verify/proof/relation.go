@@ -1,0 +1,491 @@
+package proof
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+
+	"kgent/agent/contract"
+	"kgent/agent/verify/smt"
+	"kgent/agent/verify/symbolic"
+)
+
+// store is what a program's maps hold at one moment.
+type store interface {
+	// Lookup is the element of a map at a key: whether there is one, and its bytes.
+	Lookup(m *symbolic.Map, key *symbolic.Bytes) (present smt.Term, value *symbolic.Bytes, err error)
+}
+
+// relation says where the program keeps a memory of the contract: cell k is
+// known exactly if map in has an element at the key that is laid out as key says (and,
+// if there is a flag, the flag is not 0), and its fields lie in that element.
+// It is a guess until it is proved.
+type relation struct {
+	memory int
+	in     *symbolic.Map
+	key    []keyPart
+	// fields is where each field lies; a size of 0 means that the program does not keep it.
+	fields []slot
+	flag   *slot
+	// always are things that hold of every element, as far as has not been shown otherwise.
+	always []invariant
+}
+
+// invariant is something that holds of every element of the map that keeps a memory.
+type invariant struct {
+	field int
+	slot
+	kind form
+	// bits and signed are of the number that a wider slot holds.
+	bits   int
+	signed bool
+}
+
+// form is what an invariant says of a slot.
+type form int
+
+const (
+	yesNo form = iota // 0 or 1
+	text              // ends in NUL, with zeroes behind
+	wide              // a number of fewer bits, extended
+)
+
+// invariants are those that the types of the fields suggest.
+func invariants(m contract.CheckedMemory, fields []slot) []invariant {
+	var out []invariant
+	for i, f := range m.Fields {
+		switch s := fields[i]; {
+		case s.size == 0:
+		case f.Type.Kind == contract.TextKind:
+			out = append(out, invariant{field: i, slot: s, kind: text})
+		case f.Type.Meaning == "bool" || f.Type.Kind == contract.Bool:
+			out = append(out, invariant{field: i, slot: s, kind: yesNo})
+		case f.Type.Kind == contract.Int && s.size*8 > int(f.Type.Bits):
+			out = append(out, invariant{i, s, wide, int(f.Type.Bits), f.Type.Signed})
+		}
+	}
+	return out
+}
+
+// of says that an element fulfils the invariant.
+func (v invariant) of(w words, data *symbolic.Bytes) smt.Term {
+	x := data.Slice(v.off, v.size)
+	switch v.kind {
+	case text:
+		return w.b.And(w.canonical(x), w.b.Eq(x.At(x.Len()-1, 1), w.b.Const(8, 0)))
+	case wide:
+		all := x.At(0, x.Len())
+		low, width := w.b.Extract(uint(v.bits)-1, 0, all), uint(x.Len())*8
+		if v.signed {
+			return w.b.Eq(all, w.b.SignExt(width, low))
+		}
+		return w.b.Eq(all, w.b.ZeroExt(width, low))
+	}
+	return w.b.Ule(x.At(0, x.Len()), w.b.Const(uint(x.Len())*8, 1))
+}
+
+// slot is a piece of an element, in bytes.
+type slot struct{ off, size int }
+
+// keyPart is a piece of a key: a member of the contract's key, or constant bytes.
+type keyPart struct {
+	slot
+	member int // -1: constant
+	data   []byte
+}
+
+// keyBytes are the program's key for one of the contract's.
+func (r *relation) keyBytes(w words, key []value) (*symbolic.Bytes, error) {
+	var all []smt.Term
+	for _, p := range r.key {
+		if p.member < 0 {
+			all = append(all, octets(symbolic.ConstBytes(w.b, p.data))...)
+			continue
+		}
+		x, err := w.store(key[p.member], p.size)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, octets(x)...)
+	}
+	return w.bytesOf(all), nil
+}
+
+// image says that a key of the program is one of a cell of the contract's: of other
+// elements of the map nothing is known.
+func (r *relation) image(w words, c *contract.Checked, key *symbolic.Bytes) smt.Term {
+	var all []smt.Term
+	for _, p := range r.key {
+		have := key.Slice(p.off, p.size)
+		if p.member < 0 {
+			all = append(all, have.Equal(symbolic.ConstBytes(w.b, p.data)))
+			continue
+		}
+		typ := c.Memories[r.memory].Key[p.member].Type
+		if typ.Kind == contract.Bool {
+			all = append(all, w.b.Ule(have.At(0, p.size), w.b.Const(uint(p.size)*8, 1)))
+		}
+		if typ.Kind != contract.Int || p.size*8 <= int(typ.Bits) {
+			continue
+		}
+		low := w.b.Extract(uint(typ.Bits)-1, 0, have.At(0, p.size))
+		all = append(all, w.b.Eq(have.At(0, p.size), w.b.Extract(uint(p.size)*8-1, 0, w.extend(low, typ.Signed))))
+	}
+	return w.b.And(all...)
+}
+
+// describe is "started is kept in map started; start at offset 0". Of[tid] is map started: start at 0".
+func (r *relation) describe(c *contract.Checked) string {
+	m := c.Memories[r.memory]
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is kept in map %s", m.Name, r.in.Name)
+	if r.flag != nil {
+		fmt.Fprintf(&b, ", known where bytes %d to %d are not 0", r.flag.off, r.flag.off+r.flag.size-1)
+	}
+	for i, f := range r.fields {
+		switch {
+		case f.size == 0:
+			fmt.Fprintf(&b, "; %s is not kept", m.Fields[i].Name)
+		default:
+			fmt.Fprintf(&b, "; %s at offset %d", m.Fields[i].Name, f.off)
+		}
+	}
+	return b.String()
+}
+
+// mirror reads a contract's memories out of a program's maps.
+type mirror struct {
+	words
+	c    *contract.Checked
+	rels []*relation // by memory
+	at   store
+}
+
+func (x *mirror) known(m int, key []value) (smt.Term, error) {
+	_, known, err := x.cell(m, key)
+	return known, err
+}
+
+func (x *mirror) field(m, field int, key []value) (value, error) {
+	data, _, err := x.cell(m, key)
+	if err != nil {
+		return value{}, err
+	}
+	r := x.rels[m]
+	typ := x.c.Memories[m].Fields[field].Type
+	s := r.fields[field]
+	if s.size == 0 {
+		return value{}, fmt.Errorf("the program does not keep %s of memory %s", x.c.Memories[m].Fields[field].Name, x.c.Memories[m].Name)
+	}
+	v, err := x.load(typ, data.Slice(s.off, s.size))
+	return x.held(typ, v), err
+}
+
+func (x *mirror) cell(m int, key []value) (*symbolic.Bytes, smt.Term, error) {
+	r := x.rels[m]
+	if r == nil {
+		return nil, nil, fmt.Errorf("where the program keeps memory %s was not found", x.c.Memories[m].Name)
+	}
+	k, err := r.keyBytes(x.words, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	present, data, err := x.at.Lookup(r.in, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.flag != nil {
+		flag := data.At(r.flag.off, r.flag.size)
+		present = x.b.And(present, x.b.Ne(flag, x.b.Const(flag.Width(), 0)))
+	}
+	return data, present, nil
+}
+
+// octets are the bytes one by one.
+func octets(x *symbolic.Bytes) []smt.Term {
+	out := make([]smt.Term, x.Len())
+	for i := range out {
+		out[i] = x.At(i, 1)
+	}
+	return out
+}
+
+func (w words) bytesOf(all []smt.Term) *symbolic.Bytes { return symbolic.NewBytes(w.b, all...) }
+
+// change is a place where the program stores while the contract remembers.
+type change struct {
+	memory int
+	key    []value
+	fields []*value
+	in     *symbolic.Map
+	at     *symbolic.Bytes // key
+	data   *symbolic.Bytes
+}
+
+// guess proposes relations for a memory from what the program stores where
+// the contract remembers: the likeliest first.
+func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
+	byMap := map[*symbolic.Map][]change{}
+	var order []*symbolic.Map
+	for _, ch := range changes {
+		if ch.memory != m {
+			continue
+		}
+		if byMap[ch.in] == nil {
+			order = append(order, ch.in)
+		}
+		byMap[ch.in] = append(byMap[ch.in], ch)
+	}
+	slices.SortFunc(order, func(a, b *symbolic.Map) int { return strings.Compare(a.Name, b.Name) })
+	type scored struct {
+		*relation
+		score int
+	}
+	var found []scored
+	for _, in := range order {
+		for _, key := range keyLayouts(w, c.Memories[m], byMap[in]) {
+			r := &relation{memory: m, in: in, key: key, fields: make([]slot, len(c.Memories[m].Fields))}
+			score := 1
+			for i := range r.fields {
+				s, votes := fieldSlot(w, c.Memories[m].Fields[i], i, byMap[in], in)
+				r.fields[i] = s
+				score += votes
+			}
+			r.always = invariants(c.Memories[m], r.fields)
+			found = append(found, scored{r, score})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b scored) int { return b.score - a.score })
+	var out []*relation
+	for _, f := range found {
+		out = append(out, f.relation)
+	}
+	return out
+}
+
+// keyLayouts are the ways in which the contract's key can lie in the program's, each
+// once.
+func keyLayouts(w words, m contract.CheckedMemory, changes []change) [][]keyPart {
+	var out [][]keyPart
+	for _, ch := range changes {
+		parts, ok := keyLayout(w, m, ch)
+		if ok && !slices.ContainsFunc(out, func(p []keyPart) bool { return fmt.Sprint(p) == fmt.Sprint(parts) }) {
+			out = append(out, parts)
+		}
+	}
+	return out
+}
+
+// keyLayout finds each member of the contract's key in the program's key.
+func keyLayout(w words, m contract.CheckedMemory, ch change) ([]keyPart, bool) {
+	var parts []keyPart
+	used := make([]bool, len(ch.key))
+	for off := 0; off < ch.at.Len(); {
+		p, ok := keyPartAt(w, ch, used, off)
+		if !ok {
+			return nil, false
+		}
+		if p.member >= 0 {
+			used[p.member] = true
+		}
+		parts = append(parts, p)
+		off += p.size
+	}
+	return parts, !slices.Contains(used, false)
+}
+
+func keyPartAt(w words, ch change, used []bool, off int) (keyPart, bool) {
+	for i, v := range ch.key {
+		if used[i] {
+			continue
+		}
+		for _, size := range sizesOf(v, ch.at.Len()-off) {
+			x, err := w.store(v, size)
+			if err == nil && sameBytes(ch.at.Slice(off, size), x) {
+				return keyPart{slot{off, size}, i, nil}, true
+			}
+		}
+	}
+	if c, ok := ch.at.At(off, 1).Const(); ok {
+		return keyPart{slot{off, 1}, -1, []byte{byte(c)}}, true
+	}
+	return keyPart{}, false
+}
+
+// sizesOf are the sizes in which a program may keep a value, the likeliest first: that of
+// its type, then wider ones, then narrower ones.
+func sizesOf(v value, room int) []int {
+	var out []int
+	add := func(n int) {
+		if n > 0 && n <= room && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	if v.bytes != nil {
+		add(v.bytes.Len())
+		return out
+	}
+	add(8)
+	add(sizeOf(v.typ))
+	for _, n := range []int{4, 2, 1} {
+		add(n)
+	}
+	return out
+}
+
+// sameBytes says that two sequences are made of the same terms.
+func sameBytes(x, y *symbolic.Bytes) bool {
+	if x.Len() != y.Len() {
+		return false
+	}
+	for off := 0; off < x.Len(); off += 8 {
+		n := min(8, x.Len()-off)
+		if x.At(off, n) != y.At(off, n) {
+			return false
+		}
+	}
+	return true
+}
+
+// fieldSlot is where most of what the program stores agrees with what the contract
+// remembers. Constants say little, zeroes nothing: they are everywhere. A slot
+// that differs at one store is none.
+func fieldSlot(w words, f contract.CheckedMember, i int, changes []change, in *symbolic.Map) (slot, int) {
+	votes := map[slot]int{}
+	for _, ch := range changes {
+		if ch.fields[i] == nil {
+			continue
+		}
+		v := *ch.fields[i]
+		if v.typ.Kind == contract.TextKind && v.bytes != nil {
+			textVotes(v.bytes, ch.data, votes)
+			continue
+		}
+		for _, size := range sizesOf(v, ch.data.Len()) {
+			x, err := w.store(v, size)
+			if err != nil {
+				continue
+			}
+			for off := 0; off+size <= ch.data.Len(); off++ {
+				votes[slot{off, size}] += agreement(ch.data.Slice(off, size), x)
+			}
+		}
+	}
+	best, most := slot{}, 0
+	var all []slot
+	for s := range votes {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b slot) int { // the widest first: that what it has more is an extension is an invariant
+		if a.size != b.size {
+			return b.size - a.size
+		}
+		return a.off - b.off
+	})
+	for _, s := range all {
+		if votes[s] > most {
+			best, most = s, votes[s]
+		}
+	}
+	if named, ok := namedSlot(f, in); ok && (most < strong || votes[named] == most) {
+		return named, max(most, 1)
+	}
+	return best, most
+}
+
+// textVotes finds a text: where the first byte comes from the same place. The bytes behind
+// need not be the same terms, for copying a text ends at its NUL.
+func textVotes(of, data *symbolic.Bytes, votes map[slot]int) {
+	first := valuesOf(of.At(0, 1))
+	if len(first) == 0 {
+		return
+	}
+	for off := 0; off+of.Len() <= data.Len(); off++ {
+		if have := valuesOf(data.At(off, 1)); slices.Equal(have, first) {
+			votes[slot{off, of.Len()}] += strong
+		}
+	}
+}
+
+// valuesOf are the variables that a term carries the value of.
+func valuesOf(t smt.Term) []smt.Term {
+	var out []smt.Term
+	carried(t, func(v smt.Term) { out = append(out, v) })
+	slices.SortFunc(out, func(a, b smt.Term) int { return strings.Compare(a.Info().Name, b.Info().Name) })
+	return out
+}
+
+// strong is what the agreement of a term that is no constant counts.
+const strong = 16
+
+func agreement(have, want *symbolic.Bytes) int {
+	same := sameBytes(have, want) || have.Len() <= 8 && alternative(have.At(0, have.Len()), want.At(0, want.Len()), 4)
+	data, isConst := want.Const()
+	_, haveConst := have.Const()
+	switch {
+	case same && !isConst:
+		return strong
+	case same && !zeroes(data):
+		return 2
+	case same:
+		return 0
+	case isConst && haveConst:
+		return -strong
+	}
+	return 0
+}
+
+// flat are the members of a struct and of the structs in it.
+func flat(t btf.Type, off, depth int) ([]member, bool) {
+	list, _, _, ok := layout(t)
+	if !ok || depth > 4 {
+		return nil, false
+	}
+	var out []member
+	for _, m := range list {
+		m.off += off
+		out = append(out, m)
+		inner, _ := flat(m.typ, m.off, depth+1)
+		out = append(out, inner...)
+	}
+	return out, true
+}
+
+// alternative tells whether a term is one that another chooses between: a store that
+// happened on some of the runs that a path stands for.
+func alternative(have, want smt.Term, depth int) bool {
+	if have == want {
+		return true
+	}
+	if have.Op() != smt.OpIte || depth == 0 {
+		return false
+	}
+	return alternative(have.Args()[1], want, depth-1) || alternative(have.Args()[2], want, depth-1)
+}
+
+func zeroes(data []byte) bool {
+	return !slices.ContainsFunc(data, func(b byte) bool { return b != 0 })
+}
+
+// namedSlot is the member of the map's value that has the field's name, if its size is
+// the field's.
+func namedSlot(f contract.CheckedMember, in *symbolic.Map) (slot, bool) {
+	if in.Value == nil {
+		return slot{}, false
+	}
+	members, ok := flat(in.Value, 0, 0)
+	if !ok {
+		if size := int(in.ValueSize); size > 0 && size == sizeOf(f.Type) {
+			return slot{0, size}, true
+		}
+		return slot{}, false
+	}
+	for _, m := range members {
+		if strings.EqualFold(m.name, f.Name) && (m.size == sizeOf(f.Type) || f.Type.Kind == contract.Int && m.size <= 8) {
+			return slot{m.off, m.size}, true
+		}
+	}
+	return slot{}, false
+}

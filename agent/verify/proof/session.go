@@ -1,0 +1,347 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"kgent/agent/contract"
+	"kgent/agent/verify/smt"
+	"kgent/agent/verify/symbolic"
+)
+
+// session is one proof: what is judged, and the tools.
+type session struct {
+	words
+	*solving
+	in      Input
+	limits  Limits
+	checked *contract.Checked
+	bound   *binding
+	spec    *ebpf.CollectionSpec
+	machine *symbolic.Machine
+	progs   map[string]*symbolic.Program
+	params  []string
+	found   *findings
+
+	mu       sync.Mutex
+	used     map[string]bool // assumptions
+	shared   map[string]bool // instructions that change cells by reading and writing
+	warnings []string
+	steps    int
+	paths    int
+}
+
+// open links the programs and binds the contract.
+func open(in Input) (*session, []finding, error) {
+	if in.Object == nil || in.Manifest == nil || in.Kernel == nil {
+		return nil, nil, errors.New("proving: an object, its manifest and a kernel are needed")
+	}
+	b := smt.New()
+	s := &session{words: words{b}, in: in, limits: in.Limits.withDefaults(), progs: map[string]*symbolic.Program{}, found: newFindings(), used: map[string]bool{}, shared: map[string]bool{}}
+	solver := smt.Solver(smt.NewBuiltin(b, smt.Limits{Time: s.limits.Query}))
+	if in.Solver != nil {
+		solver = in.Solver(b)
+	}
+	s.solving = newSolving(solver, s.limits.Query)
+	s.machine = symbolic.New(b, solver, s.limits.Machine)
+	var err error
+	if s.spec, err = in.Object.Collection(in.Manifest, nil); err != nil {
+		return nil, nil, fmt.Errorf("proving: %w", err)
+	}
+	for _, p := range in.Object.Params() {
+		s.params = append(s.params, p.Name)
+	}
+	if s.spec.Variables[selfParam] != nil {
+		s.params = append(s.params, selfParam)
+	}
+	for _, p := range in.Manifest.Programs {
+		linked, err := symbolic.Link(s.spec, p.Name, in.Kernel)
+		if err != nil {
+			return nil, nil, fmt.Errorf("proving: %w", err)
+		}
+		s.progs[p.Name] = linked
+	}
+	if in.Contract == nil {
+		s.bound, err = unbound(in)
+		return s, nil, err
+	}
+	if in.Types == nil {
+		return nil, nil, errors.New("proving: a contract needs the types of a kernel")
+	}
+	if s.checked, err = contract.Check(in.Contract, in.Types); err != nil {
+		return nil, nil, fmt.Errorf("checking the contract: %w", err)
+	}
+	bound, diff, err := bind(s.checked, in.Object, s.spec, in.Manifest)
+	if err != nil {
+		return nil, nil, &unsettled{err}
+	}
+	s.bound = bound
+	return s, diff, nil
+}
+
+// unsettled is an error that is no mistake in the input, but beyond what can be judged.
+type unsettled struct{ error }
+
+// maps are the machine's descriptions of the maps, by name: those of one program, for each
+// program that is linked has its own.
+func (s *session) maps() map[string]*symbolic.Map { return s.anyProgram().Maps }
+
+// assumes notes that an assumption was used.
+func (s *session) assumes(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used[name] = true
+}
+
+func (s *session) warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.warnings, text) {
+		s.warnings = append(s.warnings, text)
+	}
+}
+
+// visit is one exploration of a place: all paths of its program, and the inputs that they
+// share with the contract.
+type visit struct {
+	place *placeBinding
+	prog  *symbolic.Program
+	inv   *symbolic.Invocation
+	from  *symbolic.World
+	n     int // of the invocation, from 0
+	ask   *asked
+	paths []*aPath
+	// doubts are why the paths are not all, or not known well.
+	doubts []string
+}
+
+// world begins a scenario: with any contents of maps, or with those of a freshly loaded
+// program.
+func (s *session) world(content symbolic.Content) *symbolic.World {
+	return s.machine.NewWorld(s.anyProgram(), symbolic.WorldOptions{Default: content, Params: s.params})
+}
+
+func (s *session) anyProgram() *symbolic.Program {
+	return s.progs[s.in.Manifest.Programs[0].Name]
+}
+
+// visit explores a place from a world. Start says who runs, and when.
+func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World, start symbolic.Start) (*visit, error) {
+	prog := s.progs[p.program]
+	inv, err := s.machine.Invoke(prog, start)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.machine.Run(ctx, prog, inv, w)
+	if err != nil {
+		return nil, err
+	}
+	v := &visit{place: p, prog: prog, inv: inv, from: w, n: start.N, ask: newAsked(s.words, inv, w, p.place, s.bound.self)}
+	for _, r := range out.Unknown {
+		v.doubts = append(v.doubts, fmt.Sprintf("%s: not all paths were explored: %s", p.name, r))
+	}
+	if len(out.Paths) == 0 {
+		v.doubts = append(v.doubts, p.name+": the program has no path to an end")
+	}
+	for _, path := range out.Paths {
+		if len(path.Timers) > 0 && len(v.doubts) == 0 {
+			v.doubts = append(v.doubts, fmt.Sprintf("%s: it sets a timer, and what runs later is not followed", p.name))
+		}
+		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World}, cells: s.cellsOf(w, path)})
+	}
+	s.mu.Lock()
+	s.steps += out.Stats.Steps
+	s.paths += len(out.Paths)
+	s.mu.Unlock()
+	return v, nil
+}
+
+// number is the invocation's place in its scenario.
+func (v *visit) number() int { return v.n }
+
+// cellsOf finds the elements of an output map that a path has effects on.
+func (s *session) cellsOf(from *symbolic.World, path *symbolic.Path) func(*symbolic.Map) []touched {
+	return func(m *symbolic.Map) []touched {
+		if m == nil || path.World == nil {
+			return nil
+		}
+		var out []touched
+		for _, c := range path.World.Cells(m) {
+			pc, changed := -1, false
+			for _, e := range path.Effects {
+				if e.Map != nil && e.Map.Name == m.Name && e.Key != nil && sameBytes(e.Key, c.Key) {
+					pc, changed = e.Pc, true
+				}
+			}
+			if !changed {
+				continue
+			}
+			before, was := from.Lookup(m, c.Key, c.Cpu)
+			out = append(out, touched{key: c.Key, before: before, after: c.Present, was: was, is: c.Value, pc: pc})
+		}
+		return out
+	}
+}
+
+// room says of the choices that occur in terms that buffers and maps have room.
+func (s *session) room(terms []smt.Term) []smt.Term {
+	var out []smt.Term
+	for _, v := range smt.Vars(terms...) {
+		in := symbolic.InputOf(v)
+		if in == nil || in.Kind != symbolic.Choice {
+			continue
+		}
+		switch in.Event {
+		case symbolic.RingFull, symbolic.MapFull, symbolic.Lost:
+			out = append(out, s.b.Not(v))
+			s.assumes("room")
+		case symbolic.Absent:
+			if m := s.maps()[in.Map]; m != nil && isLRU(m) && s.written("lru") {
+				out = append(out, s.b.Not(v))
+			}
+		}
+	}
+	return out
+}
+
+// facts are what the kernel guarantees about values that terms depend on: the ids of
+// tasks are less than 2^22 (PID_MAX_LIMIT), and nothing can be read at address 0.
+func (s *session) facts(terms []smt.Term) []smt.Term {
+	vars := smt.Vars(terms...)
+	out := append(s.samePacket(vars), s.texts(vars, 4)...)
+	for _, v := range vars {
+		in := symbolic.InputOf(v)
+		if in != nil && in.Event == symbolic.Fault && in.Base != nil {
+			out = append(out, s.b.Implies(s.b.Eq(in.Base, s.b.Const(in.Base.Width(), 0)), v))
+			continue
+		}
+		if in == nil || v.Width() != 32 || !strings.HasSuffix(in.Name, ".pid") && !strings.HasSuffix(in.Name, ".tgid") {
+			continue
+		}
+		of := symbolic.InputOf(in.Base)
+		if of == nil || of.Type == nil {
+			continue
+		}
+		p, ok := btf.UnderlyingType(of.Type).(*btf.Pointer)
+		if !ok {
+			continue
+		}
+		if t, ok := btf.UnderlyingType(p.Target).(*btf.Struct); ok && t.Name == "task_struct" {
+			out = append(out, s.b.Ult(v, s.b.Const(32, 1<<22)))
+		}
+	}
+	return out
+}
+
+// samePacket says of bytes of a packet that were read at offsets that depend on inputs: at equal
+// offsets they are the same byte.
+func (s *session) samePacket(vars []smt.Term) []smt.Term {
+	var far, near []smt.Term
+	at := map[smt.Term]uint64{}
+	for _, v := range vars {
+		in := symbolic.InputOf(v)
+		if in == nil || v.Width() != 8 || !strings.HasPrefix(in.Name, "packet[") {
+			continue
+		}
+		if in.Base != nil {
+			far = append(far, v)
+			continue
+		}
+		if _, i, ok := element(in.Name); ok {
+			near, at[v] = append(near, v), uint64(i)
+		}
+	}
+	var out []smt.Term
+	for i, v := range far {
+		in := symbolic.InputOf(v)
+		for _, w := range far[i+1:] {
+			if other := symbolic.InputOf(w); other.Invocation == in.Invocation {
+				out = append(out, s.b.Implies(s.b.Eq(in.Base, other.Base), s.b.Eq(v, w)))
+			}
+		}
+		for _, w := range near {
+			if symbolic.InputOf(w).Invocation == in.Invocation {
+				out = append(out, s.b.Implies(s.b.Eq(in.Base, s.b.Const(in.Base.Width(), at[w])), s.b.Eq(v, w)))
+			}
+		}
+	}
+	return out
+}
+
+// texts says of the length of a text that the bytes before it are not NUL, and the one there is: of the
+// first n bytes that terms depend on.
+func (s *session) texts(vars []smt.Term, n uint64) []smt.Term {
+	var out []smt.Term
+	for _, length := range vars {
+		l := symbolic.InputOf(length)
+		if l == nil || l.Base == nil || length.Width() != 32 || !strings.HasPrefix(l.Name, "strlen(") {
+			continue
+		}
+		for _, v := range vars {
+			in := symbolic.InputOf(v)
+			if in == nil || in.Base != l.Base || in.Kind != symbolic.Data || in.Invocation != l.Invocation || v.Width() != 8 || in.Offset < l.Offset {
+				continue
+			}
+			i := (in.Offset - l.Offset) / 8
+			if i >= n {
+				continue
+			}
+			at, nul := s.b.Const(32, i), s.b.Eq(v, s.b.Const(8, 0))
+			out = append(out, s.b.Implies(s.b.Ult(at, length), s.b.Not(nul)), s.b.Implies(s.b.Eq(at, length), nul))
+		}
+	}
+	return out
+}
+
+// written tells whether the contract names an assumption.
+func (s *session) written(name string) bool {
+	return s.checked != nil && slices.ContainsFunc(s.checked.Contract.Assume, func(w contract.Word) bool { return w.Name == name })
+}
+
+// ranges are the values that the contract gives its parameters.
+func (s *session) ranges(w *symbolic.World) ([]smt.Term, error) {
+	if s.checked == nil {
+		return nil, nil
+	}
+	var out []smt.Term
+	for _, p := range s.checked.Params {
+		x, ok := w.Param(p.Name)
+		if !ok {
+			continue
+		}
+		if p.Type.Kind == contract.TextKind { // people set texts, which end in NUL and zeroes
+			out = append(out, s.b.Eq(x.At(x.Len()-1, 1), s.b.Const(8, 0)), s.canonical(x))
+			continue
+		}
+		if p.Min == nil && p.Max == nil {
+			continue
+		}
+		v, err := s.load(p.Type, x)
+		if err != nil {
+			return nil, err
+		}
+		less := s.b.Ule
+		if p.Type.Signed {
+			less = s.b.Sle
+		}
+		if p.Min != nil {
+			out = append(out, less(s.number(p.Min.Bits), v.term))
+		}
+		if p.Max != nil {
+			out = append(out, less(v.term, s.number(p.Max.Bits)))
+		}
+	}
+	return out, nil
+}
+
+// caseID is place and cases.
+func caseID(p *placeBinding, r *run) string {
+	return strings.TrimSuffix(p.name+"/"+strings.Join(r.cases, "+"), "/")
+}

@@ -1,0 +1,490 @@
+package proof
+
+import (
+	"context"
+	"testing"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/program/programtest"
+)
+
+// unsound are programs that do not keep their contract, each by a way that once was not
+// seen.
+var unsound = []struct{ name, contract, program string }{
+	{
+		name: "a program at a hook that the contract does not name drops packets",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+ SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { out(); return 0; }
+SEC("xdp") int d(struct xdp_md *c) { return 1; }
+`,
+	},
+	{
+		name: "a program at a hook that the contract does not name forbids",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+ SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { out(); return 0; }
+SEC("lsm/file_open") int d(void *c) { return -1; }
+`,
+	},
+	{
+		name: "reserved with flags: there is never a record",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+
+static void *(*const raw_reserve)(void *ringbuf, __u64 size, __u64 flags) = (void *)131;
+static void (*const raw_submit)(void *data, __u64 flags) = (void *)132;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { struct ev *r = raw_reserve(&e, sizeof(*r), 7); if (!r) return 0;  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; raw_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "submitted in another order than reserved",
+		contract: `contract "Opens"
+event e { n: u64 }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { n: 1 }
+    emit e { n: 2 }
+  otherwise nothing
+`,
+		program: `struct ev { __u64 n; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) {
+  struct ev *a = bpf_ringbuf_reserve(&e, sizeof(*a), 0); if (!a) return 0;
+  struct ev *b = bpf_ringbuf_reserve(&e, sizeof(*b), 0); if (!b) { bpf_ringbuf_discard(a, 0); return 0; }
+  a->n = 2; b->n = 1; bpf_ringbuf_submit(b, 0); bpf_ringbuf_submit(a, 0); return 0; }
+`,
+	},
+	{
+		name: "what a timer runs",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+
+struct tv { struct bpf_timer t; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct tv); } tm SEC(".maps");
+static int cb(void *map, int *key, struct tv *v) { out(); return 0; }
+static long (*const t_init)(void *timer, void *map, __u64 flags) = (void *)169;
+static long (*const t_cb)(void *timer, void *fn) = (void *)170;
+static long (*const t_start)(void *timer, __u64 ns, __u64 flags) = (void *)171;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 z = 0; struct tv *v = bpf_map_lookup_elem(&tm, &z); if (v) { t_init(&v->t, &tm, 1); t_cb(&v->t, cb); t_start(&v->t, 1000, 0); } out(); return 0; }
+`,
+	},
+	{
+		name: "updated with flags that the kernel refuses",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    forget started[current.tid]
+  otherwise nothing
+assume returns
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 tid = k_current_tid(); __u64 now = bpf_ktime_get_ns(); bpf_map_update_elem(&st, &tid, &now, 8); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { __u32 tid = k_current_tid(); __u64 *s = bpf_map_lookup_elem(&st, &tid); if (!s) return 0;
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } bpf_map_delete_elem(&st, &tid); return 0; }
+`,
+	},
+	{
+		name: "elements of the map that are not the contract's",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns, f: k_bool }
+memory started { thread: k_tid } : { at: k_time, f: k_bool }
+hook tracepoint/syscalls/sys_enter_openat(dfd, filename, flags as fl)
+  case c: always
+    remember started[current.tid] { at: now, f: (fl & 1) != 0 }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at, f: started[current.tid].f }
+    forget started[current.tid]
+  otherwise nothing
+assume returns
+`,
+		program: `struct ev { k_time time; k_ns took; k_bool f; __u8 _pad[7]; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct key { __u32 tid, kind; };
+struct val { __u64 at; __u64 f; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, struct key); __type(value, struct val); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(struct trace_event_raw_sys_enter *ctx) { struct key k = { k_current_tid(), 0 }; struct val v = { bpf_ktime_get_ns(), ctx->args[2] & 1 };
+  k_put(&st, &k, &v); k.kind = 1; v.f = 7; k_put(&st, &k, &v); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { struct key k = { k_current_tid(), 0 }; struct val *s = bpf_map_lookup_elem(&st, &k); if (!s) return 0;
+  struct key k1 = { k.tid, 1 }; struct val *x = bpf_map_lookup_elem(&st, &k1); __u64 wrong = x && x->f == 7;
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { __builtin_memset(r, 0, sizeof *r); r->time = bpf_ktime_get_ns(); r->took = r->time - s->at + wrong; r->f = s->f; bpf_ringbuf_submit(r, 0); } bpf_map_delete_elem(&st, &k); return 0; }
+`,
+	},
+	{
+		name: "a shared cell written over",
+		contract: `contract "Opens"
+table t { pid: k_pid } : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    add 1 to t[current.tgid]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1024); __type(key, k_pid); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { k_pid p = k_current_pid(); k_count one = 1; k_count *n = bpf_map_lookup_elem(&t, &p); if (n) one = *n + 1; k_put(&t, &p, &one); return 0; }
+`,
+	},
+	{
+		name: "a shared cell made over another",
+		contract: `contract "Opens"
+table t { pid: k_pid } : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    add 1 to t[current.tgid]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1024); __type(key, k_pid); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { k_pid p = k_current_pid(); k_count one = 1; k_count *n = bpf_map_lookup_elem(&t, &p); if (n) __sync_fetch_and_add(n, 1); else k_put(&t, &p, &one); return 0; }
+`,
+	},
+	{
+		name: "the largest of each CPU added up",
+		contract: `contract "Writes"
+table t { pid: k_pid } : max k_bytes
+hook tracepoint/syscalls/sys_enter_write(fd, buf, count)
+  case c: always
+    add count to t[current.tgid]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 1024); __type(key, k_pid); __type(value, k_bytes); } t SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_enter_write") int f(struct trace_event_raw_sys_enter *ctx) { k_pid p = k_current_pid(); k_bytes *n = k_cell(&t, &p, k_bytes); if (n && *n < ctx->args[2]) *n = ctx->args[2]; return 0; }
+`,
+	},
+	{
+		name: "another default",
+		contract: `contract "Opens"
+param min: k_uid = 1000 means "only users from this id on"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: current.uid >= min
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+ const volatile k_uid min = 5000000; SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { if (k_current_uid() >= min) out(); return 0; }
+`,
+	},
+	{
+		name: "another sign",
+		contract: `contract "Opens"
+event e { time: k_time, ret: s64 }
+hook tracepoint/syscalls/sys_exit_openat(ret)
+  case c: always
+    emit e { time: now, ret: ret }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; __u64 ret; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/syscalls/sys_exit_openat") int f(struct trace_event_raw_sys_exit *ctx) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return 0; r->time = bpf_ktime_get_ns(); r->ret = ctx->ret; bpf_ringbuf_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "another meaning",
+		contract: `contract "Opens"
+event e { time: k_time, ret: s64 }
+hook tracepoint/syscalls/sys_exit_openat(ret)
+  case c: always
+    emit e { time: now, ret: ret }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_time ret; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/syscalls/sys_exit_openat") int f(struct trace_event_raw_sys_exit *ctx) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return 0; r->time = bpf_ktime_get_ns(); r->ret = ctx->ret; bpf_ringbuf_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "a text shown as bytes",
+		contract: `contract "Opens"
+event e { time: k_time, ret: char[16] }
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: always
+    emit e { time: now, ret: current.comm }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; __u8 ret[16]; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/syscalls/sys_exit_openat") int f(struct trace_event_raw_sys_exit *ctx) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return 0; r->time = bpf_ktime_get_ns(); bpf_get_current_comm(r->ret, 16); bpf_ringbuf_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "counters of losses cleared",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { struct kgent_counts *c = kgent_counts(); out(); if (c) { c->lost = 0; c->map_full = 0; c->produced = 7; } return 0; }
+`,
+	},
+	{
+		name: "a tail call from a function comes back",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+hook tracepoint/syscalls/sys_enter_openat2()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+
+SEC("tp/syscalls/sys_enter_openat2") int second(void *ctx) { out(); return 0; }
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, __u32); __array(values, int (void *)); } pa SEC(".maps") = { .values = { [0] = (void *)&second } };
+static __noinline int sub(void *ctx) { bpf_tail_call(ctx, &pa, 0); return 0; }
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { sub(ctx); out(); return 0; }
+`,
+	},
+	{
+		name: "the third event is left out",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+ __u64 cnt;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { if (cnt++ == 2) return 0; out(); return 0; }
+`,
+	},
+	{
+		name: "bpf_loop with flags that may be 0",
+		contract: `contract "Opens"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    emit e { time: now, pid: current.tgid }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+static __always_inline void out(void) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return;
+  r->time = bpf_ktime_get_ns(); r->pid = k_current_pid(); r->_pad = 0; bpf_ringbuf_submit(r, 0); }
+
+static long (*const bloop)(__u32 n, void *fn, void *ctx, __u64 flags) = (void *)181;
+static long cb(__u64 i, void *c) { out(); return 0; }
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { out(); bloop(1, cb, 0, k_current_uid()); return 0; }
+`,
+	},
+	{
+		name: "another name for a number",
+		contract: `contract "Opens"
+enum kind { yes = 1, no = 2 }
+event e { time: k_time, kind: kind }
+hook tracepoint/syscalls/sys_exit_openat(ret)
+  case c: ret >= 0
+    emit e { time: now, kind: yes }
+  otherwise
+    emit e { time: now, kind: no }
+`,
+		program: `enum kind { wrong = 1, yes = 1, no = 2 };
+struct ev { k_time time; enum kind kind; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/syscalls/sys_exit_openat") int f(struct trace_event_raw_sys_exit *ctx) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return 0; r->time = bpf_ktime_get_ns(); r->_pad = 0; r->kind = ctx->ret >= 0 ? yes : no; bpf_ringbuf_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "a field that is called now",
+		contract: `contract "Timers"
+event e { time: k_time, pid: k_pid }
+hook tracepoint/timer/timer_expire_entry()
+  case c: always
+    emit e { time: now, pid: 0 }
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/timer/timer_expire_entry") int f(struct trace_event_raw_timer_expire_entry *ctx) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return 0;
+  r->time = ctx->now; r->pid = 0; r->_pad = 0; bpf_ringbuf_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "memory of a deleted element",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    forget started[current.tid]
+  otherwise nothing
+assume returns
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct key { __u32 tid, kind; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, struct key); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { struct key k = { k_current_tid(), 0 }; __u64 now = bpf_ktime_get_ns(); k_put(&st, &k, &now); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { struct key k = { k_current_tid(), 0 }; struct key k1 = { k.tid, 1 }; __u64 z = 0; __u64 *s = bpf_map_lookup_elem(&st, &k); if (!s) return 0;
+  bpf_map_delete_elem(&st, &k); k_put(&st, &k1, &z);
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } return 0; }
+`,
+	},
+	{
+		name: "the second argument called arg1",
+		contract: `contract "x"
+event e { a: u64 }
+hook uprobe/libc.so.6:getaddrinfo(arg1: u64, arg2: u64)
+  case c: always
+    emit e { a: arg1 }
+  otherwise nothing
+`,
+		program: `struct ev { __u64 a; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("uprobe/libc.so.6:getaddrinfo") int f(struct pt_regs *ctx) {
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (!r) return 0; r->a = ctx->si; bpf_ringbuf_submit(r, 0); return 0; }
+`,
+	},
+	{
+		name: "a row deleted and made again, on one CPU",
+		contract: `contract "x"
+table t { pid: k_pid } : count
+hook tracepoint/syscalls/sys_exit_write(ret)
+  case c: ret > 0
+    add 1 to t[current.tgid]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 1024); __type(key, k_pid); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_exit_write") int f(struct trace_event_raw_sys_exit *ctx) { k_pid p = k_current_pid(); if (ctx->ret <= 0) return 0; k_count *n = k_cell(&t, &p, k_count); if (!n) return 0; (*n)++; __u64 v = *n; bpf_map_delete_elem(&t, &p); k_count *m = k_cell(&t, &p, k_count); if (m) *m = v; return 0; }
+`,
+	},
+}
+
+func TestUnsound(t *testing.T) {
+	for _, x := range unsound {
+		t.Run(x.name, func(t *testing.T) {
+			r := verify(t, head+x.program, x.contract, Limits{})
+			t.Logf("%s: %v", r.Verdict, r.Reasons)
+			if r.Verdict == Verified {
+				t.Errorf("a wrong program is %s", r.Text())
+			}
+		})
+	}
+}
+
+// A parameter set to what the contract does not allow is not proved for it.
+func TestOutOfRange(t *testing.T) {
+	c, err := contract.Parse(`contract "Opens"
+param least: k_uid = 10 from 1 to 100 means "only users from this id on"
+table opens : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: current.uid >= least
+    add 1 to opens
+  otherwise nothing
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := here(t)
+	o := programtest.Object(t, head+`
+const volatile k_uid least = 10;
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, k_count); } opens SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_enter_openat")
+int enter(void *ctx)
+{
+	__u32 zero = 0;
+	k_count *n = bpf_map_lookup_elem(&opens, &zero);
+	if (n && least <= 100 && k_current_uid() >= least)
+		(*n)++;
+	return 0;
+}
+`)
+	for value, want := range map[string]Verdict{"10": Verified, "100": Verified, "0": Refuted, "101": Refuted} {
+		m, err := program.Build(o, program.Options{Name: "test", Title: "test", Constants: map[string]string{"least": value}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Verify(context.Background(), Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Verdict != want {
+			t.Errorf("%s: %s, want %s: %v", value, r.Verdict, want, r.Reasons)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package proof
+
+import (
+	"context"
+	"time"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/verify/smt"
+	"kgent/agent/verify/symbolic"
+)
+
+// Input is what is to be judged.
+type Input struct {
+	// Object is the program; Manifest says where it is attached and how large
+	// its maps are. Constants in the manifest do not limit the proof: it holds
+	// for all values of the parameters.
+	Object   *program.Object
+	Manifest *program.Manifest
+	// Contract is what it is held against. Without one (nil) only the
+	// obligations that need none are checked, and the verdict is REFUTED or
+	// UNKNOWN.
+	Contract *contract.Contract
+	// Kernel is what the program is relocated for, Types the same kernel's types for the
+	// contract.
+	Kernel *symbolic.Kernel
+	Types  *contract.Types
+	// Solver makes the solver for the terms of a builder; nil is the built-in
+	// one.
+	Solver func(*smt.Builder) smt.Solver
+	// Mutants are wrong variants of the program, for judging the contract:
+	// when more than [MaxSurvivors] of them keep it, it is vacuous.
+	Mutants []Mutant
+	Limits  Limits
+}
+
+// Mutant is a variant of a program with a mistake in it.
+type Mutant struct {
+	// Name says what was changed: "swap saddr and daddr, line 42".
+	Name   string
+	Object *program.Object
+}
+
+// MaxSurvivors is the share of mutants, in percent, that may keep a contract. Mutants that
+// mean the same as the program, which no contract tells apart, are among them.
+const MaxSurvivors = 50
+
+// MinMutants is how many mutants must be judged before their survival says
+// anything about the contract.
+const MinMutants = 8
+
+// Limits bound a proof. Zero values mean those of [Defaults].
+type Limits struct {
+	Time  time.Duration // of all
+	Query time.Duration // of one question to the solver
+	// Scenario is how many invocations in a row are tried for a counterexample.
+	Scenario int
+	Machine  symbolic.Limits
+}
+
+// Defaults are the limits of a proof that a person waits for.
+var Defaults = Limits{Time: 30 * time.Second, Query: 5 * time.Second, Scenario: 4, Machine: symbolic.Defaults}
+
+func (l Limits) withDefaults() Limits {
+	if l.Time <= 0 {
+		l.Time = Defaults.Time
+	}
+	if l.Query <= 0 {
+		l.Query = Defaults.Query
+	}
+	if l.Scenario <= 0 {
+		l.Scenario = Defaults.Scenario
+	}
+	return l
+}
+
+// Verify judges a program. It depends on nothing but its input, so that its
+// report can be kept under a digest of that. The error is about the input: a
+// contract that does not fit the kernel, an object that cannot be linked. What
+// goes wrong while proving is no error but UNKNOWN with its reason.
+func Verify(ctx context.Context, in Input) (*Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, in.Limits.withDefaults().Time)
+	defer cancel()
+	return judge(ctx, in)
+}

@@ -1,0 +1,202 @@
+package smt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Builder makes terms and keeps each once. It may be used from any number of
+// goroutines. Terms of different Builders must not be mixed.
+type Builder struct {
+	shards [64]shard
+	memo   memo
+
+	mu   sync.Mutex
+	vars map[string]Term
+}
+
+type shard struct {
+	sync.Mutex
+	nodes map[uint64][]Term // by hash
+}
+
+// New returns an empty Builder.
+func New() *Builder {
+	b := &Builder{vars: make(map[string]Term)}
+	for i := range b.shards {
+		b.shards[i].nodes = make(map[uint64][]Term)
+		b.memo[i].terms = make(map[memoKey]Term)
+	}
+	return b
+}
+
+// Const is the constant v, of which the low width bits are taken.
+func (b *Builder) Const(width uint, v uint64) Term {
+	checkWidth(width)
+	v &= mask(width)
+	return b.intern(&Node{op: OpConst, width: width, val: v, facts: constFacts(v, width)})
+}
+
+// True is the boolean constant 1.
+func (b *Builder) True() Term { return b.Const(1, 1) }
+
+// False is the boolean constant 0.
+func (b *Builder) False() Term { return b.Const(1, 0) }
+
+// Bool is the boolean constant for v.
+func (b *Builder) Bool(v bool) Term {
+	if v {
+		return b.True()
+	}
+	return b.False()
+}
+
+// Var is the variable of that name. It is made at the first call and keeps
+// the info of that call; later ones must ask for the same width.
+func (b *Builder) Var(width uint, info *Info) Term {
+	checkWidth(width)
+	if info == nil || info.Name == "" {
+		panic("smt: a variable needs a name")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v := b.vars[info.Name]; v != nil {
+		if v.width != width {
+			panic(fmt.Sprintf("smt: variable %s has %d bits, not %d", info.Name, v.width, width))
+		}
+		return v
+	}
+	v := &Node{op: OpVar, width: width, info: info, facts: anyFacts(width)}
+	v.hash = hashNode(v)
+	b.vars[info.Name] = v
+	return v
+}
+
+// Lookup is the variable of that name, or nil.
+func (b *Builder) Lookup(name string) Term {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.vars[name]
+}
+
+// node is the term of that form, or its value if the form allows only one.
+func (b *Builder) node(op Op, width uint, val uint64, args ...Term) Term {
+	n := &Node{op: op, width: width, val: val, args: args}
+	if n.facts = deriveFacts(n); n.facts.isConst() {
+		return b.Const(width, n.facts.umin)
+	}
+	return b.intern(n)
+}
+
+// intern returns the term equal to n that was made first.
+func (b *Builder) intern(n *Node) Term {
+	n.hash = hashNode(n)
+	s := &b.shards[n.hash>>58]
+	s.Lock()
+	defer s.Unlock()
+	for _, old := range s.nodes[n.hash] {
+		if old.op == n.op && old.width == n.width && old.val == n.val && slices.Equal(old.args, n.args) {
+			return old
+		}
+	}
+	s.nodes[n.hash] = append(s.nodes[n.hash], n)
+	return n
+}
+
+// memo remembers what became of operations that walk through choices and sums.
+// These may be shared so often that walking them again and again, as the trees
+// they stand for, would never end.
+type memo [64]struct {
+	sync.Mutex
+	terms map[memoKey]Term
+}
+
+type memoKey struct {
+	op     Op
+	x, y   Term
+	hi, lo uint
+}
+
+func (m *memo) get(k memoKey) Term {
+	s := &m[k.x.hash>>58]
+	s.Lock()
+	defer s.Unlock()
+	return s.terms[k]
+}
+
+func (m *memo) put(k memoKey, t Term) Term {
+	s := &m[k.x.hash>>58]
+	s.Lock()
+	defer s.Unlock()
+	s.terms[k] = t
+	return t
+}
+
+// hashNode depends on the form of a term alone, not on the order in which
+// terms were made: what is sorted by it is sorted alike in every run.
+func hashNode(n *Node) uint64 {
+	const prime = 0x9e3779b97f4a7c15
+	h := uint64(n.op)<<32 | uint64(n.width)<<16 | uint64(len(n.args))
+	mix := func(v uint64) {
+		h = (h ^ v) * prime
+		h ^= h >> 29
+	}
+	mix(n.val)
+	if n.info != nil {
+		for i := 0; i < len(n.info.Name); i++ {
+			mix(uint64(n.info.Name[i]))
+		}
+	}
+	for _, a := range n.args {
+		mix(a.hash)
+	}
+	mix(prime)
+	return h
+}
+
+// compare orders terms by their form: by hash, and if ever two differ with
+// the same hash, in depth.
+func compare(x, y Term) int {
+	switch {
+	case x == y:
+		return 0
+	case x.hash != y.hash:
+		return cmpUint(x.hash, y.hash)
+	case x.op != y.op:
+		return cmpUint(uint64(x.op), uint64(y.op))
+	case x.width != y.width:
+		return cmpUint(uint64(x.width), uint64(y.width))
+	case x.val != y.val:
+		return cmpUint(x.val, y.val)
+	case x.op == OpVar:
+		return strings.Compare(x.info.Name, y.info.Name)
+	}
+	return slices.CompareFunc(x.args, y.args, compare)
+}
+
+func cmpUint(a, b uint64) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+func checkWidth(width uint) {
+	if width < 1 || width > 64 {
+		panic(fmt.Sprintf("smt: width %d is not 1 to 64", width))
+	}
+}
+
+func sameWidth(name string, x, y Term) {
+	if x.width != y.width {
+		panic(fmt.Sprintf("smt: %s of %d and %d bits: %v, %v", name, x.width, y.width, x, y))
+	}
+}
+
+func isBool(name string, x Term) {
+	if x.width != 1 {
+		panic(fmt.Sprintf("smt: %s needs a boolean, not %d bits: %v", name, x.width, x))
+	}
+}

@@ -53,13 +53,14 @@ soak:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_SOAK=1 $(GO) test -race -timeout 30m -v ./bot/faults ./bot/teamtest
 
-# How many wrong variants of the recipes the proof catches: tables, and every
-# one that it does not. MUTANTS=3 judges three of each operator on each recipe
-# instead of a sample, MUTANTS=all all.
+# 100,000 random programs, run by the kernel and by the machine that proves.
 soak-machine:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_SOAK=100000 $(GO) test -timeout 60m -v -run TestAgreesWithKernel ./agent/verify/symbolic
 
+# How many wrong variants of the recipes the proof catches: tables, and every
+# one that it does not. MUTANTS=3 judges three of each operator on each recipe
+# instead of a sample, MUTANTS=all all.
 mutation:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_SOAK=1 KGENT_MUTANTS=$(MUTANTS) $(GO) test -count 1 -timeout 24h -v -run '^TestMutation$$' ./agent/verify

@@ -135,7 +135,7 @@ func TestMake(t *testing.T) {
 	if !slices.Contains(went, "load done") {
 		t.Errorf("steps %v", went)
 	}
-	if risk, err := approvals.Assess(made.Program); err != nil || risk.Tier != approvals.ObserveSensitive {
+	if risk, err := approvals.Assess(made.Program, true); err != nil || risk.Tier != approvals.ObserveSensitive {
 		t.Errorf("risk %v, %v", risk.Tier, err)
 	}
 

@@ -97,7 +97,7 @@ type Agent struct {
 	Records *Records
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
-	Prover *verify.Prover
+	Prover Prover
 
 	records Records
 	prover  verify.Prover

@@ -4,9 +4,19 @@ import (
 	"context"
 	"errors"
 
+	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/retrieval/kernel"
 )
+
+// Prover holds a program against a contract (nil: none) on one kernel. An error
+// is about the input or the context's; that a proof went wrong is an UNKNOWN.
+// [*verify.Prover] is one.
+type Prover interface {
+	Prove(ctx context.Context, k *kernel.Facts, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error)
+}
 
 // prove holds the candidate against its contract, for every kernel. A program
 // that is shown to be wrong, or whose contract cannot be broken, is a
@@ -14,16 +24,14 @@ import (
 func (p *preparation) prove(ctx context.Context, c *Candidate) (finding verify.Finding, err error) {
 	judge := p.Prover
 	if judge == nil {
-		judge = &p.prover
+		judge = &p.prover // made for this agent
 	}
 	err = p.step("prove", func() (string, error) {
-		kernels := make([]*verify.ProofKernel, len(p.targets))
+		kernels := make([]string, len(p.targets))
 		reports := make([]*proof.Report, len(p.targets))
 		_, err := p.each(func(i int, t Target, _ *KernelResult) (err error) {
-			if kernels[i], err = judge.Kernel(t.Facts); err != nil {
-				return err
-			}
-			reports[i], err = judge.Prove(ctx, kernels[i], c.Object, c.Manifest, c.Contract)
+			kernels[i] = t.Facts.Release
+			reports[i], err = judge.Prove(ctx, t.Facts, c.Object, c.Manifest, c.Contract)
 			if err != nil && ctx.Err() == nil {
 				// It cannot be asked about, which is not for the program to mend.
 				reports[i], err = &proof.Report{Reasons: []string{err.Error()}}, nil

@@ -36,13 +36,13 @@ type Maker struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	Prover   agent.Prover
 	Budget   agent.Budget
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
 
 	records agent.Records
-	prover  verify.Prover
 	mu      sync.Mutex
 	kernels map[string]*known // by the hash of its facts
 }
@@ -209,7 +209,7 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: &m.prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

@@ -17,6 +17,7 @@ import (
 	"kgent/agent"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
+	"kgent/agent/verify"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/bot/maker"
@@ -79,7 +80,7 @@ func newFleet(t *testing.T, serving ...string) *fleet {
 	}
 	f := &fleet{line: bus.NewMemory()}
 	desk := &approvals.Desk{Store: &approvals.Memory{}, Policy: approvals.Local{Node: "x"}, Signer: key, Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader}
-	f.maker = &maker.Maker{Recipes: library, Compiler: compiler, Budget: agent.DefaultBudget, Bus: f.line, Signer: desk, Now: time.Now}
+	f.maker = &maker.Maker{Recipes: library, Compiler: compiler, Prover: &verify.Prover{}, Budget: agent.DefaultBudget, Bus: f.line, Signer: desk, Now: time.Now}
 	for _, name := range serving {
 		node := &executor.Executor{
 			Node:     bus.NodeInfo{Name: name},

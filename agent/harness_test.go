@@ -117,6 +117,27 @@ func answer(source string) said {
 	}
 }
 
+// draft is an answer of the author of contracts that asks for what counting does.
+func draft() said {
+	key := []any{said{"name": "pid", "is": "current.tgid"}, said{"name": "comm", "is": "current.comm"}}
+	return said{
+		"analysis": "count calls by process", "cannot": "", "title": "getppid calls by process",
+		"params": []any{
+			said{"name": "pid", "type": "k_pid", "default": "", "means": "only this process; 0 is any"},
+			said{"name": "comm", "type": "char[16]", "default": "", "means": "only this name; empty is any"},
+			said{"name": "uid", "type": "k_uid", "default": "-1", "means": "only this user; -1 is any"},
+		},
+		"enums": []any{}, "events": []any{}, "memories": []any{}, "assume": []any{}, "show": []any{},
+		"tables": []any{said{"name": "calls", "key": []any{said{"name": "pid", "type": "k_pid"}, said{"name": "comm", "type": "char[16]"}},
+			"values": []any{said{"name": "", "how": "count", "type": "k_count", "step": 0, "slots": 0}}}},
+		"hooks": []any{said{"places": []any{said{"at": "tracepoint/syscalls/sys_enter_getppid", "args": []any{}, "with": []any{}, "if_present": false}},
+			"cases": []any{
+				said{"step": 1, "name": "asked", "when": "task_wanted(pid, comm, uid)", "effects": []any{said{"do": "add", "to": "calls", "key": key, "value": "1", "fields": []any{}}}},
+				said{"step": 1, "name": "otherwise", "when": "otherwise", "effects": []any{}},
+			}}},
+	}
+}
+
 func (s said) with(pairs ...any) said {
 	s = maps.Clone(s)
 	for i := 0; i < len(pairs); i += 2 {
@@ -187,20 +208,34 @@ type bench struct {
 	steps  []agent.Step
 }
 
-// newBench makes one whose model gives the replies in turn. Afterwards nothing
-// may be left in the kernel.
+// newBench makes one whose model has no contract to offer and gives the replies in turn
+// for programs. Afterwards nothing may be left in the kernel.
 func newBench(t testing.TB, m machine, l verify.Loader, replies ...any) *bench {
+	t.Helper()
+	return newAuthors(t, m, l, []any{llmd.Rule{JSON: draft().with("cannot", "no contract in this test", "hooks", []any{}), Times: 1000}}, replies...)
+}
+
+// newAuthors makes a bench whose model gives one list of replies for contracts and
+// another for programs, each in turn.
+func newAuthors(t testing.TB, m machine, l verify.Loader, contracts []any, programs ...any) *bench {
 	t.Helper()
 	residue.Check(t)
 	b := &bench{t: t}
 	script := llmd.Script{Models: []string{"scripted"}, Key: "sk-test-0123456789abcdef"}
-	for i, reply := range replies {
-		r := rule(reply)
-		if r.Match.Call == 0 && r.Times == 0 {
-			r.Match.Call = i + 1
+	add := func(schema string, replies []any) {
+		for _, reply := range replies {
+			r := rule(reply)
+			if r.Match.Schema == "" {
+				r.Match.Schema = schema
+			}
+			if r.Times == 0 {
+				r.Times = 1
+			}
+			script.Rules = append(script.Rules, r)
 		}
-		script.Rules = append(script.Rules, r)
 	}
+	add("kgent_contract", contracts)
+	add("ebpf_program", programs)
 	var err error
 	if b.server, err = llmd.Start("127.0.0.1:0", script, nil); err != nil {
 		t.Fatal(err)
@@ -252,11 +287,26 @@ func (b *bench) rejected(text string) *agent.RejectedError {
 	return r
 }
 
-// asked are the last user messages that the model got.
-func (b *bench) asked() []string {
+// asked are the last user messages that the author of programs got.
+func (b *bench) asked() []string { return b.askedFor("ebpf_program") }
+
+// askedFor are the last user messages of the requests with a schema.
+func (b *bench) askedFor(schema string) []string {
 	var out []string
 	for _, r := range b.server.Requests() {
-		out = append(out, r.User)
+		if r.Schema == schema {
+			out = append(out, r.User)
+		}
+	}
+	return out
+}
+
+// calls are the calls of the model for programs.
+func calls(r *agent.Record) (out []llm.CallRecord) {
+	for _, c := range r.Calls {
+		if c.Purpose == "write the program" {
+			out = append(out, c)
+		}
 	}
 	return out
 }

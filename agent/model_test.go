@@ -41,7 +41,7 @@ func TestFirstTry(t *testing.T) {
 	if len(c.Facts) != 1 || c.Facts[0].Instructions == 0 {
 		t.Errorf("facts %+v", c.Facts)
 	}
-	if got, want := steps(b.steps), "match failed, write done, compile done, facts done, prove done, load done"; got != want {
+	if got, want := steps(b.steps), "match failed, contract failed, write done, compile done, facts done, prove done, load done"; got != want {
 		t.Errorf("steps %s, want %s", got, want)
 	}
 	r := c.Record
@@ -51,7 +51,7 @@ func TestFirstTry(t *testing.T) {
 	if len(r.Attempts) != 1 || r.Attempts[0].Source != counting || len(r.Attempts[0].SHA256) != 64 || r.Attempts[0].Error != "" || r.Attempts[0].Origin != c.Origin {
 		t.Errorf("attempts %+v", r.Attempts)
 	}
-	if len(r.Calls) != 1 || r.Calls[0].Usage.PromptTokens == 0 || r.Calls[0].Usage.CompletionTokens == 0 || r.Calls[0].Cost <= 0 {
+	if len(calls(r)) != 1 || r.Calls[0].Usage.PromptTokens == 0 || r.Calls[0].Usage.CompletionTokens == 0 || r.Calls[0].Cost <= 0 {
 		t.Errorf("calls %+v", r.Calls)
 	}
 	if raw, err := json.Marshal(r); err != nil || strings.Contains(string(raw), "0123456789abcdef") {
@@ -135,7 +135,7 @@ func TestFeedback(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Source != counting || len(c.Record.Attempts) != 2 || len(c.Record.Calls) != 2 {
+			if c.Source != counting || len(c.Record.Attempts) != 2 || len(calls(c.Record)) != 2 {
 				t.Errorf("%d attempts, %d calls", len(c.Record.Attempts), len(c.Record.Calls))
 			}
 			first := c.Record.Attempts[0]
@@ -240,7 +240,7 @@ func TestEndlesslyWrong(t *testing.T) {
 	wrong := llmd.Rule{JSON: answer(edit(t, "(*n)++;", "nosuch();")), Times: 1000}
 	b := newBench(t, host(t), yes{}, wrong)
 	r := b.rejected(beyond)
-	if len(r.Record.Attempts) != 6 || len(r.Record.Calls) != 6 {
+	if len(r.Record.Attempts) != 6 || len(calls(r.Record)) != 6 {
 		t.Errorf("%d attempts and %d calls, want 6", len(r.Record.Attempts), len(r.Record.Calls))
 	}
 	for i, a := range r.Record.Attempts {
@@ -351,7 +351,7 @@ func TestEndpoint(t *testing.T) {
 		if len(b.slept) != 3 || b.slept[0] != 7*time.Second {
 			t.Errorf("waited %v", b.slept)
 		}
-		if len(c.Record.Attempts) != 1 || len(c.Record.Calls) != 1 || len(c.Record.Calls[0].Attempts) != 4 {
+		if len(c.Record.Attempts) != 1 || len(calls(c.Record)) != 1 || len(calls(c.Record)[0].Attempts) != 4 {
 			t.Errorf("%d programs, calls %+v", len(c.Record.Attempts), c.Record.Calls)
 		}
 	})

@@ -154,11 +154,11 @@ func userID(name string) (uint32, bool) {
 
 // modelFromEnv returns nil when no model is configured.
 func modelFromEnv(getenv func(string) string) (llm.Model, error) {
-	config, ok, err := llm.FromEnv(getenv)
+	m, ok, err := llm.ModelFromEnv(getenv)
 	if err != nil || !ok {
 		return nil, err
 	}
-	return llm.New(config)
+	return m, nil
 }
 
 // lazyTypes makes the trimmer when the first program is compiled: reading all

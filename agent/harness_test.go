@@ -21,6 +21,7 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 	"kgent/executor/probe"
 	"kgent/executor/probe/residue"
 	"kgent/retrieval/kernel"
@@ -248,6 +249,7 @@ func newAuthors(t testing.TB, m machine, l verify.Loader, contracts []any, progr
 	client := b.client(b.server.URL(), script.Key)
 	b.Agent = &agent.Agent{
 		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: time.Minute}, Now: time.Now, Records: m.records,
+		Prover: &verify.Prover{Limits: proof.Limits{Time: 15 * time.Second}},
 		Target: agent.Target{Facts: m.facts, Types: m.types, Loader: cmp.Or(l, verify.Loader(m.loader))},
 	}
 	return b

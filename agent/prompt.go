@@ -17,7 +17,7 @@ var systemPrompt string
 
 // PromptVersion changes whenever the prompts do; it is in every record, so
 // that results can be compared.
-const PromptVersion = "4"
+const PromptVersion = "5"
 
 // answer is what the model fills in, in this order: it thinks before it
 // writes.

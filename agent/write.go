@@ -378,6 +378,7 @@ func feedback(err error) string {
 		}
 	case report != nil && report.Feedback() != "":
 		b.WriteString(report.Feedback())
+		again = "Mend exactly this, and answer again with the whole object."
 	case errors.As(err, &bad):
 		b.WriteString("The source does not compile:\n")
 		// One mistake in a macro's argument is reported once for each use.

@@ -257,7 +257,7 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
-	"match": "looking for a recipe", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
+	"match": "looking for a recipe", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
 	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
 }
 

@@ -113,7 +113,7 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 		Understood: c.Understood, Explanation: c.Explanation, Duration: c.Duration,
 	}
 	out.Card = describe(c.Manifest)
-	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, string(c.Finding.Verdict), c.Finding.Reason
+	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, c.Finding.Verdict.String(), c.Finding.Reason
 	out.Card.Contract = c.ContractWords()
 	for _, k := range c.Checked {
 		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
@@ -192,7 +192,7 @@ func (m *Maker) prove(ctx context.Context, out *thread.Made, kernels []group, pr
 	if errors.As(err, &failed) {
 		return fmt.Errorf("%w: %w", agent.ErrNoAnswer, err)
 	}
-	out.Card.Verdict, out.Card.Reason, out.Card.Contract = string(finding.Verdict), finding.Reason, c.ContractWords()
+	out.Card.Verdict, out.Card.Reason, out.Card.Contract = finding.Verdict.String(), finding.Reason, c.ContractWords()
 	return err
 }
 

@@ -8,53 +8,15 @@ import (
 	"hash/fnv"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify/mutate"
-	"kgent/retrieval/kernel"
 )
-
-type trimmer struct{ *vmlinux.Trimmer }
-
-func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-var thisMachine = sync.OnceValues(func() (mutate.Judge, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := kernel.EnsureMounts(ctx); err != nil {
-		return mutate.Judge{}, err
-	}
-	facts, err := kernel.Live(ctx)
-	if err != nil {
-		return mutate.Judge{}, err
-	}
-	trim, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		return mutate.Judge{}, err
-	}
-	c, err := compile.Find(ctx, os.Getenv)
-	if err != nil {
-		return mutate.Judge{}, err
-	}
-	return mutate.Judge{
-		Compile: func(ctx context.Context, source string) ([]byte, error) {
-			r, err := c.Compile(ctx, source, trimmer{trim})
-			if err != nil {
-				return nil, err
-			}
-			return r.ELF, nil
-		},
-		Load: load,
-	}, nil
-})
 
 // load loads programs into this kernel, unattached.
 func load(_ context.Context, s *ebpf.CollectionSpec) error {
@@ -77,11 +39,17 @@ func judge(t testing.TB) mutate.Judge {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
-	j, err := thisMachine()
-	if err != nil {
-		t.Fatal(err)
+	tools := programtest.Here(t)
+	return mutate.Judge{
+		Compile: func(ctx context.Context, source string) ([]byte, error) {
+			r, err := tools.Compiler.Compile(ctx, source, tools.Types)
+			if err != nil {
+				return nil, err
+			}
+			return r.ELF, nil
+		},
+		Load: load,
 	}
-	return j
 }
 
 // tally counts outcomes by operator and class.

@@ -223,6 +223,8 @@ func (v *verification) kernels(ctx context.Context) ([]*verify.ProofKernel, comp
 // maxBTF is more than the types of any kernel have, in bytes.
 const maxBTF = 512 << 20
 
+// readBTF reads the types in a file, raw BTF or an ELF file with it, and the
+// SHA-256 of the file, in hexadecimal.
 func readBTF(path string) (*btf.Spec, string, error) {
 	raw, err := readFile(path, maxBTF)
 	if err != nil {

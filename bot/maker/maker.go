@@ -59,7 +59,7 @@ type known struct {
 	once  sync.Once
 	used  time.Time
 	facts *kernel.Facts
-	types types
+	types *vmlinux.Types
 	err   error
 }
 
@@ -330,25 +330,21 @@ func (m *Maker) forget() {
 	delete(m.kernels, oldest)
 }
 
-func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, types, error) {
+func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, *vmlinux.Types, error) {
 	blob, err := m.Bus.Facts(ctx, g.facts)
 	if errors.Is(err, bus.ErrNoFacts) {
-		return nil, types{}, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
+		return nil, nil, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
 	}
 	if err != nil {
-		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+		return nil, nil, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
 	}
 	facts, err := kernel.Decode(blob)
 	if err != nil {
-		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+		return nil, nil, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
 	}
-	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
+	types, err := vmlinux.NewTypes(facts.BTF)
 	if err != nil {
-		return nil, types{}, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
+		return nil, nil, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
 	}
-	return facts, types{trimmer}, nil
+	return facts, types, nil
 }
-
-type types struct{ *vmlinux.Trimmer }
-
-func (t types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }

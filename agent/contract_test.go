@@ -14,6 +14,7 @@ import (
 	"kgent/agent/llm"
 	"kgent/agent/llm/llmd"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 )
 
 // The examples in the prompt are right: they are what a model learns the language from.
@@ -79,56 +80,56 @@ func TestContracts(t *testing.T) {
 		name      string
 		contracts []any
 		programs  []any
-		verdict   verify.Verdict
+		verdict   proof.Verdict
 		// asked are parts of the last questions to the author of contracts, told of those to the
 		// author of programs; drafts are what is on record of contracts.
 		asked, told [][]string
 		drafts      []string // why: part of the error or outcome
 		card        []string // parts of what people see
 	}{
-		{name: "right at once", contracts: []any{right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "right at once", contracts: []any{right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked:  [][]string{{"# Request (data", "- tp_btf/sched_process_exec: p (struct task_struct *), old_pid (pid_t), bprm (struct linux_binprm *)\n", "- struct task_struct: pid (pid_t), tgid (pid_t)"}},
 			told:   [][]string{{"Hooks, these and no others: tracepoint/syscalls/sys_enter_getppid.", "Map `calls` tagged KGENT_OUTPUT. Its key has these members:\n- k_pid pid: current.tgid\n- char comm[16]: current.comm\nIts value is k_count: 1\nParameters: KGENT_TASK_FILTER and no others"}},
 			drafts: []string{"asked: VERIFIED: proved for all inputs"}},
-		{name: "prose", contracts: []any{"Sure, let me think.", right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "prose", contracts: []any{"Sure, let me think.", right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"not the JSON object"}}, drafts: []string{"asked: no JSON object", "mended: VERIFIED"}},
-		{name: "another schema", contracts: []any{`{"contract": {"title": "x"}}`, right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "another schema", contracts: []any{`{"contract": {"title": "x"}}`, right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {`has no member "contract"`}}},
 		{name: "lists left out", contracts: []any{strings.NewReplacer(`"enums":[],`, "", `"memories":[],`, "", `"show":[],`, `"show":null,`).Replace(jsonOf(t, right))},
-			programs: []any{answer(counting)}, verdict: verify.Verified},
-		{name: "text in a fence", contracts: []any{text}, programs: []any{answer(counting)}, verdict: verify.Verified},
-		{name: "wrong text in a fence", contracts: []any{strings.Replace(text, "add 1 to calls", "add 1 to cals", 1), right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+			programs: []any{answer(counting)}, verdict: proof.Verified},
+		{name: "text in a fence", contracts: []any{text}, programs: []any{answer(counting)}, verdict: proof.Verified},
+		{name: "wrong text in a fence", contracts: []any{strings.Replace(text, "add 1 to calls", "add 1 to cals", 1), right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"in `add 1 to cals[", "did you mean calls?"}}},
-		{name: "cut off", contracts: []any{llmd.Rule{Text: jsonOf(t, right)[:300], Finish: "length"}, right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "cut off", contracts: []any{llmd.Rule{Text: jsonOf(t, right)[:300], Finish: "length"}, right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"cut off"}}},
-		{name: "no such name", contracts: []any{unknown, right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "no such name", contracts: []any{unknown, right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked:  [][]string{{"# Request"}, {"in `case asked: task_wanted(pid, comm, uid) && current.pid != 1`: no member of current is called pid; write current.tgid"}},
 			drafts: []string{"asked: no member of current", "mended: VERIFIED"}},
-		{name: "an assumption of its own", contracts: []any{right.with("assume", []any{"approved_by_security"}), right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "an assumption of its own", contracts: []any{right.with("assume", []any{"approved_by_security"}), right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"no assumption is called approved_by_security"}}},
-		{name: "never right", contracts: []any{llmd.Rule{JSON: unknown, Times: 100}}, programs: []any{answer(counting)}, verdict: verify.Unknown,
+		{name: "never right", contracts: []any{llmd.Rule{JSON: unknown, Times: 100}}, programs: []any{answer(counting)}, verdict: proof.Unknown,
 			asked: [][]string{{"# Request"}, {"current.tgid"}, {"current.tgid"}, {"# Contracts already refused", "Write a different one"}, {"current.tgid"}, {"current.tgid"}},
 			told:  [][]string{{"# Request"}}, card: []string{"there is no contract", "no member of current is called pid"}},
-		{name: "cannot", contracts: []any{right.with("cannot", "nobody can say that", "hooks", []any{})}, programs: []any{answer(counting)}, verdict: verify.Unknown,
+		{name: "cannot", contracts: []any{right.with("cannot", "nobody can say that", "hooks", []any{})}, programs: []any{answer(counting)}, verdict: proof.Unknown,
 			asked: [][]string{{"# Request"}}, card: []string{`there is no contract`, `the model says: "nobody can say that"`}},
-		{name: "refuses", contracts: []any{llmd.Rule{Refusal: "I can't help with that."}}, programs: []any{answer(counting)}, verdict: verify.Unknown,
+		{name: "refuses", contracts: []any{llmd.Rule{Refusal: "I can't help with that."}}, programs: []any{answer(counting)}, verdict: proof.Unknown,
 			card: []string{"there is no contract", "I can't help"}},
-		{name: "refuted, then mended", contracts: []any{right}, programs: []any{tids(t), answer(counting)}, verdict: verify.Verified,
+		{name: "refuted, then mended", contracts: []any{right}, programs: []any{tids(t), answer(counting)}, verdict: proof.Verified,
 			told: [][]string{{"# What the program has to look like"}, {"REFUTED", "calls", "Mend exactly this"}}},
-		{name: "another form", contracts: []any{right}, programs: []any{answer(strings.ReplaceAll(edit(t, "struct req_key { k_pid pid;", "struct req_key { k_tid pid; k_uid uid;"), "key.pid", "key.pid")), answer(counting)}, verdict: verify.Verified,
+		{name: "another form", contracts: []any{right}, programs: []any{answer(strings.ReplaceAll(edit(t, "struct req_key { k_pid pid;", "struct req_key { k_tid pid; k_uid uid;"), "key.pid", "key.pid")), answer(counting)}, verdict: proof.Verified,
 			told: [][]string{{"# What"}, {"does not look as it has to", "k_pid", "also uid"}}},
-		{name: "vacuous, then not", contracts: []any{vacuous(right), right}, programs: []any{answer(counting)}, verdict: verify.Verified,
+		{name: "vacuous, then not", contracts: []any{vacuous(right), right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"says too little", "never", "never applies"}}, told: [][]string{{"# Request"}},
 			drafts: []string{"asked: VACUOUS", "vacuous: VERIFIED"}},
-		{name: "vacuous for ever", contracts: []any{llmd.Rule{JSON: vacuous(right), Times: 100}}, programs: []any{answer(counting)}, verdict: verify.Unknown,
+		{name: "vacuous for ever", contracts: []any{llmd.Rule{JSON: vacuous(right), Times: 100}}, programs: []any{answer(counting)}, verdict: proof.Unknown,
 			told: [][]string{{"# Request"}}, card: []string{"there is no contract", "could hardly be broken"}},
 		{name: "wrong, read again", contracts: []any{asks("task_wanted(pid, comm, uid) && current.uid == 0"), right},
-			programs: []any{llmd.Rule{JSON: answer(counting), Times: 100}}, verdict: verify.Verified,
+			programs: []any{llmd.Rule{JSON: answer(counting), Times: 100}}, verdict: proof.Verified,
 			asked:  [][]string{{"# Request"}, {"Programs that others wrote", "1. tracepoint/syscalls", "fires with", "Read the request once more"}},
 			told:   [][]string{{"# What"}, {"REFUTED"}, {"REFUTED"}, {"# The whole contract", "already refused"}},
 			drafts: []string{"asked: REFUTED", "read again: VERIFIED"}, card: []string{"read the request again and CHANGED it"}},
 		{name: "another value", contracts: []any{fromJSON(strings.Replace(jsonOfSaid(right), `"default":"","means":"only this name`, `"default":"\"postgres\"","means":"only this name`, 1))},
-			programs: []any{answer(counting).with("parameters", []any{said{"name": "comm", "value": "mysqld"}}), answer(counting)}, verdict: verify.Verified,
+			programs: []any{answer(counting).with("parameters", []any{said{"name": "comm", "value": "mysqld"}}), answer(counting)}, verdict: proof.Verified,
 			told: [][]string{{"# What"}, {`sets comm to "mysqld"`, "another value"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -140,7 +141,7 @@ func TestContracts(t *testing.T) {
 			if tc.name == "another value" && (len(c.Manifest.Constants) != 1 || c.Manifest.Constants[0].Value != "postgres") {
 				t.Errorf("constants %+v", c.Manifest.Constants)
 			}
-			if c.Finding.Verdict != tc.verdict || (c.Contract != nil) != (tc.verdict == verify.Verified) || c.Source != counting {
+			if c.Finding.Verdict != tc.verdict || (c.Contract != nil) != (tc.verdict == proof.Verified) || c.Source != counting {
 				t.Errorf("%s: %s", c.Finding.Verdict, c.Finding.Reason)
 			}
 			for schema, want := range map[string][][]string{"kgent_contract": tc.asked, "ebpf_program": tc.told} {
@@ -200,7 +201,7 @@ func TestContractKept(t *testing.T) {
 		t.Errorf("on record: %s: %s", d.Why, d.Outcome)
 	}
 	for _, a := range r.Record.Attempts {
-		if a.Verdict != verify.Refuted || a.Contract != 1 || a.Gate != verify.GateSymbolic {
+		if a.Verdict != "REFUTED" || a.Contract != 1 || a.Gate != verify.GateSymbolic {
 			t.Errorf("attempt %+v", a)
 		}
 	}

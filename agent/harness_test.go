@@ -51,7 +51,7 @@ func (yes) DryLoad(context.Context, *program.Object, *program.Manifest) ([]progr
 
 type machine struct {
 	facts    *kernel.Facts
-	types    programtest.Types
+	types    *vmlinux.Types
 	compiler *compile.Compiler
 	library  *recipes.Library
 	loader   loader
@@ -62,33 +62,23 @@ type machine struct {
 var thisMachine = sync.OnceValues(func() (machine, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := kernel.EnsureMounts(ctx); err != nil {
-		return machine{}, err
-	}
-	facts, err := kernel.Live(ctx)
+	tools, err := programtest.Find()
 	if err != nil {
 		return machine{}, err
 	}
+	facts := tools.Facts
 	facts.Refused = map[string]string{}
 	for _, f := range probe.Inventory(ctx) {
 		if !f.OK {
 			facts.Refused[string(f.Kind)] = f.Why
 		}
 	}
-	trim, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		return machine{}, err
-	}
-	compiler, err := compile.Find(ctx, os.Getenv)
-	if err != nil {
-		return machine{}, err
-	}
 	library, err := recipes.Default()
 	if err != nil {
 		return machine{}, err
 	}
 	l := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	return machine{facts, programtest.Types{Trimmer: trim}, compiler, library, loader{l}, &agent.Records{}}, nil
+	return machine{facts, tools.Types, tools.Compiler, library, loader{l}, &agent.Records{}}, nil
 })
 
 func host(t testing.TB) machine {

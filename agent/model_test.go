@@ -15,6 +15,7 @@ import (
 	"kgent/agent/llm/llmd"
 	"kgent/agent/program/compile"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 	"kgent/retrieval/kernel"
 )
 
@@ -25,7 +26,7 @@ func TestFirstTry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Origin != "model scripted" || c.Source != counting || c.Finding.Verdict != verify.Unknown || c.Duration != 90*time.Second {
+	if c.Origin != "model scripted" || c.Source != counting || c.Finding.Verdict != proof.Unknown || c.Duration != 90*time.Second {
 		t.Errorf("candidate %+v", c)
 	}
 	if c.Explanation != "Counts the calls of getppid by process." {

@@ -47,8 +47,8 @@ type Attempt struct {
 	// counted from 1 among the record's; 0 is none of a model's.
 	Contract int `json:"contract,omitempty"`
 	// Verdict is what came of that; empty when it did not come so far.
-	Verdict verify.Verdict `json:"verdict,omitempty"`
-	Error   string         `json:"error,omitempty"`
+	Verdict string `json:"verdict,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 func (r *Record) attempt(origin, source string) *Attempt {

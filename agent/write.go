@@ -148,10 +148,10 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 	hint := ""
 	if err == nil {
 		w.describe(c, ans, &parsed)
-		att.Verdict = c.Finding.Verdict
-		w.outcome(string(c.Finding.Verdict) + ": " + c.Finding.Reason)
+		att.Verdict = c.Finding.Verdict.String()
+		w.outcome(c.Finding.Verdict.String() + ": " + c.Finding.Reason)
 		if hint = avoidable(c.Finding); hint == "" || w.spare != nil || try == w.Budget.Tries {
-			if w.spare != nil && c.Finding.Verdict != verify.Verified {
+			if w.spare != nil && c.Finding.Verdict != proof.Verified {
 				c = w.spare
 			}
 			return c, nil
@@ -176,7 +176,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		w.last = err
 		w.refused = append(w.refused, clip(err.Error(), 600))
 		if r := refutation(err); r != nil {
-			att.Verdict = verify.Verdict(r.Verdict.String())
+			att.Verdict = r.Verdict.String()
 		}
 	}
 	w.next(ans, say, hint == "" && try%(repairs+1) == 0)
@@ -210,7 +210,7 @@ func (w *writing) describe(c *Candidate, ans llm.Answer, parsed *answer) {
 		c.ContractBy = "model " + w.author.model
 	} else {
 		c.Understood = append(c.Understood, "there is no contract: "+w.unread)
-		if c.Finding.Verdict == verify.Unknown {
+		if c.Finding.Verdict == proof.Unknown {
 			c.Finding.Reason = "unproved: there is no contract (" + w.unread + "); what needs none was checked"
 		}
 	}
@@ -343,7 +343,7 @@ func refutation(err error) *proof.Report {
 // avoidable is what to tell an author whose program is right as far as can be seen but cannot be
 // proved, if it can do something about that; else empty.
 func avoidable(f verify.Finding) string {
-	if f.Verdict != verify.Unknown {
+	if f.Verdict != proof.Unknown {
 		return ""
 	}
 	for _, why := range []string{"helper ", "instruction ", "call ", "on map ", "atomic operation "} {

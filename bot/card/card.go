@@ -173,15 +173,21 @@ func Contract(words string, most int) string {
 	return s[:max(strings.LastIndexByte(s, '\n'), 0)] + "\n… the whole contract is beside the source"
 }
 
+// Title is a program's title as cards show it: a recipe's stands as it is, any
+// other author's words are quoted as such.
+func Title(origin, title string) string {
+	if strings.HasPrefix(origin, "recipe ") {
+		return title
+	}
+	return fmt.Sprintf("%q (the author's words)", title)
+}
+
 // Candidate is the card on which people decide. Everything on it follows from
 // the request, the program's facts and the policy; the author's own words are
 // quoted as such.
 func Candidate(request string, c output.Candidate, understood []string, explanation string) Card {
 	verdict := Verdict(c, true)
-	card := Card{Title: c.Title}
-	if !strings.HasPrefix(c.Origin, "recipe ") {
-		card.Title = fmt.Sprintf("%q (the author's words)", c.Title)
-	}
+	card := Card{Title: Title(c.Origin, c.Title)}
 	card.Blocks = append(card.Blocks, Fields{
 		{Label: "request", Text: request},
 		{Label: "program", Text: c.Origin},

@@ -127,7 +127,7 @@ func TestMake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Card.Origin != "recipe failed-opens" || made.Duration != 20*time.Second || made.Source == "" || len(made.Card.Hooks) == 0 || made.Card.Verdict != "UNKNOWN" {
+	if made.Card.Origin != "recipe failed-opens" || made.Duration != 20*time.Second || made.Source == "" || len(made.Card.Hooks) == 0 || made.Card.Verdict != "VERIFIED" || made.Card.Contract == "" {
 		t.Errorf("made %+v", made.Card)
 	}
 	if len(made.Kernels) != 2 || !made.Kernels[0].OK || !made.Kernels[1].OK || strings.Join(made.Kernels[0].Nodes, " ") != "a c" || strings.Join(made.Kernels[1].Nodes, " ") != "b" {

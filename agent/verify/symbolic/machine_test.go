@@ -138,7 +138,7 @@ func TestUnknown(t *testing.T) {
 
 // A kernel object's faults: what cannot be read is 0, and says so.
 func TestProbeReadFaults(t *testing.T) {
-	k, _ := host(t)
+	k := host(t)
 	out, inv := explore(t, "tp_btf/sched_process_free", ebpf.Tracing, k,
 		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
 		asm.Mov.Reg(asm.R1, asm.R10), asm.Add.Imm(asm.R1, -8), asm.Mov.Imm(asm.R2, 8), asm.Mov.Reg(asm.R3, asm.R6),
@@ -169,7 +169,7 @@ func TestProbeReadFaults(t *testing.T) {
 
 // Registers of probes are named by the function's arguments, on both machines.
 func TestProbeArguments(t *testing.T) {
-	k, _ := host(t)
+	k := host(t)
 	for arch, regs := range map[string][3]int16{"x86_64": {112, 104, 80}, "aarch64": {0, 8, 0}} {
 		kernel := &Kernel{Types: k.Types, Arch: arch}
 		out, inv := explore(t, "kprobe/vfs_read", ebpf.Kprobe, kernel,
@@ -205,7 +205,7 @@ func hasUserTags(k *Kernel) bool {
 
 // Without tracefs a record's fields follow from BTF.
 func TestTracepointFromTypes(t *testing.T) {
-	k, _ := host(t)
+	k := host(t)
 	formats, _ := typesOf(&Kernel{Types: k.Types}).tracepointFields("sched", "sched_switch")
 	i := slices.IndexFunc(formats, func(f Field) bool { return f.Name == "next_pid" })
 	if i < 0 {

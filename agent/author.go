@@ -273,6 +273,7 @@ func (a *author) read(ans llm.Answer, failed error, d *Draft) (*contract.Contrac
 		return nil, &draftError{err: fmt.Errorf("the model says: %q", clip(draft.Cannot, 300)), final: true}
 	}
 	c := inOwnWords(draft.Contract)
+	withArguments(c, a.targets[0].Facts)
 	d.keep(contract.Format(c))
 	// Positions are those of this text from now on.
 	if c, err = contract.Parse(d.Text); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"kgent/agent/contract"
 	"kgent/retrieval/kernel"
 )
 
@@ -167,4 +168,53 @@ func memberNames(k *kernel.Facts, name string) []string {
 		}
 	}
 	return names
+}
+
+// withArguments completes the arguments of system calls: they count by position, because not every
+// kernel keeps their names, so those before the ones used have to be there too.
+func withArguments(c *contract.Contract, k *kernel.Facts) {
+	for _, h := range c.Hooks {
+		for _, p := range h.Places {
+			call, ok := strings.CutPrefix(p.Target, "syscalls/")
+			if p.Kind != "tracepoint" || !ok || !strings.HasPrefix(call, "sys_enter_") {
+				continue
+			}
+			if t, err := k.Tracepoint("syscalls", call); err == nil {
+				completed(c, p, t.Fields)
+			}
+		}
+	}
+}
+
+// completed puts the arguments of one place in order, with those that are skipped. What cannot be
+// found stays as it is, for the check to say so.
+func completed(c *contract.Contract, p *contract.Place, fields []kernel.TracepointField) {
+	fields = slices.DeleteFunc(slices.Clone(fields), func(f kernel.TracepointField) bool { return f.Common() || f.Name == "__syscall_nr" })
+	last := -1
+	for _, a := range p.Args {
+		i := slices.IndexFunc(fields, func(f kernel.TracepointField) bool { return f.Name == a.Name })
+		if i < 0 {
+			return
+		}
+		last = max(last, i)
+	}
+	var out []contract.Arg
+	for _, f := range fields[:last+1] {
+		i := slices.IndexFunc(p.Args, func(a contract.Arg) bool { return a.Name == f.Name })
+		if i >= 0 {
+			out = append(out, p.Args[i])
+			continue
+		}
+		a := contract.Arg{Name: f.Name}
+		// It is not used, so its name must be in nobody's way.
+		taken := func(as string) bool { return as == f.Name }
+		if slices.ContainsFunc(c.Params, func(x *contract.Param) bool { return taken(x.Name) }) ||
+			slices.ContainsFunc(c.Defines, func(x *contract.Define) bool { return taken(x.Name) }) ||
+			slices.ContainsFunc(p.Args, func(x contract.Arg) bool { return taken(x.Local()) }) ||
+			slices.ContainsFunc(p.With, func(x contract.Field) bool { return taken(x.Name) }) {
+			a.As = "unused_" + f.Name
+		}
+		out = append(out, a)
+	}
+	p.Args = out
 }

@@ -1,0 +1,105 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/program/programtest"
+)
+
+// recipeInput is the proof of a recipe, compiled, with the default limits.
+func recipeInput(t testing.TB, source, text string) Input {
+	t.Helper()
+	h := here(t)
+	o := programtest.Object(t, source)
+	m, err := program.Build(o, program.Options{Name: "test", Title: "test", Interface: "eth0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := contract.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Input{Object: o, Manifest: m, Kernel: h.kernel, Types: h.types, Contract: c}
+}
+
+// BenchmarkRecipes is what the proof of each recipe costs on all processors,
+// with the built-in solver: time, the most memory that the process had at once
+// (kernel's types and compiled programs included, some 100 MB), paths and questions. The
+// last line is about all of them.
+func BenchmarkRecipes(b *testing.B) {
+	all := recipes(b)
+	took := map[string]time.Duration{}
+	most := 0.0
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		b.Run(name, func(b *testing.B) {
+			in := recipeInput(b, all[name][0], all[name][1])
+			if _, err := Verify(context.Background(), in); err != nil { // what the kernel's types learn is kept
+				b.Fatal(err)
+			}
+			runtime.GC()
+			resetPeak(b)
+			var r *Report
+			var err error
+			for b.Loop() {
+				if r, err = Verify(context.Background(), in); err != nil {
+					b.Fatal(err)
+				}
+				if r.Verdict != Verified {
+					b.Logf("%s: %s", r.Verdict, strings.Join(r.Reasons, "; "))
+				}
+			}
+			took[name] = b.Elapsed() / time.Duration(b.N)
+			peak := peakMB(b)
+			most = max(most, peak)
+			b.ReportMetric(float64(took[name].Microseconds())/1000, "ms/proof")
+			b.ReportMetric(peak, "peak-MB")
+			b.ReportMetric(float64(r.Stats.Paths), "paths")
+			b.ReportMetric(float64(r.Stats.Queries), "queries")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+	if len(took) == 0 {
+		return
+	}
+	times := slices.Sorted(maps.Values(took))
+	fmt.Printf("%d recipes: median %v, worst %v, at most %.0f MB resident\n", len(times), times[len(times)/2].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond), most)
+}
+
+// resetPeak lets the kernel measure the peak of resident memory anew.
+func resetPeak(b *testing.B) {
+	b.Helper()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// peakMB is the most memory that was resident since resetPeak.
+func peakMB(b *testing.B) float64 {
+	b.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.ParseFloat(strings.Fields(kb)[0], 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return n / 1024
+		}
+	}
+	b.Fatal("/proc/self/status has no VmHWM")
+	return 0
+}

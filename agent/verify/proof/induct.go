@@ -25,6 +25,8 @@ type induction struct {
 	lost []*invariant
 	// sights are what was seen at each place.
 	sights []*sight
+	// passed are the instructions on paths that a case can take, by the ID of the case.
+	passed map[string]map[passedAt]bool
 	mu     sync.Mutex
 }
 
@@ -234,7 +236,7 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	if a.Result == smt.Unsat {
 		return nil
 	}
-	d.reached(v, r, a)
+	d.reached(v, path, r, a)
 	if path.Crash != nil {
 		d.found.note(ruleID(v.place, "crash"), "the program does nothing that the kernel forbids", Undecided, "", "on a path that inputs can take: "+path.Crash.String(), 0)
 		return nil
@@ -405,7 +407,7 @@ func (d *induction) sameElements(v *visit, path *aPath, keys *recording) []smt.T
 }
 
 // reached notes that an input takes the run on a path, with the input.
-func (d *induction) reached(v *visit, r *run, a smt.Answer) {
+func (d *induction) reached(v *visit, path *aPath, r *run, a smt.Answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id := caseID(v.place, r)
@@ -414,6 +416,7 @@ func (d *induction) reached(v *visit, r *run, a smt.Answer) {
 		return
 	}
 	d.cases[i].Paths++
+	d.pass(id, v, path)
 	if !d.cases[i].reached && a.Result == smt.Sat {
 		d.cases[i].Witness, d.cases[i].reached = named(a.Model, r.conds), true
 	}

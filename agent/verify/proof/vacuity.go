@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"kgent/agent/contract"
 	"kgent/agent/verify/smt"

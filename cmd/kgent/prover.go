@@ -1,0 +1,24 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"kgent/agent/verify/worker"
+)
+
+// proverArg names the command that the bot starts for its proofs.
+const proverArg = "prover"
+
+func proverCommand(sys system) *cobra.Command {
+	return &cobra.Command{
+		Use: proverArg, Hidden: true, Args: cobra.NoArgs,
+		Short: "Make the proofs of a bot, which starts this itself",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return worker.Serve(cmd.Context(), sys.in, sys.out)
+		},
+	}
+}
+
+// newProver returns a prover that runs this program beside itself: this very
+// file, whatever has been put in its place since.
+func newProver() *worker.Process { return worker.New("/proc/self/exe", proverArg) }

@@ -25,9 +25,9 @@ type induction struct {
 	lost []*invariant
 	// sights are what was seen at each place.
 	sights []*sight
-	// passed are the instructions on paths that a case can take, by the ID of the case.
-	passed map[string]map[passedAt]bool
-	mu     sync.Mutex
+	// samples are inputs on which mutants are tried.
+	samples []*specimen
+	mu      sync.Mutex
 }
 
 // prove does the induction step at every place, and the base case. It reports
@@ -236,7 +236,7 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	if a.Result == smt.Unsat {
 		return nil
 	}
-	d.reached(v, path, r, a)
+	d.reached(v, r, a)
 	if path.Crash != nil {
 		d.found.note(ruleID(v.place, "crash"), "the program does nothing that the kernel forbids", Undecided, "", "on a path that inputs can take: "+path.Crash.String(), 0)
 		return nil
@@ -270,6 +270,11 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	hyp = append(hyp, d.invariant(v, path, keys)...)
 	claims := append(x.out, memory...)
 	hyp = append(hyp, d.given(hyp, claims)...)
+	if d.in.Mutants != nil && a.Result == smt.Sat {
+		d.mu.Lock()
+		d.samples = append(d.samples, &specimen{id: caseID(v.place, r), visit: v, run: r, hyp: hyp, model: a.Model})
+		d.mu.Unlock()
+	}
 	claims = d.packets(ctx, v, hyp, claims)
 	for _, f := range d.settle(ctx, d.b, hyp, claims, d.noteInvariant) {
 		d.refused(f)
@@ -407,7 +412,7 @@ func (d *induction) sameElements(v *visit, path *aPath, keys *recording) []smt.T
 }
 
 // reached notes that an input takes the run on a path, with the input.
-func (d *induction) reached(v *visit, path *aPath, r *run, a smt.Answer) {
+func (d *induction) reached(v *visit, r *run, a smt.Answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id := caseID(v.place, r)
@@ -416,7 +421,6 @@ func (d *induction) reached(v *visit, path *aPath, r *run, a smt.Answer) {
 		return
 	}
 	d.cases[i].Paths++
-	d.pass(id, v, path)
 	if !d.cases[i].reached && a.Result == smt.Sat {
 		d.cases[i].Witness, d.cases[i].reached = named(a.Model, r.conds), true
 	}

@@ -147,9 +147,9 @@ func TestMutants(t *testing.T) {
 			in := Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types, Limits: patient}
 			in.Mutants = func(yield func(Mutant) bool) {
 				for i := range MinMutants {
-					mutant := Mutant{Name: "wrong clock", Object: bad}
+					mutant := Mutant{Name: "wrong clock", Program: m.Programs[0].Name, Object: bad}
 					if i < tt.survivors {
-						mutant = Mutant{Name: "nothing", Object: o}
+						mutant.Name, mutant.Object = "nothing", o
 					}
 					if !yield(mutant) {
 						return

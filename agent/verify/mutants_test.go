@@ -77,7 +77,7 @@ int BPF_PROG(on_exit, struct task_struct *p)
 	e->error = p->exit_code & 0x7f;
 	e->flags = p->flags & 0xffff;
 	e->priority = p->prio - 100;
-	e->code = p->exit_code >> 8;
+	e->code = (__u32)p->exit_code >> 8;
 	e->signal = p->exit_signal;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
 	bpf_ringbuf_submit(e, 0);

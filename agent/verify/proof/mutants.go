@@ -20,9 +20,9 @@ import (
 // survive that, so that some survivors are expected.
 const (
 	// MaxSurvivors is the share of mutants, in percent, that may keep a contract.
-	MaxSurvivors = 90
+	MaxSurvivors = 75
 	// MinMutants is how many must be judged before that says anything.
-	MinMutants = 12
+	MinMutants = 16
 	// MinOfCase is how many in the part of the program that one case alone leads
 	// to must be judged before it says anything that all of them survive.
 	MinOfCase = 12

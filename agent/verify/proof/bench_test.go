@@ -100,7 +100,7 @@ func usage(b *testing.B) time.Duration {
 }
 
 // resetPeak lets the kernel measure the peak of resident memory anew.
-func resetPeak(b *testing.B) {
+func resetPeak(b testing.TB) {
 	b.Helper()
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		b.Fatal(err)
@@ -108,7 +108,7 @@ func resetPeak(b *testing.B) {
 }
 
 // peakMB is the most memory that was resident since resetPeak.
-func peakMB(b *testing.B) float64 {
+func peakMB(b testing.TB) float64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -67,7 +67,13 @@ type otherKernel struct {
 
 // newOtherKernel makes one of its raw BTF.
 func newOtherKernel(ctx context.Context, release string, raw []byte, dir string) (*otherKernel, error) {
-	for path, data := range map[string][]byte{"sys/kernel/btf/vmlinux": raw, "proc/sys/kernel/osrelease": []byte(release)} {
+	files := map[string][]byte{
+		"sys/kernel/btf/vmlinux":     raw,
+		"proc/sys/kernel/osrelease":  []byte(release),
+		"proc/self/mountinfo":        []byte("24 1 0:20 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), // as systemd mounts it
+		"sys/fs/cgroup/cgroup.procs": nil,
+	}
+	for path, data := range files {
 		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return nil, err

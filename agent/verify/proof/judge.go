@@ -56,6 +56,9 @@ func (s *session) finish(ctx context.Context, r *Report) {
 		r.Assumptions = append(r.Assumptions, name)
 	}
 	slices.Sort(r.Assumptions)
+	if s.used["room"] {
+		r.Room = s.rooms()
+	}
 	if r.Verdict == Verified && ctx.Err() != nil {
 		r.Verdict = Unknown
 		r.Reasons = append(r.Reasons, "there was no time to finish")
@@ -90,6 +93,11 @@ func (s *session) withContract(ctx context.Context) *Report {
 			}
 		}
 		if err == nil && d.holds() {
+			if narrow := s.narrow(d.rels); len(narrow) > 0 {
+				form := s.ofForm(narrow)
+				form.Obligations = append(r.Obligations, form.Obligations...)
+				return form
+			}
 			r.Verdict = Verified
 			s.vacuity(ctx, r, d)
 			return r

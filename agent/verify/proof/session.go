@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/verify/smt"
 	"kgent/agent/verify/symbolic"
 )
@@ -68,9 +69,13 @@ func open(in Input) (*session, []finding, error) {
 		}
 		s.progs[p.Name] = linked
 	}
+	var unfit []finding
+	if err := program.Conventions(s.spec, in.Manifest); err != nil {
+		unfit = []finding{{"form/conventions", "kgent can run the program and show what it finds", "a program that follows kgent.bpf.h", err.Error()}}
+	}
 	if in.Contract == nil {
 		s.bound, err = unbound(in)
-		return s, nil, err
+		return s, unfit, err
 	}
 	if in.Types == nil {
 		return nil, nil, errors.New("proving: a contract needs the types of a kernel")
@@ -83,7 +88,7 @@ func open(in Input) (*session, []finding, error) {
 		return nil, nil, &unsettled{err}
 	}
 	s.bound = bound
-	return s, diff, nil
+	return s, append(unfit, diff...), nil
 }
 
 // unsettled is an error that is no mistake in the input, but beyond what can be judged.
@@ -154,7 +159,7 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 		if len(path.Timers) > 0 && len(v.doubts) == 0 {
 			v.doubts = append(v.doubts, fmt.Sprintf("%s: it sets a timer, and what runs later is not followed", p.name))
 		}
-		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World}, cells: s.cellsOf(w, path)})
+		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World}, cells: s.cellsOf(inv, w, path)})
 	}
 	s.mu.Lock()
 	s.steps += out.Stats.Steps
@@ -166,8 +171,9 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 // number is the invocation's place in its scenario.
 func (v *visit) number() int { return v.n }
 
-// cellsOf finds the elements of an output map that a path has effects on.
-func (s *session) cellsOf(from *symbolic.World, path *symbolic.Path) func(*symbolic.Map) []touched {
+// cellsOf finds the elements of an output map that a path has effects on. Of per-CPU maps
+// the copies of several CPUs are elements of their own.
+func (s *session) cellsOf(inv *symbolic.Invocation, from *symbolic.World, path *symbolic.Path) func(*symbolic.Map) []touched {
 	return func(m *symbolic.Map) []touched {
 		if m == nil || path.World == nil {
 			return nil
@@ -184,7 +190,13 @@ func (s *session) cellsOf(from *symbolic.World, path *symbolic.Path) func(*symbo
 				continue
 			}
 			before, was := from.Lookup(m, c.Key, c.Cpu)
-			out = append(out, touched{key: c.Key, before: before, after: c.Present, was: was, is: c.Value, pc: pc})
+			t := touched{key: c.Key, here: s.b.True(), before: before, after: c.Present, was: was, is: c.Value, pc: pc}
+			if here, ok := inv.Input("cpu"); c.Cpu != nil {
+				if t.here = s.b.False(); ok {
+					t.here = s.b.Eq(c.Cpu, here.Term)
+				}
+			}
+			out = append(out, t)
 		}
 		return out
 	}

@@ -18,10 +18,11 @@ type blaster struct {
 	// impossible in truth, and cheaper to find.
 	opaque    bool
 	divisions map[[2]Term][2]word // quotient and remainder by a constant
+	domains   *domains            // of the formulas; nil is none
 }
 
 func newBlaster(b *Builder, g *gates, opaque bool) *blaster {
-	return &blaster{g, b, make(map[Term]word), opaque, make(map[[2]Term][2]word)}
+	return &blaster{g, b, make(map[Term]word), opaque, make(map[[2]Term][2]word), nil}
 }
 
 // require makes the formula true.
@@ -97,7 +98,7 @@ func (s *blaster) make(t Term) word {
 	case OpShl, OpLShr, OpAShr:
 		return s.shift(t.op, s.word(t.args[0]), s.word(t.args[1]))
 	case OpEq:
-		return word{s.equal(s.word(t.args[0]), s.word(t.args[1]))}
+		return word{s.comparison(t.args[0], t.args[1])}
 	case OpUlt:
 		return word{s.less(s.word(t.args[0]), s.word(t.args[1]))}
 	case OpSlt:

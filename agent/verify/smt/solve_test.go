@@ -108,7 +108,7 @@ type unsimplified struct {
 func newUnsimplified(b *Builder) *unsimplified { return &unsimplified{b, map[*raw]Term{}} }
 
 func (u *unsimplified) node(op Op, width uint, val uint64, args ...Term) Term {
-	return u.b.intern(&Node{op: op, width: width, val: val, args: args, facts: anyFacts(width)})
+	return u.b.intern(op, width, val, args, func(n *Node) facts { return anyFacts(n.width) })
 }
 
 func (u *unsimplified) term(r *raw) Term {

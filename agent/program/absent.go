@@ -31,13 +31,13 @@ type Types struct {
 func (o *Object) Absent(k Types) ([]string, error) {
 	var out []string
 	for _, m := range o.spec.Maps {
-		if what := fmt.Sprintf("maps of the type %v", m.Type); !listed(k.Kernel, "bpf_map_type", uint64(m.Type)) && !slices.Contains(out, what) {
+		if what := fmt.Sprintf("maps of the type %v", m.Type); !enumerated(k.Kernel, "bpf_map_type", uint64(m.Type)) && !slices.Contains(out, what) {
 			out = append(out, what)
 		}
 	}
 	slices.Sort(out)
 	for _, p := range o.Programs() {
-		if what := fmt.Sprintf("programs of the type %v", p.Type); !listed(k.Kernel, "bpf_prog_type", uint64(p.Type)) && !slices.Contains(out, what) {
+		if what := fmt.Sprintf("programs of the type %v", p.Type); !enumerated(k.Kernel, "bpf_prog_type", uint64(p.Type)) && !slices.Contains(out, what) {
 			out = append(out, what)
 		}
 		insns := slices.Clone(p.Instructions)
@@ -92,9 +92,9 @@ func (o *Object) Absent(k Types) ([]string, error) {
 	return out, nil
 }
 
-// listed tells whether an enum of the kernel has a value, or the kernel does not
+// enumerated tells whether an enum of the kernel has a value, or the kernel does not
 // show the enum. The last enumerator, as in __MAX_BPF_MAP_TYPE, is their number.
-func listed(kernel *btf.Spec, enum string, value uint64) bool {
+func enumerated(kernel *btf.Spec, enum string, value uint64) bool {
 	var list *btf.Enum
 	if err := kernel.TypeByName(enum, &list); err != nil {
 		return true // its own verifier will tell

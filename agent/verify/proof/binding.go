@@ -478,10 +478,15 @@ func placeName(p *contract.Place) string {
 	return strings.TrimSuffix(p.Kind+"/"+p.Target, "/")
 }
 
-// whereIs is a contract's place in the form that a manifest's hook has.
+// whereIs is a contract's place in the form that a manifest's hook has. How often
+// samples are taken is a setting of the run, and no part of it.
 func whereIs(p *contract.Place) (kind, target string) {
-	if p.Kind == string(program.Tracepoint) {
+	switch p.Kind {
+	case string(program.Tracepoint):
 		return p.Kind, strings.Replace(p.Target, "/", ":", 1)
+	case string(program.PerfEvent):
+		event, _, _ := strings.Cut(p.Target, "/")
+		return p.Kind, event
 	}
 	return p.Kind, p.Target
 }
@@ -491,7 +496,7 @@ func placeOf(h program.Hook) (kind, target string) {
 	kind, target = h.Place()
 	switch {
 	case h.Kind == program.PerfEvent:
-		return kind, fmt.Sprintf("%s/%d", h.Target, h.Hz)
+		return kind, h.Target
 	case h.Kind.NeedsInterface(), h.Kind == program.CgroupIngress, h.Kind == program.CgroupEgress:
 		return kind, ""
 	case h.Kind == program.CgroupSock:

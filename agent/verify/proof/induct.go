@@ -25,7 +25,9 @@ type induction struct {
 	lost []*invariant
 	// sights are what was seen at each place.
 	sights []*sight
-	mu     sync.Mutex
+	// samples are inputs on which mutants are tried.
+	samples []*specimen
+	mu      sync.Mutex
 }
 
 // prove does the induction step at every place, and the base case. It reports
@@ -268,6 +270,11 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	hyp = append(hyp, d.invariant(v, path, keys)...)
 	claims := append(x.out, memory...)
 	hyp = append(hyp, d.given(hyp, claims)...)
+	if d.in.Mutants != nil && a.Result == smt.Sat {
+		d.mu.Lock()
+		d.samples = append(d.samples, &specimen{id: caseID(v.place, r), visit: v, run: r, hyp: hyp, model: a.Model})
+		d.mu.Unlock()
+	}
 	claims = d.packets(ctx, v, hyp, claims)
 	for _, f := range d.settle(ctx, d.b, hyp, claims, d.noteInvariant) {
 		d.refused(f)

@@ -22,6 +22,9 @@ func judge(ctx context.Context, in Input) (r *Report, err error) {
 		}
 	}()
 	s, different, err := open(in)
+	if s != nil {
+		s.began = start
+	}
 	if beyond := (*unsettled)(nil); errors.As(err, &beyond) {
 		return &Report{Reasons: []string{beyond.Error()}}, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -30,6 +31,7 @@ type session struct {
 	progs   map[string]*symbolic.Program
 	params  []string
 	found   *findings
+	began   time.Time
 
 	mu       sync.Mutex
 	used     map[string]bool // assumptions

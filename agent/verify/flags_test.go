@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/programtest"
@@ -84,8 +85,8 @@ func proved(t *testing.T, k *ProofKernel, o *program.Object, r *recipes.Recipe) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Prover{Limits: patient}
-	report, err := p.Prove(t.Context(), k, o, m, r.Contract)
+	p := Prover{Limits: patient, Trusted: func(*contract.Contract) bool { return true }}
+	report, err := p.ProveOn(t.Context(), k, o, m, r.Contract)
 	if err != nil {
 		t.Fatal(err)
 	}

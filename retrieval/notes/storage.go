@@ -1,0 +1,3 @@
+package notes
+
+var storage []Note

@@ -1,6 +1,7 @@
 package notes
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ var index = sync.OnceValue(func() map[key]*Note {
 		m[key{n.Kind, name}] = n
 		if _, event, ok := strings.Cut(name, "/"); ok && n.Kind == Tracepoint {
 			m[key{n.Kind, event}] = n
+		}
+		if n.Kind == LSM {
+			m[key{Function, cmp.Or(securityFunctions[name], "security_"+name)}] = n
 		}
 	}
 	return m

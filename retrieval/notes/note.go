@@ -203,11 +203,6 @@ func Of(kind, target string) *Note {
 		return index()[key{Tracepoint, target}]
 	case "kprobe", "kretprobe", "fentry", "fexit", "fmod_ret":
 		name, _, _ := strings.Cut(target, "+")
-		if hook, ok := strings.CutPrefix(name, "security_"); ok {
-			if n := index()[key{LSM, hook}]; n != nil {
-				return n
-			}
-		}
 		return index()[key{Function, name}]
 	case "lsm":
 		return index()[key{LSM, target}]

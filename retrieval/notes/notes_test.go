@@ -181,7 +181,7 @@ func look(f *kernel.Facts, n *Note) (exists bool, params, record map[string]offe
 	case Function, LSM:
 		name := n.Name
 		if n.Kind == LSM {
-			name = "security_" + name
+			name = "bpf_lsm_" + name
 		}
 		fn, err := f.Function(name)
 		if missing(err) {
@@ -190,6 +190,15 @@ func look(f *kernel.Facts, n *Note) (exists bool, params, record map[string]offe
 			return false, nil, nil, err
 		}
 		return true, of(fn.Params()), nil, nil
+	case Library, USDT:
+		if f.Remote() || f.TracefsMount == "" {
+			return n.Exists(f.Release), nil, nil, nil
+		}
+		err := f.CheckHook(map[Kind]string{Library: kernel.KindUprobe, USDT: kernel.KindUSDT}[n.Kind], n.Name)
+		if missing(err) {
+			return false, nil, nil, nil
+		}
+		return err == nil, nil, nil, err
 	case Syscall:
 		if f.TracefsMount == "" {
 			_, err := f.Function("__x64_sys_" + n.Name)

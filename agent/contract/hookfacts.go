@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,11 +32,15 @@ var interrupts = map[string]string{
 	"tracepoint/block/block_rq_complete": "a request completes in an interrupt",
 }
 
-// taskStates are the new states that a socket enters in the task that does it.
-var taskStates = []string{"TCP_SYN_SENT", "TCP_FIN_WAIT1", "TCP_LAST_ACK", "TCP_LISTEN"}
+// taskStates are the new states that a socket enters in the task that does it, with
+// their numbers (include/net/tcp_states.h, part of the kernel's interface).
+var taskStates = map[string]uint64{"TCP_SYN_SENT": 2, "TCP_FIN_WAIT1": 4, "TCP_LAST_ACK": 9, "TCP_LISTEN": 10}
+
+// tcpStates is more than there are states.
+const tcpStates = 32
 
 // forbids says why an input has no meaning at a place, or "".
-func (p *CheckedPlace) forbids(name string, k *checker) string {
+func (p *CheckedPlace) forbids(name string) string {
 	net := strings.HasPrefix(p.Kind, "cgroup_skb") || strings.HasPrefix(p.Kind, "tcx")
 	switch {
 	case strings.HasPrefix(name, "packet"):
@@ -51,33 +56,73 @@ func (p *CheckedPlace) forbids(name string, k *checker) string {
 		if why := interrupts[p.Place.String()]; why != "" {
 			return fmt.Sprintf("%s means nothing at %s: %s", name, p.Place, why)
 		}
-		if p.Target == "inet_sock_set_state" && p.Kind == "tp_btf" && !k.stateChosen(p) {
-			return fmt.Sprintf("%s means nothing at %s for most changes, which happen while a packet is handled; "+
-				"ask in the case's condition for one that a task makes: newstate == %s", name, p.Place, strings.Join(taskStates, ", "))
-		}
 	}
 	return ""
 }
 
-// stateChosen tells whether the case at hand asks for a change that a task makes.
-// In the condition itself, which is being resolved, the answer is not there yet;
-// there the text decides.
-func (k *checker) stateChosen(p *CheckedPlace) bool {
-	for _, s := range p.Hook.Steps {
-		for _, c := range s.Cases {
-			if c.When == nil {
-				continue
-			}
-			text := ExprString(c.When)
-			chosen := slices.ContainsFunc(taskStates, func(state string) bool {
-				return strings.Contains(text, "newstate == "+state) || strings.Contains(text, "newstate in {"+state)
-			})
-			if chosen && (k.caseAt == nil || k.caseAt == c) {
-				return true
-			}
+// needsTask checks that the task is asked for only where a socket changes its state in the
+// task that does it: the condition of the case cannot hold for another new state. nil is the
+// condition of what follows "otherwise".
+func (k *checker) needsTask(p *CheckedPlace, when *Value, effects []CheckedEffect) {
+	if p.Kind != "tp_btf" || p.Target != "inet_sock_set_state" || when != nil && p.onlyTaskStates(when) {
+		return
+	}
+	seen := map[*Value]bool{}
+	var visit func(v *Value)
+	visit = func(v *Value) {
+		if v == nil || seen[v] {
+			return
+		}
+		seen[v] = true
+		if v.Op == OpInput && (strings.HasPrefix(v.Name, "current") || v.Name == "user_stack") {
+			k.errorf(v.At, "%s means nothing at %s for most changes, which happen while a packet is handled; "+
+				"ask in the case's condition for one that a task makes: newstate == %s", v.Name, p.Place, strings.Join(keys(taskStates), ", "))
+		}
+		for _, a := range v.Args {
+			visit(a)
 		}
 	}
-	return false
+	visit(when)
+	for _, e := range effects {
+		for _, v := range slices.Concat(e.Key, e.Fields, []*Value{e.Value}) {
+			visit(v)
+		}
+	}
+}
+
+// onlyTaskStates tells whether a condition implies that the new state is one of taskStates:
+// it is false for all others, whatever else it depends on.
+func (p *CheckedPlace) onlyTaskStates(when *Value) bool {
+	arg := slices.IndexFunc(p.Place.Args, func(a Arg) bool { return a.Name == "newstate" })
+	if arg < 0 {
+		return false
+	}
+	for state := range uint64(tcpStates) {
+		if slices.Contains(slices.Collect(maps.Values(taskStates)), state) {
+			continue
+		}
+		if v := withArg(when, arg, state, map[*Value]*Value{}); v.Op != OpConst || v.Bits != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// withArg is a value with a number in the place of an argument.
+func withArg(v *Value, arg int, n uint64, done map[*Value]*Value) *Value {
+	if out := done[v]; out != nil {
+		return out
+	}
+	out := *v
+	if v.Op == OpArg && v.Index == arg {
+		out = Value{Op: OpConst, Bits: n, Type: v.Type, From: v.From, At: v.At}
+	}
+	out.Args = make([]*Value, len(v.Args))
+	for i, a := range v.Args {
+		out.Args[i] = withArg(a, arg, n, done)
+	}
+	done[v] = fold(&out)
+	return done[v]
 }
 
 // early are fields that the kernel sets only after a hook has run, or has cleared by

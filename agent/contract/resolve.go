@@ -249,7 +249,7 @@ func (k *checker) input(name string, t Type, e Expr) *Value {
 		k.errorf(e.Position(), "%s is not known before a hook fires", name)
 		return nil
 	}
-	if why := k.place.forbids(name, k); why != "" {
+	if why := k.place.forbids(name); why != "" {
 		k.errorf(e.Position(), "%s", why)
 		return nil
 	}

@@ -268,6 +268,7 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	hyp = append(hyp, d.invariant(v, path, keys)...)
 	claims := append(x.out, memory...)
 	hyp = append(hyp, d.given(hyp, claims)...)
+	claims = d.packets(ctx, v, hyp, claims)
 	for _, f := range d.settle(ctx, d.b, hyp, claims, d.noteInvariant) {
 		d.refused(f)
 	}

@@ -344,7 +344,7 @@ func (k *checker) member(x *Value, e *Select) *Value {
 		v.Type.Literal = false
 	}
 	if k.place != nil {
-		if why := k.place.tooEarly(e.Name); why != "" {
+		if why := k.tooEarly(k.place, e.Name); why != "" {
 			k.errorf(e.At, "%s", why)
 			return nil
 		}

@@ -58,7 +58,7 @@ var functions = []Note{
 		Fires: "the answer to a SYN has come: an outgoing connection is becoming established",
 		Task:  SeldomOwn, Whose: whilePackets,
 		Arguments: []Argument{{Name: "sk"}, {Name: "skb", Means: "the SYN-ACK; may be null"}},
-		Lapses:    []Lapse{{Member: "sk.__sk_common.skc_state", At: Entry, Why: "is still TCP_SYN_SENT"}},
+		Lapses:    []Lapse{{Member: "sk.__sk_common.skc_state", At: Entry, Why: "is still TCP_SYN_SENT", Usable: true}},
 		Rate:      Medium, See: []string{"inet_sock_set_state, which needs no kprobe"}, Sources: []string{"net/ipv4/tcp_input.c:tcp_finish_connect"},
 	},
 	{
@@ -339,7 +339,7 @@ var functions = []Note{
 	},
 	{
 		Kind: Function, Name: "oom_kill_process",
-		Fires: "the OOM killer is about to kill oc.chosen", Task: Another, Whose: "the current task is the one whose allocation failed, not the victim",
+		Fires: "the OOM killer is about to kill oc.chosen", Task: Causer, Whose: "it is the one whose allocation failed, not the victim",
 		Arguments: []Argument{{Name: "oc", Means: "chosen is the victim, chosen_points how bad it is, memcg the cgroup at its limit or null"}, {Name: "message"}}, Rate: Rare,
 		Mistakes: []string{"with memory.oom.group others of the cgroup die too: mark_victim fires for each"}, See: []string{"the tracepoint oom/mark_victim"}, Sources: []string{"mm/oom_kill.c:oom_kill_process"},
 	},

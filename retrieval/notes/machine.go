@@ -88,7 +88,7 @@ var machine = []Note{
 	},
 	{
 		Kind: Tracepoint, Name: "power/cpu_frequency",
-		Fires: "a CPU's frequency is set, by the kernel: with hardware-managed states it hardly fires", Task: Another, Whose: "the current task is whoever the governor runs in",
+		Fires: "a CPU's frequency is set, by the kernel: with hardware-managed states it hardly fires", Task: SeldomOwn, Whose: "it is whoever the governor runs in",
 		Arguments: []Argument{{Name: "frequency", Unit: "kHz"}}, Record: []Argument{{Name: "state", Means: "the frequency", Unit: "kHz"}, {Name: "cpu_id", Means: "the CPU that changes, maybe not this one"}}, Rate: Medium, Sources: []string{"drivers/cpufreq/cpufreq.c", "include/trace/events/power.h"},
 	},
 	{
@@ -103,7 +103,7 @@ var machine = []Note{
 	},
 	{
 		Kind: Tracepoint, Name: "cgroup/cgroup_attach_task",
-		Fires: "a task is moved to another cgroup", Task: Another, Whose: "the current task is the one that writes to cgroup.procs, as systemd or a container runtime",
+		Fires: "a task is moved to another cgroup", Task: Causer, Whose: "it is the one that writes to cgroup.procs, as systemd or a container runtime",
 		Arguments: []Argument{{Name: "dst_cgrp"}, {Name: "path"}, {Name: "task", Means: "the one that is moved"}}, Record: []Argument{{Name: "pid", Means: "a thread id"}, {Name: "dst_id", Means: "as current.cgroup gives it, for cgroup v2"}}, Rate: Low, Sources: []string{"kernel/cgroup/cgroup.c:cgroup_attach_task"},
 	},
 	{

@@ -5,7 +5,7 @@ var memory = []Note{
 	{
 		Kind: Tracepoint, Name: "oom/mark_victim",
 		Fires: "the OOM killer has chosen a victim and sent it SIGKILL; or a task that was dying anyway gets access to reserves",
-		Task:  Another, Whose: "the current task is the one whose allocation failed, not the victim",
+		Task:  Causer, Whose: "it is the one whose allocation failed, not the victim",
 		Record: []Argument{{Name: "pid", Means: "the victim's thread id, mostly also its process id"},
 			{Name: "uid", Since: "6.1"}, {Name: "total_vm", Unit: "KiB", Since: "6.1"}, {Name: "anon_rss", Unit: "KiB", Since: "6.1"}, {Name: "file_rss", Unit: "KiB", Since: "6.1"}, {Name: "shmem_rss", Unit: "KiB", Since: "6.1"}, {Name: "pgtables", Unit: "KiB", Since: "6.1"}},
 		Versions: []Version{{Until: "6.8", Says: "the record has only pid, the argument is a number (late stable releases of 6.1 and 6.6 have it all)"}},

@@ -1,6 +1,9 @@
 package notes
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Kind is the kind of thing that fires. Each can be attached to in several ways: see [Of].
 type Kind uint8
@@ -43,12 +46,14 @@ const (
 	SeldomOwn
 	// Interrupted: whoever was running when the interrupt came.
 	Interrupted
-	// Another: a task, but another one than the hook is about.
+	// Another: a task, mostly of the kernel, that is not the one that the hook is about and says nothing about it.
 	Another
+	// Causer: another one than the hook is about, but the one that causes it.
+	Causer
 )
 
-// Means tells whether the current task says who did what the hook is about.
-func (t Task) Means() bool { return t == Own || t == MostlyOwn }
+// Means tells whether the current task says who did or caused what the hook is about.
+func (t Task) Means() bool { return t == Own || t == MostlyOwn || t == Causer }
 
 // Rate is the order of magnitude of events per second on a busy server.
 type Rate uint8
@@ -121,7 +126,26 @@ type Argument struct {
 // Values are values of an argument: "newstate" and TCP_SYN_SENT.
 type Values struct {
 	Argument string
-	Values   []string
+	Values   []Value
+}
+
+// Value is a number and what the kernel calls it.
+type Value struct {
+	Name   string
+	Number uint64
+}
+
+// Includes tells whether a number is one of the values.
+func (v Values) Includes(n uint64) bool {
+	return slices.ContainsFunc(v.Values, func(one Value) bool { return one.Number == n })
+}
+
+// Names are the names of the values.
+func (v Values) Names() (list []string) {
+	for _, one := range v.Values {
+		list = append(list, one.Name)
+	}
+	return list
 }
 
 // Lapse is a member of an object that does not hold, at a hook, what its name says.
@@ -137,7 +161,12 @@ type Lapse struct {
 	Use string
 	// Since and Until limit it to kernels, as in [Argument].
 	Since, Until string
+	// Usable: what it holds instead may be just what is wanted.
+	Usable bool
 }
+
+// Holds tells whether a lapse is one of this kernel, "6.1.99".
+func (l Lapse) Holds(release string) bool { return holds(l.Since, l.Until, release) }
 
 // Version is something that differs between kernels.
 type Version struct {

@@ -32,7 +32,7 @@ var tasks = []Note{
 	{
 		Kind: Tracepoint, Name: "sched/sched_wakeup",
 		Fires: "the sleeping task p has become runnable; it waits for a CPU from now on",
-		Task:  Another, Whose: "the current task is the one that wakes, not the one that is woken, or just runs on the CPU that p is queued on",
+		Task:  SeldomOwn, Whose: "the current task is the one that wakes, not the one that is woken, or just runs on the CPU that p is queued on",
 		Arguments: []Argument{{Name: "p", Means: "the task that is woken"}},
 		Record: []Argument{{Name: "pid", Means: "the thread id of the woken"},
 			{Name: "target_cpu"}},
@@ -152,7 +152,7 @@ var tasks = []Note{
 	{
 		Kind: Tracepoint, Name: "sched/sched_migrate_task",
 		Fires: "p is assigned to another CPU, before it runs there",
-		Task:  Another, Whose: "the current task is who wakes p or the CPU's load balancer, not p",
+		Task:  SeldomOwn, Whose: "the current task is who wakes p, or whoever runs when the load is balanced, not p",
 		Arguments: []Argument{{Name: "p", Means: "still has its old CPU"}, {Name: "dest_cpu"}},
 		Rate:      Medium,
 		Sources:   []string{"kernel/sched/core.c:set_task_cpu"},

@@ -10,7 +10,7 @@ var rates = map[Rate]string{Rare: "less than one a second", Low: "up to hundreds
 	High: "up to hundreds of thousands a second: filter and add up in the kernel", Fierce: "a million a second and more: costs show whatever is done there"}
 
 var taskWords = map[Task]string{Own: "is the one that does it", MostlyOwn: "is mostly the one that does it", SeldomOwn: "may be anybody",
-	Interrupted: "is whoever was interrupted and means nothing", Another: "is another one than the hook is about"}
+	Interrupted: "is whoever was interrupted and means nothing", Another: "is another one than the hook is about", Causer: "is the one that causes it"}
 
 // Text is the note in few lines, for a prompt: without sources, and without what only holds for other kernels
 // than the release ("6.18.44"); all of it if release is empty.
@@ -40,7 +40,7 @@ func (n *Note) Text(release string) string {
 		line("- returns %s", n.Result.says())
 	}
 	for _, l := range n.Lapses {
-		if holds(l.Since, l.Until, release) {
+		if l.Holds(release) {
 			line("- %s", l)
 		}
 	}
@@ -74,7 +74,7 @@ func (v Values) String() string {
 	if v.Argument == "" {
 		return ""
 	}
-	return v.Argument + " is " + strings.Join(v.Values, " or ")
+	return v.Argument + " is " + strings.Join(v.Names(), " or ")
 }
 
 // String says what an argument holds: "sport: in host byte order; never swap it".

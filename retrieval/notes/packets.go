@@ -5,7 +5,7 @@ var packets = []Note{
 	{
 		Kind: Tracepoint, Name: "skb/kfree_skb",
 		Fires: "a packet is freed because it was dropped; location is the kernel code that did it",
-		Task:  Interrupted, Whose: "packets are mostly dropped while others run",
+		Task:  SeldomOwn, Whose: "packets are mostly dropped while others run",
 		Arguments: []Argument{
 			{Name: "skb", Means: "dev and sk may be null; addresses are in the packet, at head + network_header and head + transport_header, as far as the headers were reached"},
 			{Name: "location", Means: "an address of the kernel: print its symbol, or count by reason"},

@@ -108,6 +108,7 @@ func TestOtherKernels(t *testing.T) {
 }
 
 func checkKernel(t *testing.T, f *kernel.Facts) {
+	checkMembers(t, f)
 	for _, n := range All() {
 		t.Run(n.Name, func(t *testing.T) {
 			exists, params, record, err := look(f, n)
@@ -127,6 +128,28 @@ func checkKernel(t *testing.T, f *kernel.Facts) {
 			checkArguments(t, f.Release, n.Record, record)
 			checkLapses(t, f, n, params, record)
 		})
+	}
+}
+
+// Members are in the kernel's types, in the byte order that the types say if they say one.
+func checkMembers(t *testing.T, f *kernel.Facts) {
+	for _, m := range Members() {
+		field, err := f.Field(m.Struct + "." + m.Path)
+		switch {
+		case !holds(m.Since, m.Until, f.Release):
+			if err == nil {
+				t.Errorf("kernel %s has %s.%s, which the note denies", f.Release, m.Struct, m.Path)
+			}
+		case err != nil:
+			t.Error(err)
+		case field.Order == kernel.OrderBig && m.Order != Network:
+			t.Errorf("%s.%s is in network order", m.Struct, m.Path)
+		case m.Order == Network && field.Order != kernel.OrderBig && !strings.HasPrefix(m.Struct, "struct __sk_") && !strings.HasPrefix(m.Struct, "struct bpf_"):
+			t.Errorf("%s.%s is %s", m.Struct, m.Path, field.TypeName)
+		}
+		if m.Means == "" {
+			t.Errorf("%s.%s: what it means is missing", m.Struct, m.Path)
+		}
 	}
 }
 

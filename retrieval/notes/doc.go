@@ -8,7 +8,7 @@
 // was interrupted, nor that the socket has no local port yet at TCP_SYN_SENT. Programs
 // that get such things wrong load, run and show plausible nonsense.
 //
-// There is one source for two readers: [Note.Text] is what a model is told about a
+// There is one source for two readers: [Prompt] is what a model is told about a
 // hook, and the typed facts ([Note.Task], [Note.Lapses], [Argument.Order]) are what
 // contracts are checked against.
 //

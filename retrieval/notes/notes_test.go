@@ -32,7 +32,7 @@ func TestComplete(t *testing.T) {
 			if !n.Task.Means() && n.Whose == "" {
 				t.Errorf("why the current task means nothing is missing")
 			}
-			text := n.Text("")
+			text := n.Text()
 			if strings.Contains(text, "  ") || strings.Contains(text, ": \n") || !utf8.ValidString(text) {
 				t.Errorf("malformed:\n%s", text)
 			}

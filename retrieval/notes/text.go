@@ -1,8 +1,8 @@
 package notes
 
 import (
-	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,61 +12,109 @@ var rates = map[Rate]string{Rare: "less than one a second", Low: "up to hundreds
 var taskWords = map[Task]string{Own: "is the one that does it", MostlyOwn: "is mostly the one that does it", SeldomOwn: "may be anybody",
 	Interrupted: "is whoever was interrupted and means nothing", Another: "is another one than the hook is about", Causer: "is the one that causes it"}
 
-// Text is the note in few lines, for a prompt: without sources, and without what only holds for other kernels
-// than the release ("6.18.44"); all of it if release is empty.
-func (n *Note) Text(release string) string {
+// Text is all of the note in lines, but for its sources: for a person.
+func (n *Note) Text() string { return n.For("") }
+
+// For is the note in few lines for who writes a program of one of the kinds ("tp_btf",
+// "kretprobe") for a kernel ("6.18.44"): without what only others see, and without
+// what goes without saying. No kind, and a release that is empty, leave nothing out.
+func (n *Note) For(release string, kinds ...string) string {
 	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("%s: %s", n.Name, n.Fires)
-	whose := ""
-	if n.Whose != "" {
-		whose = ": " + n.Whose
+	line := func(format string, args ...any) { fmt.Fprintf(&b, "- "+format+"\n", args...) }
+	fmt.Fprintf(&b, "%s: %s\n", n.Name, n.Fires)
+	if n.Task != Own || n.Whose != "" || len(kinds) == 0 {
+		line("the current task %s", colon(taskWords[n.Task], n.Whose))
 	}
-	line("- the current task %s%s", taskWords[n.Task], whose)
 	if n.OwnWhen.Argument != "" {
-		line("- it is the one that does it when %s", n.OwnWhen)
+		line("but when %s, it is the one that does it", n.OwnWhen)
 	}
-	for _, a := range n.Arguments {
+	arguments, record, result := n.handed(kinds)
+	for _, a := range arguments {
 		if a.says() != "" && holds(a.Since, a.Until, release) {
-			line("- %s", a)
+			line("%s", a)
 		}
 	}
-	for _, a := range n.Record {
+	for _, a := range record {
 		if a.says() != "" && holds(a.Since, a.Until, release) {
-			line("- record's %s", a)
+			line("record's %s", a)
 		}
 	}
-	if n.Result != nil {
-		line("- returns %s", n.Result.says())
+	if result != nil && result.says() != "" {
+		line("returns %s", result.says())
 	}
 	for _, l := range n.Lapses {
-		if l.Holds(release) {
-			line("- %s", l)
+		if l.Holds(release) && n.shows(l, kinds) {
+			line("%s", l)
 		}
 	}
 	for _, v := range n.Versions {
 		if holds(v.Since, v.Until, release) {
-			line("- %s%s", span(v.Since, v.Until), v.Says)
+			line("%s", colon(span(v.Since, v.Until), v.Says))
 		}
 	}
-	if s := span(n.Since, n.Until); s != "" {
-		elsewhere := ""
+	if s := span(n.Since, n.Until); s != "" && (release == "" || !n.Exists(release)) {
 		if n.Gone != "" {
-			elsewhere = "; on others " + n.Gone
+			s += "; on others " + n.Gone
 		}
-		line("- exists only %s%s", strings.TrimSuffix(s, ": "), elsewhere)
+		line("exists only %s", s)
 	}
 	if n.Needs != "" {
-		line("- needs %s", n.Needs)
+		line("needs %s", n.Needs)
 	}
 	for _, m := range n.Mistakes {
-		line("- %s", m)
+		line("%s", m)
 	}
 	if len(n.See) > 0 {
-		line("- see %s", strings.Join(n.See, "; "))
+		line("see %s", strings.Join(n.See, "; "))
 	}
-	line("- fires %s", rates[n.Rate])
+	if n.Rate >= High || len(kinds) == 0 {
+		line("fires %s", rates[n.Rate])
+	}
 	return b.String()
+}
+
+// handed is what programs of the kinds are handed over: all without a kind.
+func (n *Note) handed(kinds []string) (arguments, record []Argument, result *Argument) {
+	if len(kinds) == 0 {
+		return n.Arguments, n.Record, n.Result
+	}
+	for _, kind := range kinds {
+		switch {
+		case kind == "tracepoint" && n.Kind == Tracepoint:
+			record = n.Record
+			continue
+		case kind != "kretprobe" && kind != "uretprobe":
+			arguments = n.Arguments
+		}
+		if kind != "kprobe" && kind != "fentry" && kind != "uprobe" {
+			result = n.Result
+		}
+	}
+	return arguments, record, result
+}
+
+// shows tells whether a lapse is one of what programs of the kinds see.
+func (n *Note) shows(l Lapse, kinds []string) bool {
+	name, _, deep := strings.Cut(l.Member, ".")
+	isRecord := n.Kind == Tracepoint && !deep && !slices.ContainsFunc(n.Arguments, func(a Argument) bool { return a.Name == name })
+	return len(kinds) == 0 || slices.ContainsFunc(kinds, func(kind string) bool {
+		switch phase := PhaseOf(kind, ""); {
+		case n.Kind == Tracepoint:
+			return isRecord == (kind == "tracepoint")
+		case phase == Entry:
+			return l.At == Entry || l.At == Whenever
+		case phase == Return:
+			return l.At != Entry
+		}
+		return true
+	})
+}
+
+func colon(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + ": " + b
 }
 
 // String says when: "newstate is TCP_SYN_SENT or TCP_LISTEN".
@@ -77,8 +125,8 @@ func (v Values) String() string {
 	return v.Argument + " is " + strings.Join(v.Names(), " or ")
 }
 
-// String says what an argument holds: "sport: in host byte order; never swap it".
-func (a Argument) String() string { return cmp.Or(a.Name, "a value") + ": " + a.says() }
+// String says what an argument holds: "sport: in host byte order: do not swap".
+func (a Argument) String() string { return a.Name + ": " + a.says() }
 
 // says is all but the name.
 func (a Argument) says() string {
@@ -123,11 +171,11 @@ func (l Lapse) String() string {
 func span(since, until string) string {
 	switch {
 	case since != "" && until != "":
-		return "from " + since + " until before " + until + ": "
+		return "from " + since + " until before " + until
 	case since != "":
-		return "from " + since + ": "
+		return "from " + since
 	case until != "":
-		return "before " + until + ": "
+		return "before " + until
 	}
 	return ""
 }

@@ -129,6 +129,7 @@ var functions = []Note{
 		Kind: Function, Name: "tcp_set_state",
 		Fires: "a TCP socket changes its state to the argument; not all changes come here",
 		Task:  SeldomOwn, Whose: whilePackets, Arguments: []Argument{{Name: "sk", Means: "with the old state"}, {Name: "state"}},
+		OwnWhen: Values{"state", taskStates},
 		Rate: Medium, See: []string{"inet_sock_set_state, which sees all and needs no kprobe"}, Sources: []string{"net/ipv4/tcp.c:tcp_set_state"},
 	},
 	{
@@ -371,7 +372,7 @@ var functions = []Note{
 	},
 	{
 		Kind: Function, Name: "pty_write",
-		Fires: "bytes pass from one end of a pseudo terminal to the other", Task: SeldomOwn, Whose: "echoes are written by a kworker",
+		Fires: "bytes pass from one end of a pseudo terminal to the other", Task: MostlyOwn, Whose: "it is who writes; echoes of what is typed are written by a kworker",
 		Arguments: []Argument{{Name: "tty"}, {Name: "buf", Means: "in the memory of the kernel"}, {Name: "c", Unit: "bytes"}}, Rate: Medium, Sources: []string{"drivers/tty/pty.c:pty_write"},
 	},
 }

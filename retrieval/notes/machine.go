@@ -83,7 +83,7 @@ var machine = []Note{
 	},
 	{
 		Kind: Tracepoint, Name: "workqueue/workqueue_queue_work",
-		Fires: "a piece of work is queued for a kworker", Task: SeldomOwn, Whose: "interrupts queue work as well as tasks",
+		Fires: "a piece of work is queued for a kworker", Task: MostlyOwn, Whose: "it is who queues; in an interrupt whoever was interrupted",
 		Arguments: []Argument{{Name: "req_cpu"}, {Name: "pwq"}, {Name: "work"}}, Rate: Medium, Sources: []string{"kernel/workqueue.c:__queue_work"},
 	},
 	{

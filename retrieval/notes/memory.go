@@ -87,7 +87,7 @@ var memory = []Note{
 	{
 		Kind: Tracepoint, Name: "kmem/mm_page_alloc",
 		Fires: "2^order pages were allocated, or not",
-		Task:  SeldomOwn, Whose: "interrupts allocate too",
+		Task:  MostlyOwn, Whose: "it is the one that allocates; in an interrupt whoever was interrupted",
 		Arguments: []Argument{{Name: "page", Means: "null if it failed"}, {Name: "order"}, {Name: "gfp_flags"}},
 		Record:    []Argument{{Name: "pfn", Means: "-1 if it failed"}},
 		Rate:      High, Sources: []string{"mm/page_alloc.c:__alloc_frozen_pages_noprof"},
@@ -95,7 +95,7 @@ var memory = []Note{
 	{
 		Kind: Tracepoint, Name: "kmem/kmalloc",
 		Fires: "the kernel has allocated a piece of memory for itself",
-		Task:  SeldomOwn, Whose: "interrupts allocate too",
+		Task:  MostlyOwn, Whose: "it is the one that allocates; in an interrupt whoever was interrupted",
 		Arguments: []Argument{{Name: "call_site", Means: "an address of the kernel"}, {Name: "ptr", Means: "null if it failed"}, {Name: "bytes_req", Unit: "bytes"}, {Name: "bytes_alloc", Unit: "bytes"}},
 		Versions:  []Version{{Until: "6.1", Says: "allocations on a given node fire kmalloc_node instead"}},
 		Rate:      Fierce, Mistakes: []string{"caches of one type fire kmem_cache_alloc instead", "what programs get from malloc is not here: see the library's malloc, mmap and page faults"},
@@ -104,7 +104,7 @@ var memory = []Note{
 	{
 		Kind: Tracepoint, Name: "kmem/kmem_cache_alloc",
 		Fires: "the kernel has taken an object out of a cache",
-		Task:  SeldomOwn, Whose: "interrupts allocate too",
+		Task:  MostlyOwn, Whose: "it is the one that allocates; in an interrupt whoever was interrupted",
 		Arguments: []Argument{{Name: "call_site"}, {Name: "ptr", Means: "null if it failed"}},
 		Record:    []Argument{{Name: "bytes_req", Unit: "bytes"}, {Name: "bytes_alloc", Unit: "bytes"}},
 		Rate:      Fierce, Sources: []string{"mm/slub.c:kmem_cache_alloc_noprof"},
@@ -126,7 +126,7 @@ var memory = []Note{
 	{
 		Kind: Tracepoint, Name: "lock/contention_begin",
 		Fires: "a task begins to wait for a lock of the kernel that is taken",
-		Task:  SeldomOwn, Whose: "interrupts wait for spinlocks too",
+		Task:  MostlyOwn, Whose: "it is the one that waits; an interrupt that waits for a spinlock does so in the name of whoever was interrupted",
 		Arguments: []Argument{{Name: "lock"}, {Name: "flags", Means: "bits: 1 spins, 2 for reading, 4 for writing, 32 mutex"}},
 		Since:     "5.19", Gone: "use the lock's slow path by kprobe, __mutex_lock_slowpath, rwsem_down_write_slowpath",
 		Rate: High, Mistakes: []string{"key the wait by thread and lock: a task can wait for a spinlock while it waits for a mutex", "pthread mutexes do not come here: see futex"},
@@ -135,7 +135,7 @@ var memory = []Note{
 	{
 		Kind: Tracepoint, Name: "lock/contention_end",
 		Fires: "a wait for a lock of the kernel is over",
-		Task:  SeldomOwn, Whose: "interrupts wait for spinlocks too",
+		Task:  MostlyOwn, Whose: "it is the one that waits; an interrupt that waits for a spinlock does so in the name of whoever was interrupted",
 		Arguments: []Argument{{Name: "lock"}, {Name: "ret", Means: "0: it has the lock", Sign: NegErrno}},
 		Since:     "5.19", Rate: High, Sources: []string{"include/trace/events/lock.h"},
 	},

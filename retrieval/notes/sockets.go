@@ -7,6 +7,9 @@ const (
 	v4InV6        = "for an IPv6 socket it holds a placeholder: look at family first"
 )
 
+// taskStates are the states of TCP that a socket enters in the task that does it: connect, close and shutdown, listen.
+var taskStates = []Value{{"TCP_SYN_SENT", 2}, {"TCP_FIN_WAIT1", 4}, {"TCP_LAST_ACK", 9}, {"TCP_LISTEN", 10}}
+
 // ends are the fields that many records of TCP have.
 var ends = []Argument{
 	{Name: "sport", Means: "the local port, " + portsInRecord, Order: Host},
@@ -30,7 +33,7 @@ var sockets = []Note{
 		Fires:   "a TCP (or SCTP, DCCP, MPTCP) socket is about to go from oldstate to newstate",
 		Task:    SeldomOwn,
 		Whose:   "most changes of state happen while a packet is handled, with whoever runs as the current task",
-		OwnWhen: Values{"newstate", []Value{{"TCP_SYN_SENT", 2}, {"TCP_FIN_WAIT1", 4}, {"TCP_LAST_ACK", 9}, {"TCP_LISTEN", 10}}},
+		OwnWhen: Values{"newstate", taskStates},
 		Arguments: []Argument{
 			{Name: "sk", Means: "its __sk_common.skc_dport is in network order, skc_num (the local port) in host order"},
 			{Name: "oldstate"}, {Name: "newstate"},

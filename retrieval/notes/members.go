@@ -110,7 +110,7 @@ var members = []Member{
 	{Struct: "struct task_struct", Path: "__state", Means: "0 runs or can run, 1 sleeps, 2 uninterruptible, 0x402 idle thread of the kernel", Since: "5.14"},
 	{Struct: "struct task_struct", Path: "state", Means: "0 runs or can run, 1 sleeps, 2 uninterruptible, 0x402 idle thread of the kernel", Until: "5.14"},
 	{Struct: "struct signal_struct", Path: "group_exit_code", Means: asWait, Kin: "exitcode"},
-	{Struct: "struct signal_struct", Path: "maxrss", Means: "the most that was resident, set when the last thread ends", Unit: "pages"},
+	{Struct: "struct signal_struct", Path: "maxrss", Means: "the most that was resident, with what ran before an exec; up to date once the last thread ends", Unit: "pages"},
 	{Struct: "struct signal_struct", Path: "live", Means: "threads that have not ended"},
 	{Struct: "struct cred", Path: "uid.val", Means: "the real user", Kin: "uid"},
 	{Struct: "struct cred", Path: "euid.val", Means: "the effective user, which permissions look at", Kin: "uid"},

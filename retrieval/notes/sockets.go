@@ -174,16 +174,16 @@ var sockets = []Note{
 		Arguments: []Argument{{Name: "sk"}, {Name: "ret", Means: "bytes taken by the socket, not yet on the wire", Unit: "bytes", Sign: NegErrno}, {Name: "flags", Means: "0, whatever the call's flags were"}},
 		Since:     "6.3", Gone: "use sock_sendmsg by kprobe, or tcp_sendmsg and udp_sendmsg",
 		Rate: High, Mistakes: []string{"it sees UNIX, netlink and packet sockets too: test family and protocol"},
-		Sources: []string{"net/socket.c:call_trace_sock_send_length"},
+		Sources: []string{"net/socket.c:call_trace_sock_send_length", "measured"},
 	},
 	{
 		Kind: Tracepoint, Name: "sock/sock_recv_length",
 		Fires:     "a message has been received, or not, from a socket of any family",
 		Task:      Own,
-		Arguments: []Argument{{Name: "sk"}, {Name: "ret", Means: "bytes given to the program; 0 for MSG_PEEK and at the end", Unit: "bytes", Sign: NegErrno}, {Name: "flags", Means: "MSG_…, as the call gave them"}},
+		Arguments: []Argument{{Name: "sk"}, {Name: "ret", Means: "bytes given to the program; 0 at the end of a stream", Unit: "bytes", Sign: NegErrno}, {Name: "flags", Means: "MSG_…, as the call gave them"}},
 		Since:     "6.3", Gone: "use sock_recvmsg by kretprobe",
-		Rate: High, Mistakes: []string{"-EAGAIN is common and no failure for sockets that do not block"},
-		Sources: []string{"net/socket.c:call_trace_sock_recv_length"},
+		Rate: High, Mistakes: []string{"-EAGAIN is common and no failure for sockets that do not block", "what is only looked at (flags & 2, MSG_PEEK) comes again: leave it out of sums"},
+		Sources: []string{"net/socket.c:call_trace_sock_recv_length", "measured"},
 	},
 	{
 		Kind: Tracepoint, Name: "sock/sk_data_ready",
@@ -214,6 +214,6 @@ var sockets = []Note{
 		Fires: "a UDP packet is dropped, because the socket's receive buffer is full or memory is short",
 		Task:  Interrupted, Whose: whilePackets,
 		Arguments: []Argument{{Name: "rc", Means: "-ENOMEM: the buffer is full; -ENOBUFS: the protocol's memory is at its limit", Sign: NegErrno}, {Name: "sk"}, {Name: "skb", Since: "6.11"}},
-		Rate:      Low, Sources: []string{"net/ipv4/udp.c:__udp_queue_rcv_skb"},
+		Rate:      Low, Sources: []string{"net/ipv4/udp.c:__udp_queue_rcv_skb", "measured"},
 	},
 }

@@ -101,7 +101,7 @@ var tasks = []Note{
 			"failed calls do not come here: for those use sys_exit_execve and sys_exit_execveat with ret < 0",
 			"arguments are at current.task.mm.arg_start to arg_end, in the memory of the process, from here on; at sys_enter_execve they are pointers of the old program",
 			"comm at sys_enter_execve is the old one",
-			"of a script, filename is the script and the program that runs is the interpreter",
+			"of a script, filename and comm are the script's and the program that runs is the interpreter",
 		},
 		Sources: []string{"fs/exec.c:exec_binprm", "measured"},
 	},
@@ -112,7 +112,7 @@ var tasks = []Note{
 		Arguments: []Argument{{Name: "task"}, {Name: "bprm"}},
 		Since:     "6.10", Gone: "use sched_process_exec",
 		Rate:    Medium,
-		Sources: []string{"fs/exec.c:begin_new_exec", "include/trace/events/sched.h:sched_prepare_exec"},
+		Sources: []string{"fs/exec.c:begin_new_exec", "include/trace/events/sched.h:sched_prepare_exec", "measured"},
 	},
 	{
 		Kind: Tracepoint, Name: "sched/sched_process_exit",

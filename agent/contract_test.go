@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -287,4 +288,39 @@ func formatted(t testing.TB, s said) string {
 		t.Fatal(err)
 	}
 	return contract.Format(d.Contract)
+}
+
+// Contracts for requests that no recipe answers, written with nothing but the prompt to go by,
+// come through as answers in either form.
+func TestContractsOfStrangers(t *testing.T) {
+	files, err := filepath.Glob("testdata/contracts/*.kc")
+	if err != nil || len(files) < 12 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	m := host(t)
+	for _, f := range files {
+		t.Run(filepath.Base(f), func(t *testing.T) {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := contract.Parse(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := contract.EncodeJSON(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for form, reply := range map[string]string{"JSON": string(raw), "text": "```\n" + string(text) + "```"} {
+				b := newAuthors(t, m, yes{}, []any{reply}, llmd.Rule{Refusal: "no"})
+				if _, err := b.prepare(t.Context(), beyond); !errors.Is(err, agent.ErrNoAnswer) {
+					t.Fatal(err)
+				}
+				if n := len(b.askedFor("kgent_contract")); n != 1 {
+					t.Errorf("as %s the author was asked %d times: %s", form, n, b.askedFor("kgent_contract")[n-1])
+				}
+			}
+		})
+	}
 }

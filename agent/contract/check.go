@@ -210,6 +210,10 @@ func (k *checker) typeName(t TypeName) Type {
 		}
 		names = append(names, e.Name)
 	}
+	if h := hint(typeHabits, t.Name); h != "" {
+		k.errorf(t.At, "no type is called %s%s", t.Name, h)
+		return Type{}
+	}
 	near := suggest(t.Name, names)
 	if _, ok := vocabulary["k_"+t.Name]; ok {
 		near = []string{"k_" + t.Name}

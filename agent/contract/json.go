@@ -472,7 +472,7 @@ func (d *jsonDecoder) read(path, text string, f func(p *parser)) {
 	p.try(func() {
 		f(p)
 		if t := p.peek(); t.kind != tokEOF {
-			p.failf(t.at, "expected the end, found %s", t)
+			p.failf(t.at, "expected the end, found %s%s", t, hint(habits, t.text))
 		}
 	})
 	if len(p.errs) > 0 {
@@ -573,6 +573,7 @@ func (d *jsonDecoder) contract(j jsonContract) *Contract {
 		p := at("memories", i)
 		c.Memories = append(c.Memories, &Memory{Name: d.name(p+".name", x.Name), Key: d.members(p+".key", x.Key), Fields: d.members(p+".fields", x.Fields), Doc: d.plain(p+".why", x.Why, true)})
 	}
+	j.tidy()
 	for i, x := range j.Hooks {
 		c.Hooks = append(c.Hooks, d.hook(at("hooks", i), x))
 	}
@@ -583,6 +584,61 @@ func (d *jsonDecoder) contract(j jsonContract) *Contract {
 		c.Views = append(c.Views, d.view(at("show", i), v))
 	}
 	return c
+}
+
+// tidy puts right what can be meant in one way only: keys of memories that are named, a count
+// that does not say by how much, an unnamed member under a name, the target of a return.
+func (j jsonContract) tidy() {
+	for h := range j.Hooks {
+		for c := range j.Hooks[h].Cases {
+			for e := range j.Hooks[h].Cases[c].Effects {
+				x := &j.Hooks[h].Cases[c].Effects[e]
+				switch x.Do {
+				case string(Remember), string(Change), string(Forget):
+					for _, m := range j.Memories {
+						if m.Name == x.To {
+							x.Key = inOrder(x.Key, m.Key)
+						}
+					}
+				case string(Add):
+					for _, t := range j.Tables {
+						if t.Name == x.To && len(t.Values) == 1 && t.Values[0].Name == "" {
+							x.unnamed(t.Values[0])
+						}
+					}
+				case string(Return):
+					x.To = ""
+				}
+			}
+		}
+	}
+}
+
+// unnamed makes a value of what is added to the only, unnamed member of a row.
+func (x *jsonEffect) unnamed(to jsonValue) {
+	if x.Value == "" && len(x.Fields) == 1 {
+		x.Value, x.Fields = x.Fields[0].Is, nil
+	}
+	if x.Value == "" && len(x.Fields) == 0 && to.How == string(Count) {
+		x.Value = "1"
+	}
+}
+
+// inOrder takes the names off a key that has exactly those declared, and puts it into their
+// order. Any other stays as it is.
+func inOrder(given []jsonField, declared []jsonMember) []jsonField {
+	if len(given) != len(declared) {
+		return given
+	}
+	out := make([]jsonField, len(declared))
+	for i, m := range declared {
+		at := slices.IndexFunc(given, func(f jsonField) bool { return f.Name == m.Name })
+		if at < 0 {
+			return given
+		}
+		out[i] = jsonField{Is: given[at].Is}
+	}
+	return out
 }
 
 func (d *jsonDecoder) view(p string, v jsonView) *View {
@@ -658,7 +714,7 @@ func (d *jsonDecoder) hook(p string, x jsonHook) *Hook {
 		}
 		place.Kind, place.Target = kind, target
 		for _, a := range j.Args {
-			d.read(at+".args", a, func(p *parser) { place.Args = append(place.Args, p.arg()) })
+			d.read(at+".args", asArgument(a), func(p *parser) { place.Args = append(place.Args, p.arg()) })
 		}
 		h.Places = append(h.Places, place)
 	}
@@ -686,6 +742,9 @@ func (d *jsonDecoder) oneCase(at string, j jsonCase, h *Hook, ended bool) {
 		}
 		step.Otherwise = effects
 		return
+	}
+	if j.When == "true" {
+		j.When = "always"
 	}
 	c := &Case{Name: d.name(at+".name", j.Name), Effects: effects, Doc: d.plain(at+".why", j.Why, true)}
 	if j.Name == "otherwise" {

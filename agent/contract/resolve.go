@@ -167,7 +167,7 @@ func (k *checker) name(e *Name, sc *scope) *Value {
 			v.Bits = 1
 		}
 		return k.make(v, e)
-	case "null":
+	case "null", "NULL":
 		return k.make(&Value{Op: OpConst, Type: Type{Kind: Pointer, Bits: 64, Literal: true}}, e)
 	}
 	if t, ok := inputs[e.Name]; ok {
@@ -192,7 +192,7 @@ func (k *checker) noName(name string) string {
 	if k.memoryIndex(name) >= 0 {
 		return fmt.Sprintf("%s is a memory: write the key, %s[…]", name, name)
 	}
-	return fmt.Sprintf("nothing is called %s%s: no argument, parameter, definition or constant of the kernel", name, where)
+	return fmt.Sprintf("nothing is called %s%s: no argument, parameter, definition or constant of the kernel%s", name, where, hint(habits, name))
 }
 
 // namesIn lists what could have been meant by a name that stands for nothing.
@@ -635,7 +635,11 @@ func (k *checker) call(e *Call, sc *scope) *Value {
 	}
 	d, builtin := k.defines[e.Fun], functions[e.Fun] != ""
 	if d == nil && !builtin {
-		k.unknown(e.At, "definition or function", e.Fun, slices.Concat(keys(k.defines), keys(functions)))
+		if h := hint(habits, e.Fun); h != "" {
+			k.errorf(e.At, "no definition or function is called %s%s", e.Fun, h)
+		} else {
+			k.unknown(e.At, "definition or function", e.Fun, slices.Concat(keys(k.defines), keys(functions)))
+		}
 		return nil
 	}
 	var args []*Value

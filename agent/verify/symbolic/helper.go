@@ -744,7 +744,12 @@ func len3(c *call) int {
 	return 2
 }
 
+// random is 32 bits that nobody can foresee. The first of a run have a name, so that a
+// contract can ask for a sample.
 func random(c *call) Value {
+	if c.s.randoms++; c.s.randoms == 1 {
+		return number(c.b.ZeroExt(64, c.inv.random()))
+	}
 	return number(c.b.ZeroExt(64, c.fresh(c.s, 32, &Input{Kind: Data, Name: "random"})))
 }
 

@@ -32,6 +32,7 @@ type session struct {
 	params  []string
 	found   *findings
 	began   time.Time
+	refuted *refuted // nil if nothing was
 
 	mu       sync.Mutex
 	used     map[string]bool // assumptions

@@ -158,11 +158,11 @@ func (w words) variables(name string, n int) *symbolic.Bytes {
 // step shows for one place: from any maps that fulfil the relations, the program does what
 // the contract does, and leaves maps that fulfil them again.
 func (d *induction) step(ctx context.Context, p *placeBinding) error {
-	w := d.world(symbolic.Arbitrary)
-	v, err := d.visit(ctx, p, w, symbolic.Start{})
+	v, err := d.any(ctx, p)
 	if err != nil {
 		return err
 	}
+	w := v.from
 	for _, t := range v.doubts {
 		d.doubt(t)
 	}
@@ -459,7 +459,7 @@ func (s *session) changes(ctx context.Context) ([]change, error) {
 		if p.place == nil || !remembers(p.place) {
 			continue
 		}
-		v, err := s.visit(ctx, p, s.world(symbolic.Arbitrary), symbolic.Start{})
+		v, err := s.any(ctx, p)
 		if err != nil {
 			return nil, err
 		}

@@ -301,7 +301,7 @@ func TestKernels(t *testing.T) {
 		}
 	}
 	w.Flush()
-	fmt.Fprintf(&table, "\n\n%s\n\n%d recipes on %d kernels: %d VERIFIED, %d cannot run there\n", strings.Join(reasons, "\n"), len(library.Recipes()), len(kernels), verified, lacks)
+	fmt.Fprintf(&table, "\n\n%s\n\n%d recipes on %s: %d VERIFIED, %d cannot run there\n", strings.Join(reasons, "\n"), len(library.Recipes()), plural(len(kernels), "kernel"), verified, lacks)
 	if err := os.WriteFile(filepath.Join(dir, "table.txt"), table.Bytes(), 0o644); err != nil {
 		t.Error(err)
 	}

@@ -171,18 +171,34 @@ func (a *asked) PacketLen() (smt.Term, error) {
 // PacketAt is part of inputs.
 func (a *asked) PacketAt(off smt.Term, n int) smt.Term { return a.inv.Packet(off, n) }
 
-// worldStore reads a world's maps; base is the scenario's first world.
+// worldStore reads a world's maps as a program on one CPU does.
 type worldStore struct {
-	at *symbolic.World
+	at  *symbolic.World
+	cpu smt.Term // 32 bits
 }
 
 // Lookup is part of store.
 func (s worldStore) Lookup(m *symbolic.Map, key *symbolic.Bytes) (smt.Term, *symbolic.Bytes, error) {
-	if isPerCPU(m) {
-		return nil, nil, fmt.Errorf("the per-CPU map %s cannot keep what a contract remembers", m.Name)
-	}
-	p, v := s.at.Lookup(m, key, nil)
+	p, v := s.at.Lookup(m, key, cpuOf(m, s.cpu))
 	return p, v, nil
+}
+
+// CPU is part of store.
+func (s worldStore) CPU() smt.Term { return s.cpu }
+
+// cpuOf is whose copy of an element of a map a program on a CPU works on; nil if there is but
+// one.
+func cpuOf(m *symbolic.Map, cpu smt.Term) smt.Term {
+	if isPerCPU(m) {
+		return cpu
+	}
+	return nil
+}
+
+// cpuAt is the CPU that an invocation runs on.
+func cpuAt(inv *symbolic.Invocation) smt.Term {
+	in, _ := inv.Input("cpu")
+	return in.Term
 }
 
 // recording is a store that notes which keys were asked about: equal keys have one

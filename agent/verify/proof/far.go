@@ -158,18 +158,7 @@ func (x *far) known(terms []smt.Term, i int) map[smt.Term]smt.Term {
 }
 
 // hasChoice tells whether a term has a choice in it.
-func hasChoice(t smt.Term) bool {
-	seen := map[smt.Term]bool{}
-	var visit func(smt.Term) bool
-	visit = func(t smt.Term) bool {
-		if seen[t] {
-			return false
-		}
-		seen[t] = true
-		return t.Op() == smt.OpIte || slices.ContainsFunc(t.Args(), visit)
-	}
-	return visit(t)
-}
+func hasChoice(t smt.Term) bool { return t.Has(smt.OpIte) }
 
 // bounds decides comparisons with constants in a term, and in its offsets, that follow
 // from others of the same number.

@@ -129,7 +129,7 @@ func openObligations(list []Obligation) []string {
 }
 
 // maxGuesses bounds how many combinations of relations are tried.
-const maxGuesses = 4
+const maxGuesses = 6
 
 // induct proves with the likeliest relations, and, if that fails, with others. It returns
 // the best attempt: the one with the fewest obligations that do not hold.

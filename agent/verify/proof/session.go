@@ -32,10 +32,12 @@ type session struct {
 	params  []string
 	found   *findings
 	began   time.Time
+	refuted *refuted // nil if nothing was
 
 	mu       sync.Mutex
-	used     map[string]bool // assumptions
-	shared   map[string]bool // instructions that change cells by reading and writing
+	seen     map[*placeBinding]*visit // by any
+	used     map[string]bool          // assumptions
+	shared   map[string]bool          // instructions that change cells by reading and writing
 	warnings []string
 	steps    int
 	paths    int
@@ -47,7 +49,7 @@ func open(in Input) (*session, []finding, error) {
 		return nil, nil, errors.New("proving: an object, its manifest and a kernel are needed")
 	}
 	b := smt.New()
-	s := &session{words: words{b}, in: in, limits: in.Limits.withDefaults(), progs: map[string]*symbolic.Program{}, found: newFindings(), used: map[string]bool{}, shared: map[string]bool{}}
+	s := &session{words: words{b}, in: in, limits: in.Limits.withDefaults(), progs: map[string]*symbolic.Program{}, found: newFindings(), seen: map[*placeBinding]*visit{}, used: map[string]bool{}, shared: map[string]bool{}}
 	solver := smt.Solver(smt.NewBuiltin(b, smt.Limits{Time: s.limits.Query}))
 	if in.Solver != nil {
 		solver = in.Solver(b)
@@ -139,6 +141,25 @@ func (s *session) anyProgram() *symbolic.Program {
 	return s.progs[s.in.Manifest.Programs[0].Name]
 }
 
+// any explores a place from any maps, once for all who ask.
+func (s *session) any(ctx context.Context, p *placeBinding) (*visit, error) {
+	s.mu.Lock()
+	v := s.seen[p]
+	s.mu.Unlock()
+	if v == nil {
+		var err error
+		if v, err = s.visit(ctx, p, s.world(symbolic.Arbitrary), symbolic.Start{}); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.seen[p] = v
+		s.mu.Unlock()
+	}
+	again := *v
+	again.ask = newAsked(s.words, v.inv, v.from, p.place, s.bound.self)
+	return &again, nil
+}
+
 // visit explores a place from a world. Start says who runs, and when.
 func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World, start symbolic.Start) (*visit, error) {
 	prog := s.progs[p.program]
@@ -161,7 +182,7 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 		if len(path.Timers) > 0 && len(v.doubts) == 0 {
 			v.doubts = append(v.doubts, fmt.Sprintf("%s: it sets a timer, and what runs later is not followed", p.name))
 		}
-		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World}, cells: s.cellsOf(inv, w, path)})
+		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World, cpuAt(inv)}, cells: s.cellsOf(inv, w, path)})
 	}
 	s.mu.Lock()
 	s.steps += out.Stats.Steps

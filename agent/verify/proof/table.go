@@ -313,7 +313,10 @@ func (x *comparer) histogram(t, i int, m member, c touched, adds []sample, mine 
 	for n, a := range adds {
 		if index[n] != nil && tv.Agg == contract.Log2 {
 			v := b.ZeroExt(64, x.held(table.Values[i].Type, *a.fields[i]).term)
-			k.over, k.ranges = x.vary(v, x.powers(fmt.Sprintf("any value in %s", k.id)))
+			k.value, k.spread = v, func(v smt.Term) (smt.Term, []smt.Term) {
+				return x.vary(v, x.powers(fmt.Sprintf("any value in %s", k.id)))
+			}
+			k.over, k.ranges = k.spread(v)
 		}
 	}
 	k.show = func(model smt.Model) (string, string) {

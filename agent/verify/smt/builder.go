@@ -14,6 +14,7 @@ type Builder struct {
 	shards [64]shard
 	memo   memo
 	made   atomic.Uint32 // terms so far
+	most   uint32        // MaxTerms
 
 	mu   sync.Mutex
 	vars map[string]Term
@@ -24,9 +25,28 @@ type shard struct {
 	nodes map[uint64]Term // by hash
 }
 
+// MaxTerms is how many terms a Builder makes, some 400 MB with all that is known about
+// them. What has more to say is not for this package.
+const MaxTerms = 1_000_000
+
+// Exhausted is what making one term too many panics with. Whoever builds terms for
+// others to judge recovers from it, and has no answer then.
+type Exhausted struct{}
+
+func (Exhausted) Error() string { return fmt.Sprintf("it takes more than %d terms", MaxTerms) }
+
+// number is that of a new term.
+func (b *Builder) number() uint32 {
+	n := b.made.Add(1)
+	if n > b.most {
+		panic(Exhausted{})
+	}
+	return n
+}
+
 // New returns an empty Builder.
 func New() *Builder {
-	b := &Builder{vars: make(map[string]Term)}
+	b := &Builder{vars: make(map[string]Term), most: MaxTerms}
 	for i := range b.shards {
 		b.shards[i].nodes = make(map[uint64]Term)
 		b.memo[i].terms = make(map[memoKey]Term)
@@ -70,7 +90,7 @@ func (b *Builder) Var(width uint, info *Info) Term {
 		}
 		return v
 	}
-	v := &Node{op: OpVar, id: b.made.Add(1), width: width, info: info, facts: anyFacts(width), hash: hashOfNode(OpVar, width, 0, nil, info)}
+	v := &Node{op: OpVar, ops: opsOf(OpVar, nil), id: b.number(), width: width, info: info, facts: anyFacts(width), hash: hashOfNode(OpVar, width, 0, nil, info)}
 	b.vars[info.Name] = v
 	return v
 }
@@ -98,7 +118,7 @@ func (b *Builder) intern(op Op, width uint, val uint64, args []Term, know func(*
 	if old != nil {
 		return old
 	}
-	n := &Node{op: op, width: width, val: val, args: args, hash: hash}
+	n := &Node{op: op, ops: opsOf(op, args), width: width, val: val, args: args, hash: hash}
 	if know == nil {
 		n.facts = constFacts(val, width)
 	} else if n.facts = know(n); n.facts.isConst() {
@@ -109,7 +129,7 @@ func (b *Builder) intern(op Op, width uint, val uint64, args []Term, know func(*
 	if old := s.find(hash, op, width, val, args); old != nil { // made meanwhile
 		return old
 	}
-	n.id = b.made.Add(1)
+	n.id = b.number()
 	n.next, s.nodes[hash] = s.nodes[hash], n
 	return n
 }

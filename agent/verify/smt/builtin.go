@@ -15,8 +15,8 @@ type Limits struct {
 	// Time for one question, 2 seconds by default. A context's deadline can
 	// only shorten it.
 	Time time.Duration
-	// Gates is the size of the circuit a question may need, 2 million by
-	// default (some 500 MB). It bounds the memory, and time too.
+	// Gates is the size of the circuit a question may need, 500,000 by
+	// default (some 200 MB). It bounds the memory, and time too.
 	Gates int
 	// Answers that are remembered, 4096 by default; negative: none.
 	Answers int
@@ -27,7 +27,7 @@ func (l Limits) withDefaults() Limits {
 		l.Time = 2 * time.Second
 	}
 	if l.Gates == 0 {
-		l.Gates = 2_000_000
+		l.Gates = 500_000
 	}
 	if l.Answers == 0 {
 		l.Answers = 4096
@@ -66,7 +66,11 @@ func unknown(format string, args ...any) Answer {
 // Check decides whether all formulas can be true at once.
 func (s *Builtin) Check(ctx context.Context, formulas ...Term) (answer Answer, err error) {
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover(); r {
+		case nil:
+		case Exhausted{}:
+			answer, err = unknown("%v", Exhausted{}), nil
+		default:
 			answer = unknown("the solver failed")
 			err = fmt.Errorf("deciding %d formulas: panic: %v\n%s", len(formulas), r, debug.Stack())
 		}
@@ -188,8 +192,15 @@ func fits(m *model, formulas []Term) bool {
 }
 
 func containsHard(formulas []Term) bool {
-	found := false
-	visit(formulas, func(t Term) { found = found || hard(t) })
+	const divisions = 1<<OpUDiv | 1<<OpURem | 1<<OpSDiv | 1<<OpSRem
+	found, products := false, false
+	for _, f := range formulas {
+		found = found || f.ops&divisions != 0
+		products = products || f.Has(OpMul)
+	}
+	if !found && products {
+		visit(formulas, func(t Term) { found = found || hard(t) })
+	}
 	return found
 }
 

@@ -69,8 +69,7 @@ type checker struct {
 	interned    map[identity]int
 	expanded    map[string]*Value // definitions in place, by name and arguments
 
-	place  *CheckedPlace // whose cases are being resolved
-	caseAt *Case         // that is being resolved, for rules about hooks
+	place *CheckedPlace // whose cases are being resolved
 }
 
 func (k *checker) errorf(at Pos, format string, args ...any) {
@@ -362,8 +361,8 @@ func (k *checker) alternatives(h *Hook, places []*Place, seen map[string]bool) {
 }
 
 func (k *checker) steps(cp *CheckedPlace) {
-	k.place, k.caseAt, k.expanded = cp, nil, map[string]*Value{}
-	defer func() { k.place, k.caseAt = nil, nil }()
+	k.place, k.expanded = cp, map[string]*Value{}
+	defer func() { k.place = nil }()
 	sc := k.placeScope(cp)
 	if sc == nil {
 		return
@@ -376,7 +375,7 @@ func (k *checker) steps(cp *CheckedPlace) {
 		all, none := true, true
 		for _, c := range s.Cases {
 			k.once(c.At, names, "a case", c.Name)
-			k.caseAt, k.expanded = c, map[string]*Value{} // what an input means depends on the case
+			k.expanded = map[string]*Value{} // errors say where
 			cc := CheckedCase{Case: c, When: &Value{Op: OpConst, Bits: 1, Type: Type{Kind: Bool}, At: c.At}}
 			inner := sc.with(gone)
 			if c.When != nil {
@@ -400,13 +399,15 @@ func (k *checker) steps(cp *CheckedPlace) {
 				k.errorf(c.At, "the cases after %s can never apply, for %s always does", c.Name, c.Name)
 			}
 			cc.Effects = k.effects(c.Effects, inner.with(k.facts(cc.When, true)))
+			k.hookFacts(cp, cc.When, cc.Effects)
 			has := hasReturn(c.Effects)
 			all, none = all && has, none && !has
 			gone = append(gone, k.facts(cc.When, false)...)
 			out.Cases = append(out.Cases, cc)
 		}
-		k.caseAt, k.expanded = noCase, map[string]*Value{}
+		k.expanded = map[string]*Value{}
 		out.Otherwise = k.effects(s.Otherwise, sc.with(gone))
+		k.hookFacts(cp, nil, out.Otherwise)
 		has := hasReturn(s.Otherwise)
 		last := len(s.Cases) > 0 && s.Cases[len(s.Cases)-1].When == nil
 		all, none = all && (has || last), none && !has
@@ -425,9 +426,6 @@ func (k *checker) steps(cp *CheckedPlace) {
 		k.errorf(cp.At, "what a program returns at %s means nothing; leave “return” out", cp.Place)
 	}
 }
-
-// noCase stands for what follows “otherwise”.
-var noCase = &Case{}
 
 func hasReturn(list []*Effect) bool {
 	return slices.ContainsFunc(list, func(e *Effect) bool { return e.Verb == Return })

@@ -76,6 +76,9 @@ func TestCheckRefuses(t *testing.T) {
 		{"current in softirq", at("tp_btf/tcp_retransmit_skb(sk)", "current.tgid == 1", emit, event), "current.tgid means nothing at tp_btf/tcp_retransmit_skb: a retransmission happens on a timer"},
 		{"current at xdp", at("xdp()", "current.tgid == 1", "return XDP_PASS", event), "no task can be named"},
 		{"current at other state changes", given("newstate == TCP_CLOSE && current.tgid == 1"), "means nothing at tp_btf/inet_sock_set_state for most changes"},
+		{"current at other state changes too", given("(newstate == TCP_SYN_SENT || oldstate == TCP_SYN_SENT) && current.tgid == 1"), "means nothing at tp_btf/inet_sock_set_state for most changes"},
+		{"current when a state is left", given("!(newstate == TCP_SYN_SENT) && current.tgid == 1"), "means nothing at tp_btf/inet_sock_set_state for most changes"},
+		{"current at one state too many", given("newstate in {TCP_SYN_SENT, TCP_ESTABLISHED} && current.tgid == 1"), "means nothing at tp_btf/inet_sock_set_state for most changes"},
 		{"packet elsewhere", given("packet.len > 1"), "there is no packet at tp_btf/inet_sock_set_state"},
 		{"too early", at("kprobe/tcp_v4_connect(sk)", "ntohs(sk.__sk_common.skc_dport) == 443", emit, event), "at the entry of tcp_v4_connect the socket has no destination yet"},
 		{"no verdict", at("xdp()", "packet.len > 1", "emit e { t: now }", event), "exactly one step has to say “return …” in all its cases, not 0"},
@@ -246,5 +249,26 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestTaskStates: which task changes a state is known where the condition leaves only states
+// that a socket enters in the task that does it, however that is written.
+func TestTaskStates(t *testing.T) {
+	for _, when := range []string{
+		"newstate == TCP_SYN_SENT && current.tgid > 1",
+		"current.tgid > 1 && TCP_SYN_SENT == newstate",
+		"newstate in {TCP_SYN_SENT, TCP_LISTEN} && oldstate != TCP_SYN_SENT && current.tgid > 1",
+		"!(newstate != TCP_SYN_SENT && newstate != TCP_LISTEN) && current.tgid > 1",
+		"newstate > TCP_CLOSE_WAIT && newstate < TCP_CLOSING && newstate != 11 && current.tgid > 1 && sk.sk_err == 0",
+		"(newstate == TCP_SYN_SENT ? oldstate == TCP_CLOSE : newstate == TCP_LISTEN) && current.tgid > 1",
+	} {
+		c, err := Parse(at("tp_btf/inet_sock_set_state(sk, oldstate, newstate)", when, "emit e { t: now }", event))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Check(c, host(t)); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/retrieval/kernel/abi"
+	"kgent/retrieval/notes"
 )
 
 // scope is what names stand for at some place of a contract.
@@ -249,7 +250,7 @@ func (k *checker) input(name string, t Type, e Expr) *Value {
 		k.errorf(e.Position(), "%s is not known before a hook fires", name)
 		return nil
 	}
-	if why := k.place.forbids(name, k); why != "" {
+	if why := k.place.forbids(name); why != "" {
 		k.errorf(e.Position(), "%s", why)
 		return nil
 	}
@@ -344,26 +345,15 @@ func (k *checker) member(x *Value, e *Select) *Value {
 		v.Type.Literal = false
 	}
 	if k.place != nil {
-		if why := k.place.tooEarly(e.Name); why != "" {
+		if why := k.tooEarly(k.place, e.Name); why != "" {
 			k.errorf(e.At, "%s", why)
 			return nil
 		}
 	}
-	if meaning := fieldMeanings[v.Struct+"."+v.Path]; meaning != "" {
-		v.Type.Meaning = meaning
+	if m := notes.MemberOf(v.Struct, v.Path); m != nil && m.Kin != "" {
+		v.Type.Meaning = m.Kin
 	}
 	return k.make(v, e)
-}
-
-// fieldMeanings are what well-known fields mean. The kernel calls pid what
-// everybody else calls a thread id.
-var fieldMeanings = map[string]string{
-	"struct task_struct.pid": "tid", "struct task_struct.tgid": "pid", "struct task_struct.exit_code": "exitcode",
-	"struct task_struct.start_time": "time", "struct task_struct.start_boottime": "boottime",
-	"struct signal_struct.group_exit_code": "exitcode",
-	"struct cred.uid.val":                  "uid", "struct cred.euid.val": "uid", "struct cred.suid.val": "uid", "struct cred.fsuid.val": "uid",
-	"struct cred.gid.val": "gid", "struct cred.egid.val": "gid", "struct cred.fsgid.val": "gid",
-	"struct sock_common.skc_num": "port", "struct sock.__sk_common.skc_num": "port", "struct request_sock.__req_common.skc_num": "port",
 }
 
 func compositeOf(t Type, types *Types) btf.Type {

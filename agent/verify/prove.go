@@ -85,6 +85,11 @@ type Prover struct {
 	Limits proof.Limits
 	// Solver makes the solver of a proof; nil is the built-in one.
 	Solver func(*smt.Builder) smt.Solver
+	// Trusted tells of a contract that others have judged, such as a recipe's, whose
+	// mutants the project's tests hold against it. Any other contract is judged with
+	// each proof, by as many mutants of the program as there is time for in about
+	// the time of the proof. Nil trusts none.
+	Trusted func(*contract.Contract) bool
 
 	reports Reports
 	mu      sync.Mutex
@@ -148,7 +153,11 @@ func (p *Prover) ProveOn(ctx context.Context, k *ProofKernel, o *program.Object,
 	if r := p.reports.Recall(key); r != nil { // it was just proved for somebody else
 		return r, nil
 	}
-	r, err := proof.Verify(ctx, proof.Input{Object: o, Manifest: m, Contract: c, Kernel: k.linked, Types: k.types, Solver: p.Solver, Limits: p.Limits})
+	in := proof.Input{Object: o, Manifest: m, Contract: c, Kernel: k.linked, Types: k.types, Solver: p.Solver, Limits: p.Limits}
+	if c != nil && (p.Trusted == nil || !p.Trusted(c)) {
+		in.Mutants = mutants(o, m)
+	}
+	r, err := proof.Verify(ctx, in)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
 	}
@@ -208,13 +217,14 @@ func Judged(kernels []string, reports []*proof.Report) (Finding, error) {
 	return Finding{proof.Verified, reason}, nil
 }
 
-// caseNames are the names of the cases, each once, without their places.
+// caseNames are the names of the cases, each once, without their places and
+// without what holds otherwise.
 func caseNames(r *proof.Report) []string {
 	var names []string
 	seen := map[string]bool{}
 	for _, c := range r.Cases {
 		name := c.ID[strings.LastIndex(c.ID, "/")+1:]
-		if !seen[name] {
+		if !seen[name] && name != "otherwise" {
 			seen[name] = true
 			names = append(names, name)
 		}

@@ -212,7 +212,7 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		card.Blocks = append(card.Blocks, Text{Body: explanation, Quoted: true})
 	}
 	if c.Contract != "" {
-		card.Blocks = append(card.Blocks, List{"its contract", strings.Split(Contract(c.Contract, terminalContract), "\n")})
+		card.Blocks = append(card.Blocks, Text{Body: "What it has to do, by its contract:\n" + Contract(c.Contract, terminalContract)})
 	}
 	return card
 }

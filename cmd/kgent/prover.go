@@ -3,6 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"kgent/agent/contract"
+	"kgent/agent/recipes"
+	"kgent/agent/verify"
 	"kgent/agent/verify/worker"
 )
 
@@ -14,7 +17,15 @@ func proverCommand(sys system) *cobra.Command {
 		Use: proverArg, Hidden: true, Args: cobra.NoArgs,
 		Short: "Make the proofs of a bot, which starts this itself",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return worker.Serve(cmd.Context(), sys.in, sys.out)
+			library, err := recipes.Default()
+			if err != nil {
+				return err
+			}
+			var known []*contract.Contract
+			for _, r := range library.Recipes() {
+				known = append(known, r.Contract)
+			}
+			return worker.Serve(cmd.Context(), sys.in, sys.out, verify.TrustedAre(known))
 		},
 	}
 }

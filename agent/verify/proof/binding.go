@@ -269,6 +269,11 @@ func (x *binder) table(t contract.CheckedTable, info *program.MapInfo) tableBind
 		tb.key = x.record("the key of table "+t.Name, info.Key, t.Key, false)
 	}
 	tb.key.size, _ = btf.Sizeof(info.Key)
+	if m := x.spec.Maps[info.Name]; len(t.Key) > 0 && m != nil {
+		if least := min(leastRows, keysOf(t.Key)); isHash(m.Type) && uint64(m.MaxEntries) < least {
+			x.find("room in "+t.Name, roomWords("table", t.Name, least), fmt.Sprintf("max_entries of %d or more", least), fmt.Sprint(m.MaxEntries))
+		}
+	}
 	if len(t.Values) == 1 && t.Values[0].Name == "" {
 		size, _ := btf.Sizeof(info.Value)
 		m, ok := memberOf("", 0, info.Value)

@@ -25,7 +25,9 @@ type induction struct {
 	lost []*invariant
 	// sights are what was seen at each place.
 	sights []*sight
-	mu     sync.Mutex
+	// samples are inputs on which mutants are tried.
+	samples []*specimen
+	mu      sync.Mutex
 }
 
 // prove does the induction step at every place, and the base case. It reports
@@ -156,11 +158,11 @@ func (w words) variables(name string, n int) *symbolic.Bytes {
 // step shows for one place: from any maps that fulfil the relations, the program does what
 // the contract does, and leaves maps that fulfil them again.
 func (d *induction) step(ctx context.Context, p *placeBinding) error {
-	w := d.world(symbolic.Arbitrary)
-	v, err := d.visit(ctx, p, w, symbolic.Start{})
+	v, err := d.any(ctx, p)
 	if err != nil {
 		return err
 	}
+	w := v.from
 	for _, t := range v.doubts {
 		d.doubt(t)
 	}
@@ -268,6 +270,12 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	hyp = append(hyp, d.invariant(v, path, keys)...)
 	claims := append(x.out, memory...)
 	hyp = append(hyp, d.given(hyp, claims)...)
+	if d.in.Mutants != nil && a.Result == smt.Sat {
+		d.mu.Lock()
+		d.samples = append(d.samples, &specimen{id: caseID(v.place, r), visit: v, run: r, hyp: hyp, model: a.Model})
+		d.mu.Unlock()
+	}
+	claims = d.packets(ctx, v, hyp, claims)
 	for _, f := range d.settle(ctx, d.b, hyp, claims, d.noteInvariant) {
 		d.refused(f)
 	}
@@ -451,7 +459,7 @@ func (s *session) changes(ctx context.Context) ([]change, error) {
 		if p.place == nil || !remembers(p.place) {
 			continue
 		}
-		v, err := s.visit(ctx, p, s.world(symbolic.Arbitrary), symbolic.Start{})
+		v, err := s.any(ctx, p)
 		if err != nil {
 			return nil, err
 		}

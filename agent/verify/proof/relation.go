@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/contract"
@@ -255,6 +256,10 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 			}
 			r.always = invariants(c.Memories[m], r.fields)
 			found = append(found, scored{r, score})
+			found = append(found, scored{r.zeroed(c), score - 1})
+			if isArray(in.Type) { // nothing can be deleted there
+				found[len(found)-1].score = score + 1
+			}
 		}
 	}
 	slices.SortStableFunc(found, func(a, b scored) int { return b.score - a.score })
@@ -264,6 +269,22 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 	}
 	return out
 }
+
+// zeroed is a relation in which a cell is forgotten by writing 0 over one of its fields:
+// the first that is a number.
+func (r *relation) zeroed(c *contract.Checked) *relation {
+	out := *r
+	out.always = invariants(c.Memories[r.memory], r.fields)
+	for _, s := range r.fields {
+		if s.size > 0 && s.size <= 8 {
+			out.flag = &s
+			break
+		}
+	}
+	return &out
+}
+
+func isArray(t ebpf.MapType) bool { return t == ebpf.Array || t == ebpf.PerCPUArray }
 
 // keyLayouts are the ways in which the contract's key can lie in the program's, each
 // once.

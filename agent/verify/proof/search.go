@@ -410,7 +410,7 @@ func (x *searching) concreteRun(s step, led *ledger, m smt.Model) *run {
 // differs compares the effects of the last step under the model: the same obligation must
 // fail.
 func (x *searching) differs(f difference, s step, w *symbolic.World, path *symbolic.Path, r *run, m smt.Model) bool {
-	a := &aPath{Path: path, post: worldStore{path.World}, cells: x.cellsOf(w, path)}
+	a := &aPath{Path: path, post: worldStore{path.World}, cells: x.cellsOf(s.visit.inv, w, path)}
 	if path.Crash != nil || f.claim.rule || x.checked == nil {
 		return x.unclean(f, s, a, m)
 	}

@@ -42,7 +42,7 @@ func (r *Report) Text() string {
 	for _, l := range []struct {
 		title string
 		lines []string
-	}{{"assumptions", r.Assumptions}, {"where the program remembers", r.Relation}, {"worth a look", r.Warnings}} {
+	}{{"assumptions", r.Assumptions}, {"room that is assumed to be enough", r.Room}, {"where the program remembers", r.Relation}, {"worth a look", r.Warnings}} {
 		if len(l.lines) > 0 {
 			fmt.Fprintf(&b, "\n%s\n  %s\n", l.title, strings.Join(l.lines, "\n  "))
 		}
@@ -113,6 +113,13 @@ func (r *Report) Feedback() string {
 	}
 	if len(c.Path) > 0 {
 		fmt.Fprintf(&b, "Path by lines: %s. ", pathOf(c.Path))
+	}
+	for _, o := range r.Obligations {
+		// What a step leaves behind wrong shows in a later one.
+		if o.Outcome == Fails && o.ID != c.Obligation && strings.Contains(o.ID, "/memory ") {
+			fmt.Fprintf(&b, "It may begin here: it does not hold either that, at %s.\n", o.Words)
+			break
+		}
 	}
 	b.WriteString("Keep everything else unchanged.\n")
 	return b.String()

@@ -1,6 +1,9 @@
 package smt
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Ult is the unsigned x < y.
 func (b *Builder) Ult(x, y Term) Term {
@@ -57,7 +60,7 @@ func (b *Builder) less(op Op, x, y Term) Term {
 	if t := b.memo.get(key); t != nil {
 		return t
 	}
-	for _, rule := range []func(Op, Term, Term) Term{b.lessConst, b.lessIte, b.lessSignExt, b.lessParts} {
+	for _, rule := range []func(Op, Term, Term) Term{b.lessConst, b.lessIte, b.lessSignExt, b.lessSum, b.lessParts} {
 		if t := rule(op, x, y); t != nil {
 			return b.memo.put(key, t)
 		}
@@ -141,6 +144,31 @@ func (b *Builder) lessSignExt(op Op, x, y Term) Term {
 		}
 	}
 	return nil
+}
+
+// lessSum drops what both sides have as a summand, when neither sum wraps
+// around: x+256 < 278 is x < 22.
+func (b *Builder) lessSum(op Op, x, y Term) Term {
+	if op != OpUlt || x.op != OpAdd && y.op != OpAdd {
+		return nil
+	}
+	p, q := b.linearOf(x), b.linearOf(y)
+	_, pFits := p.greatest()
+	_, qFits := q.greatest()
+	if !pFits || !qFits {
+		return nil
+	}
+	common := linear{width: p.width, c: min(p.c, q.c)}
+	for _, t := range p.terms {
+		if i := slices.IndexFunc(q.terms, func(u monomial) bool { return u.base == t.base }); i >= 0 {
+			common.terms = append(common.terms, monomial{min(t.coef, q.terms[i].coef), t.base})
+		}
+	}
+	if common.c == 0 && len(common.terms) == 0 {
+		return nil
+	}
+	less := common.times(^uint64(0))
+	return b.less(op, b.fromLinear(p.plus(less)), b.fromLinear(q.plus(less)))
 }
 
 // lessParts drops parts of concatenations: above, what is the same in both;

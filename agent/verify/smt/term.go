@@ -14,12 +14,15 @@ type Term = *Node
 // Node is what a [Term] points to. Only a [Builder] makes one.
 type Node struct {
 	op    Op
+	id    uint32 // its number in the order in which terms were made
 	width uint
 	val   uint64 // OpConst: the value; OpExtract: the lowest bit taken
 	args  []Term
 	info  *Info // OpVar
 	hash  uint64
 	facts facts
+
+	next *Node // another with the same hash
 
 	neg atomic.Pointer[Node] // Not of this node, once somebody asked
 }

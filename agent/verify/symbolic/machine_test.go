@@ -241,6 +241,22 @@ func TestSpill(t *testing.T) {
 	}
 }
 
+// The remote port of a packet's socket is the upper half of its word: as a word it is in network order.
+func TestRemotePort(t *testing.T) {
+	out, inv := explore(t, "cgroup_skb/egress", ebpf.CGroupSKB, nil,
+		asm.LoadMem(asm.R0, asm.R1, 132, asm.Word),
+		asm.HostTo(asm.BE, asm.R0, asm.Word),
+		asm.Return())
+	port, _ := inv.Input("remote_port")
+	if vars := smt.Vars(port.Term); len(vars) != 1 || vars[0].Width() != 16 {
+		t.Fatalf("the port is %v", port.Term)
+	}
+	b := inv.m.b
+	if want := b.ZeroExt(64, b.BSwap(smt.Vars(port.Term)[0])); out.Paths[0].Return != want {
+		t.Errorf("bpf_ntohl(remote_port) is %v, not %v", out.Paths[0].Return, want)
+	}
+}
+
 // Rewriting an address at connect(2) is an effect on the context.
 func TestSockAddr(t *testing.T) {
 	out, inv := explore(t, "cgroup/connect4", ebpf.CGroupSockAddr, nil,

@@ -109,13 +109,13 @@ func (x *run) packetChoices(s *state, t smt.Term, n int) []int {
 		return nil
 	}
 	among := x.choices(t, int(least), int(greatest))
-	if len(among) > maxPacketChoices || among[len(among)-1]+n > s.packet.region.Size {
+	if len(among) == 0 || len(among) > maxPacketChoices || among[len(among)-1]+n > s.packet.region.Size {
 		return nil
 	}
 	return among
 }
 
-// readPacketFar reads at an offset that may be too many: a variable for each
+// readPacketFar reads at an offset that may be too many: variables for each
 // offset term. That the same byte may be read under two offsets is not seen,
 // so both may hold anything: more than is possible, never less.
 func (x *run) readPacketFar(s *state, p place, n int) Value {
@@ -126,9 +126,24 @@ func (x *run) readPacketFar(s *state, p place, n int) Value {
 	return number(x.b.ZeroExt(64, x.inv.packetFar(off, n)))
 }
 
+// packetFar are n bytes of the packet at an offset, the byte at the lowest address
+// in the lowest bits.
 func (inv *Invocation) packetFar(off smt.Term, n int) smt.Term {
-	in := &Input{Kind: Data, Name: fmt.Sprintf("packet[offset %d]:%d", inv.m.names.id(off), n), Base: off, Pc: -1}
-	return inv.variable(uint(n)*8, in)
+	b := inv.m.b
+	parts := make([]smt.Term, n)
+	for i := range parts {
+		parts[n-1-i] = inv.PacketByte(b.Add(off, b.Const(64, uint64(i))))
+	}
+	return b.Concat(parts...)
+}
+
+// PacketByte is the variable for the byte at an offset of 64 bits: for each
+// constant, and for each term, one of its own.
+func (inv *Invocation) PacketByte(off smt.Term) smt.Term {
+	if c, ok := off.Const(); ok && c < 1<<20 {
+		return inv.packetByte(int(c))
+	}
+	return inv.variable(8, &Input{Kind: Data, Name: fmt.Sprintf("packet[offset %d]", inv.m.names.id(off)), Base: off, Pc: -1})
 }
 
 // loadPacketLegacy executes LD_ABS and LD_IND: a load from the packet in

@@ -75,6 +75,7 @@ func (o *origin) bytes(r *Region, c *content) *Bytes {
 	if c == nil {
 		c = newContent(r.Size)
 	}
+	o.m.describe(r.Size)
 	out := &Bytes{b: o.m.b, oct: make([]octet, r.Size)}
 	for i := range out.oct {
 		out.oct[i] = c.get(r, i)
@@ -133,6 +134,7 @@ func (o *origin) region(m *Map, key *Bytes, cpu smt.Term) *Region {
 }
 
 func (o *origin) newRegion(m *Map, name string) *Region {
+	checkObject("an element of map "+m.Name, int(m.ValueSize))
 	return &Region{
 		Kind: ElementRegion, Name: name, Size: int(m.ValueSize), Map: m, readonly: m.ReadOnly || m.Flags&bpfFRdonlyProg != 0,
 		addr: o.m.variable(64, &Input{Kind: Pointer, Space: KernelSpace, Name: "address of " + name, Map: m.Name, Invocation: -1, Bits: 64, Pc: -1}, o.suffix),

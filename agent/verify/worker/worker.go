@@ -53,8 +53,9 @@ type answer struct {
 const maxMemory = 2 << 30
 
 // Serve answers requests until in ends, one at a time. It is for a process that
-// does nothing else: beyond [maxMemory] it ends the process.
-func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+// does nothing else: beyond [maxMemory] it ends the process. trusted is
+// [verify.Prover.Trusted].
+func Serve(ctx context.Context, in io.Reader, out io.Writer, trusted func(*contract.Contract) bool) error {
 	debug.SetMemoryLimit(maxMemory / 2)
 	// Root or not, a process may offer itself.
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -82,7 +83,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 			}
 		}
 	}()
-	s := server{kernels: map[string]*kernel.Facts{}}
+	s := server{prover: verify.Prover{Trusted: trusted}, kernels: map[string]*kernel.Facts{}}
 	enc := json.NewEncoder(out)
 	for {
 		select {

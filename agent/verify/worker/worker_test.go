@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "prove":
-			if err := worker.Serve(context.Background(), os.Stdin, os.Stdout); err != nil {
+			if err := worker.Serve(context.Background(), os.Stdin, os.Stdout, nil); err != nil {
 				println(err.Error())
 				os.Exit(1)
 			}
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		case "eat":
-			go worker.Serve(context.Background(), os.Stdin, io.Discard)
+			go worker.Serve(context.Background(), os.Stdin, io.Discard, nil)
 			eaten = make([]byte, 2<<30)
 			io.Copy(io.Discard, os.Stdin)
 		}

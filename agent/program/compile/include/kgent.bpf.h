@@ -864,14 +864,16 @@ static __always_inline void k_zero(void *p, __u32 size)
 #define K_PREFIX_LEN 128
 static __always_inline bool k_has_prefix(const volatile char *prefix, const char *text)
 {
-	for (int i = 0; i < K_PREFIX_LEN; i++) {
+	bool same = true;
+
+	/* One way out: of several, clang -O1 makes a flag that it does not set. */
+	for (int i = 0; same && i < K_PREFIX_LEN; i++) {
 		char c = prefix[i];
 		if (!c)
-			return true;
-		if (c != text[i])
-			return false;
+			break;
+		same = c == text[i];
 	}
-	return true;
+	return same;
 }
 
 /* The IPv4 address v (network order) as ::ffff:a.b.c.d. */

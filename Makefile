@@ -77,7 +77,8 @@ KERNELS = $(CURDIR)/out/kernels
 proof-kernels:
 	@deploy/debian-packages $(TEST_PACKAGES) lz4 zstd
 	@for suite in bullseye bookworm trixie; do deploy/debian-btf $$suite linux-image-cloud-amd64 $(KERNELS) || exit 1; done
-	KGENT_KERNELS=$(KERNELS) $(GO) test -count 1 -timeout 90m -run '^TestKernels$$' ./agent/verify
+	@rm -f $(KERNELS)/table.txt
+	KGENT_KERNELS=$(KERNELS) $(GO) test -count 1 -timeout 90m -run '^TestKernels$$' ./agent/verify; status=$$?; cat $(KERNELS)/table.txt; exit $$status
 
 # Every recipe however clang translates it, -O1 to -Os and -mcpu=v2 to v4: the
 # same verdict.

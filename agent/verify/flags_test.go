@@ -30,7 +30,7 @@ func translations() []compile.Flags {
 
 // sampledRecipes is a recipe of each kind that is quick to prove, with the
 // translations that differ most from the usual one.
-var sampledRecipes = []string{"cgroup-bytes", "fsync-latency", "oom-kills", "process-exits", "slow-syscalls", "tcp-resets"}
+var sampledRecipes = []string{"cgroup-bytes", "oom-kills", "process-exits", "slow-syscalls", "tcp-resets"}
 
 var sampledFlags = []compile.Flags{{Optimize: "1", CPU: "v2"}, {Optimize: "s", CPU: "v4"}}
 

@@ -240,7 +240,8 @@ func (k *otherKernel) on(t *testing.T, r *recipes.Recipe, known []lacking, prove
 }
 
 // Every recipe is VERIFIED on every kernel of which KGENT_KERNELS, a directory, has a
-// file RELEASE.btf, or it is known what the kernel lacks.
+// file RELEASE.btf, or it is known what the kernel lacks. The file table.txt there
+// is written with the outcome.
 func TestKernels(t *testing.T) {
 	dir := os.Getenv("KGENT_KERNELS")
 	if dir == "" {
@@ -299,7 +300,10 @@ func TestKernels(t *testing.T) {
 		}
 	}
 	w.Flush()
-	fmt.Printf("%s\n\n%s\n\n%d recipes on %d kernels: %d VERIFIED, %d cannot run there\n", table.String(), strings.Join(reasons, "\n"), len(library.Recipes()), len(kernels), verified, lacks)
+	fmt.Fprintf(&table, "\n\n%s\n\n%d recipes on %s: %d VERIFIED, %d cannot run there\n", strings.Join(reasons, "\n"), len(library.Recipes()), plural(len(kernels), "kernel"), verified, lacks)
+	if err := os.WriteFile(filepath.Join(dir, "table.txt"), table.Bytes(), 0o644); err != nil {
+		t.Error(err)
+	}
 }
 
 // touched are the recipes that [older] makes a difference to.

@@ -36,19 +36,19 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, _
 `, "an element of map store has 268435456 bytes", 0},
 		{"states that do not merge", ring + costPlace + doubling(24) + "	return 0;\n}\n", "more than 512 paths", 512},
 		{"states of large elements", `
-struct big { __u8 data[1 << 15]; };
+struct big { __u8 data[1 << 16]; };
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 64); __type(key, __u32); __type(value, struct big); } store SEC(".maps");
 ` + ring + costPlace + `	__u32 zero = 0;
 	struct big *b = bpf_map_lookup_elem(&store, &zero);
 	if (!b)
 		return 0;
 	b->data[0] = newstate;
-` + doubling(10) + "	return 0;\n}\n", "bytes are stored and emitted", 0},
+` + doubling(8) + "	return 0;\n}\n", "bytes are stored and emitted", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			debug.FreeOSMemory()
 			resetPeak(t)
-			r := verify(t, head+c.source, "", Limits{Time: time.Minute, Machine: symbolic.Limits{Paths: c.paths}})
+			r := verify(t, head+c.source, "", Limits{Time: time.Minute, Machine: symbolic.Limits{Paths: c.paths, Time: time.Minute}})
 			if r.Verdict != Unknown || !strings.Contains(strings.Join(r.Reasons, "\n"), c.why) {
 				t.Errorf("%s: %s", r.Verdict, strings.Join(r.Reasons, "\n"))
 			}

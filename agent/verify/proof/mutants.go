@@ -160,7 +160,7 @@ func (x *trial) right(prog *symbolic.Program, s *specimen) (right bool, passed m
 	case len(out.Unknown) > 0 || len(out.Paths) != 1 || out.Paths[0].Crash != nil || len(out.Paths[0].Unknown) > 0 || len(out.Paths[0].Timers) > 0:
 		return false, nil, "", fmt.Errorf("it is not modelled, or the kernel would refuse it")
 	}
-	path := &aPath{Path: out.Paths[0], post: worldStore{out.Paths[0].World}, cells: x.cellsOf(v.inv, v.from, out.Paths[0])}
+	path := &aPath{Path: out.Paths[0], post: worldStore{out.Paths[0].World, cpuAt(v.inv)}, cells: x.cellsOf(v.inv, v.from, out.Paths[0])}
 	passed = map[int]bool{}
 	for _, pc := range path.Trace {
 		passed[pc] = true
@@ -178,7 +178,7 @@ func (x *trial) right(prog *symbolic.Program, s *specimen) (right bool, passed m
 			if e.memory != m {
 				continue
 			}
-			kept, err := x.d.kept(v, path, s.run, m, e.key, &recording{store: worldStore{v.from}, seen: map[*symbolic.Map][]*symbolic.Bytes{}})
+			kept, err := x.d.kept(v, path, s.run, m, e.key, &recording{store: worldStore{v.from, cpuAt(v.inv)}, seen: map[*symbolic.Map][]*symbolic.Bytes{}})
 			if err != nil {
 				return false, nil, "", err
 			}

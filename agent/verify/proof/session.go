@@ -32,6 +32,7 @@ type session struct {
 	params  []string
 	found   *findings
 	began   time.Time
+	refuted *refuted // nil if nothing was
 
 	mu       sync.Mutex
 	seen     map[*placeBinding]*visit // by any
@@ -181,7 +182,7 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 		if len(path.Timers) > 0 && len(v.doubts) == 0 {
 			v.doubts = append(v.doubts, fmt.Sprintf("%s: it sets a timer, and what runs later is not followed", p.name))
 		}
-		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World}, cells: s.cellsOf(inv, w, path)})
+		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World, cpuAt(inv)}, cells: s.cellsOf(inv, w, path)})
 	}
 	s.mu.Lock()
 	s.steps += out.Stats.Steps

@@ -90,7 +90,7 @@ func (b *Builder) Var(width uint, info *Info) Term {
 		}
 		return v
 	}
-	v := &Node{op: OpVar, id: b.number(), width: width, info: info, facts: anyFacts(width), hash: hashOfNode(OpVar, width, 0, nil, info)}
+	v := &Node{op: OpVar, ops: opsOf(OpVar, nil), id: b.number(), width: width, info: info, facts: anyFacts(width), hash: hashOfNode(OpVar, width, 0, nil, info)}
 	b.vars[info.Name] = v
 	return v
 }
@@ -118,7 +118,7 @@ func (b *Builder) intern(op Op, width uint, val uint64, args []Term, know func(*
 	if old != nil {
 		return old
 	}
-	n := &Node{op: op, width: width, val: val, args: args, hash: hash}
+	n := &Node{op: op, ops: opsOf(op, args), width: width, val: val, args: args, hash: hash}
 	if know == nil {
 		n.facts = constFacts(val, width)
 	} else if n.facts = know(n); n.facts.isConst() {

@@ -192,8 +192,15 @@ func fits(m *model, formulas []Term) bool {
 }
 
 func containsHard(formulas []Term) bool {
-	found := false
-	visit(formulas, func(t Term) { found = found || hard(t) })
+	const divisions = 1<<OpUDiv | 1<<OpURem | 1<<OpSDiv | 1<<OpSRem
+	found, products := false, false
+	for _, f := range formulas {
+		found = found || f.ops&divisions != 0
+		products = products || f.Has(OpMul)
+	}
+	if !found && products {
+		visit(formulas, func(t Term) { found = found || hard(t) })
+	}
 	return found
 }
 

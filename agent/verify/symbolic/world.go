@@ -128,9 +128,34 @@ func (o *origin) region(m *Map, key *Bytes, cpu smt.Term) *Region {
 		return r
 	}
 	r := o.newRegion(m, name)
-	r.fill = o.filler(m, key, name)
+	r.fill = remembered(r.Size, o.filler(m, key, name))
 	o.regions[name] = r
 	return r
+}
+
+// remembered asks for each byte once.
+func remembered(size int, fill func(off int) (smt.Term, uint8)) func(off int) (smt.Term, uint8) {
+	type part struct {
+		term smt.Term
+		i    uint8
+	}
+	var mu sync.Mutex
+	var known []part
+	return func(off int) (smt.Term, uint8) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known == nil {
+			known = make([]part, size)
+		}
+		if off < 0 || off >= size {
+			return fill(off)
+		}
+		p := &known[off]
+		if p.term == nil {
+			p.term, p.i = fill(off)
+		}
+		return p.term, p.i
+	}
 }
 
 func (o *origin) newRegion(m *Map, name string) *Region {

@@ -409,7 +409,8 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("enough")
 	go func() {
-		if b.server.Wait(ctx, 2) == nil {
+		if b.server.Wait(ctx, 3) == nil { // the contract, a program, the next one
+
 			cancel(gone)
 		}
 	}()
@@ -418,7 +419,7 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, gone) || errors.As(err, &r) || errors.Is(err, agent.ErrModel) {
 		t.Errorf("error %v, want the cause", err)
 	}
-	if err := b.server.WaitGone(t.Context(), 2); err != nil {
+	if err := b.server.WaitGone(t.Context(), 3); err != nil {
 		t.Error(err)
 	}
 }

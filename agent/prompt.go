@@ -77,6 +77,7 @@ func (a *Agent) question(req Request, targets []Target, nearest []*recipes.Recip
 			fmt.Fprintf(&b, "- %s\n", line)
 		}
 	}
+	b.WriteString(noteLines(hooks, facts.Release))
 	for _, r := range nearest[:min(len(nearest), examplesInPrompt)] {
 		fmt.Fprintf(&b, "\n# Example: %s\n```c\n%s\n```\n", r.Title, bytes.TrimSpace(r.Source))
 	}

@@ -63,7 +63,7 @@ func TestTokensPerRequest(t *testing.T) {
 			most[what] = max(most[what], bytes/4)
 		}
 	}
-	for what, limit := range map[string]int{"contract": 6500, "program": 6000} {
+	for what, limit := range map[string]int{"contract": 7000, "program": 6000} {
 		if most[what] > limit {
 			t.Errorf("a question for a %s takes %d tokens, want at most %d", what, most[what], limit)
 		}

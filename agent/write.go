@@ -208,6 +208,7 @@ func (w *writing) describe(c *Candidate, ans llm.Answer, parsed *answer) {
 	}
 	if c.Contract != nil {
 		c.ContractBy = "model " + w.author.model
+		c.Understood = append(c.Understood, c.ContractBy+" wrote the contract from the request alone, before there was a program")
 	} else {
 		c.Understood = append(c.Understood, "there is no contract: "+w.unread)
 		if c.Finding.Verdict == proof.Unknown {

@@ -6,7 +6,7 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 struct connect_event {
-	k_port lport;
+	k_pid pid;
 	k_port dport;
 };
 
@@ -27,7 +27,7 @@ int BPF_PROG(connecting, const struct sock *sk, int oldstate, int newstate)
 	if (!ev)
 		return 0;
 	__builtin_memset(ev, 0, sizeof(*ev));
-	ev->lport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	ev->pid = k_current_pid();
 	ev->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	bpf_ringbuf_submit(ev, 0);
 	return 0;

@@ -13,6 +13,58 @@ import (
 // seen.
 var unsound = []struct{ name, contract, program string }{
 	{
+		name: "an element of a per-CPU hash, which all CPUs have, stands for what one remembers",
+		contract: `contract "Time in softirqs, by kind"
+
+event ended { vec: u32, took: k_ns }
+
+memory started { cpu: u32, vec: u32 } : { at: k_time }
+
+hook tp_btf/softirq_entry(vec_nr)
+  case begins: always
+    remember started[cpu, vec_nr] { at: now }
+  otherwise nothing
+
+hook tp_btf/softirq_exit(vec_nr)
+  case ends: known started[cpu, vec_nr]
+    emit ended { vec: vec_nr, took: now - started[cpu, vec_nr].at }
+    forget started[cpu, vec_nr]
+  otherwise nothing
+`,
+		program: `struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} start SEC(".maps");
+struct ev { k_ns took; __u32 vec; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } ended SEC(".maps");
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(softirq_entry, unsigned int vec)
+{
+	__u32 key = vec;
+	__u64 ts = bpf_ktime_get_ns();
+	bpf_map_update_elem(&start, &key, &ts, BPF_ANY);
+	return 0;
+}
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(softirq_exit, unsigned int vec)
+{
+	__u32 key = vec;
+	__u64 *ts = bpf_map_lookup_elem(&start, &key);
+	if (!ts) return 0;
+	__u64 took = bpf_ktime_get_ns() - *ts;
+	bpf_map_delete_elem(&start, &key);
+	struct ev *r = bpf_ringbuf_reserve(&ended, sizeof(*r), 0);
+	if (!r) return 0;
+	r->took = took; r->vec = vec; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
 		name: "a program at a hook that the contract does not name drops packets",
 		contract: `contract "Opens"
 event e { time: k_time, pid: k_pid }

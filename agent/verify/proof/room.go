@@ -60,6 +60,10 @@ func (s *session) narrow(rels []*relation) []finding {
 			continue
 		}
 		m := s.checked.Memories[r.memory]
+		if r.flag != nil && uint64(r.in.MaxEntries) < keysOf(m.Key) && !isLRU(r.in) {
+			out = append(out, finding{"form/room of " + m.Name, fmt.Sprintf("what is forgotten in %s makes room in map %s", m.Name, r.in.Name),
+				"the element to be deleted", "it stays, with a 0 in it"})
+		}
 		if least := min(leastCells, keysOf(m.Key)); uint64(r.in.MaxEntries) < least {
 			out = append(out, finding{"form/room in " + m.Name, roomWords("memory", m.Name, least),
 				fmt.Sprintf("max_entries of %d or more", least), fmt.Sprintf("%d in map %s", r.in.MaxEntries, r.in.Name)})

@@ -13,6 +13,118 @@ import (
 // seen.
 var unsound = []struct{ name, contract, program string }{
 	{
+		name: "other elements fill the map of what is remembered",
+		contract: `contract "How long each fsync takes"
+
+event ended { took: k_ns, tid: k_tid }
+
+memory started { tid: k_tid } : { at: k_time }
+
+hook tracepoint/syscalls/sys_enter_fsync()
+  case begins: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+
+hook tracepoint/syscalls/sys_exit_fsync()
+  case ends: known started[current.tid]
+    emit ended { took: now - started[current.tid].at, tid: current.tid }
+    forget started[current.tid]
+  otherwise nothing
+
+assume returns
+`,
+		program: `struct key { __u32 tid; __u32 kind; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct key);
+	__type(value, __u64);
+} start SEC(".maps");
+struct ev { k_ns took; k_tid tid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } ended SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 ts = bpf_ktime_get_ns();
+	bpf_map_update_elem(&start, &key, &ts, BPF_ANY);
+	struct key junk = { .tid = (__u32)ts, .kind = 1 };
+	bpf_map_update_elem(&start, &junk, &ts, BPF_ANY);
+	return 0;
+}
+SEC("tp/syscalls/sys_exit_fsync")
+int leave(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 *ts = bpf_map_lookup_elem(&start, &key);
+	if (!ts) return 0;
+	__u64 took = bpf_ktime_get_ns() - *ts;
+	bpf_map_delete_elem(&start, &key);
+	struct ev *r = bpf_ringbuf_reserve(&ended, sizeof(*r), 0);
+	if (!r) return 0;
+	r->took = took; r->tid = key.tid; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
+		name: "what is forgotten stays in a map that gets full",
+		contract: `contract "How long each fsync takes"
+
+event ended { took: k_ns, tid: k_tid }
+
+memory started { tid: k_tid } : { at: k_time }
+
+hook tracepoint/syscalls/sys_enter_fsync()
+  case begins: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+
+hook tracepoint/syscalls/sys_exit_fsync()
+  case ends: known started[current.tid]
+    emit ended { took: now - started[current.tid].at, tid: current.tid }
+    forget started[current.tid]
+  otherwise nothing
+
+assume returns
+`,
+		program: `struct key { __u32 tid; __u32 kind; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct key);
+	__type(value, __u64);
+} start SEC(".maps");
+struct ev { k_ns took; k_tid tid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } ended SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 ts = bpf_ktime_get_ns();
+	bpf_map_update_elem(&start, &key, &ts, BPF_ANY);
+	return 0;
+}
+SEC("tp/syscalls/sys_exit_fsync")
+int leave(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 *ts = bpf_map_lookup_elem(&start, &key);
+	if (!ts || !*ts) return 0;
+	__u64 took = bpf_ktime_get_ns() - *ts;
+	*ts = 0;
+	struct ev *r = bpf_ringbuf_reserve(&ended, sizeof(*r), 0);
+	if (!r) return 0;
+	r->took = took; r->tid = key.tid; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
 		name: "an element of a per-CPU hash, which all CPUs have, stands for what one remembers",
 		contract: `contract "Time in softirqs, by kind"
 

@@ -20,9 +20,21 @@ type asked struct {
 	// kernel are the kernel's names of the place's arguments, by their name in the contract.
 	kernel map[string]string
 	self   bool
+	// kept are expressions of the place that were translated and do not read memories. Like all
+	// that translates, it is for one goroutine at a time.
+	kept map[*contract.Value]value
 
 	mu      sync.Mutex
 	assumed []smt.Term
+}
+
+// keptOf are the expressions that were translated for inputs before; empty for inputs that
+// keep none.
+func keptOf(in inputs) map[*contract.Value]value {
+	if a, ok := in.(*asked); ok {
+		return a.kept
+	}
+	return map[*contract.Value]value{}
 }
 
 // Assume is part of inputs.
@@ -36,7 +48,7 @@ func (a *asked) Assume(t smt.Term) {
 
 // newAsked names the arguments of a place.
 func newAsked(w words, inv *symbolic.Invocation, world *symbolic.World, p *contract.CheckedPlace, self bool) *asked {
-	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: self}
+	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: self, kept: map[*contract.Value]value{}}
 	if p != nil {
 		a.kind = p.Kind
 		for _, arg := range p.Place.Args {

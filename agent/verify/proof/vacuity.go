@@ -118,7 +118,7 @@ func (x *vacuum) predicates() error {
 		if s.place.place == nil {
 			continue
 		}
-		t := &translator{words: x.words, in: s.ask, mem: s.start, args: s.place.place.Args}
+		t := &translator{words: x.words, in: s.ask, mem: s.start, args: s.place.place.Args, seen: keptOf(s.ask)}
 		for _, step := range s.place.place.Steps {
 			for _, c := range step.Cases {
 				for _, leaf := range conditions(c, nil) {

@@ -138,7 +138,7 @@ func (c *Candidate) WithConstants(values map[string]string) (*Candidate, error) 
 		return nil, err
 	}
 	next := *c
-	next.Manifest, next.Checked, next.Finding = m, nil, verify.Unproved()
+	next.Manifest, next.Checked, next.Finding = m, nil, verify.Finding{Reason: "unproved: it was not held against its contract with these values"}
 	return &next, nil
 }
 

@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation proof-cost bench vet fuzz clean
+.PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation proof-cost proof-kernels proof-matrix bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -70,6 +70,21 @@ mutation:
 proof-cost:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_PROOF_COST=$(CURDIR)/out/proof-cost $(GO) test -count 1 -timeout 60m -v -run '^TestCost$$' ./agent/verify/proof
+
+# Every recipe on the kernels of Debian 11, 12 and 13, of which it fetches the
+# types: a table of what is VERIFIED where, and what old kernels lack.
+KERNELS = $(CURDIR)/out/kernels
+proof-kernels:
+	@deploy/debian-packages $(TEST_PACKAGES) lz4 zstd
+	@for suite in bullseye bookworm trixie; do deploy/debian-btf $$suite linux-image-cloud-amd64 $(KERNELS) || exit 1; done
+	@rm -f $(KERNELS)/table.txt
+	KGENT_KERNELS=$(KERNELS) $(GO) test -count 1 -timeout 90m -run '^TestKernels$$' ./agent/verify; status=$$?; cat $(KERNELS)/table.txt; exit $$status
+
+# Every recipe however clang translates it, -O1 to -Os and -mcpu=v2 to v4: the
+# same verdict.
+proof-matrix:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_MATRIX=1 $(GO) test -count 1 -timeout 90m -v -run '^TestTranslations$$' ./agent/verify
 
 # All that speaks to Redis, over the Redis 8 of the next Debian.
 REDIS8 = $(CURDIR)/out/redis8

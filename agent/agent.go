@@ -1,21 +1,22 @@
 // Package agent turns a request into a candidate: a program with its manifest,
 // checked as far as it can be before people are asked about it.
 //
-//	request ─▶ recipe, or a program the model writes ─▶ gates ─▶ Candidate
-//	                        ▲                             │
-//	                        └────────── feedback ─────────┘
+//	request ─▶ recipe, or a contract and then a program that a model writes ─▶ gates ─▶ Candidate
+//	                           ▲                        ▲                        │
+//	                           └────────────────────────┴──────── feedback ──────┘
 //
 // A request that a built-in recipe answers needs no model. Otherwise a model,
-// when one is configured, writes the program, and the first gate it fails
-// becomes the feedback for its next try, within a [Budget]. The package knows
-// no chat, attaches nothing and runs nothing.
+// when one is configured, writes first a contract, from the request and the
+// kernel's facts alone, and then the program. The first gate that a program fails
+// becomes the feedback for the next try, within a [Budget]; what a contract says
+// wrong becomes the feedback for a better one. The author of a contract never sees
+// a program. The package knows no chat, attaches nothing and runs nothing.
 package agent
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -74,9 +75,12 @@ const maxNamed = 5
 
 // Budget bounds what the model may cost for one request.
 type Budget struct {
-	Tries  int // programs written
-	Tokens int // prompt and completion, of all calls together
-	Time   time.Duration
+	Tries int // programs written
+	// Contracts is how many contracts are written at most, mended ones included; 0 is
+	// as many as programs.
+	Contracts int
+	Tokens    int // prompt and completion, of all calls together
+	Time      time.Duration
 }
 
 // DefaultBudget is enough for the requests people type.
@@ -115,7 +119,10 @@ type Candidate struct {
 	// Contract says what the program is to do; nil when none could be written.
 	// Finding is what came of holding the program against it.
 	Contract *contract.Contract
-	Finding  verify.Finding
+	// ContractBy is the model that wrote the contract, "model <name>"; empty for a
+	// recipe's.
+	ContractBy string
+	Finding    verify.Finding
 	// Checked is what each kernel said of the program, in the order of the
 	// targets. After [Candidate.WithConstants] it is empty.
 	Checked []KernelResult
@@ -143,12 +150,18 @@ func (c *Candidate) ContractWords() string {
 	if c.Contract == nil {
 		return ""
 	}
-	return contract.English(c.Contract)
+	words := contract.English(c.Contract)
+	if c.ContractBy == "" {
+		return words
+	}
+	// The first line is the title, which is its author's.
+	title, rest, _ := strings.Cut(words, "\n")
+	return fmt.Sprintf("%q (written from the request alone by %s, in its words)\n%s", title, c.ContractBy, rest)
 }
 
 // Step tells how preparation goes on.
 type Step struct {
-	Name    string // match, write, compile, facts, prove, load
+	Name    string // match, contract, write, compile, facts, prove, load
 	State   string // start, done, failed, skipped
 	Detail  string
 	Elapsed time.Duration
@@ -211,7 +224,7 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 		p.progress = func(Step) {}
 	}
 	first := targets[0].Facts
-	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
@@ -379,94 +392,6 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 	return c, nil
 }
 
-// fromModel has the model write the program. A program that fails a gate is
-// given back twice with its fault; then the model starts afresh, knowing what
-// was refused.
-func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) (*Candidate, error) {
-	if p.Compiler == nil { // what the model writes could not even be compiled
-		return nil, compile.ErrNoClang
-	}
-	asked := ctx
-	ctx, cancel := context.WithTimeoutCause(asked, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
-	defer cancel()
-	question, err := p.question(p.req, p.targets, nearest)
-	if err != nil {
-		return nil, err
-	}
-	schema, err := llm.SchemaOf[answer]("ebpf_program")
-	if err != nil {
-		return nil, err
-	}
-	budget := llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: requestsPerTry * p.Budget.Tries})
-	messages := []llm.Message{llm.User(question)}
-	var refused []string
-	var last error
-	for try := 1; try <= p.Budget.Tries; try++ {
-		var ans llm.Answer
-		var parsed answer
-		err := p.step("write", func() (string, error) {
-			var err error
-			ans, err = p.Model.Complete(ctx, llm.Prompt{Purpose: "write the program", System: systemPrompt, Messages: messages,
-				Schema: schema, Budget: budget, Record: p.record.call})
-			if err != nil {
-				return "", err
-			}
-			if parsed, err = llm.Decode[answer](ans); err != nil {
-				return "", err
-			}
-			return fmt.Sprintf("try %d by %s, %d tokens", try, modelName(ans), ans.Usage.Total()), nil
-		})
-		if err != nil && !answered(err) {
-			return nil, p.unanswered(asked, ctx, err, last)
-		}
-		source, notes := amend(parsed.Source)
-		att := p.record.attempt("model "+modelName(ans), source)
-		att.Notes = notes
-		if err != nil {
-			att.Answer = clip(ans.Text, maxKept)
-		}
-		var c *Candidate
-		switch {
-		case errors.Is(err, llm.ErrRefused), errors.Is(err, llm.ErrContentFilter):
-			err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
-		case err == nil && parsed.Cannot != "" && parsed.Source == "":
-			err = fmt.Errorf("%w: the model says: %q", ErrNoAnswer, clip(parsed.Cannot, 500))
-		case err == nil:
-			parsed.Source = source
-			c, err = p.fromAnswer(ctx, &parsed)
-		}
-		att.end(err)
-		switch {
-		case err == nil:
-			c.Origin = "model " + modelName(ans)
-			if n := len(p.req.Before); n > 0 {
-				c.Understood = []string{fmt.Sprintf("the model read it together with the %s before it in this conversation", plural(n, "request"))}
-			}
-			c.Explanation = clip(parsed.Explanation, 1000)
-			c.Duration = millis(parsed.DurationMS)
-			return c, nil
-		case ctx.Err() != nil:
-			if last == nil {
-				last = err
-			}
-			return nil, p.unanswered(asked, ctx, err, last)
-		case !repairable(err):
-			return nil, err
-		}
-		last = err
-		refused = append(refused, clip(err.Error(), 600))
-		switch {
-		case try%(repairs+1) == 0:
-			messages = []llm.Message{llm.User(question + "\n# Programs already refused, and why\n- " + strings.Join(refused, "\n- ") + "\nWrite a different program.")}
-		case len(ans.Text) > maxEchoed:
-			messages = []llm.Message{llm.User(question + "\n# Your last answer was refused\n" + feedback(err))}
-		default:
-			messages = append(messages[:1:1], ans.Message(), llm.User(feedback(err)))
-		}
-	}
-	return nil, &RejectedError{Record: p.record, Last: last}
-}
-
 const (
 	// repairs is how often a program is mended before a fresh one is asked for:
 	// later repairs rarely succeed.
@@ -521,23 +446,6 @@ func modelName(ans llm.Answer) string {
 	return clip(ans.Model, 80)
 }
 
-func (p *preparation) fromAnswer(ctx context.Context, ans *answer) (*Candidate, error) {
-	if strings.TrimSpace(ans.Source) == "" {
-		return nil, &verify.Failure{Gate: verify.GateCompile, Err: errors.New(`"source" is empty: write the whole program there, or say in "cannot" why there is none`)}
-	}
-	opt := program.Options{Name: identifier(ans.Name), Title: clip(strings.Join(strings.Fields(ans.Title), " "), 120), Constants: map[string]string{}, Interface: ans.Interface,
-		View: program.View{Top: ans.Top, Interval: millis(ans.IntervalMS)}}
-	for _, c := range ans.Parameters {
-		opt.Constants[c.Name] = c.Value
-	}
-	return p.gates(ctx, ans.Source, opt, nil, func(o *program.Object) error {
-		if d := ans.disagreements(o); len(d) > 0 {
-			return fmt.Errorf("the answer and its source disagree: %s", strings.Join(d, "; "))
-		}
-		return nil
-	})
-}
-
 // millis keeps what a model says from overflowing: more than a month is far
 // over every limit all the same.
 func millis(ms int64) time.Duration {
@@ -558,46 +466,6 @@ func showsSomething(o *program.Object) error {
 		}
 	}
 	return errors.New("the program shows nothing: it has neither a ring buffer of events nor a map tagged KGENT_OUTPUT")
-}
-
-// repairable reports whether another try by the model may help.
-func repairable(err error) bool {
-	var f *verify.Failure
-	return errors.As(err, &f) || errors.Is(err, llm.ErrNotJSON) || errors.Is(err, llm.ErrTruncated)
-}
-
-// feedback is what the model is told about its program's fault.
-func feedback(err error) string {
-	var b strings.Builder
-	var f *verify.Failure
-	var bad *compile.Error
-	again := "Mend exactly this, keep everything else, and answer again with the whole object."
-	switch {
-	case errors.As(err, &bad):
-		b.WriteString("The source does not compile:\n")
-		// One mistake in a macro's argument is reported once for each use.
-		var told []string
-		for _, d := range bad.Diagnostics {
-			if line := "- " + d.String() + "\n"; !slices.Contains(told, line) && len(told) < 4 {
-				told = append(told, line)
-			}
-		}
-		b.WriteString(strings.Join(told, ""))
-	case errors.As(err, &f) && f.Gate == verify.GateFacts:
-		fmt.Fprintf(&b, "Hooks that cannot be used on this kernel:\n%s\n", err)
-	case errors.As(err, &f) && f.Gate == verify.GateKernel:
-		fmt.Fprintf(&b, "The kernel's verifier refuses the program:\n%s\n", clip(err.Error(), 3000))
-	case errors.Is(err, llm.ErrTruncated):
-		b.WriteString("Your answer was cut off at its length limit.\n")
-		again = "Think and write less, and answer again with the whole object."
-	case errors.Is(err, llm.ErrNotJSON):
-		fmt.Fprintf(&b, "Your answer is not the JSON object asked for: %s\n", detail(err))
-		again = "Answer again with the whole object and nothing else."
-	default:
-		fmt.Fprintf(&b, "%s\n", clip(err.Error(), 2000))
-	}
-	b.WriteString(again)
-	return b.String()
 }
 
 // detail is what is wrong with an answer, without whom it was asked of.

@@ -21,6 +21,7 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 	"kgent/executor/probe"
 	"kgent/executor/probe/residue"
 	"kgent/retrieval/kernel"
@@ -50,7 +51,7 @@ func (yes) DryLoad(context.Context, *program.Object, *program.Manifest) ([]progr
 
 type machine struct {
 	facts    *kernel.Facts
-	types    programtest.Types
+	types    *vmlinux.Types
 	compiler *compile.Compiler
 	library  *recipes.Library
 	loader   loader
@@ -61,33 +62,23 @@ type machine struct {
 var thisMachine = sync.OnceValues(func() (machine, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := kernel.EnsureMounts(ctx); err != nil {
-		return machine{}, err
-	}
-	facts, err := kernel.Live(ctx)
+	tools, err := programtest.Find()
 	if err != nil {
 		return machine{}, err
 	}
+	facts := tools.Facts
 	facts.Refused = map[string]string{}
 	for _, f := range probe.Inventory(ctx) {
 		if !f.OK {
 			facts.Refused[string(f.Kind)] = f.Why
 		}
 	}
-	trim, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		return machine{}, err
-	}
-	compiler, err := compile.Find(ctx, os.Getenv)
-	if err != nil {
-		return machine{}, err
-	}
 	library, err := recipes.Default()
 	if err != nil {
 		return machine{}, err
 	}
 	l := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	return machine{facts, programtest.Types{Trimmer: trim}, compiler, library, loader{l}, &agent.Records{}}, nil
+	return machine{facts, tools.Types, tools.Compiler, library, loader{l}, &agent.Records{}}, nil
 })
 
 func host(t testing.TB) machine {
@@ -114,6 +105,27 @@ func answer(source string) said {
 		"maps":       []any{said{"name": "calls", "role": "output"}},
 		"parameters": []any{}, "duration_ms": 0, "interface": "", "top": 0, "interval_ms": 0,
 		"explanation": "Counts the calls of getppid by process.",
+	}
+}
+
+// draft is an answer of the author of contracts that asks for what counting does.
+func draft() said {
+	key := []any{said{"name": "pid", "is": "current.tgid"}, said{"name": "comm", "is": "current.comm"}}
+	return said{
+		"analysis": "count calls by process", "cannot": "", "title": "getppid calls by process",
+		"params": []any{
+			said{"name": "pid", "type": "k_pid", "default": "", "means": "only this process; 0 is any"},
+			said{"name": "comm", "type": "char[16]", "default": "", "means": "only this name; empty is any"},
+			said{"name": "uid", "type": "k_uid", "default": "-1", "means": "only this user; -1 is any"},
+		},
+		"enums": []any{}, "events": []any{}, "memories": []any{}, "assume": []any{}, "show": []any{},
+		"tables": []any{said{"name": "calls", "key": []any{said{"name": "pid", "type": "k_pid"}, said{"name": "comm", "type": "char[16]"}},
+			"values": []any{said{"name": "", "how": "count", "type": "k_count", "step": 0, "slots": 0}}}},
+		"hooks": []any{said{"places": []any{said{"at": "tracepoint/syscalls/sys_enter_getppid", "args": []any{}, "with": []any{}, "if_present": false}},
+			"cases": []any{
+				said{"step": 1, "name": "asked", "when": "task_wanted(pid, comm, uid)", "effects": []any{said{"do": "add", "to": "calls", "key": key, "value": "1", "fields": []any{}}}},
+				said{"step": 1, "name": "otherwise", "when": "otherwise", "effects": []any{}},
+			}}},
 	}
 }
 
@@ -187,20 +199,34 @@ type bench struct {
 	steps  []agent.Step
 }
 
-// newBench makes one whose model gives the replies in turn. Afterwards nothing
-// may be left in the kernel.
+// newBench makes one whose model has no contract to offer and gives the replies in turn
+// for programs. Afterwards nothing may be left in the kernel.
 func newBench(t testing.TB, m machine, l verify.Loader, replies ...any) *bench {
+	t.Helper()
+	return newAuthors(t, m, l, []any{llmd.Rule{JSON: draft().with("cannot", "no contract in this test", "hooks", []any{}), Times: 1000}}, replies...)
+}
+
+// newAuthors makes a bench whose model gives one list of replies for contracts and
+// another for programs, each in turn.
+func newAuthors(t testing.TB, m machine, l verify.Loader, contracts []any, programs ...any) *bench {
 	t.Helper()
 	residue.Check(t)
 	b := &bench{t: t}
 	script := llmd.Script{Models: []string{"scripted"}, Key: "sk-test-0123456789abcdef"}
-	for i, reply := range replies {
-		r := rule(reply)
-		if r.Match.Call == 0 && r.Times == 0 {
-			r.Match.Call = i + 1
+	add := func(schema string, replies []any) {
+		for _, reply := range replies {
+			r := rule(reply)
+			if r.Match.Schema == "" {
+				r.Match.Schema = schema
+			}
+			if r.Times == 0 {
+				r.Times = 1
+			}
+			script.Rules = append(script.Rules, r)
 		}
-		script.Rules = append(script.Rules, r)
 	}
+	add("kgent_contract", contracts)
+	add("ebpf_program", programs)
 	var err error
 	if b.server, err = llmd.Start("127.0.0.1:0", script, nil); err != nil {
 		t.Fatal(err)
@@ -213,6 +239,7 @@ func newBench(t testing.TB, m machine, l verify.Loader, replies ...any) *bench {
 	client := b.client(b.server.URL(), script.Key)
 	b.Agent = &agent.Agent{
 		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: time.Minute}, Now: time.Now, Records: m.records,
+		Prover: &verify.Prover{Limits: proof.Limits{Time: 15 * time.Second}},
 		Target: agent.Target{Facts: m.facts, Types: m.types, Loader: cmp.Or(l, verify.Loader(m.loader))},
 	}
 	return b
@@ -252,11 +279,26 @@ func (b *bench) rejected(text string) *agent.RejectedError {
 	return r
 }
 
-// asked are the last user messages that the model got.
-func (b *bench) asked() []string {
+// asked are the last user messages that the author of programs got.
+func (b *bench) asked() []string { return b.askedFor("ebpf_program") }
+
+// askedFor are the last user messages of the requests with a schema.
+func (b *bench) askedFor(schema string) []string {
 	var out []string
 	for _, r := range b.server.Requests() {
-		out = append(out, r.User)
+		if r.Schema == schema {
+			out = append(out, r.User)
+		}
+	}
+	return out
+}
+
+// calls are the calls of the model for programs.
+func calls(r *agent.Record) (out []llm.CallRecord) {
+	for _, c := range r.Calls {
+		if c.Purpose == "write the program" {
+			out = append(out, c)
+		}
 	}
 	return out
 }

@@ -11,7 +11,6 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
-	"kgent/agent/program/programtest"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/verify"
 	"kgent/retrieval/kernel"
@@ -66,11 +65,11 @@ func TestPrepareForKernels(t *testing.T) {
 	m := host(t)
 	b := newBench(t, m, yes{})
 	first, second := elsewhere(t, m.loader, "web-1", "web-2"), elsewhere(t, says{}, "db-3")
-	trim, err := vmlinux.NewTrimmer(first.Facts.BTF)
+	types, err := vmlinux.NewTypes(first.Facts.BTF)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Types = programtest.Types{Trimmer: trim}
+	first.Types = types
 	b.Agent.Target = agent.Target{}
 	c, err := b.prepareFor(agent.Request{Text: "which files does nginx open?"}, first, second)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/recipes"
 	"kgent/retrieval/kernel"
@@ -14,7 +15,7 @@ import (
 // Results are compared by the version of the prompts, so it has to change when
 // they do: then put the new version and the sum that the test prints here.
 func TestPromptVersion(t *testing.T) {
-	const version, sum = "4", "4dfc95a491c3f051"
+	const version, sum = "5", "cc72eeac7b5a8f21"
 	schema, err := llm.SchemaOf[answer]("ebpf_program")
 	if err != nil {
 		t.Fatal(err)
@@ -22,6 +23,50 @@ func TestPromptVersion(t *testing.T) {
 	h := sha256.Sum256([]byte(systemPrompt + "\x00" + string(schema.JSON)))
 	if got := hex.EncodeToString(h[:8]); PromptVersion != version || got != sum {
 		t.Errorf("prompts of version %s with the sum %s, the test knows version %s with %s", PromptVersion, got, version, sum)
+	}
+}
+
+func TestContractPromptVersion(t *testing.T) {
+	const version, sum = "1", "14a3f3c3d29254c9"
+	h := sha256.Sum256(append([]byte(contractPrompt+"\x00"), contract.DraftSchema()...))
+	if got := hex.EncodeToString(h[:8]); ContractPromptVersion != version || got != sum {
+		t.Errorf("the prompt for contracts has version %s and the sum %s, the test knows version %s with %s", ContractPromptVersion, got, version, sum)
+	}
+}
+
+// What the prompts cost, in tokens of four bytes: what is said of a kernel included.
+func TestTokensPerRequest(t *testing.T) {
+	facts, err := kernel.Live(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := Target{Facts: facts}
+	schema, err := llm.SchemaOf[answer]("ebpf_program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := map[string]int{}
+	for _, text := range []string{"which processes ask for their parent's id, and how often", "slow disk writes of postgres over 20 ms, with the sector",
+		"TCP retransmissions to port 443 by remote address, both IPv4 and IPv6", "who deletes files below /etc"} {
+		a := &Agent{Target: target}
+		code, err := a.question(Request{Text: text}, []Target{target}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms, err := contractQuestion(Request{Text: text}, []Target{target})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := map[string]int{"program": len(systemPrompt) + len(schema.JSON) + len(code), "contract": len(contractPrompt) + len(contract.DraftSchema()) + len(terms)}
+		t.Logf("%q: contract %d tokens (of the request %d), program %d (of the request %d)", text, n["contract"]/4, len(terms)/4, n["program"]/4, len(code)/4)
+		for what, bytes := range n {
+			most[what] = max(most[what], bytes/4)
+		}
+	}
+	for what, limit := range map[string]int{"contract": 7000, "program": 6000} {
+		if most[what] > limit {
+			t.Errorf("a question for a %s takes %d tokens, want at most %d", what, most[what], limit)
+		}
 	}
 }
 

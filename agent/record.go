@@ -14,16 +14,20 @@ import (
 // Record is everything that was tried for one request, what it cost, and why
 // it ended as it did.
 type Record struct {
-	Request       Request          `json:"request"`
-	Started       time.Time        `json:"started"`
-	Seconds       float64          `json:"seconds"`
-	PromptVersion string           `json:"prompt_version"`
-	Kernel        string           `json:"kernel"`
-	BTF           string           `json:"btf"`
-	Others        []string         `json:"others,omitempty"` // kernels, and their nodes
-	Attempts      []*Attempt       `json:"attempts"`
-	Calls         []llm.CallRecord `json:"calls,omitempty"` // to the model
-	Outcome       string           `json:"outcome"`
+	Request       Request   `json:"request"`
+	Started       time.Time `json:"started"`
+	Seconds       float64   `json:"seconds"`
+	PromptVersion string    `json:"prompt_version"`
+	// ContractVersion is that of the prompt for contracts.
+	ContractVersion string   `json:"contract_version,omitempty"`
+	Kernel          string   `json:"kernel"`
+	BTF             string   `json:"btf"`
+	Others          []string `json:"others,omitempty"` // kernels, and their nodes
+	// Contracts are those that a model wrote, in order, with what came of each.
+	Contracts []*Draft         `json:"contracts,omitempty"`
+	Attempts  []*Attempt       `json:"attempts"`
+	Calls     []llm.CallRecord `json:"calls,omitempty"` // to the model
+	Outcome   string           `json:"outcome"`
 
 	mu sync.Mutex
 }
@@ -38,8 +42,13 @@ type Attempt struct {
 	// Answer is what a model said instead of a program, cut short.
 	Answer string `json:"answer,omitempty"`
 	// Gate is where it ended; empty when it passed or never reached one.
-	Gate  verify.Gate `json:"gate,omitempty"`
-	Error string      `json:"error,omitempty"`
+	Gate verify.Gate `json:"gate,omitempty"`
+	// Contract is the number of the contract it was held against in the end,
+	// counted from 1 among the record's; 0 is none of a model's.
+	Contract int `json:"contract,omitempty"`
+	// Verdict is what came of that; empty when it did not come so far.
+	Verdict string `json:"verdict,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 func (r *Record) attempt(origin, source string) *Attempt {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"kgent/agent"
-	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/bot/target"
 	"kgent/executor/bus"
@@ -219,7 +219,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	if err != nil {
 		return Card{}, "", err
 	}
-	proved := c.Finding.Verdict == verify.Verified
+	proved := c.Finding.Verdict == proof.Verified
 	prog := job.Program{ELF: c.Object.ELF(), Manifest: manifest, Contract: c.ContractText()}
 	digest, err := job.DigestOf(prog, nodes, limits)
 	if err != nil {
@@ -242,7 +242,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	}
 	record := output.Candidate{
 		Digest: digest.String(), Name: c.Manifest.Name, Title: c.Manifest.Title, Origin: c.Origin,
-		Verdict: string(c.Finding.Verdict), Reason: c.Finding.Reason, Contract: c.ContractWords(), Tier: risk.Tier.String(), Why: risk.Why,
+		Verdict: c.Finding.Verdict.String(), Reason: c.Finding.Reason, Contract: c.ContractWords(), Tier: risk.Tier.String(), Why: risk.Why,
 		Does: risk.Does, Nodes: nodes, Duration: limits.Duration.String(),
 		Hooks: []string{}, Params: []output.Param{},
 	}

@@ -47,7 +47,7 @@ func candidate(t *testing.T) *agent.Candidate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &agent.Candidate{Origin: "recipe parents", Source: source, Object: o, Manifest: m, Finding: verify.Unproved(), Duration: 5 * time.Second,
+	return &agent.Candidate{Origin: "recipe parents", Source: source, Object: o, Manifest: m, Finding: verify.Finding{Reason: "unproved: there is no contract"}, Duration: 5 * time.Second,
 		Record: &agent.Record{}}
 }
 

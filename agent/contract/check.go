@@ -210,6 +210,10 @@ func (k *checker) typeName(t TypeName) Type {
 		}
 		names = append(names, e.Name)
 	}
+	if h := hint(typeHabits, t.Name); h != "" {
+		k.errorf(t.At, "no type is called %s%s", t.Name, h)
+		return Type{}
+	}
 	near := suggest(t.Name, names)
 	if _, ok := vocabulary["k_"+t.Name]; ok {
 		near = []string{"k_" + t.Name}
@@ -395,7 +399,7 @@ func (k *checker) steps(cp *CheckedPlace) {
 				k.errorf(c.At, "the cases after %s can never apply, for %s always does", c.Name, c.Name)
 			}
 			cc.Effects = k.effects(c.Effects, inner.with(k.facts(cc.When, true)))
-			k.needsTask(cp, cc.When, cc.Effects)
+			k.hookFacts(cp, cc.When, cc.Effects)
 			has := hasReturn(c.Effects)
 			all, none = all && has, none && !has
 			gone = append(gone, k.facts(cc.When, false)...)
@@ -403,7 +407,7 @@ func (k *checker) steps(cp *CheckedPlace) {
 		}
 		k.expanded = map[string]*Value{}
 		out.Otherwise = k.effects(s.Otherwise, sc.with(gone))
-		k.needsTask(cp, nil, out.Otherwise)
+		k.hookFacts(cp, nil, out.Otherwise)
 		has := hasReturn(s.Otherwise)
 		last := len(s.Cases) > 0 && s.Cases[len(s.Cases)-1].When == nil
 		all, none = all && (has || last), none && !has

@@ -2,42 +2,12 @@ package contract
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
+
+	"kgent/retrieval/kernel"
+	"kgent/retrieval/notes"
 )
-
-// interrupts are hooks that run while a packet, a timer or a device is handled, so that
-// the current task is whoever was interrupted.
-var interrupts = map[string]string{
-	"tp_btf/tcp_retransmit_skb":          "a retransmission happens on a timer or while a packet is handled",
-	"tp_btf/tcp_retransmit_synack":       "a SYN-ACK is sent again on a timer",
-	"tp_btf/tcp_receive_reset":           "a reset arrives while a packet is handled",
-	"tp_btf/tcp_send_reset":              "a reset is mostly sent while a packet is handled",
-	"tp_btf/tcp_probe":                   "it runs while a packet is handled",
-	"tp_btf/block_rq_complete":           "a request completes in an interrupt",
-	"tp_btf/block_io_done":               "a request completes in an interrupt",
-	"tp_btf/kfree_skb":                   "packets are mostly dropped while others run",
-	"tp_btf/netif_receive_skb":           "packets arrive while others run",
-	"tp_btf/napi_poll":                   "packets arrive while others run",
-	"tp_btf/softirq_entry":               "it runs in an interrupt",
-	"tp_btf/softirq_exit":                "it runs in an interrupt",
-	"tp_btf/irq_handler_entry":           "it runs in an interrupt",
-	"tp_btf/irq_handler_exit":            "it runs in an interrupt",
-	"tp_btf/timer_expire_entry":          "it runs in an interrupt",
-	"tp_btf/hrtimer_expire_entry":        "it runs in an interrupt",
-	"tp_btf/sched_wakeup":                "the current task is the one that wakes, not the one that is woken",
-	"tp_btf/sched_wakeup_new":            "the current task is the one that wakes, not the one that is woken",
-	"tp_btf/sched_process_free":          "a task is freed later, by whoever runs then",
-	"tracepoint/block/block_rq_complete": "a request completes in an interrupt",
-}
-
-// taskStates are the new states that a socket enters in the task that does it, with
-// their numbers (include/net/tcp_states.h, part of the kernel's interface).
-var taskStates = map[string]uint64{"TCP_SYN_SENT": 2, "TCP_FIN_WAIT1": 4, "TCP_LAST_ACK": 9, "TCP_LISTEN": 10}
-
-// tcpStates is more than there are states.
-const tcpStates = 32
 
 // forbids says why an input has no meaning at a place, or "".
 func (p *CheckedPlace) forbids(name string) string {
@@ -53,20 +23,28 @@ func (p *CheckedPlace) forbids(name string) string {
 	case strings.HasPrefix(name, "current") && (p.Kind == "xdp" || net):
 		return fmt.Sprintf("%s: at %s no task can be named, for packets are handled while any task runs", name, p.Place)
 	case strings.HasPrefix(name, "current") || name == "user_stack":
-		if why := interrupts[p.Place.String()]; why != "" {
-			return fmt.Sprintf("%s means nothing at %s: %s", name, p.Place, why)
+		if n := p.note(); n != nil && !n.Task.Means() && n.OwnWhen.Argument == "" {
+			return fmt.Sprintf("%s means nothing at %s: %s", name, p.Place, n.Whose)
 		}
 	}
 	return ""
 }
 
-// needsTask checks that the task is asked for only where a socket changes its state in the
-// task that does it: the condition of the case cannot hold for another new state. nil is the
-// condition of what follows "otherwise".
-func (k *checker) needsTask(p *CheckedPlace, when *Value, effects []CheckedEffect) {
-	if p.Kind != "tp_btf" || p.Target != "inet_sock_set_state" || when != nil && p.onlyTaskStates(when) {
+// note is what is known about the place's hook, nil if nothing is.
+func (p *CheckedPlace) note() *notes.Note { return notes.Of(p.Kind, p.Target) }
+
+// hookFacts checks what a case makes of its inputs against what is known about the hook:
+// whether the task may be asked for and members hold what their names say where the
+// condition holds. nil is the condition of what follows "otherwise".
+func (k *checker) hookFacts(p *CheckedPlace, when *Value, effects []CheckedEffect) {
+	n := p.note()
+	if n == nil {
 		return
 	}
+	task := n.Task.Means() || n.OwnWhen.Argument == "" || p.implies(when, n.OwnWhen) // else an error by now
+	lapses := slices.DeleteFunc(slices.Clone(n.Lapses), func(l notes.Lapse) bool {
+		return l.Usable || l.At != notes.Whenever || !k.holds(l) || l.When.Argument != "" && !p.implies(when, l.When)
+	})
 	seen := map[*Value]bool{}
 	var visit func(v *Value)
 	visit = func(v *Value) {
@@ -74,9 +52,14 @@ func (k *checker) needsTask(p *CheckedPlace, when *Value, effects []CheckedEffec
 			return
 		}
 		seen[v] = true
-		if v.Op == OpInput && (strings.HasPrefix(v.Name, "current") || v.Name == "user_stack") {
-			k.errorf(v.At, "%s means nothing at %s for most changes, which happen while a packet is handled; "+
-				"ask in the case's condition for one that a task makes: newstate == %s", v.Name, p.Place, strings.Join(keys(taskStates), ", "))
+		if !task && v.Op == OpInput && (strings.HasPrefix(v.Name, "current") || v.Name == "user_stack") {
+			k.errorf(v.At, "%s means nothing at %s for most changes of %s: %s; ask in the case's condition for one that a task makes: %s == %s",
+				v.Name, p.Place, n.OwnWhen.Argument, n.Whose, n.OwnWhen.Argument, strings.Join(n.OwnWhen.Names(), ", "))
+		}
+		for _, l := range lapses {
+			if p.reads(v, l.Member) {
+				k.errorf(v.At, "%s", p.lapse(l))
+			}
 		}
 		for _, a := range v.Args {
 			visit(a)
@@ -90,18 +73,66 @@ func (k *checker) needsTask(p *CheckedPlace, when *Value, effects []CheckedEffec
 	}
 }
 
-// onlyTaskStates tells whether a condition implies that the new state is one of taskStates:
-// it is false for all others, whatever else it depends on.
-func (p *CheckedPlace) onlyTaskStates(when *Value) bool {
-	arg := slices.IndexFunc(p.Place.Args, func(a Arg) bool { return a.Name == "newstate" })
-	if arg < 0 {
+// holds tells whether a lapse is one of this kernel: if it is not of all and the
+// kernel's release is not known, nothing is held against it.
+func (k *checker) holds(l notes.Lapse) bool {
+	facts, ok := k.types.kernel.(*kernel.Facts)
+	if !ok {
+		return l.Since == "" && l.Until == ""
+	}
+	return l.Holds(facts.Release)
+}
+
+// reads tells whether a value is a read of a member that is named as in a note:
+// "sk.__sk_common.skc_num", by that way and no other, or a record's "sport".
+func (p *CheckedPlace) reads(v *Value, member string) bool {
+	name, path, deep := strings.Cut(member, ".")
+	arg := p.argument(name)
+	switch {
+	case arg < 0:
+		return false
+	case !deep:
+		return v.Op == OpArg && v.Index == arg
+	}
+	return (v.Op == OpLoad || v.Op == OpMember) && v.Path == path && v.Args[0].Op == OpArg && v.Args[0].Index == arg
+}
+
+// argument is the index of the argument that the kernel calls so, -1 if the contract does not ask for it.
+func (p *CheckedPlace) argument(name string) int {
+	return slices.IndexFunc(p.Place.Args, func(a Arg) bool { return a.Name == name })
+}
+
+// lapse says what is wrong with a member here.
+func (p *CheckedPlace) lapse(l notes.Lapse) string {
+	at := map[notes.Phase]string{notes.Entry: "the entry of ", notes.Return: "the return of "}[l.At] + p.Target
+	if l.When.Argument != "" {
+		at += ", where " + l.When.String() + ","
+	}
+	text := "at " + at + " " + l.Why
+	if l.At == notes.Whenever {
+		text = "at " + at + " " + l.Member + ": " + l.Why
+	}
+	if l.Use != "" {
+		text += "; " + l.Use
+	}
+	return text
+}
+
+// manyValues is more than any argument has whose values a note lists.
+const manyValues = 64
+
+// implies tells whether a condition holds for no other values of an argument than
+// those: it is false for all others, whatever else it depends on.
+func (p *CheckedPlace) implies(when *Value, values notes.Values) bool {
+	arg := p.argument(values.Argument)
+	if arg < 0 || when == nil {
 		return false
 	}
-	for state := range uint64(tcpStates) {
-		if slices.Contains(slices.Collect(maps.Values(taskStates)), state) {
+	for n := range uint64(manyValues) {
+		if values.Includes(n) {
 			continue
 		}
-		if v := withArg(when, arg, state, map[*Value]*Value{}); v.Op != OpConst || v.Bits != 0 {
+		if v := withArg(when, arg, n, map[*Value]*Value{}); v.Op != OpConst || v.Bits != 0 {
 			return false
 		}
 	}
@@ -125,23 +156,18 @@ func withArg(v *Value, arg int, n uint64, done map[*Value]*Value) *Value {
 	return done[v]
 }
 
-// early are fields that the kernel sets only after a hook has run, or has cleared by
-// then: what to read instead.
-var early = map[string]map[string]string{
-	"tcp_v4_connect": {"skc_dport": "at the entry of tcp_v4_connect the socket has no destination yet; take it from the address argument, or read it at the return",
-		"skc_daddr": "at the entry of tcp_v4_connect the socket has no destination yet; take it from the address argument, or read it at the return",
-		"skc_num":   "at the entry of tcp_v4_connect the socket has no local port yet"},
-	"tcp_v6_connect": {"skc_dport": "at the entry of tcp_v6_connect the socket has no destination yet; take it from the address argument, or read it at the return",
-		"skc_v6_daddr": "at the entry of tcp_v6_connect the socket has no destination yet; take it from the address argument, or read it at the return",
-		"skc_num":      "at the entry of tcp_v6_connect the socket has no local port yet"},
-	"tcp_v4_syn_recv_sock": {"skc_dport": "the first argument of tcp_v4_syn_recv_sock is the listening socket, which has no other end",
-		"skc_daddr": "the first argument of tcp_v4_syn_recv_sock is the listening socket, which has no other end"},
-}
-
-// tooEarly says why a field means nothing at a place, or "".
-func (p *CheckedPlace) tooEarly(field string) string {
-	if p.Kind != "kprobe" && p.Kind != "fentry" {
+// tooEarly says why a member, by whatever way, means nothing at the entry or return of
+// a function, or "".
+func (k *checker) tooEarly(p *CheckedPlace, member string) string {
+	n, phase := p.note(), notes.PhaseOf(p.Kind, p.Target)
+	if n == nil || phase == notes.Whenever {
 		return ""
 	}
-	return early[p.Target][field]
+	for _, l := range n.Lapses {
+		last := l.Member[strings.LastIndexByte(l.Member, '.')+1:]
+		if l.At == phase && !l.Usable && k.holds(l) && last == member {
+			return p.lapse(l)
+		}
+	}
+	return ""
 }

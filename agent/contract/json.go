@@ -12,36 +12,39 @@ import (
 	"strings"
 )
 
-// The JSON form. Everything is there and required, nothing else is allowed, and no
+// The JSON form. By its schema everything is there and nothing else is allowed, and no
 // object is more than five deep, which is what strict structured output takes. Expressions, types and
 // arguments are in the words of the text form.
+//
+// The tag opt marks members that a reader does without, as if they were empty: not every author
+// can be held to the schema. Those marked "people" are not in [DraftSchema].
 type (
 	jsonContract struct {
 		Title    string       `json:"title" doc:"what the output shows, in one line"`
-		Why      string       `json:"why" doc:"a comment, or empty"`
-		Params   []jsonParam  `json:"params" doc:"values that people set before the program is loaded; the contract holds for all of them"`
-		Enums    []jsonEnum   `json:"enums" doc:"closed sets of named numbers that are shown by name"`
-		Defines  []jsonDefine `json:"defines" doc:"named expressions"`
-		Events   []jsonEvent  `json:"events" doc:"records that are emitted, one for each occurrence"`
-		Tables   []jsonTable  `json:"tables" doc:"tables of sums, counts and histograms by key"`
-		Memories []jsonMemory `json:"memories" doc:"what is remembered from one hook to another, by key (for the latency of calls: the start, by thread)"`
+		Why      string       `json:"why" opt:"people" doc:"a comment, or empty"`
+		Params   []jsonParam  `json:"params" opt:"yes" doc:"values that people set before the program is loaded; the contract holds for all of them"`
+		Enums    []jsonEnum   `json:"enums" opt:"yes" doc:"closed sets of named numbers that are shown by name"`
+		Defines  []jsonDefine `json:"defines" opt:"people" doc:"named expressions"`
+		Events   []jsonEvent  `json:"events" opt:"yes" doc:"records that are emitted, one for each occurrence"`
+		Tables   []jsonTable  `json:"tables" opt:"yes" doc:"tables of sums, counts and histograms by key"`
+		Memories []jsonMemory `json:"memories" opt:"yes" doc:"what is remembered from one hook to another, by key (for the latency of calls: the start, by thread)"`
 		Hooks    []jsonHook   `json:"hooks" doc:"where the program is called and what is to happen there"`
-		Assume   []string     `json:"assume" doc:"names of assumptions beyond those that always hold"`
-		Show     []jsonView   `json:"show" doc:"how tables are presented"`
+		Assume   []string     `json:"assume" opt:"yes" doc:"names of assumptions beyond those that always hold"`
+		Show     []jsonView   `json:"show" opt:"yes" doc:"how tables are presented"`
 	}
 	jsonParam struct {
 		Name    string `json:"name" doc:"as in expressions"`
 		Type    string `json:"type" doc:"k_port, k_ip, char[16], u32, …"`
-		Default string `json:"default" doc:"a constant: 0, 10ms, \"text\" in quotes; empty: zero"`
-		Min     string `json:"min" doc:"smallest value, or empty"`
-		Max     string `json:"max" doc:"largest value, or empty"`
-		Means   string `json:"means" doc:"what it is for and which value means any"`
-		Why     string `json:"why" doc:"a comment, or empty"`
+		Default string `json:"default" opt:"yes" doc:"a constant: 0, 10ms, \"text\" in quotes; empty: zero"`
+		Min     string `json:"min" opt:"people" doc:"smallest value, or empty"`
+		Max     string `json:"max" opt:"people" doc:"largest value, or empty"`
+		Means   string `json:"means" opt:"yes" doc:"what it is for and which value means any"`
+		Why     string `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonEnum struct {
 		Name   string          `json:"name" doc:"used as a type"`
 		Values []jsonEnumValue `json:"values" doc:"at least one"`
-		Why    string          `json:"why" doc:"a comment, or empty"`
+		Why    string          `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonEnumValue struct {
 		Name  string `json:"name" doc:"as it is shown"`
@@ -49,10 +52,10 @@ type (
 	}
 	jsonDefine struct {
 		Name  string   `json:"name" doc:"used as name or name(…)"`
-		Args  []string `json:"args" doc:"names of arguments"`
+		Args  []string `json:"args" opt:"yes" doc:"names of arguments"`
 		Is    string   `json:"is" doc:"the expression it stands for"`
-		Means string   `json:"means" doc:"the English for it, with {arg} for an argument; or empty"`
-		Why   string   `json:"why" doc:"a comment, or empty"`
+		Means string   `json:"means" opt:"yes" doc:"the English for it, with {arg} for an argument; or empty"`
+		Why   string   `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonMember struct {
 		Name string `json:"name" doc:"as it is shown"`
@@ -61,65 +64,65 @@ type (
 	jsonEvent struct {
 		Name    string       `json:"name" doc:"a word for what happens"`
 		Members []jsonMember `json:"members" doc:"in the order they are shown"`
-		More    bool         `json:"more" doc:"whether the program may show further members"`
-		Why     string       `json:"why" doc:"a comment, or empty"`
+		More    bool         `json:"more" opt:"people" doc:"whether the program may show further members"`
+		Why     string       `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonTable struct {
 		Name   string       `json:"name" doc:"a word for what is counted"`
-		Key    []jsonMember `json:"key" doc:"what there is a row for; empty: one row for everything"`
+		Key    []jsonMember `json:"key" opt:"yes" doc:"what there is a row for; empty: one row for everything"`
 		Values []jsonValue  `json:"values" doc:"what a row holds"`
-		More   bool         `json:"more" doc:"whether the program may show further members"`
-		Why    string       `json:"why" doc:"a comment, or empty"`
+		More   bool         `json:"more" opt:"people" doc:"whether the program may show further members"`
+		Why    string       `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonValue struct {
-		Name  string `json:"name" doc:"empty if the row holds only one, unnamed"`
+		Name  string `json:"name" opt:"yes" doc:"empty if the row holds only one, unnamed"`
 		How   string `json:"how" doc:"how samples are added up" enum:"count sum min max last stats log2 linear"`
-		Type  string `json:"type" doc:"of a sample: k_ns, k_bytes, …; k_count for count"`
-		Step  uint64 `json:"step" doc:"width of a slot of linear, else 0"`
-		Slots uint64 `json:"slots" doc:"slots of linear, else 0"`
+		Type  string `json:"type" opt:"yes" doc:"of a sample: k_ns, k_bytes, …; k_count for count"`
+		Step  uint64 `json:"step" opt:"yes" doc:"width of a slot of linear, else 0"`
+		Slots uint64 `json:"slots" opt:"yes" doc:"slots of linear, else 0"`
 	}
 	jsonMemory struct {
 		Name   string       `json:"name" doc:"used as name[key].field"`
 		Key    []jsonMember `json:"key" doc:"such as thread: k_tid"`
-		Fields []jsonMember `json:"fields" doc:"what is remembered"`
-		Why    string       `json:"why" doc:"a comment, or empty"`
+		Fields []jsonMember `json:"fields" opt:"yes" doc:"what is remembered"`
+		Why    string       `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonHook struct {
 		Places []jsonPlace `json:"places" doc:"one, or several that share the cases"`
 		Cases  []jsonCase  `json:"cases" doc:"tried in order; each step ends with the case otherwise"`
-		Why    string      `json:"why" doc:"a comment, or empty"`
+		Why    string      `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonPlace struct {
 		At          string      `json:"at" doc:"tp_btf/sched_switch, tracepoint/syscalls/sys_enter_openat, …"`
-		Args        []string    `json:"args" doc:"the kernel's names of the arguments used; “sig as signo” renames; “host: user_pointer” says a type"`
-		With        []jsonField `json:"with" doc:"names bound to expressions at this place alone"`
-		Alternative bool        `json:"alternative" doc:"used only if the kernel lacks the place before"`
-		IfPresent   bool        `json:"if_present" doc:"a kernel may lack it"`
-		Why         string      `json:"why" doc:"a comment, or empty"`
+		Args        []string    `json:"args" opt:"yes" doc:"the kernel's names of the arguments used; “sig as signo” renames; “host: user_pointer” says a type"`
+		With        []jsonField `json:"with" opt:"yes" doc:"names bound to expressions at this place alone"`
+		Alternative bool        `json:"alternative" opt:"people" doc:"used only if the kernel lacks the place before"`
+		IfPresent   bool        `json:"if_present" opt:"yes" doc:"a kernel may lack it"`
+		Why         string      `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonCase struct {
-		Step    int          `json:"step" doc:"1, or the number of the step: later steps see what earlier ones remembered"`
+		Step    int          `json:"step" opt:"yes" doc:"1, or the number of the step: later steps see what earlier ones remembered"`
 		Name    string       `json:"name" doc:"a word for the case; “otherwise” for the last of a step"`
 		When    string       `json:"when" doc:"the condition, or “always”; “otherwise” for the last of a step"`
-		Effects []jsonEffect `json:"effects" doc:"empty: nothing"`
-		Why     string       `json:"why" doc:"a comment, or empty"`
+		Effects []jsonEffect `json:"effects" opt:"yes" doc:"empty: nothing"`
+		Why     string       `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonEffect struct {
 		Do     string      `json:"do" doc:"what is done" enum:"emit add remember change forget return"`
-		To     string      `json:"to" doc:"the event, table or memory; empty for return"`
-		Key    []jsonField `json:"key" doc:"of a table (named) or memory (in order, names empty); else empty"`
-		Value  string      `json:"value" doc:"what is added to an unnamed member, or returned; else empty"`
-		Fields []jsonField `json:"fields" doc:"the members with their values; else empty"`
-		Why    string      `json:"why" doc:"a comment, or empty"`
+		To     string      `json:"to" opt:"yes" doc:"the event, table or memory; empty for return"`
+		Key    []jsonField `json:"key" opt:"yes" doc:"of a table (named) or memory (in order, names empty); else empty"`
+		Value  string      `json:"value" opt:"yes" doc:"what is added to an unnamed member, or returned; else empty"`
+		Fields []jsonField `json:"fields" opt:"yes" doc:"the members with their values; else empty"`
+		Why    string      `json:"why" opt:"people" doc:"a comment, or empty"`
 	}
 	jsonField struct {
-		Name string `json:"name" doc:"of the member"`
+		Name string `json:"name" opt:"yes" doc:"of the member"`
 		Is   string `json:"is" doc:"an expression over inputs"`
 	}
 	jsonView struct {
 		Of    string `json:"of" doc:"a table or event"`
-		Top   int    `json:"top" doc:"rows shown; 0: all"`
-		Every string `json:"every" doc:"an interval such as 5s; empty: at the end"`
+		Top   int    `json:"top" opt:"yes" doc:"rows shown; 0: all"`
+		Every string `json:"every" opt:"yes" doc:"an interval such as 5s; empty: at the end"`
 	}
 )
 
@@ -229,25 +232,78 @@ func encodeEffects(list []*Effect) []jsonEffect {
 	return out
 }
 
-// DecodeJSON reads the JSON form, strictly: every member has to be there once, no other may
-// be. Positions in the result, and in what Check says about it, are those of its
-// text form, [Format].
+// DecodeJSON reads the JSON form: no member may be there that the schema does not have, none
+// twice, and none left out unless its empty value says the same. Positions in the result, and
+// in what Check says about it, are those of its text form, [Format].
 func DecodeJSON(data []byte) (*Contract, error) {
+	var j jsonContract
+	if err := readStrictly(data, &j); err != nil {
+		return nil, err
+	}
+	return j.decode()
+}
+
+// Draft is the answer of an author who is asked to write a contract.
+type Draft struct {
+	Analysis string
+	// Cannot says why there is no contract; then Contract is nil.
+	Cannot   string
+	Contract *Contract
+}
+
+type jsonDraft struct {
+	Analysis string `json:"analysis" opt:"yes" doc:"think first: what happens when, which hook sees it, what identifies it, what must be left out, where the request is ambiguous"`
+	Cannot   string `json:"cannot" opt:"yes" doc:"empty, or why no contract can say this; then leave the rest empty"`
+	jsonContract
+}
+
+// DraftSchema is the schema of a [Draft]: the JSON form without what only people write into contracts,
+// such as comments, and before it the author's thoughts.
+func DraftSchema() []byte {
+	var b bytes.Buffer
+	writeSchema(&b, reflect.TypeFor[jsonDraft](), "", "", true)
+	return b.Bytes()
+}
+
+// DecodeDraft reads a draft as [DecodeJSON] reads a contract.
+func DecodeDraft(data []byte) (Draft, error) {
+	var j jsonDraft
+	if err := readStrictly(data, &j); err != nil {
+		return Draft{}, err
+	}
+	d := Draft{Analysis: j.Analysis, Cannot: strings.TrimSpace(j.Cannot)}
+	if d.Cannot != "" && len(j.Hooks) == 0 {
+		return d, nil
+	}
+	var err error
+	d.Contract, err = j.jsonContract.decode()
+	return d, err
+}
+
+// readStrictly reads data into what to points to.
+func readStrictly(data []byte, to any) error {
 	if len(data) > 4*maxText {
-		return nil, Errors{{Msg: fmt.Sprintf("the contract has %d bytes; at most %d are read", len(data), 4*maxText)}}
+		return Errors{{Msg: fmt.Sprintf("the contract has %d bytes; at most %d are read", len(data), 4*maxText)}}
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	if err := strict(dec, reflect.TypeFor[jsonContract](), "the contract"); err != nil {
-		return nil, Errors{{Msg: err.Error()}}
+	if err := strict(dec, reflect.TypeOf(to).Elem(), "the contract"); err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			return Errors{e}
+		}
+		return Errors{{Msg: err.Error()}}
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, Errors{{Msg: "something follows the contract"}}
+		return Errors{{Msg: "something follows the contract"}}
 	}
-	var j jsonContract
-	if err := json.Unmarshal(data, &j); err != nil {
-		return nil, Errors{{Msg: "reading the contract: " + err.Error()}}
+	if err := json.Unmarshal(data, to); err != nil {
+		return Errors{{Msg: "reading the contract: " + err.Error()}}
 	}
+	return nil
+}
+
+func (j jsonContract) decode() (*Contract, error) {
 	d := &jsonDecoder{}
 	c := d.contract(j)
 	if len(d.errs) > 0 {
@@ -277,9 +333,14 @@ func strict(dec *json.Decoder, t reflect.Type, path string) error {
 		case bool:
 			return "true or false"
 		}
-		return "null"
+		return fmt.Sprint(tok)
 	}
-	wrong := func(want string) error { return fmt.Errorf("%s: expected %s, found %s", path, want, kindOf()) }
+	wrong := func(want string) error {
+		if tok == nil {
+			return &nullError{path, want}
+		}
+		return fmt.Errorf("%s: expected %s, found %s", path, want, kindOf())
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		if tok != json.Delim('{') {
@@ -317,11 +378,11 @@ func strict(dec *json.Decoder, t reflect.Type, path string) error {
 }
 
 func strictObject(dec *json.Decoder, t reflect.Type, path string) error {
-	fields := map[string]reflect.Type{}
+	fields := map[string]reflect.StructField{}
 	var names []string
-	for i := range t.NumField() {
-		name := t.Field(i).Tag.Get("json")
-		fields[name] = t.Field(i).Type
+	for _, f := range membersIn(t) {
+		name := f.Tag.Get("json")
+		fields[name] = f
 		names = append(names, name)
 	}
 	seen := map[string]bool{}
@@ -331,9 +392,9 @@ func strictObject(dec *json.Decoder, t reflect.Type, path string) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		name, _ := tok.(string)
-		ft, ok := fields[name]
+		f, ok := fields[name]
 		if !ok {
-			return (&Error{Msg: fmt.Sprintf("%s has no member %q", path, name), Suggest: suggest(name, names)})
+			return &Error{Msg: fmt.Sprintf("%s has no member %q", path, name), Suggest: suggest(name, names)}
 		}
 		if seen[name] {
 			return fmt.Errorf("%s has the member %q twice", path, name)
@@ -343,7 +404,12 @@ func strictObject(dec *json.Decoder, t reflect.Type, path string) error {
 		if path != "the contract" {
 			below = path + "." + name
 		}
-		if err := strict(dec, ft, below); err != nil {
+		err = strict(dec, f.Type, below)
+		var null *nullError
+		if f.Tag.Get("opt") != "" && errors.As(err, &null) && null.path == below {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -351,11 +417,31 @@ func strictObject(dec *json.Decoder, t reflect.Type, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	for _, n := range names {
-		if !seen[n] {
+		if !seen[n] && fields[n].Tag.Get("opt") == "" {
 			return fmt.Errorf("%s lacks the member %q", path, n)
 		}
 	}
 	return nil
+}
+
+// nullError says that there is null where something else is expected, which is as good as
+// nothing where that will do.
+type nullError struct{ path, want string }
+
+func (e *nullError) Error() string {
+	return fmt.Sprintf("%s: expected %s, found null", e.path, e.want)
+}
+
+// membersIn are the fields of a struct, those of embedded structs among them.
+func membersIn(t reflect.Type) (out []reflect.StructField) {
+	for f := range t.Fields() {
+		if f.Anonymous {
+			out = append(out, membersIn(f.Type)...)
+		} else {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 type jsonDecoder struct{ errs Errors }
@@ -386,7 +472,7 @@ func (d *jsonDecoder) read(path, text string, f func(p *parser)) {
 	p.try(func() {
 		f(p)
 		if t := p.peek(); t.kind != tokEOF {
-			p.failf(t.at, "expected the end, found %s", t)
+			p.failf(t.at, "expected the end, found %s%s", t, hint(habits, t.text))
 		}
 	})
 	if len(p.errs) > 0 {
@@ -487,6 +573,7 @@ func (d *jsonDecoder) contract(j jsonContract) *Contract {
 		p := at("memories", i)
 		c.Memories = append(c.Memories, &Memory{Name: d.name(p+".name", x.Name), Key: d.members(p+".key", x.Key), Fields: d.members(p+".fields", x.Fields), Doc: d.plain(p+".why", x.Why, true)})
 	}
+	j.tidy()
 	for i, x := range j.Hooks {
 		c.Hooks = append(c.Hooks, d.hook(at("hooks", i), x))
 	}
@@ -497,6 +584,61 @@ func (d *jsonDecoder) contract(j jsonContract) *Contract {
 		c.Views = append(c.Views, d.view(at("show", i), v))
 	}
 	return c
+}
+
+// tidy puts right what can be meant in one way only: keys of memories that are named, a count
+// that does not say by how much, an unnamed member under a name, the target of a return.
+func (j jsonContract) tidy() {
+	for h := range j.Hooks {
+		for c := range j.Hooks[h].Cases {
+			for e := range j.Hooks[h].Cases[c].Effects {
+				x := &j.Hooks[h].Cases[c].Effects[e]
+				switch x.Do {
+				case string(Remember), string(Change), string(Forget):
+					for _, m := range j.Memories {
+						if m.Name == x.To {
+							x.Key = inOrder(x.Key, m.Key)
+						}
+					}
+				case string(Add):
+					for _, t := range j.Tables {
+						if t.Name == x.To && len(t.Values) == 1 && t.Values[0].Name == "" {
+							x.unnamed(t.Values[0])
+						}
+					}
+				case string(Return):
+					x.To = ""
+				}
+			}
+		}
+	}
+}
+
+// unnamed makes a value of what is added to the only, unnamed member of a row.
+func (x *jsonEffect) unnamed(to jsonValue) {
+	if x.Value == "" && len(x.Fields) == 1 {
+		x.Value, x.Fields = x.Fields[0].Is, nil
+	}
+	if x.Value == "" && len(x.Fields) == 0 && to.How == string(Count) {
+		x.Value = "1"
+	}
+}
+
+// inOrder takes the names off a key that has exactly those declared, and puts it into their
+// order. Any other stays as it is.
+func inOrder(given []jsonField, declared []jsonMember) []jsonField {
+	if len(given) != len(declared) {
+		return given
+	}
+	out := make([]jsonField, len(declared))
+	for i, m := range declared {
+		at := slices.IndexFunc(given, func(f jsonField) bool { return f.Name == m.Name })
+		if at < 0 {
+			return given
+		}
+		out[i] = jsonField{Is: given[at].Is}
+	}
+	return out
 }
 
 func (d *jsonDecoder) view(p string, v jsonView) *View {
@@ -525,6 +667,9 @@ func (d *jsonDecoder) table(p string, x jsonTable) *Table {
 	t := &Table{Name: d.name(p+".name", x.Name), Key: d.members(p+".key", x.Key), More: x.More, Doc: d.plain(p+".why", x.Why, true)}
 	for i, v := range x.Values {
 		at := fmt.Sprintf("%s.values[%d]", p, i)
+		if v.How == string(Count) && v.Type == "" {
+			v.Type = "k_count"
+		}
 		out := TableValue{Name: v.Name, Agg: Agg(v.How), Type: d.typ(at+".type", v.Type), Step: v.Step, Slots: v.Slots}
 		if v.Name != "" || len(x.Values) > 1 {
 			d.name(at+".name", v.Name)
@@ -569,7 +714,7 @@ func (d *jsonDecoder) hook(p string, x jsonHook) *Hook {
 		}
 		place.Kind, place.Target = kind, target
 		for _, a := range j.Args {
-			d.read(at+".args", a, func(p *parser) { place.Args = append(place.Args, p.arg()) })
+			d.read(at+".args", asArgument(a), func(p *parser) { place.Args = append(place.Args, p.arg()) })
 		}
 		h.Places = append(h.Places, place)
 	}
@@ -586,19 +731,25 @@ func (d *jsonDecoder) oneCase(at string, j jsonCase, h *Hook, ended bool) {
 	if ended || len(h.Steps) == 0 {
 		h.Steps = append(h.Steps, &Step{})
 	}
-	if j.Step != len(h.Steps) {
+	if j.Step != len(h.Steps) && j.Step != 0 {
 		d.failf(at+".step", "expected step %d: steps are numbered from 1, and each ends with “otherwise”", len(h.Steps))
 	}
 	step := h.Steps[len(h.Steps)-1]
 	effects := d.effects(at+".effects", j.Effects)
 	if j.When == "otherwise" {
-		if j.Name != "otherwise" || j.Why != "" {
-			d.failf(at, "the case “otherwise” has the name otherwise and no comment")
+		if j.Why != "" {
+			d.failf(at+".why", "the case “otherwise” has no comment")
 		}
 		step.Otherwise = effects
 		return
 	}
+	if j.When == "true" {
+		j.When = "always"
+	}
 	c := &Case{Name: d.name(at+".name", j.Name), Effects: effects, Doc: d.plain(at+".why", j.Why, true)}
+	if j.Name == "otherwise" {
+		d.failf(at, "the case otherwise has the condition “otherwise”, not %q", j.When)
+	}
 	if j.When != "always" {
 		c.When = d.expr(at+".when", j.When)
 	}
@@ -654,40 +805,63 @@ func (d *jsonDecoder) fields(p string, list []jsonField, named bool) (out []Fiel
 // Schema is the JSON schema of the JSON form, as strict structured output wants it: all
 // members required, no others allowed.
 func Schema() []byte {
-	s := schemaOf(reflect.TypeFor[jsonContract](), "", "")
-	out, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		panic("the schema cannot be written: " + err.Error()) // it consists of maps and texts
+	var raw, out bytes.Buffer
+	writeSchema(&raw, reflect.TypeFor[jsonContract](), "", "", false)
+	if err := json.Indent(&out, raw.Bytes(), "", "  "); err != nil {
+		panic("the schema is no JSON: " + err.Error()) // it is written here
 	}
-	return append(out, '\n')
+	out.WriteByte('\n')
+	return out.Bytes()
 }
 
-func schemaOf(t reflect.Type, doc, enum string) map[string]any {
-	s := map[string]any{}
-	if doc != "" {
-		s["description"] = doc
+// writeSchema writes the schema of a type. Members keep their order, for a model answers in
+// it: what is declared has to come before what uses it.
+func writeSchema(b *bytes.Buffer, t reflect.Type, doc, enum string, draft bool) {
+	quoted := func(s string) {
+		enc := json.NewEncoder(b)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(s); err != nil {
+			panic("a text cannot be written: " + err.Error())
+		}
+		b.Truncate(b.Len() - 1) // Encode ends the line
 	}
+	b.WriteByte('{')
+	if doc != "" {
+		b.WriteString(`"description":`)
+		quoted(doc)
+		b.WriteByte(',')
+	}
+	values := strings.Fields(enum)
 	switch t.Kind() {
 	case reflect.Struct:
-		properties, required := map[string]any{}, []string{}
-		for i := range t.NumField() {
-			f := t.Field(i)
+		b.WriteString(`"type":"object","properties":{`)
+		var names []string
+		for _, f := range membersIn(t) {
+			if draft && f.Tag.Get("opt") == "people" {
+				continue
+			}
+			if len(names) > 0 {
+				b.WriteByte(',')
+			}
 			name := f.Tag.Get("json")
-			properties[name] = schemaOf(f.Type, f.Tag.Get("doc"), f.Tag.Get("enum"))
-			required = append(required, name)
+			names = append(names, strconv.Quote(name))
+			quoted(name)
+			b.WriteByte(':')
+			writeSchema(b, f.Type, f.Tag.Get("doc"), f.Tag.Get("enum"), draft)
 		}
-		s["type"], s["properties"], s["required"], s["additionalProperties"] = "object", properties, required, false
+		fmt.Fprintf(b, `},"required":[%s],"additionalProperties":false`, strings.Join(names, ","))
 	case reflect.Slice:
-		s["type"], s["items"] = "array", schemaOf(t.Elem(), "", "")
+		b.WriteString(`"type":"array","items":`)
+		writeSchema(b, t.Elem(), "", enum, draft)
 	case reflect.String:
-		s["type"] = "string"
-		if enum != "" {
-			s["enum"] = strings.Fields(enum)
+		b.WriteString(`"type":"string"`)
+		if len(values) > 0 {
+			fmt.Fprintf(b, `,"enum":["%s"]`, strings.Join(values, `","`))
 		}
 	case reflect.Bool:
-		s["type"] = "boolean"
+		b.WriteString(`"type":"boolean"`)
 	default:
-		s["type"] = "integer"
+		b.WriteString(`"type":"integer"`)
 	}
-	return s
+	b.WriteByte('}')
 }

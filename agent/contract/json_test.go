@@ -42,9 +42,9 @@ func TestDecodeJSONIsStrict(t *testing.T) {
 		{"another member", `"title":`, `"titel": "x", "title":`, `the contract has no member "titel"; did you mean title?`},
 		{"wrong case", `"title":`, `"Title":`, `has no member "Title"`},
 		{"twice", `"title":`, `"title": "x", "title":`, `has the member "title" twice`},
-		{"missing", `"more": false,`, ``, `lacks the member "more"`},
+		{"missing", `"how": "log2",`, ``, `lacks the member "how"`},
 		{"wrong type", `"more": false`, `"more": "no"`, `tables[0].more: expected true or false, found a text`},
-		{"null", `"assume": [`, `"assume": null, "assumed": [`, `assume: expected a list, found null`},
+		{"null", `"how": "log2"`, `"how": null`, `tables[0].values[0].how: expected a text, found null`},
 		{"no expression", `"is": "now"`, `"is": "now +"`, `hooks[0].cases[0].effects[0].fields[0].is, column 6: expected a value, found the end`},
 		{"expression that goes on", `"is": "now"`, `"is": "now } emit x {"`, `expected the end, found “}”`},
 		{"comment in an expression", `"is": "now"`, `"is": "now # x"`, `a character that does not belong there`},
@@ -70,10 +70,59 @@ func TestDecodeJSONIsStrict(t *testing.T) {
 	}
 }
 
+// What an author leaves out is as if it were empty.
+func TestDraft(t *testing.T) {
+	const draft = `{"analysis": "think", "cannot": "", "title": "Forks by user", "params": null,
+		"tables": [{"name": "forks", "key": [{"name": "uid", "type": "k_uid"}], "values": [{"how": "count"}]}],
+		"hooks": [{"places": [{"at": "tp_btf/sched_process_fork"}], "cases": [
+			{"name": "forked", "when": "always", "effects": [{"do": "add", "to": "forks", "key": [{"name": "uid", "is": "current.uid"}], "value": "1"}]},
+			{"name": "none", "when": "otherwise"}]}]}`
+	d, err := DecodeDraft([]byte(draft))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `contract "Forks by user"
+
+table forks { uid: k_uid } : count
+
+hook tp_btf/sched_process_fork()
+  case forked: always
+    add 1 to forks[uid: current.uid]
+  otherwise nothing
+`
+	if got := Format(d.Contract); got != want || d.Analysis != "think" {
+		t.Errorf("%q: got:\n%s\nwant:\n%s", d.Analysis, got, want)
+	}
+	if d, err := DecodeDraft([]byte(`{"cannot": "nobody can", "title": "", "hooks": []}`)); err != nil || d.Cannot != "nobody can" || d.Contract != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := DecodeDraft([]byte(`{"title": "x", "hooks": [{"places": [{"at": "xdp"}], "cases": [{"name": "otherwise", "when": "always"}]}]}`)); err == nil ||
+		!strings.Contains(err.Error(), "the case otherwise has the condition “otherwise”") {
+		t.Errorf("got %v", err)
+	}
+	if n := len(DraftSchema()); n > 8000 {
+		t.Errorf("the schema for authors has %d bytes", n)
+	}
+	// A model answers in the order of the schema.
+	last := 0
+	for _, name := range []string{"analysis", "cannot", "title", "params", "tables", "hooks"} {
+		at := strings.Index(string(DraftSchema()), `"`+name+`":{`)
+		if at <= last {
+			t.Errorf("%s is at %d, after %d", name, at, last)
+		}
+		last = at
+	}
+}
+
 // What strict structured output demands of a schema.
 func TestSchema(t *testing.T) {
+	t.Run("whole", func(t *testing.T) { strictlyUsable(t, Schema()) })
+	t.Run("draft", func(t *testing.T) { strictlyUsable(t, DraftSchema()) })
+}
+
+func strictlyUsable(t *testing.T, schema []byte) {
 	var s map[string]any
-	if err := json.Unmarshal(Schema(), &s); err != nil {
+	if err := json.Unmarshal(schema, &s); err != nil {
 		t.Fatal(err)
 	}
 	total := 0

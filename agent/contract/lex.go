@@ -200,6 +200,11 @@ func shown(text string) bool {
 }
 
 func (l *lexer) punct(at Pos) {
+	if strings.HasPrefix(l.src[l.i:], "->") { // as C has it; a dot goes through pointers too
+		l.add(tokPunct, ".", at)
+		l.i += len("->")
+		return
+	}
 	for _, p := range puncts {
 		if strings.HasPrefix(l.src[l.i:], p) {
 			l.add(tokPunct, p, at)
@@ -208,6 +213,10 @@ func (l *lexer) punct(at Pos) {
 		}
 	}
 	r, n := utf8.DecodeRuneInString(l.src[l.i:])
-	l.fail(at, "the character %q has no meaning here", r)
+	if r == '\'' {
+		l.fail(at, "texts are written in double quotes")
+	} else {
+		l.fail(at, "the character %q has no meaning here", r)
+	}
 	l.i += n
 }

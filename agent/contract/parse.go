@@ -570,7 +570,9 @@ func (p *parser) oneCase() *Case {
 func (p *parser) effectWanted() {
 	t := p.peek()
 	e := &Error{At: t.at, Msg: fmt.Sprintf("expected an effect (%s), found %s", strings.Join(verbs, ", "), t)}
-	if t.kind == tokWord {
+	if h := hint(habits, t.text); t.kind == tokWord && h != "" {
+		e.Msg += h
+	} else if t.kind == tokWord {
 		e.Suggest = suggest(t.text, verbs)
 	}
 	p.errs = append(p.errs, e)

@@ -19,6 +19,7 @@ var targets = map[string]string{"tracepoint": "syscalls/sys_enter_openat", "tp_b
 
 // cutPlace splits "tp_btf/sched_switch" into kind and target.
 func cutPlace(text string) (kind, target string, err error) {
+	text = slashed(text)
 	for _, k := range placeKinds {
 		if rest, ok := strings.CutPrefix(text, k); ok && (rest == "" || rest[0] == '/') && len(k) > len(kind) {
 			kind, target = k, strings.TrimPrefix(rest, "/")
@@ -50,6 +51,23 @@ func cutPlace(text string) (kind, target string, err error) {
 		}
 	}
 	return kind, target, nil
+}
+
+// slashed writes the places of tracers that have colons, "tracepoint:syscalls:sys_enter_openat", the
+// way it is done here.
+func slashed(text string) string {
+	for _, k := range append([]string{"tp", "raw_tp"}, placeKinds...) {
+		rest, ok := strings.CutPrefix(text, k)
+		if !ok || rest == "" || rest[0] != ':' && rest[0] != '/' {
+			continue
+		}
+		rest = "/" + rest[1:]
+		if k == "tracepoint" || k == "tp" {
+			rest = strings.ReplaceAll(rest, ":", "/")
+		}
+		return k + rest
+	}
+	return text
 }
 
 // String writes the place as in the text form, without its arguments.

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/retrieval/kernel/abi"
+	"kgent/retrieval/notes"
 )
 
 // scope is what names stand for at some place of a contract.
@@ -166,7 +167,7 @@ func (k *checker) name(e *Name, sc *scope) *Value {
 			v.Bits = 1
 		}
 		return k.make(v, e)
-	case "null":
+	case "null", "NULL":
 		return k.make(&Value{Op: OpConst, Type: Type{Kind: Pointer, Bits: 64, Literal: true}}, e)
 	}
 	if t, ok := inputs[e.Name]; ok {
@@ -191,7 +192,7 @@ func (k *checker) noName(name string) string {
 	if k.memoryIndex(name) >= 0 {
 		return fmt.Sprintf("%s is a memory: write the key, %s[…]", name, name)
 	}
-	return fmt.Sprintf("nothing is called %s%s: no argument, parameter, definition or constant of the kernel", name, where)
+	return fmt.Sprintf("nothing is called %s%s: no argument, parameter, definition or constant of the kernel%s", name, where, hint(habits, name))
 }
 
 // namesIn lists what could have been meant by a name that stands for nothing.
@@ -344,26 +345,15 @@ func (k *checker) member(x *Value, e *Select) *Value {
 		v.Type.Literal = false
 	}
 	if k.place != nil {
-		if why := k.place.tooEarly(e.Name); why != "" {
+		if why := k.tooEarly(k.place, e.Name); why != "" {
 			k.errorf(e.At, "%s", why)
 			return nil
 		}
 	}
-	if meaning := fieldMeanings[v.Struct+"."+v.Path]; meaning != "" {
-		v.Type.Meaning = meaning
+	if m := notes.MemberOf(v.Struct, v.Path); m != nil && m.Kin != "" {
+		v.Type.Meaning = m.Kin
 	}
 	return k.make(v, e)
-}
-
-// fieldMeanings are what well-known fields mean. The kernel calls pid what
-// everybody else calls a thread id.
-var fieldMeanings = map[string]string{
-	"struct task_struct.pid": "tid", "struct task_struct.tgid": "pid", "struct task_struct.exit_code": "exitcode",
-	"struct task_struct.start_time": "time", "struct task_struct.start_boottime": "boottime",
-	"struct signal_struct.group_exit_code": "exitcode",
-	"struct cred.uid.val":                  "uid", "struct cred.euid.val": "uid", "struct cred.suid.val": "uid", "struct cred.fsuid.val": "uid",
-	"struct cred.gid.val": "gid", "struct cred.egid.val": "gid", "struct cred.fsgid.val": "gid",
-	"struct sock_common.skc_num": "port", "struct sock.__sk_common.skc_num": "port", "struct request_sock.__req_common.skc_num": "port",
 }
 
 func compositeOf(t Type, types *Types) btf.Type {
@@ -645,7 +635,11 @@ func (k *checker) call(e *Call, sc *scope) *Value {
 	}
 	d, builtin := k.defines[e.Fun], functions[e.Fun] != ""
 	if d == nil && !builtin {
-		k.unknown(e.At, "definition or function", e.Fun, slices.Concat(keys(k.defines), keys(functions)))
+		if h := hint(habits, e.Fun); h != "" {
+			k.errorf(e.At, "no definition or function is called %s%s", e.Fun, h)
+		} else {
+			k.unknown(e.At, "definition or function", e.Fun, slices.Concat(keys(k.defines), keys(functions)))
+		}
 		return nil
 	}
 	var args []*Value

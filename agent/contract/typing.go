@@ -16,7 +16,11 @@ func (k *checker) condition(v *Value, what string) *Value {
 	case v.Type.Kind == Int && v.Type.Meaning == "bool":
 		k.errorf(v.At, "%s is yes or no as a number: write %s != 0", what, ExprString(v.From))
 	case v.Type.Kind == Int:
-		k.errorf(v.At, "%s is a number, not a condition: write %s != 0", what, ExprString(v.From))
+		text := ExprString(v.From)
+		if _, ok := v.From.(*Binary); ok {
+			text = "(" + text + ")"
+		}
+		k.errorf(v.At, "%s is a number, not a condition: write %s != 0", what, text)
 	case v.Type.Kind == Pointer:
 		k.errorf(v.At, "%s is a pointer, not a condition: write %s != null", what, ExprString(v.From))
 	default:
@@ -165,7 +169,7 @@ func (k *checker) equal(x, y *Value, e *Binary) *Value {
 			k.errorf(e.At, "%s has %d bits, %s has %d", ExprString(x.From), a.Bits, ExprString(y.From), b.Bits)
 			return nil
 		}
-		if !k.comparable(x, y, e) {
+		if !k.comparable(x, y, e) || k.positiveError(x, y, e) {
 			return nil
 		}
 		return mk()

@@ -114,7 +114,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 //	OPENAI_ORG_ID        the organisation to charge
 //	KGENT_MODEL          the model; gpt-6-sol if not set
 //	KGENT_MODEL_TIMEOUT  the bound on one request, such as 90s; 3m if not set
-//	KGENT_MODEL_PRICE    what a million prompt and completion tokens cost, such as 2/10; unknown if not set
+//	KGENT_MODEL_PRICE    what a million prompt and completion tokens cost, such as 2/10; unknown if not set;
+//	                     "2/10, small=0.1/0.4" has those of other models too, see [ModelFromEnv]
 //
 // It reports false if neither key nor endpoint is given: then there is no model. An error names the variable to mend.
 func FromEnv(getenv func(string) string) (Config, bool, error) {
@@ -136,13 +137,28 @@ func FromEnv(getenv func(string) string) (Config, bool, error) {
 		return Config{}, true, err
 	}
 	if text := get("KGENT_MODEL_PRICE"); text != "" {
-		price, err := parsePrice(text)
-		if err != nil {
+		if c.Prices, err = parsePrices(text, c.Model); err != nil {
 			return Config{}, true, err
 		}
-		c.Prices = map[string]Price{c.Model: price}
 	}
 	return c, true, nil
+}
+
+// parsePrices reads "2/10", the price of the model, or "2/10, small=0.1/0.4" with prices of others.
+func parsePrices(text, model string) (map[string]Price, error) {
+	prices := map[string]Price{}
+	for _, part := range strings.Split(text, ",") {
+		name, price := model, part
+		if i := strings.LastIndexByte(part, '='); i >= 0 {
+			name, price = strings.TrimSpace(part[:i]), part[i+1:]
+		}
+		p, err := parsePrice(price)
+		if err != nil {
+			return nil, err
+		}
+		prices[name] = p
+	}
+	return prices, nil
 }
 
 func parsePrice(text string) (Price, error) {

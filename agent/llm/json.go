@@ -93,6 +93,13 @@ func onceEach(raw []byte) error {
 	}
 }
 
+// Object takes the one JSON object out of the text of an answer that does not satisfy its schema, for callers
+// that can do with less.
+func Object(text string) (json.RawMessage, error) {
+	object, _, err := extract(text)
+	return object, err
+}
+
 // extract takes the one JSON object out of an answer: the whole text; or, from endpoints that do not enforce the form,
 // the object in the one fence that holds one; or the one object in the prose. The thoughts that some models print first
 // are skipped. Two objects, or one that is broken, are an error: taking part of an answer is guessing. The second result

@@ -39,6 +39,8 @@ type Model interface {
 type Prompt struct {
 	// Purpose says in a few words what the call is for ("write the program"). It is kept in the record and not sent.
 	Purpose string
+	// Task says what kind of work it is, for [ByTask]; empty is any.
+	Task Task
 	// System is the instruction that stands before the conversation; may be empty.
 	System string
 	// Messages is the conversation so far, oldest first; at least one.

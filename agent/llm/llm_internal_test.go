@@ -393,3 +393,40 @@ func FuzzComplaint(f *testing.F) {
 		}
 	})
 }
+
+func TestModelFromEnv(t *testing.T) {
+	env := func(pairs ...string) func(string) string {
+		return func(name string) string {
+			for i := 0; i < len(pairs); i += 2 {
+				if pairs[i] == name {
+					return pairs[i+1]
+				}
+			}
+			return ""
+		}
+	}
+	m, ok, err := ModelFromEnv(env("OPENAI_API_KEY", "sk-a", "KGENT_MODEL", "large"))
+	if c, is := m.(*Client); err != nil || !ok || !is || c.cfg.Model != "large" {
+		t.Errorf("%T, %v, %v", m, ok, err)
+	}
+	m, ok, err = ModelFromEnv(env("OPENAI_API_KEY", "sk-a", "KGENT_MODEL", "large", "KGENT_MODEL_CONTRACT", "small", "KGENT_MODEL_PRICE", "2/10, small = 0.1/0.4"))
+	by, is := m.(*ByTask)
+	if err != nil || !ok || !is {
+		t.Fatalf("%T, %v, %v", m, ok, err)
+	}
+	usual, small := by.Usual.(*Client), by.For[TaskContract].(*Client)
+	if usual.cfg.Model != "large" || small.cfg.Model != "small" || by.For[TaskCode] != nil {
+		t.Errorf("models %s, %s, %v", usual.cfg.Model, small.cfg.Model, by.For)
+	}
+	if p := small.cfg.Prices; p["large"] != (Price{2, 10}) || p["small"] != (Price{0.1, 0.4}) {
+		t.Errorf("prices %v", p)
+	}
+	for _, pairs := range [][]string{{"OPENAI_API_KEY", "sk-a", "KGENT_MODEL_CODE", "a\x00b"}, {"OPENAI_API_KEY", "sk-a", "KGENT_MODEL_PRICE", "small=1"}} {
+		if _, _, err := ModelFromEnv(env(pairs...)); err == nil || !strings.Contains(err.Error(), pairs[2]) {
+			t.Errorf("%v: %v", pairs, err)
+		}
+	}
+	if m, ok, err := ModelFromEnv(env()); m != nil || ok || err != nil {
+		t.Errorf("%v, %v, %v", m, ok, err)
+	}
+}

@@ -23,14 +23,23 @@ type Types struct {
 }
 
 // Absent lists what a program uses and a kernel does not have: types, fields,
-// enumerators and helpers, each once. What the program reaches only where the
+// enumerators, helpers, and types of maps and programs, each once. What the program reaches only where the
 // kernel has it (bpf_core_field_exists and the like) does not count, as far as
 // that can be told by following constants: what is kept in a map, say, is not
 // followed, and so may be listed although the kernel's verifier would find it
 // out of reach.
 func (o *Object) Absent(k Types) ([]string, error) {
 	var out []string
+	for _, m := range o.spec.Maps {
+		if what := fmt.Sprintf("maps of the type %v", m.Type); !enumerated(k.Kernel, "bpf_map_type", uint64(m.Type)) && !slices.Contains(out, what) {
+			out = append(out, what)
+		}
+	}
+	slices.Sort(out)
 	for _, p := range o.Programs() {
+		if what := fmt.Sprintf("programs of the type %v", p.Type); !enumerated(k.Kernel, "bpf_prog_type", uint64(p.Type)) && !slices.Contains(out, what) {
+			out = append(out, what)
+		}
 		insns := slices.Clone(p.Instructions)
 		names := map[int]string{}
 		var relos []*btf.CORERelocation
@@ -81,6 +90,16 @@ func (o *Object) Absent(k Types) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// enumerated tells whether an enum of the kernel has a value, or the kernel does not
+// show the enum. The last enumerator, as in __MAX_BPF_MAP_TYPE, is their number.
+func enumerated(kernel *btf.Spec, enum string, value uint64) bool {
+	var list *btf.Enum
+	if err := kernel.TypeByName(enum, &list); err != nil {
+		return true // its own verifier will tell
+	}
+	return slices.ContainsFunc(list.Values, func(v btf.EnumValue) bool { return v.Value == value && !strings.HasPrefix(v.Name, "__") })
 }
 
 // scalar is what is known of a register or stack slot: nothing yet, one

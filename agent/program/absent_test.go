@@ -2,9 +2,11 @@ package program
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -16,7 +18,13 @@ func madeUp(t *testing.T) *btf.Spec {
 	part := &btf.Struct{Name: "part", Size: 4, Members: []btf.Member{{Name: "kept", Type: number}}}
 	thing := &btf.Struct{Name: "thing", Size: 8, Members: []btf.Member{{Name: "here", Type: number}, {Name: "part", Type: part, Offset: 32}}}
 	state := &btf.Enum{Name: "state", Size: 4, Values: []btf.EnumValue{{Name: "STATE_OLD", Value: 3}}}
-	b, err := btf.NewBuilder([]btf.Type{thing, state}, nil)
+	return specOf(t, thing, state)
+}
+
+// specOf is the BTF of a kernel that has these types.
+func specOf(t *testing.T, types ...btf.Type) *btf.Spec {
+	t.Helper()
+	b, err := btf.NewBuilder(types, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,5 +103,43 @@ SEC("raw_tp/sys_exit") int q(void *ctx) { sink = sub(arg(ctx)); bpf_loop(10, eac
 	slices.Sort(got)
 	if err != nil || !slices.Equal(got, []string{"struct thing.gone", "struct thing.part.moved"}) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A kernel that lists its types of maps and programs has no others; the last
+// enumerator is how many there are.
+func TestAbsentKinds(t *testing.T) {
+	o, err := Parse(source(t, `
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } ring SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __type(key, int); __type(value, int); } hash SEC(".maps");
+SEC("raw_tp/sys_enter") int p(void *ctx) { int zero = 0; bpf_map_delete_elem(&hash, &zero); bpf_ringbuf_output(&ring, &zero, sizeof(zero), 0); return 0; }`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(name, last string, most uint64) *btf.Enum {
+		e := &btf.Enum{Name: name, Size: 4}
+		for i := range most + 1 {
+			e.Values = append(e.Values, btf.EnumValue{Name: fmt.Sprintf("%s_%d", name, i), Value: i})
+		}
+		e.Values = append(e.Values, btf.EnumValue{Name: last, Value: most + 1})
+		return e
+	}
+	for name, test := range map[string]struct {
+		maps, programs uint64 // the largest types
+		want           []string
+	}{
+		"both are there":         {uint64(ebpf.RingBuf), uint64(ebpf.RawTracepoint), nil},
+		"no ring buffers":        {uint64(ebpf.RingBuf) - 1, uint64(ebpf.RawTracepoint), []string{"maps of the type RingBuf"}},
+		"no raw tracepoints":     {uint64(ebpf.RingBuf), uint64(ebpf.RawTracepoint) - 1, []string{"programs of the type RawTracepoint"}},
+		"neither, and no more":   {uint64(ebpf.RingBuf) - 1, uint64(ebpf.RawTracepoint) - 1, []string{"maps of the type RingBuf", "programs of the type RawTracepoint"}},
+		"a kernel of long ago":   {uint64(ebpf.Array), uint64(ebpf.RawTracepoint), []string{"maps of the type PerCPUArray", "maps of the type RingBuf"}},
+		"a kernel of days ahead": {1000, 1000, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kernel := specOf(t, list("bpf_map_type", "__MAX_BPF_MAP_TYPE", test.maps), list("bpf_prog_type", "__MAX_BPF_PROG_TYPE", test.programs))
+			if got, err := o.Absent(Types{Kernel: kernel}); err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("%q, %v, want %q", got, err, test.want)
+			}
+		})
 	}
 }

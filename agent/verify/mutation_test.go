@@ -3,7 +3,6 @@ package verify
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -17,16 +16,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/program/programtest"
 	"kgent/agent/recipes"
 	"kgent/agent/verify/mutate"
+	"kgent/agent/verify/mutate/mutatetest"
 	"kgent/agent/verify/proof"
 )
 
@@ -78,38 +76,12 @@ type scorer struct {
 
 func newScorer(t testing.TB) *scorer {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
-	}
-	tools := programtest.Here(t)
+	judge, tools := mutatetest.Judge(t), programtest.Here(t)
 	k, err := KernelOf(tools.Facts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	compile := func(ctx context.Context, source string) ([]byte, error) {
-		r, err := tools.Compiler.Compile(ctx, source, tools.Types)
-		if err != nil {
-			return nil, err
-		}
-		return r.ELF, nil
-	}
-	return &scorer{k, mutate.Judge{Compile: compile, Load: loadUnattached}}
-}
-
-// loadUnattached has this kernel's verifier look at programs.
-func loadUnattached(_ context.Context, s *ebpf.CollectionSpec) error {
-	for _, m := range s.Maps {
-		m.MaxEntries = min(m.MaxEntries, 1<<16) // thousands of times 4 MiB would take long
-	}
-	c, err := ebpf.NewCollectionWithOptions(s, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogDisabled: true}})
-	if err == nil {
-		c.Close()
-		return nil
-	}
-	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("%w: %w", program.ErrUntried, err)
-	}
-	return err
+	return &scorer{k, judge}
 }
 
 // recipe proves a recipe. An original that is not VERIFIED is an error of the

@@ -180,7 +180,7 @@ func (e *RefutedError) Error() string { return e.Report.Reasons[0] }
 // kernel is a *[Failure] at the gate symbolic.
 func Judged(kernels []string, reports []*proof.Report) (Finding, error) {
 	if len(reports) == 0 || len(reports) != len(kernels) {
-		return Finding{Unknown, "unproved: no proof was made"}, nil
+		return Finding{proof.Unknown, "unproved: no proof was made"}, nil
 	}
 	on := func(i int) string {
 		if len(kernels) == 1 {
@@ -205,7 +205,7 @@ func Judged(kernels []string, reports []*proof.Report) (Finding, error) {
 		}
 	}
 	if len(unknown) > 0 {
-		return Finding{Unknown, "unproved: " + strings.Join(unknown, "; ")}, nil
+		return Finding{proof.Unknown, "unproved: " + strings.Join(unknown, "; ")}, nil
 	}
 	reason := fmt.Sprintf("proved for all inputs on %s", plural(paths, "path"))
 	if cases := caseNames(reports[0]); len(cases) > 0 {
@@ -214,16 +214,17 @@ func Judged(kernels []string, reports []*proof.Report) (Finding, error) {
 	if len(kernels) > 1 {
 		reason += fmt.Sprintf("; on all %d kernels", len(kernels))
 	}
-	return Finding{Verified, reason}, nil
+	return Finding{proof.Verified, reason}, nil
 }
 
-// caseNames are the names of the cases, each once, without their places.
+// caseNames are the names of the cases, each once, without their places and
+// without what holds otherwise.
 func caseNames(r *proof.Report) []string {
 	var names []string
 	seen := map[string]bool{}
 	for _, c := range r.Cases {
 		name := c.ID[strings.LastIndex(c.ID, "/")+1:]
-		if !seen[name] {
+		if !seen[name] && name != "otherwise" {
 			seen[name] = true
 			names = append(names, name)
 		}

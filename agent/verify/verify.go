@@ -9,9 +9,8 @@
 //	symbolic the bytecode keeps the contract, for all inputs
 //	kernel   the kernel's own verifier accepts the program, unattached
 //
-// The outcome is a [Verdict]. Only [Verified] may be shown as proved. There is
-// no contract to hold a program against yet, so [Unproved] is what a program
-// that passes all other gates gets: UNKNOWN, with the reason.
+// The outcome is a [Finding]. Only VERIFIED may be shown as proved; a program
+// that passes all gates without that is shown as UNPROVED, with the reason.
 package verify
 
 import (
@@ -21,32 +20,14 @@ import (
 	"strings"
 
 	"kgent/agent/program"
+	"kgent/agent/verify/proof"
 	"kgent/retrieval/kernel"
 )
 
-// Verdict is what is known about a program and its contract.
-type Verdict string
-
-const (
-	// Verified: on every path, for all inputs, the program keeps its contract.
-	Verified Verdict = "VERIFIED"
-	// Refuted: there is an input for which it does not.
-	Refuted Verdict = "REFUTED"
-	// Vacuous: the contract cannot be broken, so keeping it means nothing.
-	Vacuous Verdict = "VACUOUS"
-	// Unknown: neither could be shown; the reason says why.
-	Unknown Verdict = "UNKNOWN"
-)
-
-// Finding is a verdict with its reason.
+// Finding is a verdict with its reason. The zero value is UNKNOWN.
 type Finding struct {
-	Verdict Verdict `json:"verdict"`
-	Reason  string  `json:"reason"`
-}
-
-// Unproved is the finding for a program that has no contract.
-func Unproved() Finding {
-	return Finding{Unknown, "unproved: no contract was checked; the program loads, its hooks exist, and what it may do was read from its instructions"}
+	Verdict proof.Verdict `json:"verdict"`
+	Reason  string        `json:"reason"`
 }
 
 // Gate names one of the four.

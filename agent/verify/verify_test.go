@@ -9,6 +9,7 @@ import (
 
 	"kgent/agent/program"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 )
 
 // hooks knows some hooks by kind and target.
@@ -79,8 +80,39 @@ func TestKernel(t *testing.T) {
 	}
 }
 
-func TestUnproved(t *testing.T) {
-	if u := verify.Unproved(); u.Verdict != verify.Unknown || !strings.HasPrefix(u.Reason, "unproved: ") {
-		t.Errorf("%+v", u)
+// The least of several kernels' verdicts counts, and only a proof on all of
+// them is one.
+func TestJudged(t *testing.T) {
+	cases := []proof.Case{{ID: "tp_btf/sched_switch/v4"}, {ID: "tp_btf/sched_switch/v6"}, {ID: "fentry/f/v4"}}
+	verified := &proof.Report{Verdict: proof.Verified, Cases: cases, Stats: proof.Stats{Paths: 14}}
+	unknown := &proof.Report{Reasons: []string{"the helper bpf_x is not modelled"}}
+	refuted := &proof.Report{Verdict: proof.Refuted, Reasons: []string{"the port is swapped"}}
+	vacuous := &proof.Report{Verdict: proof.Vacuous, Reasons: []string{"nothing can break it"}}
+	two := []string{"6.1", "6.18"}
+	for name, tc := range map[string]struct {
+		kernels []string
+		reports []*proof.Report
+		want    verify.Finding
+		failure string
+	}{
+		"one":           {two[1:], []*proof.Report{verified}, verify.Finding{Verdict: proof.Verified, Reason: "proved for all inputs on 14 paths; cases v4, v6"}, ""},
+		"both":          {two, []*proof.Report{verified, verified}, verify.Finding{Verdict: proof.Verified, Reason: "proved for all inputs on 14 paths; cases v4, v6; on all 2 kernels"}, ""},
+		"one unknown":   {two, []*proof.Report{verified, unknown}, verify.Finding{Reason: "unproved: the helper bpf_x is not modelled on 6.18"}, ""},
+		"unknown":       {two[1:], []*proof.Report{unknown}, verify.Finding{Reason: "unproved: the helper bpf_x is not modelled"}, ""},
+		"silent":        {two[1:], []*proof.Report{{}}, verify.Finding{Reason: "unproved: no reason was given"}, ""},
+		"refuted":       {two, []*proof.Report{unknown, refuted}, verify.Finding{}, "the port is swapped"},
+		"vacuous":       {two, []*proof.Report{vacuous, verified}, verify.Finding{}, "nothing can break it"},
+		"none":          {nil, nil, verify.Finding{Reason: "unproved: no proof was made"}, ""},
+		"one too few":   {two, []*proof.Report{verified}, verify.Finding{Reason: "unproved: no proof was made"}, ""},
+		"not a verdict": {two[1:], []*proof.Report{{Verdict: 17, Reasons: []string{"x"}}}, verify.Finding{Reason: "unproved: x"}, ""},
+	} {
+		got, err := verify.Judged(tc.kernels, tc.reports)
+		var f *verify.Failure
+		switch {
+		case tc.failure == "" && (err != nil || got != tc.want):
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, tc.want)
+		case tc.failure != "" && (!errors.As(err, &f) || f.Gate != verify.GateSymbolic || err.Error() != tc.failure || got.Verdict == proof.Verified):
+			t.Errorf("%s: %+v, %v, want the failure %q", name, got, err, tc.failure)
+		}
 	}
 }

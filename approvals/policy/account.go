@@ -15,9 +15,13 @@ type ref struct {
 	local    string // of a user, group, role or channel
 }
 
-const discord = "discord"
+const (
+	slack    = "slack"
+	discord  = "discord"
+	terminal = "terminal"
+)
 
-var platforms = []string{"slack", discord, "terminal"}
+var platforms = []string{slack, discord, terminal}
 
 // maxRef is the longest reference, in bytes: far more than platforms use.
 const maxRef = 255
@@ -67,16 +71,16 @@ var slackKinds = map[byte]kind{'U': user, 'W': user, 'S': group, 'C': place, 'G'
 // check says when a reference cannot be of the kind.
 func (r ref) check(want kind) error {
 	// A user's own channel, where only they read, is called after them.
-	if r.platform == "terminal" && want == place && r.local != "console" && !strings.HasPrefix(r.local, "~") {
+	if r.platform == terminal && want == place && r.local != "console" && !strings.HasPrefix(r.local, "~") {
 		return fmt.Errorf("the terminals of a host have one channel for all, %s/console, and one for each user, %s/~<user>", r.home(), r.home())
 	}
-	if got := slackKinds[r.local[0]]; r.platform == "slack" && got != "" && got != want {
+	if got := slackKinds[r.local[0]]; r.platform == slack && got != "" && got != want {
 		return fmt.Errorf("Slack's id %s is of the kind %s, and here stands one of the kind %s", r.local, got, want)
 	}
-	if want == group && r.platform == "discord" && r.local == r.tenant {
+	if want == group && r.platform == discord && r.local == r.tenant {
 		return fmt.Errorf("%s is Discord's role of everybody; where a rule may say so, write anyone: true", r)
 	}
-	if r.platform == "discord" && strings.Trim(r.local, "0123456789") != "" {
+	if r.platform == discord && strings.Trim(r.local, "0123456789") != "" {
 		return fmt.Errorf("%s: Discord's ids are numbers, and %q is none: with Developer Mode on, Copy ID gives that of a server, channel, role or person", r, r.local)
 	}
 	return nil

@@ -510,33 +510,24 @@ func (r *reader) who(what string, into *who) field {
 	return func(n ast.Node) {
 		r.mapping(n, what, map[string]field{
 			"anyone": r.boolean(&into.anyone),
-			"people": func(n ast.Node) {
-				for _, x := range r.list(n) {
-					s := r.text(x)
-					if strings.Contains(s, ":") {
-						if _, ok := r.ref(x, user); !ok {
-							continue
-						}
-					} else {
-						r.named = append(r.named, reference{x, s, user})
-					}
-					into.people = append(into.people, s)
-				}
-			},
-			"groups": func(n ast.Node) {
-				for _, x := range r.list(n) {
-					s := r.text(x)
-					if strings.Contains(s, ":") {
-						if _, ok := r.ref(x, group); !ok {
-							continue
-						}
-					} else {
-						r.named = append(r.named, reference{x, s, group})
-					}
-					into.groups = append(into.groups, s)
-				}
-			},
+			"people": r.names(user, &into.people),
+			"groups": r.names(group, &into.groups),
 		})
+	}
+}
+
+// names reads a list of references of a kind, or of names that the policy gives them.
+func (r *reader) names(k kind, into *[]string) field {
+	return func(n ast.Node) {
+		for _, x := range r.list(n) {
+			s := r.text(x)
+			if !strings.Contains(s, ":") {
+				r.named = append(r.named, reference{x, s, k})
+			} else if _, ok := r.ref(x, k); !ok {
+				continue
+			}
+			*into = append(*into, s)
+		}
 	}
 }
 

@@ -173,15 +173,21 @@ func Contract(words string, most int) string {
 	return s[:max(strings.LastIndexByte(s, '\n'), 0)] + "\n… the whole contract is beside the source"
 }
 
+// Title is a program's title as cards show it: a recipe's stands as it is, any
+// other author's words are quoted as such.
+func Title(origin, title string) string {
+	if strings.HasPrefix(origin, "recipe ") {
+		return title
+	}
+	return fmt.Sprintf("%q (the author's words)", title)
+}
+
 // Candidate is the card on which people decide. Everything on it follows from
 // the request, the program's facts and the policy; the author's own words are
 // quoted as such.
 func Candidate(request string, c output.Candidate, understood []string, explanation string) Card {
 	verdict := Verdict(c, true)
-	card := Card{Title: c.Title}
-	if !strings.HasPrefix(c.Origin, "recipe ") {
-		card.Title = fmt.Sprintf("%q (the author's words)", c.Title)
-	}
+	card := Card{Title: Title(c.Origin, c.Title)}
 	card.Blocks = append(card.Blocks, Fields{
 		{Label: "request", Text: request},
 		{Label: "program", Text: c.Origin},
@@ -206,7 +212,7 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		card.Blocks = append(card.Blocks, Text{Body: explanation, Quoted: true})
 	}
 	if c.Contract != "" {
-		card.Blocks = append(card.Blocks, List{"its contract", strings.Split(Contract(c.Contract, terminalContract), "\n")})
+		card.Blocks = append(card.Blocks, Text{Body: "What it has to do, by its contract:\n" + Contract(c.Contract, terminalContract)})
 	}
 	return card
 }
@@ -257,7 +263,7 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
-	"match": "looking for a recipe", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
+	"match": "looking for a recipe", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
 	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
 }
 

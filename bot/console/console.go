@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -332,10 +333,20 @@ func Block(block card.Block, term Terminal) string {
 	return b.String()
 }
 
-// paragraph writes text of any number of lines behind a lead.
+// marker is what a line of an outline begins with.
+var marker = regexp.MustCompile(`^ *(?:[-→] )?`)
+
+// paragraph writes text of any number of lines behind a lead. What follows a
+// line's marker stays to the right of it.
 func paragraph(b *strings.Builder, term Terminal, lead, body string, width int) {
-	for _, l := range broken(body, width-len(lead)) {
-		fmt.Fprintf(b, "%s%s\n", term.paint(dim, lead), l)
+	for _, line := range strings.Split(body, "\n") {
+		line = text.Clean(line)
+		mark := marker.FindString(line)
+		hanging := strings.Repeat(" ", text.Width(mark))
+		for _, l := range wrap(line[len(mark):], width-len(lead)-len(hanging)) {
+			fmt.Fprintf(b, "%s%s%s\n", term.paint(dim, lead), mark, l)
+			mark = hanging
+		}
 	}
 }
 

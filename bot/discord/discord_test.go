@@ -1,7 +1,6 @@
 package discord
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -21,6 +20,7 @@ import (
 
 	"kgent/bot/card"
 	"kgent/bot/discord/discordd"
+	"kgent/bot/logtest"
 	"kgent/bot/thread"
 )
 
@@ -132,26 +132,9 @@ type world struct {
 	*discordd.Server
 	*Adapter
 	front *front
-	log   *safeBuffer
+	log   *logtest.Log
 	stop  func() error // ends Run and returns its error
 	ended chan struct{}
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func start(t *testing.T, change func(*discordd.Config, *Config)) *world {
@@ -165,7 +148,7 @@ func start(t *testing.T, change func(*discordd.Config, *Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Server: s, front: newFront(), log: &safeBuffer{}}
+	w := &world{Server: s, front: newFront(), log: &logtest.Log{}}
 	if cfg.Token == "" {
 		cfg.Token = s.Token()
 	}

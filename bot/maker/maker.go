@@ -59,7 +59,7 @@ type known struct {
 	once  sync.Once
 	used  time.Time
 	facts *kernel.Facts
-	types types
+	types *vmlinux.Types
 	err   error
 }
 
@@ -113,7 +113,7 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 		Understood: c.Understood, Explanation: c.Explanation, Duration: c.Duration,
 	}
 	out.Card = describe(c.Manifest)
-	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, string(c.Finding.Verdict), c.Finding.Reason
+	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, c.Finding.Verdict.String(), c.Finding.Reason
 	out.Card.Contract = c.ContractWords()
 	for _, k := range c.Checked {
 		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
@@ -192,7 +192,7 @@ func (m *Maker) prove(ctx context.Context, out *thread.Made, kernels []group, pr
 	if errors.As(err, &failed) {
 		return fmt.Errorf("%w: %w", agent.ErrNoAnswer, err)
 	}
-	out.Card.Verdict, out.Card.Reason, out.Card.Contract = string(finding.Verdict), finding.Reason, c.ContractWords()
+	out.Card.Verdict, out.Card.Reason, out.Card.Contract = finding.Verdict.String(), finding.Reason, c.ContractWords()
 	return err
 }
 
@@ -345,25 +345,21 @@ func (m *Maker) forget() {
 	delete(m.kernels, oldest)
 }
 
-func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, types, error) {
+func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, *vmlinux.Types, error) {
 	blob, err := m.Bus.Facts(ctx, g.facts)
 	if errors.Is(err, bus.ErrNoFacts) {
-		return nil, types{}, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
+		return nil, nil, fmt.Errorf("%w: what %s said of its kernel is not there any more; it says it again within a minute", agent.ErrRequest, g.nodes[0])
 	}
 	if err != nil {
-		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+		return nil, nil, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
 	}
 	facts, err := kernel.Decode(blob)
 	if err != nil {
-		return nil, types{}, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
+		return nil, nil, fmt.Errorf("reading the facts of %s: %w", g.nodes[0], err)
 	}
-	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
+	types, err := vmlinux.NewTypes(facts.BTF)
 	if err != nil {
-		return nil, types{}, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
+		return nil, nil, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
 	}
-	return facts, types{trimmer}, nil
+	return facts, types, nil
 }
-
-type types struct{ *vmlinux.Trimmer }
-
-func (t types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }

@@ -702,7 +702,7 @@ func TestTheAddressIsNotRead(t *testing.T) {
 	t.Cleanup(client.CloseIdleConnections)
 	r := must(client.Do(req))(t)
 	r.Body.Close()
-	if r.StatusCode != 200 || len(f.events) != 0 || strings.Contains(w.log.text(), "left out") {
+	if r.StatusCode != 200 || len(f.events) != 0 || strings.Contains(w.log.String(), "left out") {
 		t.Errorf("status %s, events %+v", r.Status, f.events)
 	}
 	r = must(client.Get(url))(t)

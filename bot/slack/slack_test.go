@@ -1,7 +1,6 @@
 package slack
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"kgent/bot/card"
+	"kgent/bot/logtest"
 	"kgent/bot/slack/slackd"
 	"kgent/bot/thread"
 )
@@ -95,24 +95,7 @@ func bound(t *testing.T) context.Context {
 type workspace struct {
 	*slackd.Server
 	*Adapter
-	log *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) text() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
+	log *logtest.Log
 }
 
 // open starts a workspace; what it logs never holds a token.
@@ -123,7 +106,7 @@ func open(t *testing.T, change func(*slackd.Config, *Config)) workspace {
 	sc.DisconnectGrace = 50 * time.Millisecond
 	sc.NoRateLimits = true
 	sc.Shortcuts = []slackd.Shortcut{{CallbackID: shortcutCallback, Name: "Trace this"}}
-	log := &lockedBuffer{}
+	log := &logtest.Log{}
 	ac := Config{BotToken: sc.BotToken, AppToken: sc.AppToken, SigningSecret: sc.SigningSecret,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {
@@ -141,12 +124,12 @@ func open(t *testing.T, change func(*slackd.Config, *Config)) workspace {
 	}
 	t.Cleanup(func() {
 		for _, secret := range []string{sc.BotToken, sc.AppToken, sc.SigningSecret, "/hooks/", "/upload/"} {
-			if strings.Contains(log.text(), secret) {
-				t.Errorf("the log holds a secret:\n%s", log.text())
+			if strings.Contains(log.String(), secret) {
+				t.Errorf("the log holds a secret:\n%s", log.String())
 			}
 		}
 		if t.Failed() {
-			t.Logf("the adapter's log:\n%s", log.text())
+			t.Logf("the adapter's log:\n%s", log.String())
 		}
 	})
 	return workspace{s, a, log}

@@ -53,6 +53,17 @@ func startCrowd(t testing.TB) *teamtest.Team {
 	return team
 }
 
+// connected waits until Discord can hand commands to the bot.
+func connected(t testing.TB, team *teamtest.Team) {
+	t.Helper()
+	if err := team.Discord.WaitCommands(team.Context(), "kgent"); err != nil {
+		t.Fatal(err)
+	}
+	if err := team.Discord.WaitGateway(team.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // rush asks crowd requests at once, half of them on each service, and returns
 // how long each took until it was acknowledged, the quickest first.
 func rush(ctx context.Context, team *teamtest.Team, crowd, round int) ([]time.Duration, error) {
@@ -110,9 +121,7 @@ func TestCrowd(t *testing.T) {
 	crowd := crowd(t)
 	team := startCrowd(t)
 	ctx := team.Context()
-	if err := team.Discord.WaitCommands(ctx, "kgent"); err != nil {
-		t.Fatal(err)
-	}
+	connected(t, team)
 	took, err := rush(ctx, team, crowd, 0)
 	if err != nil {
 		t.Error(err)
@@ -182,9 +191,7 @@ func TestCrowd(t *testing.T) {
 func BenchmarkCrowd(b *testing.B) {
 	team := startCrowd(b)
 	ctx := team.Context()
-	if err := team.Discord.WaitCommands(ctx, "kgent"); err != nil {
-		b.Fatal(err)
-	}
+	connected(b, team)
 	var all []time.Duration
 	round := 0
 	for b.Loop() {

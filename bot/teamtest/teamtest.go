@@ -38,6 +38,7 @@ import (
 	"kgent/agent/recipes/recipetest"
 	"kgent/approvals"
 	"kgent/bot/discord/discordd"
+	"kgent/bot/logtest"
 	"kgent/bot/slack/slackd"
 	"kgent/bot/thread"
 	"kgent/executor/bus"
@@ -364,14 +365,14 @@ type Process struct {
 	team *Team
 	kind string
 	cmd  *exec.Cmd
-	log  *lockedBuffer
+	log  *logtest.Log
 	done chan struct{} // closed when it has ended
 	err  error         // with what, once done is closed
 }
 
 func (team *Team) launch(kind, name string, env []string, args ...string) *Process {
 	team.t.Helper()
-	p := &Process{Name: name, team: team, kind: kind, cmd: exec.Command(team.bin, args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	p := &Process{Name: name, team: team, kind: kind, cmd: exec.Command(team.bin, args...), log: &logtest.Log{}, done: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stderr = env, p.log
 	// What it started may hold its standard error open.
 	p.cmd.WaitDelay = 5 * time.Second
@@ -497,21 +498,4 @@ func (p *Process) Wrong(ctx context.Context) (map[string]string, error) {
 		return nil, fmt.Errorf("reading /readyz: %w", err)
 	}
 	return state.Wrong, nil
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -13,7 +13,7 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
-	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/bot/target"
@@ -282,7 +282,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	if err != nil {
 		return err
 	}
-	proved := made.Card.Verdict == string(verify.Verified)
+	proved := made.Card.Verdict == proof.Verified.String()
 	risk, err := approvals.Assess(made.Program, proved)
 	if err != nil {
 		return &rejection{why: err.Error()}

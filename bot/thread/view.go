@@ -205,10 +205,7 @@ func superseded(r Request, o Old) card.Card {
 // the policy and what people said; the author's own words are quoted.
 func (c *Conversation) candidateCard(r Request) card.Card {
 	k := r.Card
-	what := card.Card{Title: k.Title}
-	if !strings.HasPrefix(k.Origin, "recipe ") {
-		what.Title = fmt.Sprintf("%q (the author's words)", cut(k.Title, 100))
-	}
+	what := card.Card{Title: card.Title(k.Origin, cut(k.Title, 100))}
 	if denied := r.denial(); denied != "" {
 		what.Title = "Denied: " + what.Title
 		what.Blocks = append(what.Blocks, card.Text{Body: denied})

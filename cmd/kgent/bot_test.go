@@ -14,6 +14,7 @@ import (
 	"kgent/approvals"
 	"kgent/bot/card"
 	"kgent/bot/discord/discordd"
+	"kgent/bot/logtest"
 	"kgent/bot/slack/slackd"
 	"kgent/bot/terminal"
 	"kgent/bot/thread"
@@ -60,7 +61,7 @@ func (b *botHere) path(name string) string { return filepath.Join(b.dir, name) }
 // kgent runs a command that must succeed.
 func (b *botHere) kgent(args ...string) {
 	b.t.Helper()
-	var out lockedBuffer
+	var out logtest.Log
 	if code := run(b.t.Context(), args, system{in: strings.NewReader(""), out: &out, err: &out, getenv: b.getenv}); code != exitOK {
 		b.t.Fatalf("kgent %s: exit %d\n%s", strings.Join(args, " "), code, out.String())
 	}
@@ -74,7 +75,7 @@ func (b *botHere) run(until string, args ...string) (code int, log string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
-	var out lockedBuffer
+	var out logtest.Log
 	done := make(chan int, 1)
 	go func() {
 		args := append([]string{"bot", "--policy", b.path("policy.yaml"), "--keys", b.path("keys")}, args...)

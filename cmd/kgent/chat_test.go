@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"kgent/bot/card"
+	"kgent/bot/logtest"
 	"kgent/bot/slack/slackd"
 	"kgent/bot/terminal"
 	"kgent/executor/bus"
@@ -70,7 +71,7 @@ func (f *fleet) startBot(policy, socket, group string, env ...string) {
 		f.t.Fatal(err)
 	}
 	address.User = url.User(bus.BotUser)
-	log := &lockedBuffer{}
+	log := &logtest.Log{}
 	cmd := exec.Command(f.bin, "bot", "--policy", policy, "--keys", f.path("keys"), "--socket", socket, "--socket-group", group)
 	cmd.Env = append(append(os.Environ(), "REDIS_URL="+address.String(), "REDIS_PASSWORD_FILE="+f.path("bot.password"), "OPENAI_API_KEY="), env...)
 	cmd.Stderr = log
@@ -115,7 +116,7 @@ func chatAs(t *testing.T, bin, socket string, who someone) *chatting {
 	c.cmd = exec.Command(bin, "chat", "--socket", socket, "--output", "json")
 	c.cmd.Dir = "/"
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: who.uid, Gid: who.gid}}
-	c.cmd.Stderr = &lockedBuffer{}
+	c.cmd.Stderr = &logtest.Log{}
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/cilium/ebpf/btf"
 	"github.com/spf13/cobra"
 
 	"kgent/agent/contract"
@@ -152,9 +151,9 @@ func wrongContract(sys system, file string, err error) error {
 
 func contractTypes(ctx context.Context, btfFile string) (*contract.Types, error) {
 	if btfFile != "" {
-		spec, err := btf.LoadSpec(btfFile)
+		spec, _, err := readBTF(btfFile)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("reading the types in %s: %w", btfFile, err)}
+			return nil, usageError{err}
 		}
 		return contract.NewTypes(contract.FromBTF(spec))
 	}

@@ -26,6 +26,7 @@ import (
 	"kgent/agent/recipes/recipetest"
 	"kgent/approvals"
 	"kgent/approvals/audit"
+	"kgent/bot/logtest"
 	"kgent/executor"
 	"kgent/executor/bus"
 	"kgent/executor/bus/rdb"
@@ -138,25 +139,8 @@ type node struct {
 	f    *fleet
 	name string
 	cmd  *exec.Cmd
-	log  *lockedBuffer
+	log  *logtest.Log
 	done chan error
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // start starts an executor, and waits until it is announced. Started again
@@ -171,7 +155,7 @@ func (f *fleet) start(name string, args ...string) *node {
 // launch starts an executor.
 func (f *fleet) launch(name string, args ...string) *node {
 	f.t.Helper()
-	n := &node{f: f, name: name, log: &lockedBuffer{}, done: make(chan error, 1)}
+	n := &node{f: f, name: name, log: &logtest.Log{}, done: make(chan error, 1)}
 	n.cmd = exec.Command(f.bin, append([]string{
 		"executor", "--node-name", name, "--keys", f.path("keys", "trusted"), "--state", f.path("state-" + name),
 	}, args...)...)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -116,7 +115,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
 				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
-				Target: agent.Target{Facts: facts, Types: &lazyTypes{facts: facts}, Loader: dryLoader{kern}},
+				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 			},
 			Desk: &approvals.Desk{
 				Store: &approvals.Memory{}, Policy: approvals.Local{Node: name, MaxEvents: maxEvents}, Signer: key,
@@ -154,28 +153,11 @@ func userID(name string) (uint32, bool) {
 
 // modelFromEnv returns nil when no model is configured.
 func modelFromEnv(getenv func(string) string) (llm.Model, error) {
-	config, ok, err := llm.FromEnv(getenv)
+	m, ok, err := llm.ModelFromEnv(getenv)
 	if err != nil || !ok {
 		return nil, err
 	}
-	return llm.New(config)
-}
-
-// lazyTypes makes the trimmer when the first program is compiled: reading all
-// types of a kernel takes a few tenths of a second.
-type lazyTypes struct {
-	facts *kernel.Facts
-	once  sync.Once
-	trim  *vmlinux.Trimmer
-	err   error
-}
-
-func (l *lazyTypes) Header(sources ...string) ([]byte, error) {
-	l.once.Do(func() { l.trim, l.err = vmlinux.NewTrimmer(l.facts.BTF) })
-	if l.err != nil {
-		return nil, l.err
-	}
-	return l.trim.Header(sources...), nil
+	return m, nil
 }
 
 // dryLoader loads into the kernel's verifier and unloads again.

@@ -67,6 +67,8 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s depends on %s: the agent runs nothing", p.ImportPath, d)
 			case under(d, "kgent/agent") && d != "kgent/agent/program" && under(p.ImportPath, "kgent/executor"):
 				t.Errorf("%s depends on %s: a node knows of the agent only the form of a program", p.ImportPath, d)
+			case under(d, "kgent/agent") && under(p.ImportPath, "kgent/retrieval"):
+				t.Errorf("%s depends on %s: what can be known needs no agent", p.ImportPath, d)
 			case under(d, "kgent/executor/probe", "kgent/agent/llm") && under(p.ImportPath, "kgent/approvals"):
 				t.Errorf("%s depends on %s: approvals neither load nor ask", p.ImportPath, d)
 			}

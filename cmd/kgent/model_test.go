@@ -65,7 +65,12 @@ func TestModelScripts(t *testing.T) {
 		t.Cleanup(func() { server.Close() })
 		return server.URL()
 	}
+	noContract := map[string]any{"analysis": "", "cannot": "no contract in this test", "title": ""}
+	for _, list := range []string{"params", "enums", "events", "tables", "memories", "hooks", "assume", "show"} {
+		noContract[list] = []any{}
+	}
 	open := serve(llmd.Script{Rules: []llmd.Rule{
+		{Match: llmd.Match{Schema: "kgent_contract"}, JSON: noContract},
 		{Match: llmd.Match{User: "(?m)^> temperature"}, JSON: cannot},
 		{Match: llmd.Match{User: "(?m)^> which processes"}, JSON: written("cell")},
 		{Match: llmd.Match{User: "undeclared function 'cell'"}, JSON: written("k_cell")},

@@ -197,7 +197,7 @@ func (v *verification) kernels(ctx context.Context) ([]*verify.ProofKernel, comp
 			return nil, nil, err
 		}
 		k, err := verify.KernelOf(facts)
-		return []*verify.ProofKernel{k}, &lazyTypes{facts: facts}, err
+		return []*verify.ProofKernel{k}, vmlinux.LazyTypes(facts.BTF), err
 	}
 	var kernels []*verify.ProofKernel
 	var types compile.Types
@@ -212,24 +212,19 @@ func (v *verification) kernels(ctx context.Context) ([]*verify.ProofKernel, comp
 		}
 		kernels = append(kernels, k)
 		if types == nil {
-			trim, err := vmlinux.NewTrimmer(spec)
-			if err != nil {
+			if types, err = vmlinux.NewTypes(spec); err != nil {
 				return nil, nil, fmt.Errorf("%s: %w", path, err)
 			}
-			types = trimmer{trim}
 		}
 	}
 	return kernels, types, nil
 }
 
-// trimmer supplies vmlinux.h from the types of a file.
-type trimmer struct{ *vmlinux.Trimmer }
-
-func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
 // maxBTF is more than the types of any kernel have, in bytes.
 const maxBTF = 512 << 20
 
+// readBTF reads the types in a file, raw BTF or an ELF file with it, and the
+// SHA-256 of the file, in hexadecimal.
 func readBTF(path string) (*btf.Spec, string, error) {
 	raw, err := readFile(path, maxBTF)
 	if err != nil {

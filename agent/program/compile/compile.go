@@ -14,6 +14,7 @@ package compile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -74,7 +75,28 @@ type Types interface {
 type Compiler struct {
 	path    string
 	version string
+	flags   Flags
 	slots   chan struct{}
+}
+
+// Flags are how clang translates. An empty one is the one that programs are
+// built with.
+type Flags struct {
+	Optimize string // "1", "2" (the default) or "s", as in -O2
+	CPU      string // of eBPF: "v2", "v3" (the default) or "v4", as in -mcpu=v3
+}
+
+// String writes them as clang takes them.
+func (f Flags) String() string {
+	return "-O" + cmp.Or(f.Optimize, "2") + " -mcpu=" + cmp.Or(f.CPU, "v3")
+}
+
+// WithFlags returns the compiler with other flags: what is said of a program
+// must not depend on how it was translated, which tests hold it to.
+func (c *Compiler) WithFlags(f Flags) *Compiler {
+	other := *c
+	other.flags = f
+	return &other
 }
 
 // Find looks for clang: the value of KGENT_CLANG, else the newest clang on the
@@ -266,7 +288,7 @@ func (c *Compiler) run(ctx context.Context, dir string, mode ...string) (elf, me
 	// what it then turns into clang, which comes after everything else that
 	// wants to run.
 	args := append([]string{"-c", fmt.Sprintf(`ulimit -v %d && exec nice -n 10 "$0" "$@"`, memory>>10), c.path,
-		"-target", "bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-D__TARGET_ARCH_" + targetArch(),
+		"-target", "bpf", "-mcpu=" + cmp.Or(c.flags.CPU, "v3"), "-O" + cmp.Or(c.flags.Optimize, "2"), "-g", "-std=gnu11", "-D__TARGET_ARCH_" + targetArch(),
 		"-nostdinc", "-I" + handed + "/", "-ivfsoverlay", handed + "/overlay.yaml", "-fdebug-compilation-dir=.", "-fno-ident",
 		// No two runs may differ: of one source there is one digest, and what
 		// is checked is what is compiled.

@@ -22,19 +22,14 @@ const patience = 2 * time.Minute
 // Tools are what a compilation needs.
 type Tools struct {
 	Facts    *kernel.Facts
-	Types    Types
+	Types    *vmlinux.Types
 	Compiler *compile.Compiler
 }
 
-// Types are the kernel's types, for a program's vmlinux.h.
-type Types struct{ *vmlinux.Trimmer }
-
-// Header returns what the sources need of vmlinux.h.
-func (t Types) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-// made holds what tests of one process share: reading the kernel's types takes
-// longer than most of them.
-var made = sync.OnceValues(func() (Tools, error) {
+// Find returns the tools of this machine, or why there are none: no clang, or a
+// kernel without BTF. Tests of one process share them, as reading the kernel's
+// types takes longer than most tests.
+var Find = sync.OnceValues(func() (Tools, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if os.Geteuid() == 0 {
@@ -46,7 +41,7 @@ var made = sync.OnceValues(func() (Tools, error) {
 	if err != nil {
 		return Tools{}, err
 	}
-	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
+	types, err := vmlinux.NewTypes(facts.BTF)
 	if err != nil {
 		return Tools{}, err
 	}
@@ -54,14 +49,14 @@ var made = sync.OnceValues(func() (Tools, error) {
 	if err != nil {
 		return Tools{}, err
 	}
-	return Tools{Facts: facts, Types: Types{trimmer}, Compiler: compiler}, nil
+	return Tools{Facts: facts, Types: types, Compiler: compiler}, nil
 })
 
 // Here returns the tools of this machine. The test fails when there is no
 // clang, or a kernel without BTF.
 func Here(t testing.TB) Tools {
 	t.Helper()
-	tools, err := made()
+	tools, err := Find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +69,7 @@ var objects sync.Map // source → func() (*program.Object, error)
 // the source is new: inside a synctest bubble ask only for sources that were
 // compiled outside.
 func Compile(source string) (*program.Object, error) {
-	tools, err := made()
+	tools, err := Find()
 	if err != nil {
 		return nil, err
 	}

@@ -39,15 +39,22 @@ struct request___before_5_17 {
 	struct gendisk *rq_disk;
 } __attribute__((preserve_access_index));
 
+struct request_queue___since_5_17 {
+	struct gendisk *disk;
+} __attribute__((preserve_access_index));
+
 static __always_inline k_dev device(const struct request *rq)
 {
 	const struct request___before_5_17 *old = (const void *)rq;
+	const struct request_queue___since_5_17 *queue;
 	struct gendisk *disk;
 
-	if (bpf_core_field_exists(old->rq_disk))
+	if (bpf_core_field_exists(old->rq_disk)) {
 		disk = BPF_CORE_READ(old, rq_disk);
-	else
-		disk = BPF_CORE_READ(rq, q, disk);
+	} else {
+		queue = (const void *)BPF_CORE_READ(rq, q);
+		disk = BPF_CORE_READ(queue, disk);
+	}
 	return BPF_CORE_READ(disk, major) << 20 | BPF_CORE_READ(disk, first_minor);
 }
 

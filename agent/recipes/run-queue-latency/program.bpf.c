@@ -30,13 +30,18 @@ struct task_struct___before_5_14 {
 	volatile long state;
 } __attribute__((preserve_access_index));
 
+struct task_struct___since_5_14 {
+	unsigned int __state;
+} __attribute__((preserve_access_index));
+
 static __always_inline bool still_runnable(const struct task_struct *task)
 {
 	const struct task_struct___before_5_14 *old = (const void *)task;
+	const struct task_struct___since_5_14 *new = (const void *)task;
 
 	if (bpf_core_field_exists(old->state))
 		return BPF_CORE_READ(old, state) == 0;
-	return BPF_CORE_READ(task, __state) == 0;
+	return BPF_CORE_READ(new, __state) == 0;
 }
 
 static __always_inline int waits(const struct task_struct *task)

@@ -4,21 +4,14 @@ import (
 	"testing"
 
 	"kgent/agent/contract"
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify/corpus"
-	"kgent/retrieval/kernel"
 )
 
 func contractTypes(t *testing.T) *contract.Types {
 	t.Helper()
 	host(t)
-	if err := kernel.EnsureMounts(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	facts, err := kernel.Live(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	types, err := contract.NewTypes(facts)
+	types, err := contract.NewTypes(programtest.Here(t).Facts)
 	if err != nil {
 		t.Fatal(err)
 	}

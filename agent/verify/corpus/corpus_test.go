@@ -2,22 +2,18 @@ package corpus_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify/corpus"
 )
 
@@ -30,65 +26,13 @@ func cases(t testing.TB) []corpus.Case {
 	return cs
 }
 
-// machine is what compiles and loads here.
-type machine struct {
-	types    *btf.Spec
-	trimmer  trimmer
-	compiler *compile.Compiler
-}
-
-type trimmer struct{ *vmlinux.Trimmer }
-
-func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-var thisMachine = sync.OnceValues(func() (m machine, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if m.types, err = btf.LoadKernelSpec(); err != nil {
-		return m, err
-	}
-	trim, err := vmlinux.NewTrimmer(m.types)
-	if err != nil {
-		return m, err
-	}
-	m.trimmer = trimmer{trim}
-	m.compiler, err = compile.Find(ctx, os.Getenv)
-	return m, err
-})
-
-func host(t testing.TB) machine {
+// host is the types of the kernel that loads programs here.
+func host(t testing.TB) *btf.Spec {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
-	m, err := thisMachine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// compiled keeps what was compiled: several tests want the same.
-var compiled sync.Map
-
-func (m machine) compile(t testing.TB, source string) *program.Object {
-	t.Helper()
-	if o, ok := compiled.Load(source); ok {
-		return o.(*program.Object)
-	}
-	r, err := m.compiler.Compile(t.Context(), source, m.trimmer)
-	if err != nil {
-		t.Fatalf("compiling: %v", err)
-	}
-	for _, w := range r.Warnings {
-		t.Logf("warning: %v", w)
-	}
-	o, err := program.Parse(r.ELF)
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled.Store(source, o)
-	return o
+	return programtest.Here(t).Facts.BTF
 }
 
 // spec is what is loaded of an object.
@@ -135,13 +79,13 @@ func TestNotes(t *testing.T) {
 // kernel takes them, the wrong ones as well, and that the two of a case are not
 // the same instructions at the same hooks.
 func TestPrograms(t *testing.T) {
-	m := host(t)
+	host(t)
 	for _, c := range cases(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			var code [2]string
 			for i, src := range []string{c.Good, c.Bad} {
-				o := m.compile(t, src)
+				o := programtest.Object(t, src)
 				if _, err := program.Build(o, program.Options{Name: "corpus", Title: c.Mistake, Interface: "lo"}); err != nil {
 					t.Errorf("manifest: %v", err)
 				}
@@ -187,11 +131,11 @@ func TestVacuous(t *testing.T) {
 			t.Errorf("no contract is vacuous because of %s", kind)
 		}
 	}
-	m := host(t)
+	host(t)
 	for _, h := range hs {
 		t.Run(h.Name, func(t *testing.T) {
 			t.Parallel()
-			load(t, spec(t, m.compile(t, h.Program)))
+			load(t, spec(t, programtest.Object(t, h.Program)))
 		})
 	}
 }

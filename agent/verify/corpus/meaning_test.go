@@ -11,8 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
+
 	"kgent/agent/contract"
 	"kgent/agent/program"
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify/corpus"
 )
 
@@ -21,7 +24,7 @@ import (
 // shows in the kernel, and not what the wrong one shows.
 func TestMeaning(t *testing.T) {
 	types := contractTypes(t)
-	m := host(t)
+	kernelTypes := host(t)
 	for _, c := range cases(t) {
 		if c.Run == nil {
 			continue
@@ -35,7 +38,7 @@ func TestMeaning(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := newReference(t, m, checked, c)
+			r := newReference(t, kernelTypes, checked, c)
 			for i, s := range c.Run.Steps {
 				r.step(i, s, c.Run)
 			}
@@ -88,7 +91,7 @@ func (r ram) Read(addr uint64, buf []byte) bool {
 	return false
 }
 
-func newReference(t *testing.T, m machine, checked *contract.Checked, c corpus.Case) *reference {
+func newReference(t *testing.T, types *btf.Spec, checked *contract.Checked, c corpus.Case) *reference {
 	t.Helper()
 	values := map[string]contract.Datum{}
 	for name, v := range c.Run.Parameters {
@@ -99,12 +102,12 @@ func newReference(t *testing.T, m machine, checked *contract.Checked, c corpus.C
 		t.Fatal(err)
 	}
 	r := &reference{t: t, checked: checked, machine: cm, hooks: map[string]program.Hook{}, run: c.Run, now: 1e9, kernel: ram{}, user: ram{}}
-	for name, p := range spec(t, m.compile(t, c.Good)).Programs {
+	for name, p := range spec(t, programtest.Object(t, c.Good)).Programs {
 		if r.hooks[name], err = program.HookOf(p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.made = &runner{t: t, types: m.types, names: map[string]uint64{"$tgid": 2000, "$tid1": 2001, "$tid2": 2002}}
+	r.made = &runner{t: t, types: types, names: map[string]uint64{"$tgid": 2000, "$tid1": 2001, "$tid2": 2002}}
 	at := uint64(0xffff888000000000)
 	for name := range c.Run.Objects {
 		at += 1 << 20

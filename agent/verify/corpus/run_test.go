@@ -21,6 +21,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify/corpus"
 )
 
@@ -28,7 +29,7 @@ import (
 // note, and holds what they show against the note: the right one what was asked
 // for, the wrong one what the mistake makes of it.
 func TestRun(t *testing.T) {
-	m := host(t)
+	types := host(t)
 	for _, c := range cases(t) {
 		if c.Run == nil {
 			continue
@@ -40,7 +41,7 @@ func TestRun(t *testing.T) {
 				want         corpus.Seen
 			}{{"good", c.Good, c.Run.Good}, {"bad", c.Bad, c.Run.Bad}} {
 				t.Run(p.name, func(t *testing.T) {
-					r := newRunner(t, m, c.Run, p.source)
+					r := newRunner(t, types, c.Run, p.source)
 					r.steps(c.Run)
 					s := seen{r.events, r.rows, r.returns, r.names}
 					for _, d := range s.differ(c.Run, p.want) {
@@ -71,9 +72,9 @@ type runner struct {
 // newRunner loads a program, with its parameters, so that the kernel can be
 // asked to run it: one for a BTF tracepoint or a tracepoint becomes one for a raw
 // tracepoint, which gets the same context.
-func newRunner(t *testing.T, m machine, run *corpus.Run, source string) *runner {
-	r := &runner{t: t, types: m.types, names: map[string]uint64{"$tgid": uint64(os.Getpid())}, objects: map[string][]byte{}, threads: map[int]chan<- func(){}}
-	r.spec = spec(t, m.compile(t, source))
+func newRunner(t *testing.T, types *btf.Spec, run *corpus.Run, source string) *runner {
+	r := &runner{t: t, types: types, names: map[string]uint64{"$tgid": uint64(os.Getpid())}, objects: map[string][]byte{}, threads: map[int]chan<- func(){}}
+	r.spec = spec(t, programtest.Object(t, source))
 	for name, value := range run.Parameters {
 		v := r.spec.Variables[name]
 		b := make([]byte, 8)

@@ -8,81 +8,14 @@ import (
 	"hash/fnv"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
 	"kgent/agent/verify/mutate"
-	"kgent/retrieval/kernel"
+	"kgent/agent/verify/mutate/mutatetest"
 )
-
-type trimmer struct{ *vmlinux.Trimmer }
-
-func (t trimmer) Header(sources ...string) ([]byte, error) { return t.Trimmer.Header(sources...), nil }
-
-var thisMachine = sync.OnceValues(func() (mutate.Judge, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := kernel.EnsureMounts(ctx); err != nil {
-		return mutate.Judge{}, err
-	}
-	facts, err := kernel.Live(ctx)
-	if err != nil {
-		return mutate.Judge{}, err
-	}
-	trim, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		return mutate.Judge{}, err
-	}
-	c, err := compile.Find(ctx, os.Getenv)
-	if err != nil {
-		return mutate.Judge{}, err
-	}
-	return mutate.Judge{
-		Compile: func(ctx context.Context, source string) ([]byte, error) {
-			r, err := c.Compile(ctx, source, trimmer{trim})
-			if err != nil {
-				return nil, err
-			}
-			return r.ELF, nil
-		},
-		Load: load,
-	}, nil
-})
-
-// load loads programs into this kernel, unattached.
-func load(_ context.Context, s *ebpf.CollectionSpec) error {
-	for _, m := range s.Maps {
-		m.MaxEntries = min(m.MaxEntries, 1<<16) // thousands of times 4 MiB would take long
-	}
-	c, err := ebpf.NewCollectionWithOptions(s, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogDisabled: true}})
-	if err == nil {
-		c.Close()
-		return nil
-	}
-	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("%w: %w", program.ErrUntried, err)
-	}
-	return err
-}
-
-func judge(t testing.TB) mutate.Judge {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
-	}
-	j, err := thisMachine()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return j
-}
 
 // tally counts outcomes by operator and class.
 type tally map[string]map[mutate.Class]int
@@ -150,7 +83,7 @@ func sample[M fmt.Stringer](all []M, n uint32) []M {
 // TestJudgeSource sorts a sample of the mutants of some recipes; with KGENT_SOAK
 // in the environment all of all, which takes minutes.
 func TestJudgeSource(t *testing.T) {
-	j, n := judge(t), tally{}
+	j, n := mutatetest.Judge(t), tally{}
 	soak := os.Getenv("KGENT_SOAK") != ""
 	for i, r := range library(t) {
 		ms := mutate.Mutants(string(r.Source))
@@ -176,7 +109,7 @@ func TestJudgeSource(t *testing.T) {
 // TestJudgeBytecode does the same on the instructions: of some recipes, or of
 // all.
 func TestJudgeBytecode(t *testing.T) {
-	j, n := judge(t), tally{}
+	j, n := mutatetest.Judge(t), tally{}
 	soak := os.Getenv("KGENT_SOAK") != ""
 	for _, r := range library(t) {
 		if !soak && r.Name != "cgroup-bytes" && r.Name != "syscall-counts" {
@@ -221,7 +154,7 @@ const nowhere = " order-twin atomic-drop wrong-map "
 
 // TestJudgeErrors holds that what is no mutant's fault is an error.
 func TestJudgeErrors(t *testing.T) {
-	j := judge(t)
+	j := mutatetest.Judge(t)
 	if _, err := j.Source(t.Context(), "int main(", nil); err == nil {
 		t.Error("an original that does not compile is no error")
 	}
@@ -255,7 +188,7 @@ func TestJudgeErrors(t *testing.T) {
 // TestFingerprint holds that the same source gives the same fingerprint, and
 // that lines and comments are no part of it.
 func TestFingerprint(t *testing.T) {
-	j := judge(t)
+	j := mutatetest.Judge(t)
 	src := string(library(t)[0].Source)
 	print := func(s string) [32]byte {
 		elf, err := j.Compile(t.Context(), s)

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"kgent/agent/verify/mutate"
+	"kgent/agent/verify/mutate/mutatetest"
 )
 
 // every is a program in which every source operator finds something to do.
@@ -150,7 +151,7 @@ int packet(struct xdp_md *ctx)
 // TestEveryOperator holds that each operator makes of that program at least one
 // that a kernel takes and that is not the same.
 func TestEveryOperator(t *testing.T) {
-	j := judge(t)
+	j := mutatetest.Judge(t)
 	byOperator := map[string][]mutate.Mutant{}
 	for _, m := range mutate.Mutants(every) {
 		byOperator[m.Operator] = append(byOperator[m.Operator], m)

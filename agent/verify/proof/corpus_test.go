@@ -42,44 +42,35 @@ func try(t *testing.T, source, text string, limit time.Duration) (*Report, error
 	return Verify(context.Background(), in)
 }
 
-// What is right must never be refuted, what is wrong never verified. How much is settled at
-// all is counted.
+// Every right program is VERIFIED, every wrong one REFUTED with an input that
+// shows it. All of them with KGENT_SOAK, else a third.
 func TestCorpus(t *testing.T) {
-	soak(t)
 	cases, err := corpus.Cases()
 	if err != nil {
 		t.Fatal(err)
 	}
-	verified, refuted, of := 0, 0, 0
-	for _, c := range cases {
+	for i, c := range cases {
+		if os.Getenv("KGENT_SOAK") == "" && i%3 != 0 {
+			continue
+		}
 		t.Run(c.Name, func(t *testing.T) {
-			of++
-			good, err := try(t, c.Good, c.Contract, 20*time.Second)
-			switch {
-			case err != nil:
-				t.Logf("good: %v", err)
-			case good.Verdict == Refuted || good.Verdict == Vacuous:
+			good, err := try(t, c.Good, c.Contract, patient.Time)
+			if err != nil {
+				t.Fatalf("the right program: %v", err)
+			}
+			if good.Verdict != Verified {
 				t.Errorf("the right program is %s: %s", good.Verdict, strings.Join(good.Reasons, "\n"))
-			case good.Verdict == Verified:
-				verified++
-			default:
-				t.Logf("good: UNKNOWN: %s", strings.Join(good.Reasons, "\n"))
 			}
-			bad, err := try(t, c.Bad, c.Contract, 20*time.Second)
-			switch {
-			case err != nil:
-				t.Logf("bad: %v", err)
-			case bad.Verdict == Verified:
-				t.Errorf("the wrong program is VERIFIED; %s", c.Wrong)
-			case bad.Verdict == Refuted:
-				refuted++
-				t.Logf("bad: %s (%v)", bad.Counterexample.Obligation, c.Caught)
-			default:
-				t.Logf("bad: %s: %s", bad.Verdict, strings.Join(bad.Reasons, "\n"))
+			bad, err := try(t, c.Bad, c.Contract, patient.Time)
+			if err != nil {
+				t.Fatalf("the wrong program: %v", err)
 			}
+			if bad.Verdict != Refuted || bad.Counterexample == nil {
+				t.Fatalf("the wrong program is %s: %s; %s", bad.Verdict, strings.Join(bad.Reasons, "\n"), c.Wrong)
+			}
+			t.Logf("%v: %s", c.Caught, strings.Join(bad.Reasons, "\n"))
 		})
 	}
-	t.Logf("%d cases: %d right programs verified, %d wrong ones refuted", of, verified, refuted)
 }
 
 func TestCorpusVacuous(t *testing.T) {

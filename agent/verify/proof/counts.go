@@ -3,8 +3,9 @@ package proof
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kgent/agent/verify/smt"
 	"kgent/agent/verify/symbolic"
@@ -25,7 +26,7 @@ type counter struct {
 var counters = [...]counter{
 	{"produced", "every event that is emitted is counted, once", 0},
 	{"lost", "every event that finds its buffer full is counted, once", 8},
-	{"map_full", "every update that finds its map full is counted, once, as k_put and k_cell do", 16},
+	{"map_full", "every update that its map refuses is counted, once, as k_put and k_cell do", 16},
 }
 
 // counterSize is the size of a counter in bytes.
@@ -107,14 +108,20 @@ func (h *hygienist) failed(counted smt.Term) smt.Term {
 	return n
 }
 
-// refusals is how many updates failed for want of room.
+// refusals is how many updates failed, as bpf_map_update_elem of kgent.bpf.h
+// counts them: that a key is there already or is not there is no loss but what
+// the flags asked.
 func (h *hygienist) refusals(smt.Term) smt.Term {
-	full := int64(-7) // -E2BIG
 	n := h.b.Const(64, 0)
 	for _, e := range h.path.Effects {
-		if e.Op == symbolic.Update && e.Result != nil && !strings.Contains(e.Map.Type.String(), "Array") {
-			n = h.b.Add(n, h.one(h.b.Eq(e.Result, h.b.Const(64, uint64(full)))))
+		if e.Op != symbolic.Update || e.Result == nil {
+			continue
 		}
+		lost := h.b.True()
+		for _, answer := range [...]int64{0, -int64(unix.EEXIST), -int64(unix.ENOENT)} {
+			lost = h.b.And(lost, h.b.Ne(e.Result, h.b.Const(64, uint64(answer))))
+		}
+		n = h.b.Add(n, h.one(lost))
 	}
 	return n
 }

@@ -163,6 +163,8 @@ int leave(struct trace_event_raw_sys_exit *ctx)
 			{"exit not looked up", "		return 0;", "		at = &(__u64){0};", "events"},
 			{"first start wins", "k_put(&started, &id, &now);", "if (!bpf_map_lookup_elem(&started, &id)) k_put(&started, &id, &now);", ""},
 			{"loss unsaid", "k_put(&started, &id, &now);", "kgent_map_update_elem(&started, &id, &now, 0);", "counts/map_full"},
+			{"only some loss said", "k_put(&started, &id, &now);", "if (kgent_map_update_elem(&started, &id, &now, 0) == -E2BIG) kgent_count_map_full();", "counts/map_full"},
+			{"answer taken for loss", "k_put(&started, &id, &now);", "if (kgent_map_update_elem(&started, &id, &now, 1)) kgent_count_map_full();", "counts/map_full"},
 		},
 	},
 	{

@@ -100,5 +100,6 @@ type Stats struct {
 	// Scenarios that were searched for a counterexample.
 	Scenarios int `json:"scenarios,omitempty"`
 	// Mutants that were judged, and those that kept the contract.
-	Mutants, Survivors int `json:",omitempty"`
+	Mutants   int `json:"mutants,omitempty"`
+	Survivors int `json:"survivors,omitempty"`
 }

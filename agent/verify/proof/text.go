@@ -114,6 +114,13 @@ func (r *Report) Feedback() string {
 	if len(c.Path) > 0 {
 		fmt.Fprintf(&b, "Path by lines: %s. ", pathOf(c.Path))
 	}
+	for _, o := range r.Obligations {
+		// What a step leaves behind wrong shows in a later one.
+		if o.Outcome == Fails && o.ID != c.Obligation && strings.Contains(o.ID, "/memory ") {
+			fmt.Fprintf(&b, "It may begin here: it does not hold either that, at %s.\n", o.Words)
+			break
+		}
+	}
 	b.WriteString("Keep everything else unchanged.\n")
 	return b.String()
 }

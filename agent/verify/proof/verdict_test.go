@@ -46,7 +46,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestReportJSON(t *testing.T) {
-	r := &Report{Verdict: Refuted, Obligations: []Obligation{{ID: "a/b", Words: "it holds", Outcome: Fails}},
+	r := &Report{Verdict: Refuted, Obligations: []Obligation{{ID: "a/b", Words: "it holds", Outcome: Fails}, {ID: "x/memory m", Words: "x: it forgets", Outcome: Fails}},
 		Counterexample: &Counterexample{Obligation: "a/b", Words: "it holds", Expected: "1", Got: "2", Line: &Line{"x/p.c", 3, "a = b;"},
 			Scenario: []Step{{Place: "xdp", Inputs: []Named{{"port", "443"}, {"zero", "0"}}}}}}
 	text, err := json.Marshal(r)
@@ -61,7 +61,7 @@ func TestReportJSON(t *testing.T) {
 		t.Errorf("it came back as %s: %v", back.Verdict, err)
 	}
 	f := r.Feedback()
-	for _, want := range []string{"a/b (REFUTED)", "port = 443", "Expected 1, got 2.", "p.c:3 `a = b;`"} {
+	for _, want := range []string{"a/b (REFUTED)", "port = 443", "Expected 1, got 2.", "p.c:3 `a = b;`", "It may begin here: it does not hold either that, at x: it forgets."} {
 		if !strings.Contains(f, want) {
 			t.Errorf("the feedback lacks %q:\n%s", want, f)
 		}

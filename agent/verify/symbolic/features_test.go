@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"kgent/agent/program/programtest"
 	"kgent/agent/verify/smt"
 )
 
@@ -26,12 +27,12 @@ type bench struct {
 
 func newBench(t *testing.T, source string) *bench {
 	t.Helper()
-	k, trimmer := host(t)
+	k := host(t)
 	text, err := os.ReadFile(source)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := compileC(t, trimmer, string(text))
+	o := programtest.Object(t, string(text))
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(o.ELF()))
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/verify/smt"
+	"kgent/retrieval/notes"
 )
 
 // hookModel is what a program finds behind its context pointer, and what else
@@ -40,6 +41,8 @@ type ctxField struct {
 	// whatever the register held.
 	bits    uint
 	garbage bool
+	// upper: the variable is the upper part and what is below are zeroes.
+	upper bool
 	// writable fields may be stored to.
 	writable bool
 	// special is "data", "data_end", "data_meta" of packets, "data_loc" of
@@ -112,13 +115,10 @@ func hookFor(p *Program) (*hookModel, error) {
 	return nil, fmt.Errorf("hook %s is not modelled", p.Hook.Kind)
 }
 
-// currentAt is why the current task is not the subject of a tracepoint, for
-// the families where that is known.
+// currentAt is why the current task is not the subject of a tracepoint, as far as that is known.
 func currentAt(name string) string {
-	for _, prefix := range []string{"tcp_", "inet_sock_set_state", "netif_", "net_dev_", "napi_", "block_rq_complete", "softirq_", "irq_", "timer_", "hrtimer_", "kfree_skb", "consume_skb", "sock_send_length", "sock_recv_length"} {
-		if strings.HasPrefix(name, prefix) {
-			return softirq
-		}
+	if n := notes.Of(string(TPBTF), name); n != nil && !n.Task.Means() {
+		return n.Whose
 	}
 	return ""
 }
@@ -452,8 +452,9 @@ func skbFields() []ctxField {
 		case "tstamp_type":
 			f[i].bits = 8
 		case "remote_port":
-			// The port is in the lower half on a little-endian machine.
-			f[i].bits = 16
+			// The kernel shifts the port up on a little-endian machine, so that the whole word
+			// is in network order: bpf_ntohl gives the port (net/core/filter.c).
+			f[i].bits, f[i].upper = 16, true
 		case "local_port", "pkt_type":
 			f[i].bits = 16
 		}
@@ -510,6 +511,9 @@ func (inv *Invocation) contextTerm(f *ctxField) smt.Term {
 	whole := uint(f.size) * 8
 	if v.Width() == whole {
 		return v
+	}
+	if f.upper {
+		return b.Concat(v, b.Const(whole-v.Width(), 0))
 	}
 	if f.garbage {
 		above := inv.variable(whole-v.Width(), &Input{Kind: Poison, Name: "bits above " + f.name, Pc: -1})

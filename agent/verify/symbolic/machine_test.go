@@ -138,7 +138,7 @@ func TestUnknown(t *testing.T) {
 
 // A kernel object's faults: what cannot be read is 0, and says so.
 func TestProbeReadFaults(t *testing.T) {
-	k, _ := host(t)
+	k := host(t)
 	out, inv := explore(t, "tp_btf/sched_process_free", ebpf.Tracing, k,
 		asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord),
 		asm.Mov.Reg(asm.R1, asm.R10), asm.Add.Imm(asm.R1, -8), asm.Mov.Imm(asm.R2, 8), asm.Mov.Reg(asm.R3, asm.R6),
@@ -169,7 +169,7 @@ func TestProbeReadFaults(t *testing.T) {
 
 // Registers of probes are named by the function's arguments, on both machines.
 func TestProbeArguments(t *testing.T) {
-	k, _ := host(t)
+	k := host(t)
 	for arch, regs := range map[string][3]int16{"x86_64": {112, 104, 80}, "aarch64": {0, 8, 0}} {
 		kernel := &Kernel{Types: k.Types, Arch: arch}
 		out, inv := explore(t, "kprobe/vfs_read", ebpf.Kprobe, kernel,
@@ -205,7 +205,7 @@ func hasUserTags(k *Kernel) bool {
 
 // Without tracefs a record's fields follow from BTF.
 func TestTracepointFromTypes(t *testing.T) {
-	k, _ := host(t)
+	k := host(t)
 	formats, _ := typesOf(&Kernel{Types: k.Types}).tracepointFields("sched", "sched_switch")
 	i := slices.IndexFunc(formats, func(f Field) bool { return f.Name == "next_pid" })
 	if i < 0 {
@@ -238,6 +238,22 @@ func TestSpill(t *testing.T) {
 	vars := smt.Vars(p.Return)
 	if len(vars) != 1 || InputOf(vars[0]).Kind != Pointer {
 		t.Errorf("returned %v", p.Return)
+	}
+}
+
+// The remote port of a packet's socket is the upper half of its word: as a word it is in network order.
+func TestRemotePort(t *testing.T) {
+	out, inv := explore(t, "cgroup_skb/egress", ebpf.CGroupSKB, nil,
+		asm.LoadMem(asm.R0, asm.R1, 132, asm.Word),
+		asm.HostTo(asm.BE, asm.R0, asm.Word),
+		asm.Return())
+	port, _ := inv.Input("remote_port")
+	if vars := smt.Vars(port.Term); len(vars) != 1 || vars[0].Width() != 16 {
+		t.Fatalf("the port is %v", port.Term)
+	}
+	b := inv.m.b
+	if want := b.ZeroExt(64, b.BSwap(smt.Vars(port.Term)[0])); out.Paths[0].Return != want {
+		t.Errorf("bpf_ntohl(remote_port) is %v, not %v", out.Paths[0].Return, want)
 	}
 }
 

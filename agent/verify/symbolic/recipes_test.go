@@ -3,50 +3,38 @@ package symbolic
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"kgent/agent/program"
-	"kgent/agent/program/compile"
-	"kgent/agent/program/vmlinux"
+	"kgent/agent/program/programtest"
 	"kgent/agent/recipes"
 	"kgent/agent/verify/smt"
-	"kgent/retrieval/kernel"
 )
 
 // host is this machine's kernel, as programs are linked against it.
-func host(t testing.TB) (*Kernel, *vmlinux.Trimmer) {
+func host(t testing.TB) *Kernel {
 	t.Helper()
-	h, err := readHost()
+	k, err := readHost()
 	if err != nil {
-		t.Skipf("this kernel cannot be asked: %v", err)
+		t.Fatal(err)
 	}
-	return h.kernel, h.trimmer
+	return k
 }
 
-type hostKernel struct {
-	kernel  *Kernel
-	trimmer *vmlinux.Trimmer
-}
-
-var readHost = sync.OnceValues(func() (*hostKernel, error) {
-	facts, err := kernel.Live(context.Background())
+var readHost = sync.OnceValues(func() (*Kernel, error) {
+	tools, err := programtest.Find()
 	if err != nil {
 		return nil, err
 	}
-	types, modules, err := facts.Specs()
+	types, modules, err := tools.Facts.Specs()
 	if err != nil {
 		return nil, err
 	}
-	trimmer, err := vmlinux.NewTrimmer(facts.BTF)
-	if err != nil {
-		return nil, err
-	}
-	k := &Kernel{Types: types, Modules: modules, Arch: facts.Arch, Format: func(category, name string) ([]Field, bool) {
-		tp, err := facts.Tracepoint(category, name)
+	return &Kernel{Types: types, Modules: modules, Arch: tools.Facts.Arch, Format: func(category, name string) ([]Field, bool) {
+		tp, err := tools.Facts.Tracepoint(category, name)
 		if err != nil {
 			return nil, false
 		}
@@ -55,51 +43,20 @@ var readHost = sync.OnceValues(func() (*hostKernel, error) {
 			out = append(out, Field{Name: f.Name, Type: f.Type, Offset: f.Offset, Size: f.Size, Signed: f.Signed, Array: f.Array, DataLoc: f.DataLoc})
 		}
 		return out, true
-	}}
-	return &hostKernel{k, trimmer}, nil
+	}}, nil
 })
-
-// header lets a compiler take its header from a trimmer.
-type header struct{ *vmlinux.Trimmer }
-
-func (h header) Header(sources ...string) ([]byte, error) { return h.Trimmer.Header(sources...), nil }
-
-// compiled are the objects of sources that were compiled before.
-var compiled = map[string]*program.Object{}
-
-// compileC makes an object of a program's source.
-func compileC(t testing.TB, trimmer *vmlinux.Trimmer, source string) *program.Object {
-	t.Helper()
-	if o := compiled[source]; o != nil {
-		return o
-	}
-	cc, err := compile.Find(context.Background(), os.Getenv)
-	if err != nil {
-		t.Skip(err)
-	}
-	res, err := cc.Compile(context.Background(), source, header{trimmer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := program.Parse(res.ELF)
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled[source] = o
-	return o
-}
 
 // TestRecipes explores every program of every recipe to its end, with all
 // parameters and all previous contents of maps symbolic.
 func TestRecipes(t *testing.T) {
-	k, trimmer := host(t)
+	k := host(t)
 	lib, err := recipes.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range lib.Recipes() {
 		t.Run(r.Name, func(t *testing.T) {
-			o := compileC(t, trimmer, string(r.Source))
+			o := programtest.Object(t, string(r.Source))
 			for _, line := range exploreAll(t, o, k) {
 				t.Log(line)
 			}

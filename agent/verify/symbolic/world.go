@@ -439,11 +439,11 @@ func (x *run) update(s, snapshot *state, m *Map, key, value *Bytes, flags uint64
 	x.flush(s, e)
 	e = x.findElement(s, e.m, e.key, e.cpu)
 	fail := func(errno int64) smt.Term { return b.Const(64, uint64(-errno)) }
-	room := b.True()
+	room, refused := b.True(), fail(7)
 	if !isArray(e.m) {
 		// An LRU map makes room for itself, but may find no memory.
 		full := x.fresh(s, 1, &Input{Kind: Choice, Event: MapFull, Name: m.Name + " is full", Map: m.Name})
-		room = b.Not(full)
+		room, refused = b.Not(full), x.refusal(s, m)
 	}
 	var ok, ret smt.Term
 	isNew := b.Not(e.present)
@@ -457,15 +457,27 @@ func (x *run) update(s, snapshot *state, m *Map, key, value *Bytes, flags uint64
 		}
 	case flags == 1: // BPF_NOEXIST
 		ok = b.And(isNew, room)
-		ret = b.Ite(e.present, fail(17), b.Ite(room, b.Const(64, 0), fail(7)))
+		ret = b.Ite(e.present, fail(17), b.Ite(room, b.Const(64, 0), refused))
 	case flags == 2: // BPF_EXIST
 		ok, ret = e.present, b.Ite(e.present, b.Const(64, 0), fail(2))
 	default: // BPF_ANY
 		ok = b.Or(e.present, room)
-		ret = b.Ite(ok, b.Const(64, 0), fail(7))
+		ret = b.Ite(ok, b.Const(64, 0), refused)
 	}
 	x.put(s, e, value, ok, flags, ret)
 	return ret
+}
+
+// refusal is the error of an update that a map has no room for or cannot take:
+// -E2BIG, -ENOMEM, -EBUSY, -EDEADLK or -ETIMEDOUT, by the kind of map and the
+// kernel. Here it is any error but the two that answer flags, which is more
+// than any kernel gives.
+func (x *run) refusal(s *state, m *Map) smt.Term {
+	b := x.b
+	e := x.fresh(s, 12, &Input{Kind: Data, Name: "error of updating " + m.Name})
+	is := func(errno uint64) smt.Term { return b.Eq(e, b.Const(12, errno)) }
+	other := b.Or(is(0), is(2), is(17))
+	return b.Neg(b.ZeroExt(64, b.Ite(other, b.Const(12, 7), e)))
 }
 
 // put gives an element a new value if ok.

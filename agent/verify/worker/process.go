@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
@@ -24,10 +21,6 @@ import (
 const (
 	// maxKernels is how many kernels one process is told of, some 60 MB each.
 	maxKernels = 8
-
-	// niceness is the priority of the process: it gets the time that nobody else
-	// wants, and still about a tenth of a processor that is busy.
-	niceness = 10
 )
 
 // Process proves in a process that runs a command, and remembers what was
@@ -135,16 +128,15 @@ func (p *Process) ask(ctx context.Context, k *child, r request) (*proof.Report, 
 // rest lets the next one have the child, and ends it when nobody comes.
 func (p *Process) rest(k *child) {
 	if k != nil {
+		k.proofs++
+		proofs := k.proofs
 		k.idle = time.AfterFunc(p.Idle, func() {
-			select {
-			case now := <-p.turn:
-				if now == k {
-					k.end()
-					now = nil
-				}
-				p.turn <- now
-			default: // it is in use
+			now := <-p.turn
+			if now == k && k.proofs == proofs {
+				k.end()
+				now = nil
 			}
+			p.turn <- now
 		})
 	}
 	p.turn <- k
@@ -172,12 +164,11 @@ type child struct {
 	words   *head           // what it says on its standard error
 	kernels map[string]bool // the snapshots that it has
 	ended   chan struct{}   // closed when it has
-	idle    *time.Timer     // set while nobody uses it
+	proofs  int             // how often it was used
+	idle    *time.Timer     // ends it
 }
 
-// start starts a process at a low priority. A new process has the priority
-// of the thread that makes it, so a thread takes that priority first, and goes
-// afterwards: getting it back would need a privilege.
+// start starts a process.
 func start(command []string) (*child, error) {
 	if len(command) == 0 {
 		return nil, errors.New("no command is known that proves")
@@ -198,16 +189,7 @@ func start(command []string) (*child, error) {
 	k.cmd.Stdin, k.cmd.Stdout, k.cmd.Stderr = theirIn, theirOut, k.words
 	k.cmd.Env = []string{} // it reads what others made: nothing there is to know of tokens
 	k.cmd.WaitDelay = time.Second
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
-		err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
-		if err == nil {
-			err = k.cmd.Start()
-		}
-		started <- err
-	}()
-	if err := <-started; err != nil {
+	if err := k.cmd.Start(); err != nil {
 		in.Close()
 		out.Close()
 		return nil, fmt.Errorf("starting %s: %w", strings.Join(command, " "), err)

@@ -1,10 +1,12 @@
 // Package worker proves in a process of its own, so that a proof, which takes
 // all the processors it can get and as much memory as it was given, can neither
-// slow the conversation down nor end it.
+// hold the conversation up nor end it: the kernel shares the processors out
+// fairly, where goroutines of one process would have to wait for each other and
+// for one garbage collector.
 //
-// The process is started when it is needed, at a low priority and as the
-// kernel's first choice when memory runs out, and ended when nobody has needed
-// it for a while. [Serve] is what runs in it; [Process] is the other end.
+// The process is started when it is needed, with the kernel's usual priority (at a lower
+// one proofs would not end while the host is busy, which is when they are asked for), as
+// the first to go when memory runs out, and ended when nobody has needed it for a while. [Serve] is what runs in it; [Process] is the other end.
 // Requests and answers are JSON, one after the other on its standard input and
 // output. A process that dies, hangs or takes too much memory costs one proof,
 // which is then UNKNOWN.

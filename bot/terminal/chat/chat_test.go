@@ -1,14 +1,12 @@
 package chat
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 
 	"kgent/bot/card"
 	"kgent/bot/console"
+	"kgent/bot/logtest"
 	"kgent/bot/terminal"
 	"kgent/bot/thread"
 )
@@ -89,22 +88,7 @@ func TestNewLines(t *testing.T) {
 }
 
 // lines is a writer that a test waits on.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+type lines struct{ logtest.Log }
 
 func (l *lines) wait(t *testing.T, want string) {
 	t.Helper()

@@ -264,7 +264,7 @@ static long (*const bpf_cgrp_storage_delete)(void *map, void *cgroup) K_HELPER(2
 struct kgent_counts {
 	__u64 produced;  /* events submitted */
 	__u64 lost;      /* events that found the ring buffer full */
-	__u64 map_full;  /* updates that found a map full */
+	__u64 map_full;  /* updates that a map had no room for, or could not take */
 	__u64 wakeup;    /* flags of the submit in progress, not a count */
 };
 struct {
@@ -289,6 +289,14 @@ static __always_inline struct kgent_counts *kgent_counts(void)
 	return bpf_map_lookup_elem(&kgent_stats, &zero);
 }
 
+/* One more update is lost. */
+static __always_inline void kgent_count_map_full(void)
+{
+	struct kgent_counts *c = kgent_counts();
+	if (c)
+		__sync_fetch_and_add(&c->map_full, 1);
+}
+
 static __always_inline __u64 kgent_wakeup_flag(void *ringbuf)
 {
 	__u64 waiting = bpf_ringbuf_query(ringbuf, 0 /* BPF_RB_AVAIL_DATA */);
@@ -299,11 +307,13 @@ static __always_inline __u64 kgent_wakeup_flag(void *ringbuf)
 static __always_inline long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags)
 {
 	long err = kgent_map_update_elem(map, key, value, flags);
-	if (err == -7 /* -E2BIG: there is no room */) {
-		struct kgent_counts *c = kgent_counts();
-		if (c)
-			__sync_fetch_and_add(&c->map_full, 1);
-	}
+	/*
+	 * No room is -E2BIG, no memory -ENOMEM, a bucket that is in use -EBUSY,
+	 * -EDEADLK or -ETIMEDOUT, as the kernel goes: each is a loss. That a key is
+	 * there (-EEXIST) or is not (-ENOENT) is an answer to the flags.
+	 */
+	if (err && err != -17 && err != -2)
+		kgent_count_map_full();
 	return err;
 }
 
@@ -854,14 +864,16 @@ static __always_inline void k_zero(void *p, __u32 size)
 #define K_PREFIX_LEN 128
 static __always_inline bool k_has_prefix(const volatile char *prefix, const char *text)
 {
-	for (int i = 0; i < K_PREFIX_LEN; i++) {
+	bool same = true;
+
+	/* One way out: of several, clang -O1 makes a flag that it does not set. */
+	for (int i = 0; same && i < K_PREFIX_LEN; i++) {
 		char c = prefix[i];
 		if (!c)
-			return true;
-		if (c != text[i])
-			return false;
+			break;
+		same = c == text[i];
 	}
-	return true;
+	return same;
 }
 
 /* The IPv4 address v (network order) as ::ffff:a.b.c.d. */
@@ -1009,11 +1021,8 @@ static __always_inline void k_stats_add(struct k_stats *s, __u64 v)
 	if (!_k_cell) { \
 		kgent_map_update_elem(map, key, &_k_zero, 1 /* BPF_NOEXIST */); \
 		_k_cell = bpf_map_lookup_elem(map, key); \
-		if (!_k_cell) { \
-			struct kgent_counts *_k_c = kgent_counts(); \
-			if (_k_c) \
-				__sync_fetch_and_add(&_k_c->map_full, 1); \
-		} \
+		if (!_k_cell) \
+			kgent_count_map_full(); \
 	} \
 	_k_cell; \
 })

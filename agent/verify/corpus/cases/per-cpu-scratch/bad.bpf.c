@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//go:build ignore
+/* Calls of fsync that succeed: thread and time taken. */
+#include "kgent.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct fsync_event {
+	k_tid tid;
+	k_ns latency;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__type(value, struct fsync_event);
+} fsyncs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} started SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(struct trace_event_raw_sys_enter *ctx)
+{
+	__u32 zero = 0;
+	__u64 *start = bpf_map_lookup_elem(&started, &zero);
+
+	if (start)
+		*start = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp/syscalls/sys_exit_fsync")
+int leave(struct trace_event_raw_sys_exit *ctx)
+{
+	__u32 zero = 0;
+	__u64 *start = bpf_map_lookup_elem(&started, &zero);
+	struct fsync_event *ev;
+
+	if (!start || !*start)
+		return 0;
+	if (ctx->ret == 0) {
+		ev = bpf_ringbuf_reserve(&fsyncs, sizeof(*ev), 0);
+		if (ev) {
+			__builtin_memset(ev, 0, sizeof(*ev));
+			ev->tid = k_current_tid();
+			ev->latency = bpf_ktime_get_ns() - *start;
+			bpf_ringbuf_submit(ev, 0);
+		}
+	}
+	*start = 0;
+	return 0;
+}

@@ -99,6 +99,7 @@ func TestContracts(t *testing.T) {
 		{name: "lists left out", contracts: []any{strings.NewReplacer(`"enums":[],`, "", `"memories":[],`, "", `"show":[],`, `"show":null,`).Replace(jsonOf(t, right))},
 			programs: []any{answer(counting)}, verdict: proof.Verified},
 		{name: "text in a fence", contracts: []any{text}, programs: []any{answer(counting)}, verdict: proof.Verified},
+		{name: "text after thoughts", contracts: []any{"<think>```\ncontract \"x\"\n``` no</think>\n" + formatted(t, right)}, programs: []any{answer(counting)}, verdict: proof.Verified},
 		{name: "wrong text in a fence", contracts: []any{strings.Replace(text, "add 1 to calls", "add 1 to cals", 1), right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"in `add 1 to cals[", "did you mean calls?"}}},
 		{name: "cut off", contracts: []any{llmd.Rule{Text: jsonOf(t, right)[:300], Finish: "length"}, right}, programs: []any{answer(counting)}, verdict: proof.Verified,

@@ -3,6 +3,8 @@ package contract
 import (
 	"strings"
 	"testing"
+
+	"kgent/retrieval/notes"
 )
 
 // What is known about hooks counts in every way to attach to them, and only there.
@@ -44,5 +46,22 @@ func TestHookFacts(t *testing.T) {
 				t.Errorf("got  %v\nwant %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Whoever writes a contract like a recipe's finds a note on each of its hooks.
+func TestRecipesHaveNotes(t *testing.T) {
+	for _, file := range recipeFiles(t) {
+		c, err := Parse(readFile(t, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range c.Hooks {
+			for _, p := range h.Places {
+				if notes.Of(p.Kind, p.Target) == nil {
+					t.Errorf("%s: there is no note on %s", file, p)
+				}
+			}
+		}
 	}
 }

@@ -287,4 +287,168 @@ var calls = []Note{
 		Kind: Syscall, Name: "memfd_create",
 		Fires: "a program makes a file without a path, which may be executed", Task: Own, Arguments: []Argument{{Name: "uname", User: true, Means: "a name for /proc"}, {Name: "flags"}}, Result: call("the file descriptor"), Rate: Low, Sources: []string{"mm/memfd.c"},
 	},
+	{
+		Kind: Syscall, Name: "fdatasync", Fires: "a program waits until a file's data is on the disk, without times and the like", Task: Own, Arguments: []Argument{{Name: "fd"}}, Result: call(""),
+		Rate: Medium, See: []string{"fsync, sync, syncfs, msync, sync_file_range"}, Sources: []string{"fs/sync.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "sync", Fires: "a program has all that is dirty written, and waits", Task: Own, Result: call("always 0"),
+		Rate: Low, See: []string{"syncfs for one file system"}, Sources: []string{"fs/sync.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "syncfs", Fires: "a program has all that is dirty of one file system written, and waits", Task: Own, Arguments: []Argument{{Name: "fd", Means: "a file on it"}}, Result: call(""),
+		Rate: Low, Sources: []string{"fs/sync.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "msync", Fires: "a program has changes to mapped memory written", Task: Own, Arguments: []Argument{{Name: "start"}, {Name: "len", Unit: "bytes"}, {Name: "flags", Means: "4 (MS_SYNC) waits, 1 (MS_ASYNC) does nothing"}}, Result: call(""),
+		Rate: Low, Sources: []string{"mm/msync.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "rename", Fires: "a program renames a file: rename() of glibc; mv calls renameat2", Task: Own, Arguments: []Argument{path("oldname"), path("newname")}, Result: call(""), Needs: "x86: arm64 has no such call",
+		Rate: Medium, See: []string{"renameat, renameat2"}, Sources: []string{"fs/namei.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "renameat", Fires: "a program renames a file: renameat(), and renameat2() of glibc without flags", Task: Own, Arguments: []Argument{path("oldname"), path("newname")}, Result: call(""),
+		Rate: Medium, See: []string{"rename, renameat2"}, Sources: []string{"fs/namei.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "rmdir", Fires: "a program removes a directory: rmdir() and remove()", Task: Own, Arguments: []Argument{path("pathname")}, Result: call(""), Needs: "x86: arm64 has no such call",
+		Rate: Low, See: []string{"unlinkat with AT_REMOVEDIR (0x200), which rm -r calls"}, Sources: []string{"fs/namei.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "mkdir", Fires: "a program makes a directory", Task: Own, Arguments: []Argument{path("pathname"), {Name: "mode"}}, Result: call(""), Needs: "x86: arm64 has no such call",
+		Rate: Low, See: []string{"mkdirat"}, Sources: []string{"fs/namei.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "chmod", Fires: "a program changes a file's mode by its path", Task: Own, Arguments: []Argument{path("filename"), {Name: "mode"}}, Result: call(""), Needs: "x86: arm64 has no such call",
+		Rate: Low, See: []string{"fchmod, fchmodat, fchmodat2 (6.6 and later)"}, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "fchmodat", Fires: "a program changes a file's mode by its path: chmod(1) and many others", Task: Own, Arguments: []Argument{{Name: "dfd"}, path("filename"), {Name: "mode"}}, Result: call(""),
+		Rate: Low, See: []string{"chmod, fchmod"}, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "chown", Fires: "a program changes a file's owner by its path", Task: Own, Arguments: []Argument{path("filename"), {Name: "user", Means: "-1 (0xffffffff): as it is"}, {Name: "group", Means: "likewise"}}, Result: call(""), Needs: "x86: arm64 has no such call",
+		Rate: Low, See: []string{"fchownat, lchown, fchown"}, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "truncate", Fires: "a program sets a file's length by its path", Task: Own, Arguments: []Argument{path("path"), {Name: "length", Unit: "bytes"}}, Result: call(""),
+		Rate: Low, See: []string{"ftruncate, and open with O_TRUNC (0x200)"}, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "fallocate", Fires: "a program reserves or punches space in a file", Task: Own, Arguments: []Argument{{Name: "fd"}, {Name: "mode", Means: "0 reserves, 3 punches a hole"}, {Name: "offset", Unit: "bytes"}, {Name: "len", Unit: "bytes"}}, Result: call(""),
+		Rate: Low, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "access", Fires: "a program asks whether it may use a file: access()", Task: Own, Arguments: []Argument{path("filename")}, Result: call(""), Needs: "x86: arm64 has no such call",
+		Rate: Medium, Mistakes: []string{"-ENOENT and -EACCES are answers, not failures"}, See: []string{"faccessat2, faccessat"}, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "getdents64", Fires: "a program lists a directory", Task: Own, Arguments: []Argument{{Name: "fd"}, {Name: "dirent", Means: "filled at the exit", User: true}, {Name: "count", Unit: "bytes"}}, Result: call("bytes; 0 is the end"),
+		Rate: Medium, Sources: []string{"fs/readdir.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "readv", Fires: "a program reads into several buffers", Task: Own, Arguments: []Argument{{Name: "fd"}, {Name: "vec", Means: "an array of struct iovec", User: true}, {Name: "vlen", Means: "how many"}}, Result: call("bytes"),
+		Rate: High, See: []string{"read, preadv, preadv2"}, Sources: []string{"fs/read_write.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "writev", Fires: "a program writes from several buffers", Task: Own, Arguments: []Argument{{Name: "fd"}, {Name: "vec", Means: "an array of struct iovec", User: true}, {Name: "vlen", Means: "how many"}}, Result: call("bytes"),
+		Rate: High, See: []string{"write, pwritev, pwritev2"}, Sources: []string{"fs/read_write.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "pwrite64", Fires: "a program writes at a position: pwrite()", Task: Own, Arguments: []Argument{{Name: "buf", User: true}, {Name: "count", Unit: "bytes"}, {Name: "pos", Unit: "bytes"}}, Result: call("bytes"),
+		Rate: High, See: []string{"write, pwritev"}, Sources: []string{"fs/read_write.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "sendfile64", Fires: "the kernel copies from a file to a socket or file: sendfile()", Task: Own, Arguments: []Argument{{Name: "out_fd"}, {Name: "in_fd"}, {Name: "count", Unit: "bytes"}}, Result: call("bytes"),
+		Rate: Medium, See: []string{"splice, copy_file_range"}, Sources: []string{"fs/read_write.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "recvmsg", Fires: "a program receives a message into several buffers", Task: Own, Arguments: []Argument{{Name: "fd"}, {Name: "msg", Means: "a struct user_msghdr, filled at the exit", User: true}, {Name: "flags"}}, Result: call("bytes; 0 is the end of a stream"),
+		Rate: High, Mistakes: []string{"-EAGAIN is common and no failure"}, See: []string{"recvmmsg for several at once"}, Sources: []string{"net/socket.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "poll", Fires: "a program waits for file descriptors", Task: Own, Arguments: []Argument{{Name: "ufds", User: true}, {Name: "nfds"}, {Name: "timeout_msecs", Means: "-1 for ever", Unit: "ms"}}, Result: call("how many are ready; 0 is the timeout"), Needs: "x86: arm64 has no such call",
+		Rate: Medium, Mistakes: []string{"time in it is idleness, not slowness"}, See: []string{"ppoll"}, Sources: []string{"fs/select.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "epoll_pwait", Fires: "a program waits for events of many file descriptors: Go, Java, arm64", Task: Own, Arguments: []Argument{{Name: "epfd"}, {Name: "events", Means: "filled at the exit", User: true}, {Name: "timeout", Means: "-1 for ever", Unit: "ms"}}, Result: call("how many events"),
+		Rate: High, Mistakes: []string{"time in it is idleness, not slowness"}, See: []string{"epoll_wait, epoll_pwait2"}, Sources: []string{"fs/eventpoll.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "nanosleep", Fires: "a program sleeps: Go, musl and old libraries; glibc calls clock_nanosleep", Task: Own, Arguments: []Argument{{Name: "rqtp", Means: "a struct timespec", User: true}}, Result: call(""),
+		Rate: Medium, Sources: []string{"kernel/time/hrtimer.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "munmap", Fires: "a program unmaps memory", Task: Own, Arguments: []Argument{{Name: "addr"}, {Name: "len", Unit: "bytes"}}, Result: call(""),
+		Rate: Medium, Sources: []string{"mm/mmap.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "mprotect", Fires: "a program changes what may be done with memory", Task: Own, Arguments: []Argument{{Name: "start"}, {Name: "len", Unit: "bytes"}, {Name: "prot", Means: "1 read, 2 write, 4 execute: 6 and 7 are worth a look"}}, Result: call(""),
+		Rate: Medium, Sources: []string{"mm/mprotect.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "brk", Fires: "a program moves the end of its heap: small malloc", Task: Own, Arguments: []Argument{{Name: "brk", Means: "the end that is wanted; 0 only asks"}}, Result: &Argument{Name: "ret", Means: "the end as it is now: the old one if it failed, never an error"},
+		Rate: Medium, Sources: []string{"mm/mmap.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "vfork", Fires: "a program makes a process that borrows its memory until it executes: vfork(), Java, Python", Task: Own, Result: call("the new process id; in the new one 0, and first"), Needs: "x86: arm64 has no such call",
+		Rate: Low, See: []string{"clone, clone3, sched_process_fork"}, Sources: []string{"kernel/fork.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "execveat", Fires: "a program asks to become another one, by a file descriptor: fexecve()", Task: Own, Arguments: []Argument{{Name: "fd"}, path("filename"), {Name: "argv", Means: "an array of pointers to texts", User: true}, {Name: "flags", Means: "0x1000: the file of fd itself, with an empty path"}}, Result: call(""),
+		Rate: Low, See: []string{"execve"}, Sources: []string{"fs/exec.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "rt_sigqueueinfo", Fires: "a program sends a signal with data: sigqueue()", Task: Own, Arguments: []Argument{{Name: "pid"}, {Name: "sig"}}, Result: call(""),
+		Rate: Low, See: []string{"signal_generate"}, Sources: []string{"kernel/signal.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setgid", Fires: "a thread changes its group", Task: Own, Arguments: []Argument{{Name: "gid"}}, Result: call(""),
+		Rate: Low, See: []string{"setregid, setresgid (setegid)"}, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setregid", Fires: "a thread changes its real and effective group", Task: Own, Arguments: []Argument{{Name: "rgid", Means: "-1 (0xffffffff): as it is"}, {Name: "egid", Means: "likewise"}}, Result: call(""),
+		Rate: Low, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setresgid", Fires: "a thread changes its real, effective and saved group; setegid() calls it", Task: Own, Arguments: []Argument{{Name: "rgid", Means: "-1 (0xffffffff): as it is"}, {Name: "egid", Means: "likewise"}, {Name: "sgid", Means: "likewise"}}, Result: call(""),
+		Rate: Low, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setreuid", Fires: "a thread changes its real and effective user", Task: Own, Arguments: []Argument{{Name: "ruid", Means: "-1 (0xffffffff): as it is"}, {Name: "euid", Means: "likewise"}}, Result: call(""),
+		Rate: Low, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setfsuid", Fires: "a thread changes its user for files: NFS servers", Task: Own, Arguments: []Argument{{Name: "uid"}}, Result: &Argument{Name: "ret", Means: "the user before, whether it worked or not: no error ever"},
+		Rate: Low, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setfsgid", Fires: "a thread changes its group for files", Task: Own, Arguments: []Argument{{Name: "gid"}}, Result: &Argument{Name: "ret", Means: "the group before, whether it worked or not: no error ever"},
+		Rate: Low, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "unshare", Fires: "a process leaves namespaces: containers begin", Task: Own, Arguments: []Argument{{Name: "unshare_flags", Means: "0x20000 mount, 0x40000000 net, 0x20000000 pid, 0x10000000 user"}}, Result: call(""),
+		Rate: Low, See: []string{"clone and clone3 with the same flags"}, Sources: []string{"kernel/fork.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "setns", Fires: "a process enters a namespace: nsenter, docker exec", Task: Own, Arguments: []Argument{{Name: "fd", Means: "of the namespace, or a pidfd"}, {Name: "flags"}}, Result: call(""),
+		Rate: Low, Sources: []string{"kernel/nsproxy.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "chroot", Fires: "a process changes its root directory", Task: Own, Arguments: []Argument{path("filename")}, Result: call(""),
+		Rate: Rare, See: []string{"pivot_root, which containers use"}, Sources: []string{"fs/open.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "prctl", Fires: "a process changes something about itself: 15 its name, 22 seccomp, 38 no new privileges", Task: Own, Arguments: []Argument{{Name: "option"}, {Name: "arg2"}}, Result: call(""),
+		Rate: Low, Sources: []string{"kernel/sys.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "move_mount", Fires: "a mount that was made by fsmount or open_tree is put in its place: how newer tools mount", Task: Own, Arguments: []Argument{{Name: "from_pathname", User: true}, {Name: "to_pathname", User: true}}, Result: call(""),
+		Rate: Rare, See: []string{"mount"}, Sources: []string{"fs/namespace.c", glibc},
+	},
+	{
+		Kind: Syscall, Name: "perf_event_open", Fires: "a program opens a perf event: profilers, bpf programs that are attached the old way", Task: Own, Arguments: []Argument{{Name: "attr_uptr", Means: "a struct perf_event_attr", User: true}, {Name: "pid", Means: "-1 all"}, {Name: "cpu", Means: "-1 all"}}, Result: call("the file descriptor"),
+		Rate: Low, Sources: []string{"kernel/events/core.c", glibc},
+	},
 }

@@ -130,7 +130,7 @@ var functions = []Note{
 		Fires: "a TCP socket changes its state to the argument; not all changes come here",
 		Task:  SeldomOwn, Whose: whilePackets, Arguments: []Argument{{Name: "sk", Means: "with the old state"}, {Name: "state"}},
 		OwnWhen: Values{"state", taskStates},
-		Rate: Medium, See: []string{"inet_sock_set_state, which sees all and needs no kprobe"}, Sources: []string{"net/ipv4/tcp.c:tcp_set_state"},
+		Rate:    Medium, See: []string{"inet_sock_set_state, which sees all and needs no kprobe"}, Sources: []string{"net/ipv4/tcp.c:tcp_set_state"},
 	},
 	{
 		Kind: Function, Name: "tcp_rcv_established",

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/retrieval/kernel"
+	"kgent/retrieval/kernel/abi"
 )
 
 // Every note says what a reader needs, briefly.
@@ -224,8 +225,13 @@ func look(f *kernel.Facts, n *Note) (exists bool, params, record map[string]offe
 		return err == nil, nil, nil, err
 	case Syscall:
 		if f.TracefsMount == "" {
-			_, err := f.Function("__x64_sys_" + n.Name)
-			return err == nil, nil, nil, nil
+			// BTF leaves out functions that the compiler changed.
+			known := slices.ContainsFunc([]string{"__x64_sys_", "__do_sys_", "__se_sys_", "__ia32_sys_"}, func(prefix string) bool {
+				_, err := f.Function(prefix + n.Name)
+				return err == nil
+			})
+			_, listed := abi.Syscall(n.Name)
+			return known || listed && n.Exists(f.Release), nil, nil, nil
 		}
 		record, err := fields("syscalls", "sys_enter_"+n.Name)
 		if missing(err) {

@@ -13,6 +13,13 @@ const bpfLSM = "CONFIG_BPF_LSM and bpf in the list of security modules (lsm=…,
 // security are notes on the hooks of security modules.
 var security = []Note{
 	{
+		Kind: Tracepoint, Name: "capability/cap_capable", Fires: "the kernel has answered whether credentials have a capability", Task: Own, Whose: "it is the one that needs it, mostly with its own credentials",
+		Arguments: []Argument{{Name: "cred", Means: "the credentials that are asked about"}, {Name: "target_ns", Means: "the user namespace for which"}, {Name: "capable_ns", Means: "the one that answered"}, {Name: "cap"}, {Name: "ret", Means: "0 granted, -EPERM refused", Sign: NegErrno}},
+		Since:     "6.14", Gone: "use cap_capable by kprobe", Rate: High,
+		Mistakes: []string{"each fork and mmap asks for CAP_SYS_ADMIN (21), to see about reserves: a refusal is mostly no failure", "it does not say whether the kernel only asked (opts of the function)"},
+		Sources:  []string{"security/commoncap.c:cap_capable", "include/trace/events/capability.h", "measured"},
+	},
+	{
 		Kind: LSM, Name: "file_open", Fires: "a file that was found, and that the permissions allow, is about to be opened", Task: Own,
 		Arguments: []Argument{{Name: "file", Means: "f_path is where, f_flags the flags; bpf_d_path gives the path here"}}, Result: verdict(), Needs: bpfLSM, Rate: High,
 		Mistakes: []string{"opens that the mode bits refuse do not come here, nor do those of files that are not there"}, Sources: []string{"security/security.c:security_file_open", "fs/open.c:do_dentry_open"},

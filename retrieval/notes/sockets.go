@@ -1,29 +1,25 @@
 package notes
 
-// Words that several notes need.
-const (
-	whilePackets  = "packets are handled while anybody runs"
-	portsInRecord = "already swapped by the tracepoint"
-	v4InV6        = "for an IPv6 socket it holds a placeholder: look at family first"
-)
+// whilePackets is why the current task means nothing at most hooks of the network.
+const whilePackets = "packets are handled while anybody runs"
 
 // taskStates are the states of TCP that a socket enters in the task that does it: connect, close and shutdown, listen.
 var taskStates = []Value{{"TCP_SYN_SENT", 2}, {"TCP_FIN_WAIT1", 4}, {"TCP_LAST_ACK", 9}, {"TCP_LISTEN", 10}}
 
 // ends are the fields that many records of TCP have.
 var ends = []Argument{
-	{Name: "sport", Means: "the local port, " + portsInRecord, Order: Host},
-	{Name: "dport", Means: "the remote port, " + portsInRecord, Order: Host},
-	{Name: "saddr", Means: "the local IPv4 address; " + v4InV6, Order: Network},
-	{Name: "daddr", Means: "the remote IPv4 address; " + v4InV6, Order: Network},
-	{Name: "saddr_v6", Means: "the local address in IPv6 form; of an IPv4 socket ::ffff:a.b.c.d", Order: Network},
-	{Name: "daddr_v6", Means: "the remote address in IPv6 form", Order: Network},
+	{Name: "sport", Means: "the local port", Order: Host},
+	{Name: "dport", Means: "the remote port", Order: Host},
+	{Name: "saddr", Means: "the local IPv4 address, 4 bytes as on the wire; nothing of an IPv6 socket (family 10)"},
+	{Name: "daddr", Means: "the remote one, likewise"},
+	{Name: "saddr_v6", Means: "the local address, 16 bytes; of an IPv4 socket ::ffff:a.b.c.d"},
+	{Name: "daddr_v6", Means: "the remote one, likewise"},
 }
 
 // sockaddrs are the fields of the other records of TCP.
 var sockaddrs = []Argument{
-	{Name: "saddr", Means: "a struct sockaddr_in or sockaddr_in6, with port and address in it", Order: Network},
-	{Name: "daddr", Means: "likewise", Order: Network},
+	{Name: "saddr", Means: "a struct sockaddr_in or sockaddr_in6: its port is in network order"},
+	{Name: "daddr", Means: "likewise"},
 }
 
 // sockets are notes on sockets as tracepoints see them, TCP above all.

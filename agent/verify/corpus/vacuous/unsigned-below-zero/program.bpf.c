@@ -6,7 +6,7 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 struct connect_event {
-	k_port lport;
+	k_pid pid;
 	k_port dport;
 };
 
@@ -21,13 +21,13 @@ int BPF_PROG(connecting, const struct sock *sk, int oldstate, int newstate)
 {
 	struct connect_event *ev;
 
-	if (!(newstate == TCP_SYN_SENT))
+	if (!(newstate == TCP_SYN_SENT && oldstate == TCP_CLOSE))
 		return 0;
 	ev = bpf_ringbuf_reserve(&connects, sizeof(*ev), 0);
 	if (!ev)
 		return 0;
 	__builtin_memset(ev, 0, sizeof(*ev));
-	ev->lport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	ev->pid = k_current_pid();
 	ev->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	bpf_ringbuf_submit(ev, 0);
 	return 0;

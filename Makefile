@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation bench vet fuzz clean
+.PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation proof-cost bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -64,6 +64,12 @@ soak-machine:
 mutation:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_SOAK=1 KGENT_MUTANTS=$(MUTANTS) $(GO) test -count 1 -timeout 24h -v -run '^TestMutation$$' ./agent/verify
+
+# What a proof costs against the size of a program, in instructions, branches,
+# paths, map operations and invocations: pictures and a table in out/proof-cost.
+proof-cost:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_PROOF_COST=$(CURDIR)/out/proof-cost $(GO) test -count 1 -timeout 60m -v -run '^TestCost$$' ./agent/verify/proof
 
 # All that speaks to Redis, over the Redis 8 of the next Debian.
 REDIS8 = $(CURDIR)/out/redis8

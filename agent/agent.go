@@ -21,6 +21,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
@@ -94,8 +95,12 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Prover holds programs against their contracts. Nil makes one for this
+	// agent.
+	Prover Prover
 
 	records Records
+	prover  verify.Prover
 }
 
 // Candidate is what people are asked to approve, before nodes and limits are
@@ -107,6 +112,9 @@ type Candidate struct {
 	Object   *program.Object
 	Manifest *program.Manifest
 	Facts    []program.Facts
+	// Contract says what the program is to do; nil when none could be written.
+	// Finding is what came of holding the program against it.
+	Contract *contract.Contract
 	Finding  verify.Finding
 	// Checked is what each kernel said of the program, in the order of the
 	// targets. After [Candidate.WithConstants] it is empty.
@@ -119,6 +127,23 @@ type Candidate struct {
 	// Duration is how long the request asks to run; 0 when it does not say.
 	Duration time.Duration
 	Record   *Record
+}
+
+// ContractText is the contract as it is stored and covered by the digest; empty
+// when there is none.
+func (c *Candidate) ContractText() []byte {
+	if c.Contract == nil {
+		return []byte{}
+	}
+	return []byte(contract.Format(c.Contract))
+}
+
+// ContractWords is the contract in plain words; empty when there is none.
+func (c *Candidate) ContractWords() string {
+	if c.Contract == nil {
+		return ""
+	}
+	return contract.English(c.Contract)
 }
 
 // Step tells how preparation goes on.
@@ -276,7 +301,7 @@ func (p *preparation) step(name string, do func() (detail string, err error)) er
 func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
 	source := string(m.Recipe.Source)
 	att := p.record.attempt("recipe "+m.Recipe.Name, source)
-	c, err := p.gates(ctx, source, m.Options, nil)
+	c, err := p.gates(ctx, source, m.Options, m.Recipe.Contract, nil)
 	att.end(err)
 	if err != nil {
 		var f *verify.Failure
@@ -294,8 +319,8 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 
 // gates takes a source through compile, facts, prove and load. check, if not
 // nil, sees the object before its manifest is made.
-func (p *preparation) gates(ctx context.Context, source string, opt program.Options, check func(*program.Object) error) (*Candidate, error) {
-	c := &Candidate{Request: p.req, Source: source, Record: p.record}
+func (p *preparation) gates(ctx context.Context, source string, opt program.Options, want *contract.Contract, check func(*program.Object) error) (*Candidate, error) {
+	c := &Candidate{Request: p.req, Source: source, Record: p.record, Contract: want}
 	err := p.step("compile", func() (string, error) {
 		if p.Compiler == nil {
 			return "", compile.ErrNoClang
@@ -340,8 +365,9 @@ func (p *preparation) gates(ctx context.Context, source string, opt program.Opti
 	if err != nil {
 		return nil, err
 	}
-	c.Finding = verify.Unproved()
-	p.progress(Step{Name: "prove", State: "skipped", Detail: "unproved: there is no contract to check yet"})
+	if c.Finding, err = p.prove(ctx, c); err != nil {
+		return nil, err
+	}
 	err = p.step("load", func() (string, error) {
 		var err error
 		c.Checked, err = p.load(ctx, c)
@@ -504,7 +530,7 @@ func (p *preparation) fromAnswer(ctx context.Context, ans *answer) (*Candidate, 
 	for _, c := range ans.Parameters {
 		opt.Constants[c.Name] = c.Value
 	}
-	return p.gates(ctx, ans.Source, opt, func(o *program.Object) error {
+	return p.gates(ctx, ans.Source, opt, nil, func(o *program.Object) error {
 		if d := ans.disagreements(o); len(d) > 0 {
 			return fmt.Errorf("the answer and its source disagree: %s", strings.Join(d, "; "))
 		}

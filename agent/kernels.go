@@ -47,7 +47,7 @@ func (e *KernelsError) Unwrap() []error { return e.errs }
 // each asks something of every kernel. A single one without nodes is this
 // machine, which needs no name in its errors. What says nothing about the
 // program, such as that a node does not answer, comes before what does.
-func (p *preparation) each(ask func(Target, *KernelResult) error) ([]KernelResult, error) {
+func (p *preparation) each(ask func(int, Target, *KernelResult) error) ([]KernelResult, error) {
 	results := make([]KernelResult, len(p.targets))
 	found := make([]error, len(p.targets))
 	var wg sync.WaitGroup
@@ -60,7 +60,7 @@ func (p *preparation) each(ask func(Target, *KernelResult) error) ([]KernelResul
 					found[i] = fmt.Errorf("its types cannot be read: %v", p)
 				}
 			}()
-			found[i] = ask(t, &results[i])
+			found[i] = ask(i, t, &results[i])
 		})
 	}
 	wg.Wait()
@@ -93,7 +93,7 @@ func (p *preparation) each(ask func(Target, *KernelResult) error) ([]KernelResul
 
 // fits holds the candidate against the facts of every kernel.
 func (p *preparation) fits(c *Candidate) error {
-	_, err := p.each(func(t Target, _ *KernelResult) error {
+	_, err := p.each(func(_ int, t Target, _ *KernelResult) error {
 		if err := verify.Facts(c.Manifest, t.Facts); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (p *preparation) fits(c *Candidate) error {
 
 // load has every kernel verify the candidate.
 func (p *preparation) load(ctx context.Context, c *Candidate) ([]KernelResult, error) {
-	return p.each(func(t Target, r *KernelResult) error {
+	return p.each(func(_ int, t Target, r *KernelResult) error {
 		programs, err := verify.Kernel(ctx, t.Loader, c.Object, c.Manifest)
 		for _, v := range programs {
 			r.Instructions += uint64(v.Processed)
@@ -136,15 +136,20 @@ func (c *Candidate) WithConstants(values map[string]string) (*Candidate, error) 
 }
 
 // Recheck asks kernels about a candidate whose parameters or targets have
-// changed, and returns it with what they said. Of the candidate only Object and
-// Manifest need to be set, so that a stored one can be asked about. It fails as
+// changed, and returns it with what they said and what is proved for them. Of the
+// candidate only Object, Manifest and Contract need to be set, so that a stored
+// one can be asked about. It fails as
 // [Agent.PrepareFor] does, with a [*verify.Failure] instead of a rejection.
 func (a *Agent) Recheck(ctx context.Context, c *Candidate, targets []Target) (*Candidate, error) {
 	if len(targets) == 0 {
 		return nil, errors.New("checking a program: no kernel was named")
 	}
-	p := preparation{Agent: a, targets: targets}
+	p := preparation{Agent: a, targets: targets, progress: func(Step) {}}
 	if err := p.fits(c); err != nil {
+		return nil, err
+	}
+	finding, err := p.prove(ctx, c)
+	if err != nil {
 		return nil, err
 	}
 	checked, err := p.load(ctx, c)
@@ -152,6 +157,6 @@ func (a *Agent) Recheck(ctx context.Context, c *Candidate, targets []Target) (*C
 		return nil, err
 	}
 	next := *c
-	next.Checked = checked
+	next.Finding, next.Checked = finding, checked
 	return &next, nil
 }

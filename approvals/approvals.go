@@ -94,9 +94,12 @@ type Candidate struct {
 	// Digest and Tier are what the people who are asked get to see. The desk
 	// computes both itself and opens no case when the digest differs or the
 	// tier is lower; a caller may raise the tier, and says why in Why.
-	Digest    job.Digest
-	Tier      Tier
-	Why       []string
+	Digest job.Digest
+	Tier   Tier
+	Why    []string
+	// Proved says that the program was proved to do what was asked. One that
+	// was not counts as one tier more.
+	Proved    bool
 	Requester Person
 	// Authors had a part in it besides the requester and the authors of what it
 	// revises, as when they asked for what came to no case. They do not count
@@ -131,8 +134,11 @@ type Case struct {
 	Origin  string `json:"origin,omitempty"`
 	Program string `json:"program,omitempty"`
 
-	Digest    string     `json:"digest"`
+	Digest string `json:"digest"`
+	// Tier is what people were shown. Base is what follows from the program's
+	// bytes alone; Tier is higher where somebody raised it.
 	Tier      Tier       `json:"tier"`
+	Base      Tier       `json:"base,omitzero"`
 	Why       []string   `json:"why"`
 	Nodes     []string   `json:"nodes"`
 	Limits    job.Limits `json:"limits"`

@@ -215,7 +215,7 @@ func (d *Desk) draft(cand Candidate) (Case, error) {
 	if digest != cand.Digest {
 		return Case{}, refuse(RuleCandidate, "what was shown has the digest %s, what would run has %s", cand.Digest.Short(), digest.Short())
 	}
-	risk, err := Assess(cand.Program)
+	risk, err := Assess(cand.Program, cand.Proved)
 	if err != nil {
 		return Case{}, refuse(RuleCandidate, "%v", err)
 	}
@@ -229,7 +229,7 @@ func (d *Desk) draft(cand Candidate) (Case, error) {
 	return Case{
 		Asked: plain(cand.Asked, maxAsked), Origin: plain(cand.Origin, maxName), Program: plain(manifest.Name, maxName),
 		Revision: 1, Revises: cand.Revises, Digest: digest.String(),
-		Tier: cand.Tier, Why: append(risk.Why, cand.Why...),
+		Tier: cand.Tier, Base: risk.Base, Why: append(risk.Why, cand.Why...),
 		Nodes: nodes, Limits: cand.Limits, Requester: cand.Requester,
 		State: Pending, Opened: d.Now().UTC().Round(0),
 	}, nil

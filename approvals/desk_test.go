@@ -129,6 +129,7 @@ func newOffice(t *testing.T) *office {
 	}}
 	o.Desk = &approvals.Desk{Store: o.store, Policy: o.policy, Signer: key, Audit: o.log, Now: func() time.Time { return o.now }, Random: rand.Reader}
 	o.cand = approvals.Candidate{
+		Proved:  true,
 		Program: approvalstest.Compile(t, approvalstest.Observing), Nodes: []string{"db-4", "db-3"},
 		Limits: job.Limits{Duration: time.Minute, EventsPerSecond: 10}, Tier: approvals.Observe, Requester: person("ada"),
 	}

@@ -1,6 +1,7 @@
 package approvals_test
 
 import (
+	"cmp"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ func TestLocal(t *testing.T) {
 		name  string
 		local approvals.Local
 		tier  approvals.Tier
+		base  approvals.Tier // 0: tier
 		nodes []string
 		by    approvals.Person
 		rule  approvals.Rule // "": allowed
@@ -26,6 +28,7 @@ func TestLocal(t *testing.T) {
 	}{
 		{name: "observing", tier: approvals.Observe, nodes: here, by: root},
 		{name: "sensitive", tier: approvals.ObserveSensitive, nodes: here, by: root},
+		{name: "unproved", tier: approvals.Act, base: approvals.ObserveSensitive, nodes: here, by: root},
 		{name: "acting", tier: approvals.Act, nodes: here, by: root, rule: approvals.RuleTier, says: "a policy file that names approvers for the tier act allows it"},
 		{name: "no tier", nodes: here, by: root, rule: approvals.RuleTier},
 		{name: "another node", tier: approvals.Observe, nodes: []string{"other"}, by: root, rule: approvals.RuleNode, says: "on this host, host, only"},
@@ -36,7 +39,7 @@ func TestLocal(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.local.Node = "host"
-			r, err := tt.local.Judge(t.Context(), approvals.Case{Tier: tt.tier, Nodes: tt.nodes, Requester: tt.by})
+			r, err := tt.local.Judge(t.Context(), approvals.Case{Tier: tt.tier, Base: cmp.Or(tt.base, tt.tier), Nodes: tt.nodes, Requester: tt.by})
 			if tt.rule != "" {
 				wantRefused(t, err, tt.rule)
 				if !strings.Contains(err.Error(), tt.says) {
@@ -55,7 +58,7 @@ func TestLocal(t *testing.T) {
 			}
 		})
 	}
-	c := approvals.Case{Requester: root, Nodes: here, Tier: approvals.Observe}
+	c := approvals.Case{Requester: root, Nodes: here, Tier: approvals.Observe, Base: approvals.Observe}
 	own := approvals.Local{Node: "host", MaxDuration: time.Second, MaxEvents: 3, Expiry: time.Minute}
 	if r, err := own.Judge(t.Context(), c); err != nil || r.MaxDuration != time.Second || r.MaxEvents != 3 || r.Expiry != time.Minute {
 		t.Errorf("own numbers: %+v (%v)", r, err)

@@ -65,14 +65,16 @@ func (t *Tier) UnmarshalText(b []byte) error {
 // Assessment is what follows from the bytes of a program alone.
 type Assessment struct {
 	Tier  Tier
+	Base  Tier     // what follows from the bytes alone
 	Why   []string // of the tier, for the card
 	Does  []string // the program in plain words
 	Facts []program.Facts
 }
 
 // Assess judges a program from its bytes: nothing that anybody says about it
-// takes part.
-func Assess(p job.Program) (Assessment, error) {
+// takes part, but whether it is proved to do what was asked. One that is not
+// counts as one tier more.
+func Assess(p job.Program, proved bool) (Assessment, error) {
 	fail := func(err error) (Assessment, error) { return Assessment{}, fmt.Errorf("judging program: %w", err) }
 	o, err := program.Parse(p.ELF)
 	if err != nil {
@@ -93,7 +95,12 @@ func Assess(p job.Program) (Assessment, error) {
 		facts[i].Hook = m.Programs[i].Hook // Check holds both in the same order
 	}
 	a := Assessment{Facts: facts, Does: Words(facts, o.Maps())}
-	a.Tier, a.Why = Risk(facts)
+	a.Base, a.Why = Risk(facts)
+	a.Tier = a.Base
+	if !proved && a.Tier < Act {
+		a.Tier++
+		a.Why = append(a.Why, "it is not proved to do what was asked, which counts as one tier more")
+	}
 	return a, nil
 }
 

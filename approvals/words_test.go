@@ -159,7 +159,7 @@ SEC("tp/sched/sched_wakeup") int s(void *ctx) { return 0; }`,
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a, err := approvals.Assess(withHeader(t, tt.source, tt.opt))
+			a, err := approvals.Assess(withHeader(t, tt.source, tt.opt), true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -177,7 +177,7 @@ func TestAssessTiers(t *testing.T) {
 	for source, want := range map[string]approvals.Tier{
 		approvalstest.Observing: approvals.Observe, approvalstest.Sensitive: approvals.ObserveSensitive, approvalstest.Acting: approvals.Act,
 	} {
-		a, err := approvals.Assess(approvalstest.Compile(t, source))
+		a, err := approvals.Assess(approvalstest.Compile(t, source), true)
 		if err != nil || a.Tier != want || len(a.Why) == 0 || len(a.Facts) != 1 {
 			t.Errorf("%+v (%v), want tier %s", a, err, want)
 		}
@@ -192,7 +192,7 @@ func TestAssessRefuses(t *testing.T) {
 		"no manifest":                {ELF: good.ELF},
 		"another program's manifest": {ELF: good.ELF, Manifest: other.Manifest},
 	} {
-		if a, err := approvals.Assess(p); err == nil || !strings.HasPrefix(err.Error(), "judging program: ") {
+		if a, err := approvals.Assess(p, true); err == nil || !strings.HasPrefix(err.Error(), "judging program: ") {
 			t.Errorf("%s: %+v, error %v", name, a, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kgent/agent"
+	"kgent/agent/verify"
 	"kgent/approvals"
 	"kgent/bot/target"
 	"kgent/executor/bus"
@@ -218,17 +219,18 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	if err != nil {
 		return Card{}, "", err
 	}
-	prog := job.Program{ELF: c.Object.ELF(), Manifest: manifest, Contract: []byte{}}
+	proved := c.Finding.Verdict == verify.Verified
+	prog := job.Program{ELF: c.Object.ELF(), Manifest: manifest, Contract: c.ContractText()}
 	digest, err := job.DigestOf(prog, nodes, limits)
 	if err != nil {
 		return Card{}, "", err
 	}
-	risk, err := approvals.Assess(prog)
+	risk, err := approvals.Assess(prog, proved)
 	if err != nil {
 		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
 	}
 	opened, err := b.Desk.Open(ctx, approvals.Candidate{
-		Program: prog, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier, Why: risk.Why, Requester: ask.Requester,
+		Program: prog, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier, Proved: proved, Requester: ask.Requester,
 		Asked: ask.Text, Origin: c.Origin,
 	})
 	var refused *approvals.RefusedError
@@ -240,7 +242,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	}
 	record := output.Candidate{
 		Digest: digest.String(), Name: c.Manifest.Name, Title: c.Manifest.Title, Origin: c.Origin,
-		Verdict: string(c.Finding.Verdict), Reason: c.Finding.Reason, Tier: risk.Tier.String(), Why: risk.Why,
+		Verdict: string(c.Finding.Verdict), Reason: c.Finding.Reason, Contract: c.ContractWords(), Tier: risk.Tier.String(), Why: risk.Why,
 		Does: risk.Does, Nodes: nodes, Duration: limits.Duration.String(),
 		Hooks: []string{}, Params: []output.Param{},
 	}

@@ -261,7 +261,7 @@ func TestGranted(t *testing.T) {
 		t.Errorf("the agent was asked %+v", o.agent.got)
 	}
 	r := ch.card.Record
-	if r.Duration != "5s" || r.Verdict != "UNKNOWN" || r.Tier != "observe" || len(r.Hooks) != 1 || r.Hooks[0] != "tracepoint syscalls:sys_enter_getppid" ||
+	if r.Duration != "5s" || r.Verdict != "UNKNOWN" || r.Tier != "observe-sensitive" || len(r.Hooks) != 1 || r.Hooks[0] != "tracepoint syscalls:sys_enter_getppid" ||
 		len(r.Params) != 1 || r.Params[0] != (output.Param{Name: "wanted", Value: "7"}) || len(r.Does) == 0 || len(r.Nodes) != 1 || r.Nodes[0] != "here" {
 		t.Errorf("card %+v", r)
 	}

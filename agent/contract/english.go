@@ -352,9 +352,9 @@ func placeWords(p *Place) string {
 	case "perf_event":
 		event, hz, _ := strings.Cut(p.Target, "/")
 		if event == "cpu-clock" {
-			return hz + " times a second on every CPU"
+			return fmt.Sprintf("at every sample of every CPU (%s a second, unless the run is set to another rate)", hz)
 		}
-		return fmt.Sprintf("%s times a second, by %s", hz, event)
+		return fmt.Sprintf("at every sample by %s (%s a second, unless the run is set to another rate)", event, hz)
 	case "xdp":
 		return "when a packet arrives at the network interface"
 	case "tcx/ingress":

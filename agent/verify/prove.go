@@ -2,8 +2,6 @@ package verify
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -80,18 +78,21 @@ func format(k *kernel.Facts, category, name string) ([]symbolic.Field, bool) {
 	return fields, true
 }
 
-// Prover proves programs, and remembers what it proved: the same bytes, for
-// the same contract and kernel, are judged once. It is safe for concurrent
-// use.
+// Prover proves programs in this process, and remembers what it proved. It is
+// safe for concurrent use.
 type Prover struct {
 	// Limits bound each proof; the zero value means [proof.Defaults].
 	Limits proof.Limits
 	// Solver makes the solver of a proof; nil is the built-in one.
 	Solver func(*smt.Builder) smt.Solver
+	// Trusted tells of a contract that others have judged, such as a recipe's, whose
+	// mutants the project's tests hold against it. Any other contract is judged with
+	// each proof, by as many mutants of the program as there is time for in about
+	// the time of the proof. Nil trusts none.
+	Trusted func(*contract.Contract) bool
 
+	reports Reports
 	mu      sync.Mutex
-	known   map[[sha256.Size]byte]*proof.Report
-	recent  [][sha256.Size]byte // the keys of known, oldest first
 	kernels map[*kernel.Facts]func() (*ProofKernel, error)
 	read    []*kernel.Facts // the keys of kernels, oldest first
 }
@@ -99,8 +100,18 @@ type Prover struct {
 // maxKernels is how many kernels a Prover keeps, some 30 MB each.
 const maxKernels = 16
 
-// Kernel returns the ProofKernel of these facts, which is made once.
-func (p *Prover) Kernel(facts *kernel.Facts) (*ProofKernel, error) {
+// Prove holds a program against a contract on the kernel of these facts. See
+// [Prover.ProveOn].
+func (p *Prover) Prove(ctx context.Context, facts *kernel.Facts, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
+	k, err := p.kernel(facts)
+	if err != nil {
+		return nil, err
+	}
+	return p.ProveOn(ctx, k, o, m, c)
+}
+
+// kernel returns the ProofKernel of these facts, which is made once.
+func (p *Prover) kernel(facts *kernel.Facts) (*ProofKernel, error) {
 	p.mu.Lock()
 	get := p.kernels[facts]
 	if get == nil {
@@ -119,21 +130,18 @@ func (p *Prover) Kernel(facts *kernel.Facts) (*ProofKernel, error) {
 	return get()
 }
 
-// maxKnown is how many reports a Prover keeps; they have a few kilobytes each.
-const maxKnown = 256
-
-// Prove holds a program against a contract on one kernel. Without a contract
+// ProveOn holds a program against a contract on one kernel. Without a contract
 // (nil) only what needs none is checked. Constants in the manifest do not
 // limit a proof: it holds for all values of the parameters. The report is
 // shared and must not be changed. The error is about the input: a contract
 // that does not fit the kernel, a program that cannot be linked; or it is the
 // context's.
-func (p *Prover) Prove(ctx context.Context, k *ProofKernel, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
-	if o.ELF() == nil {
-		return nil, errors.New("proving: an altered object has no bytes to know it by")
+func (p *Prover) ProveOn(ctx context.Context, k *ProofKernel, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
+	key, err := KeyOf(k.name, k.hash, o, m, c)
+	if err != nil {
+		return nil, err
 	}
-	key := p.key(k, o, m, c)
-	if r, ok := p.recall(key); ok {
+	if r := p.reports.Recall(key); r != nil {
 		return r, nil
 	}
 	select {
@@ -142,82 +150,22 @@ func (p *Prover) Prove(ctx context.Context, k *ProofKernel, o *program.Object, m
 	case <-ctx.Done():
 		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
 	}
-	if r, ok := p.recall(key); ok { // it was just proved for somebody else
+	if r := p.reports.Recall(key); r != nil { // it was just proved for somebody else
 		return r, nil
 	}
-	r, err := proof.Verify(ctx, proof.Input{Object: o, Manifest: m, Contract: c, Kernel: k.linked, Types: k.types, Solver: p.Solver, Limits: p.Limits})
+	in := proof.Input{Object: o, Manifest: m, Contract: c, Kernel: k.linked, Types: k.types, Solver: p.Solver, Limits: p.Limits}
+	if c != nil && (p.Trusted == nil || !p.Trusted(c)) {
+		in.Mutants = mutants(o, m)
+	}
+	r, err := proof.Verify(ctx, in)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.keep(key, r)
+	p.reports.Keep(key, r)
 	return r, nil
-}
-
-// key covers everything that a report depends on. Of a manifest that is where
-// its programs are attached and how large its maps are.
-func (p *Prover) key(k *ProofKernel, o *program.Object, m *program.Manifest, c *contract.Contract) (key [sha256.Size]byte) {
-	h := sha256.New()
-	part := func(s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }
-	part(k.hash)
-	part(k.name)
-	part(string(o.ELF()))
-	for _, x := range m.Programs {
-		part(x.Name)
-		part(x.Hook.String())
-	}
-	for _, x := range m.Maps {
-		part(x.Name)
-		part(string(x.Role))
-		part(fmt.Sprint(x.MaxEntries))
-	}
-	if c != nil {
-		part(contract.Format(c))
-		for _, p := range c.Params {
-			if p.Min == nil && p.Max == nil {
-				continue
-			}
-			for _, x := range m.Constants { // whether it is in the range
-				if x.Name == p.Name {
-					part(x.Name)
-					part(fmt.Sprint(x.Value))
-				}
-			}
-		}
-	}
-	part(fmt.Sprintf("%+v", p.Limits))
-	h.Sum(key[:0])
-	return key
-}
-
-func (p *Prover) recall(key [sha256.Size]byte) (*proof.Report, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r, ok := p.known[key]
-	return r, ok
-}
-
-// keep keeps what will be the same the next time: an UNKNOWN may be for want of
-// time.
-func (p *Prover) keep(key [sha256.Size]byte, r *proof.Report) {
-	if r.Verdict == proof.Unknown {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.known == nil {
-		p.known = map[[sha256.Size]byte]*proof.Report{}
-	}
-	if _, ok := p.known[key]; !ok {
-		p.recent = append(p.recent, key)
-	}
-	p.known[key] = r
-	if len(p.recent) > maxKnown {
-		delete(p.known, p.recent[0])
-		p.recent = p.recent[1:]
-	}
 }
 
 // RefutedError says that a program does not keep its contract, or that its
@@ -227,9 +175,10 @@ type RefutedError struct{ Report *proof.Report }
 func (e *RefutedError) Error() string { return e.Report.Reasons[0] }
 
 // Judged is what reports about one program, a report for each kernel that it
-// is for, say together: the least of them counts. A program that is refuted, or whose
-// contract is vacuous, on any kernel is a *[Failure] at the gate symbolic.
-func Judged(kernels []*ProofKernel, reports []*proof.Report) (Finding, error) {
+// is for, say together: the least of them counts. kernels are the kernels'
+// releases. A program that is refuted, or whose contract is vacuous, on any
+// kernel is a *[Failure] at the gate symbolic.
+func Judged(kernels []string, reports []*proof.Report) (Finding, error) {
 	if len(reports) == 0 || len(reports) != len(kernels) {
 		return Finding{Unknown, "unproved: no proof was made"}, nil
 	}
@@ -237,7 +186,7 @@ func Judged(kernels []*ProofKernel, reports []*proof.Report) (Finding, error) {
 		if len(kernels) == 1 {
 			return ""
 		}
-		return " on " + kernels[i].String()
+		return " on " + kernels[i]
 	}
 	var unknown []string
 	paths := 0

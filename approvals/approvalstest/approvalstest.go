@@ -346,6 +346,7 @@ func decideConcurrently(t *testing.T, s approvals.Store) {
 		desks[i] = &approvals.Desk{Store: s, Policy: everybody{quorum}, Signer: key, Audit: log, Now: time.Now, Random: rand.Reader}
 	}
 	cand := approvals.Candidate{
+		Proved:  true,
 		Program: Compile(t, Observing), Nodes: []string{"a"}, Limits: job.Limits{Duration: time.Second, EventsPerSecond: 1},
 		Tier: approvals.Observe, Requester: approvals.Person{ID: "ada", Surface: "test", Human: true},
 	}

@@ -71,6 +71,7 @@ func newOffice(t *testing.T, store approvals.Store) *office {
 	o.key = key
 	o.Desk = &approvals.Desk{Store: store, Policy: f, Signer: key, Audit: o.log, Now: func() time.Time { return o.now }, Random: rand.Reader}
 	o.cand = approvals.Candidate{
+		Proved:  true,
 		Program: approvalstest.Compile(t, approvalstest.Observing), Nodes: []string{"prod-1"},
 		Limits: job.Limits{Duration: time.Minute, EventsPerSecond: 10}, Tier: approvals.Observe, Requester: o.who("slack:T1/UADA"),
 	}

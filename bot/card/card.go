@@ -152,6 +152,27 @@ type Input struct {
 	Max       int    `json:"max,omitempty"` // characters; 0 is 1000
 }
 
+// Contract is the part of a contract's plain words that says what is shown and
+// when, cut to about most characters: what comes before and after it, such as
+// what is taken for granted, is in the file beside the source.
+func Contract(words string, most int) string {
+	var parts []string
+	for i, p := range strings.Split(strings.TrimSpace(words), "\n\n") {
+		if strings.HasPrefix(p, "Nothing else is shown") {
+			break
+		}
+		if i > 0 { // the first is the title
+			parts = append(parts, p)
+		}
+	}
+	s := strings.Join(parts, "\n")
+	if len(s) <= most {
+		return s
+	}
+	s = s[:most]
+	return s[:max(strings.LastIndexByte(s, '\n'), 0)] + "\n… the whole contract is beside the source"
+}
+
 // Candidate is the card on which people decide. Everything on it follows from
 // the request, the program's facts and the policy; the author's own words are
 // quoted as such.
@@ -184,8 +205,14 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 	if explanation != "" {
 		card.Blocks = append(card.Blocks, Text{Body: explanation, Quoted: true})
 	}
+	if c.Contract != "" {
+		card.Blocks = append(card.Blocks, List{"its contract", strings.Split(Contract(c.Contract, terminalContract), "\n")})
+	}
 	return card
 }
+
+// terminalContract is how much of a contract a terminal's card shows, in bytes.
+const terminalContract = 4000
 
 // Verdict says what is known about the meaning of a program, for people who
 // are asked whether it may run. loads says that every kernel it is for takes it.

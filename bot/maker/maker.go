@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"kgent/agent"
+	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
+	"kgent/agent/verify"
 	"kgent/bot/thread"
 	"kgent/executor"
 	"kgent/executor/bus"
@@ -34,6 +36,7 @@ type Maker struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	Prover   agent.Prover
 	Budget   agent.Budget
 	Bus      bus.Control
 	Signer   executor.CheckSigner
@@ -93,14 +96,11 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	if err != nil {
 		return thread.Made{}, err
 	}
-	targets := make([]agent.Target, len(kernels))
-	for i, g := range kernels {
-		if targets[i], err = m.target(ctx, g); err != nil {
-			return thread.Made{}, err
-		}
+	targets, err := m.targets(ctx, kernels)
+	if err != nil {
+		return thread.Made{}, err
 	}
-	a := &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records}
-	c, err := a.PrepareFor(ctx, req, targets, progress)
+	c, err := m.agent().PrepareFor(ctx, req, targets, progress)
 	if err != nil {
 		return thread.Made{}, forChat(err)
 	}
@@ -109,11 +109,12 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 		return thread.Made{}, err
 	}
 	out := thread.Made{
-		Program: job.Program{ELF: c.Object.ELF(), Manifest: manifest, Contract: []byte{}}, Source: c.Source,
+		Program: job.Program{ELF: c.Object.ELF(), Manifest: manifest, Contract: c.ContractText()}, Source: c.Source,
 		Understood: c.Understood, Explanation: c.Explanation, Duration: c.Duration,
 	}
 	out.Card = describe(c.Manifest)
 	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, string(c.Finding.Verdict), c.Finding.Reason
+	out.Card.Contract = c.ContractWords()
 	for _, k := range c.Checked {
 		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
 	}
@@ -159,8 +160,56 @@ func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]str
 		return thread.Made{}, err
 	}
 	out := thread.Made{Program: p, Card: describe(manifest)}
+	if err := m.prove(ctx, &out, kernels, progress); err != nil {
+		return thread.Made{}, err
+	}
 	out.Kernels, err = m.check(ctx, p, kernels, progress)
 	return out, err
+}
+
+// prove says what is proved of a stored program for these kernels, which may be
+// others than the ones that it was made for.
+func (m *Maker) prove(ctx context.Context, out *thread.Made, kernels []group, progress func(agent.Step)) error {
+	o, err := program.Parse(out.Program.ELF)
+	if err != nil {
+		return err
+	}
+	c := &agent.Candidate{Object: o}
+	if c.Manifest, err = program.DecodeManifest(out.Program.Manifest); err != nil {
+		return err
+	}
+	if len(out.Program.Contract) > 0 {
+		if c.Contract, err = contract.Parse(string(out.Program.Contract)); err != nil {
+			return fmt.Errorf("reading the contract: %w", err)
+		}
+	}
+	targets, err := m.targets(ctx, kernels)
+	if err != nil {
+		return err
+	}
+	finding, err := m.agent().Prove(ctx, c, targets, progress)
+	var failed *verify.Failure
+	if errors.As(err, &failed) {
+		return fmt.Errorf("%w: %w", agent.ErrNoAnswer, err)
+	}
+	out.Card.Verdict, out.Card.Reason, out.Card.Contract = string(finding.Verdict), finding.Reason, c.ContractWords()
+	return err
+}
+
+// targets are kernels as the agent wants them.
+func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, error) {
+	targets := make([]agent.Target, len(kernels))
+	for i, g := range kernels {
+		var err error
+		if targets[i], err = m.target(ctx, g); err != nil {
+			return nil, err
+		}
+	}
+	return targets, nil
+}
+
+func (m *Maker) agent() *agent.Agent {
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

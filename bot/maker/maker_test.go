@@ -17,6 +17,7 @@ import (
 	"kgent/agent"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
+	"kgent/agent/verify"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/bot/maker"
@@ -79,7 +80,7 @@ func newFleet(t *testing.T, serving ...string) *fleet {
 	}
 	f := &fleet{line: bus.NewMemory()}
 	desk := &approvals.Desk{Store: &approvals.Memory{}, Policy: approvals.Local{Node: "x"}, Signer: key, Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader}
-	f.maker = &maker.Maker{Recipes: library, Compiler: compiler, Budget: agent.DefaultBudget, Bus: f.line, Signer: desk, Now: time.Now}
+	f.maker = &maker.Maker{Recipes: library, Compiler: compiler, Prover: &verify.Prover{}, Budget: agent.DefaultBudget, Bus: f.line, Signer: desk, Now: time.Now}
 	for _, name := range serving {
 		node := &executor.Executor{
 			Node:     bus.NodeInfo{Name: name},
@@ -126,7 +127,7 @@ func TestMake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Card.Origin != "recipe failed-opens" || made.Duration != 20*time.Second || made.Source == "" || len(made.Card.Hooks) == 0 || made.Card.Verdict != "UNKNOWN" {
+	if made.Card.Origin != "recipe failed-opens" || made.Duration != 20*time.Second || made.Source == "" || len(made.Card.Hooks) == 0 || made.Card.Verdict != "VERIFIED" || made.Card.Contract == "" {
 		t.Errorf("made %+v", made.Card)
 	}
 	if len(made.Kernels) != 2 || !made.Kernels[0].OK || !made.Kernels[1].OK || strings.Join(made.Kernels[0].Nodes, " ") != "a c" || strings.Join(made.Kernels[1].Nodes, " ") != "b" {
@@ -135,7 +136,7 @@ func TestMake(t *testing.T) {
 	if !slices.Contains(went, "load done") {
 		t.Errorf("steps %v", went)
 	}
-	if risk, err := approvals.Assess(made.Program); err != nil || risk.Tier != approvals.ObserveSensitive {
+	if risk, err := approvals.Assess(made.Program, true); err != nil || risk.Tier != approvals.ObserveSensitive {
 		t.Errorf("risk %v, %v", risk.Tier, err)
 	}
 

@@ -690,7 +690,7 @@ func TestEdit(t *testing.T) {
 		tm.submit(c, "cyd", "edit", first, map[string]string{"duration": "45s", "nodes": "db-2", "params": "wanted = 9  # only this process; 0 is any"})
 		tm.holds("the new card", tm.slack.shown("card:"), "wanted = 9", "45s", "{Runs on db-2 ", "0 of 2", "edited by Cyd: nodes db-1, db-2 -> db-2; 20s -> 45s; wanted 7 -> 9")
 		tm.ask(c, "ada", "list")
-		tm.holds("the list", tm.slack.whispered(), "who calls getppid on all nodes (Ada,", "observe on db-2 for 45s, edited by Cyd", "!db-1")
+		tm.holds("the list", tm.slack.whispered(), "who calls getppid on all nodes (Ada,", "observe-sensitive on db-2 for 45s, edited by Cyd", "!db-1")
 		var old string
 		for _, id := range tm.slack.order {
 			if p := tm.slack.byID[id]; strings.HasSuffix(p.Key, ":1") {

@@ -13,6 +13,7 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
+	"kgent/agent/verify"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/bot/target"
@@ -205,7 +206,7 @@ func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeIn
 // as gives a program that was made again the words of the first time.
 func (m Made) as(r Request) Made {
 	m.Source, m.Understood, m.Explanation = r.Source, r.Understood, r.Explanation
-	m.Card.Title, m.Card.Origin, m.Card.Verdict, m.Card.Reason = r.Card.Title, r.Card.Origin, r.Card.Verdict, r.Card.Reason
+	m.Card.Title, m.Card.Origin = r.Card.Title, r.Card.Origin
 	if m.Duration = r.Change.Duration; m.Duration == 0 {
 		m.Duration = r.Limits.Duration
 	}
@@ -281,7 +282,8 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	if err != nil {
 		return err
 	}
-	risk, err := approvals.Assess(made.Program)
+	proved := made.Card.Verdict == string(verify.Verified)
+	risk, err := approvals.Assess(made.Program, proved)
 	if err != nil {
 		return &rejection{why: err.Error()}
 	}
@@ -292,7 +294,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 		}
 	}
 	cs, err := c.Desk.Open(ctx, approvals.Candidate{
-		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier,
+		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier, Proved: proved,
 		Requester: author(*r), Authors: r.Authors,
 		Asked: strings.Join(append(slices.Clone(r.Before), r.Text), " / "), Origin: made.Card.Origin,
 		Revises: revises, Key: revisionOf(*r) + " " + r.Author.String() + " " + digest.String(),

@@ -42,6 +42,9 @@ func (c *Conversation) save(ctx context.Context, e Event, r Request) error {
 	add("program.bpf.c", []byte(r.Source))
 	add("program.o", p.ELF)
 	add("manifest.json", p.Manifest)
+	if len(p.Contract) > 0 {
+		add("contract.kc", p.Contract)
+	}
 	for name, v := range map[string]any{"candidate.json": r.Card, "summary.json": r.Summary} {
 		raw, fault := json.MarshalIndent(v, "", "  ")
 		err = errors.Join(err, fault)

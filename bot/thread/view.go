@@ -235,6 +235,9 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 			{Label: "Verdict", Text: cut(verdict, 260)},
 		},
 	)
+	if k.Contract != "" {
+		what.Blocks = append(what.Blocks, card.Text{Body: "What it has to do, by its contract:\n" + card.Contract(k.Contract, maxContract)})
+	}
 	if r.Explanation != "" && !strings.HasPrefix(k.Origin, "recipe ") {
 		what.Blocks = append(what.Blocks, card.Text{Body: "The author says: " + cut(r.Explanation, 400), Quoted: true})
 	}
@@ -268,6 +271,10 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})
 	return what
 }
+
+// maxContract is how much of a contract a card shows, in bytes: what can be read
+// without scrolling for long. The rest is in a file.
+const maxContract = 1200
 
 // denial says who denied a request, and why, or nothing.
 func (r Request) denial() string {

@@ -186,10 +186,12 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
 	}
+	prover := newProver()
+	defer prover.Close()
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
 		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,

@@ -40,8 +40,8 @@ func (s *saving) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vot
 	return s.Channel.Decide(ctx, c, vote)
 }
 
-// save writes program.bpf.c, program.o, manifest.json, card.txt and
-// record.json, all or none.
+// save writes program.bpf.c, program.o, manifest.json, contract.kc (empty when
+// there is no contract), card.txt and record.json, all or none.
 func save(dir string, c bot.Card) (err error) {
 	defer func() {
 		if err != nil {
@@ -64,6 +64,7 @@ func save(dir string, c bot.Card) (err error) {
 		{"program.bpf.c", []byte(c.Candidate.Source)},
 		{"program.o", c.Candidate.Object.ELF()},
 		{"manifest.json", append(manifest, '\n')},
+		{"contract.kc", c.Candidate.ContractText()},
 		{"card.txt", []byte(text)},
 		{"record.json", append(record, '\n')},
 	}

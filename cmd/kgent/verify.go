@@ -141,7 +141,7 @@ func (v *verification) run(ctx context.Context) error {
 	prover := &verify.Prover{Limits: proof.Limits{Time: v.budget}, Solver: solver}
 	worst := verifyVerified
 	for _, k := range kernels {
-		r, err := prover.Prove(ctx, k, object, manifest, c)
+		r, err := prover.ProveOn(ctx, k, object, manifest, c)
 		if err != nil {
 			return v.wrong(fmt.Errorf("on %s: %w", k, err))
 		}

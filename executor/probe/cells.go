@@ -19,15 +19,6 @@ type Cell struct {
 	Values [][]byte
 }
 
-// cellTypes are the types of maps whose entries can be listed.
-var cellTypes = []ebpf.MapType{
-	ebpf.Hash, ebpf.LRUHash, ebpf.PerCPUHash, ebpf.LRUCPUHash,
-	ebpf.Array, ebpf.PerCPUArray, ebpf.LPMTrie,
-}
-
-// stackBuildID is BPF_F_STACK_BUILD_ID.
-const stackBuildID = 1 << 5
-
 // Cells returns a copy of all entries of an output map, in no particular
 // order; of an array, the untouched ones too. Each entry appears once, though
 // programs may change others while the map is read. The result is the

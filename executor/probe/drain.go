@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -156,9 +155,6 @@ func (s *Set) Counts() (Counts, error) {
 	c, err := s.counts()
 	return Counts{Produced: c.Produced + c.Lost, Lost: c.Lost, MapFull: c.MapFull}, err
 }
-
-// countsSize is the size of one CPU's counters.
-const countsSize = uint32(unsafe.Sizeof(program.Counts{}))
 
 // counts sums the counters over the CPUs.
 func (s *Set) counts() (program.Counts, error) {

@@ -123,7 +123,7 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 	if err != nil {
 		return nil, err
 	}
-	if err := checkConventions(spec, m); err != nil {
+	if err := program.Conventions(spec, m); err != nil {
 		return nil, err
 	}
 	if err := bakeVariables(spec); err != nil {
@@ -170,39 +170,6 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
-}
-
-// checkConventions refuses what could be loaded but not accounted for or
-// shown.
-func checkConventions(spec *ebpf.CollectionSpec, m *program.Manifest) error {
-	rings, stacks := 0, 0
-	for _, mm := range m.Maps {
-		s := spec.Maps[mm.Name]
-		switch mm.Role {
-		case program.RoleEvents:
-			rings++
-		case program.RoleStacks:
-			stacks++
-			if s.Flags&stackBuildID != 0 {
-				return fmt.Errorf("map %s: stacks of build ids are not shown by kgent; create the map without BPF_F_STACK_BUILD_ID", mm.Name)
-			}
-		case program.RoleOutput:
-			if !slices.Contains(cellTypes, s.Type) {
-				return fmt.Errorf("map %s: the entries of a %s map cannot be listed; tag a hash or an array as KGENT_OUTPUT", mm.Name, s.Type)
-			}
-		}
-	}
-	if stacks > 1 {
-		return fmt.Errorf("the program has %d stack trace maps; a stack id does not say which one it belongs to: use a single BPF_MAP_TYPE_STACK_TRACE map", stacks)
-	}
-	st := spec.Maps[program.StatsMap]
-	if rings == 0 && st == nil {
-		return nil
-	}
-	if st == nil || st.Type != ebpf.PerCPUArray || st.KeySize != 4 || st.ValueSize != countsSize || st.MaxEntries != 1 {
-		return fmt.Errorf("the program does not have the map %s as kgent.bpf.h defines it, so its losses could not be counted: include kgent.bpf.h, and define no map of that name", program.StatsMap)
-	}
-	return nil
 }
 
 // bakeVariables moves the values of global variables into the contents of

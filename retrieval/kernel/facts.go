@@ -74,8 +74,10 @@ type Facts struct {
 	// shared between goroutines; CheckHook and SearchHooks then respect it.
 	Refused map[string]string
 
-	src     Sources
-	debugfs string // where debugfs is mounted, empty if it is not
+	src Sources
+	// snapshot is what the facts were decoded from; nil for a live kernel.
+	snapshot []byte
+	debugfs  string // where debugfs is mounted, empty if it is not
 
 	kernelTypes func() (*typesOf, error)
 	moduleTypes func() ([]*typesOf, error)

@@ -73,8 +73,8 @@ func SnapshotHash(snapshot []byte) string {
 // one kernel is left out, so that equal nodes have equal snapshots. Encode reads what
 // was not read yet; it takes about a second.
 func Encode(f *Facts) ([]byte, error) {
-	if f.src.archive != nil {
-		return nil, errors.New("taking a snapshot of a kernel: these facts are one")
+	if f.snapshot != nil {
+		return f.snapshot, nil
 	}
 	fail := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("taking a snapshot of kernel %s: %w", f.Release, err)
@@ -250,8 +250,9 @@ func shortFormat(text string) []byte {
 // Whether what they say is true is another matter; the node's own kernel has the last
 // word on every program.
 //
-// The Facts answer as those that were encoded, except that tracepoints have no ID, and
-// that questions about the node's files end in [ErrOnNode].
+// The Facts keep the snapshot, which must not be changed any more. They answer as
+// those that were encoded, except that tracepoints have no ID, and that questions about
+// the node's files end in [ErrOnNode].
 func Decode(snapshot []byte) (_ *Facts, err error) {
 	// The BTF library is a large piece of code fed with outside input.
 	defer func() {
@@ -278,7 +279,7 @@ func decode(snapshot []byte) (*Facts, error) {
 		Release: set.Release, Arch: set.Arch, Lockdown: set.Lockdown, LSMs: set.LSMs, Capabilities: set.Capabilities,
 		PerfEventParanoid: set.Paranoid, UnprivilegedBPFDisabled: set.Unprivileged, BPFJIT: set.BPFJIT,
 		CgroupMount: set.CgroupMount, TracefsMount: set.TracefsMount, debugfs: set.DebugfsMount, Refused: set.Refused,
-		src: Sources{Arch: set.Arch, archive: files},
+		src: Sources{Arch: set.Arch, archive: files}, snapshot: snapshot,
 	}
 	for name, data := range files {
 		if !strings.HasPrefix(name, btfDir) && !isText(data, "\n\t") {

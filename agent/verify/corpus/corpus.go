@@ -12,6 +12,10 @@
 // Each folder of vacuous/ is a contract that cannot be broken, or only in part:
 // it asks for nothing where it seems to ask for something.
 //
+// Each folder of ordinary/ is a program as people write it, in the idioms of
+// tutorials and of libbpf's tools rather than in kgent's, with a contract that it
+// keeps: what a proof must not stumble over.
+//
 // Not here are mistakes for which no proof is needed, because a wrong program
 // does not get that far: what the compiler refuses, what the verifier refuses
 // (an address that may be null, a bound that is missing, a record that is not
@@ -35,7 +39,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-//go:embed cases vacuous
+//go:embed cases vacuous ordinary
 var files embed.FS
 
 // Obligation is the kind of thing a proof has to show, by the names that notes
@@ -228,6 +232,23 @@ func Vacuous() ([]Hollow, error) {
 		if h.Why == "" || !slices.Contains(HollowKinds, h.Kind) {
 			errs = append(errs, fmt.Errorf("the kind %q is none of %s, or the reason is missing", h.Kind, strings.Join(HollowKinds, ", ")))
 		}
+		return errors.Join(errs...)
+	})
+	return out, err
+}
+
+// Pair is a program and a contract that it keeps.
+type Pair struct{ Name, Program, Contract string }
+
+// Ordinary returns all ordinary programs by name.
+func Ordinary() ([]Pair, error) {
+	var out []Pair
+	err := folders("ordinary", func(dir string) error {
+		p := Pair{Name: path.Base(dir)}
+		var errs []error
+		p.Contract, errs = source(errs, dir+"/contract.kc")
+		p.Program, errs = source(errs, dir+"/program.bpf.c")
+		out = append(out, p)
 		return errors.Join(errs...)
 	})
 	return out, err

@@ -20,9 +20,21 @@ type asked struct {
 	// kernel are the kernel's names of the place's arguments, by their name in the contract.
 	kernel map[string]string
 	self   bool
+	// kept are expressions of the place that were translated and do not read memories. Like all
+	// that translates, it is for one goroutine at a time.
+	kept map[*contract.Value]value
 
 	mu      sync.Mutex
 	assumed []smt.Term
+}
+
+// keptOf are the expressions that were translated for inputs before; empty for inputs that
+// keep none.
+func keptOf(in inputs) map[*contract.Value]value {
+	if a, ok := in.(*asked); ok {
+		return a.kept
+	}
+	return map[*contract.Value]value{}
 }
 
 // Assume is part of inputs.
@@ -36,7 +48,7 @@ func (a *asked) Assume(t smt.Term) {
 
 // newAsked names the arguments of a place.
 func newAsked(w words, inv *symbolic.Invocation, world *symbolic.World, p *contract.CheckedPlace, self bool) *asked {
-	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: self}
+	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: self, kept: map[*contract.Value]value{}}
 	if p != nil {
 		a.kind = p.Kind
 		for _, arg := range p.Place.Args {
@@ -171,18 +183,34 @@ func (a *asked) PacketLen() (smt.Term, error) {
 // PacketAt is part of inputs.
 func (a *asked) PacketAt(off smt.Term, n int) smt.Term { return a.inv.Packet(off, n) }
 
-// worldStore reads a world's maps; base is the scenario's first world.
+// worldStore reads a world's maps as a program on one CPU does.
 type worldStore struct {
-	at *symbolic.World
+	at  *symbolic.World
+	cpu smt.Term // 32 bits
 }
 
 // Lookup is part of store.
 func (s worldStore) Lookup(m *symbolic.Map, key *symbolic.Bytes) (smt.Term, *symbolic.Bytes, error) {
-	if isPerCPU(m) {
-		return nil, nil, fmt.Errorf("the per-CPU map %s cannot keep what a contract remembers", m.Name)
-	}
-	p, v := s.at.Lookup(m, key, nil)
+	p, v := s.at.Lookup(m, key, cpuOf(m, s.cpu))
 	return p, v, nil
+}
+
+// CPU is part of store.
+func (s worldStore) CPU() smt.Term { return s.cpu }
+
+// cpuOf is whose copy of an element of a map a program on a CPU works on; nil if there is but
+// one.
+func cpuOf(m *symbolic.Map, cpu smt.Term) smt.Term {
+	if isPerCPU(m) {
+		return cpu
+	}
+	return nil
+}
+
+// cpuAt is the CPU that an invocation runs on.
+func cpuAt(inv *symbolic.Invocation) smt.Term {
+	in, _ := inv.Input("cpu")
+	return in.Term
 }
 
 // recording is a store that notes which keys were asked about: equal keys have one

@@ -269,6 +269,11 @@ func (x *binder) table(t contract.CheckedTable, info *program.MapInfo) tableBind
 		tb.key = x.record("the key of table "+t.Name, info.Key, t.Key, false)
 	}
 	tb.key.size, _ = btf.Sizeof(info.Key)
+	if m := x.spec.Maps[info.Name]; len(t.Key) > 0 && m != nil {
+		if least := min(leastRows, keysOf(t.Key)); isHash(m.Type) && uint64(m.MaxEntries) < least {
+			x.find("room in "+t.Name, roomWords("table", t.Name, least), fmt.Sprintf("max_entries of %d or more", least), fmt.Sprint(m.MaxEntries))
+		}
+	}
 	if len(t.Values) == 1 && t.Values[0].Name == "" {
 		size, _ := btf.Sizeof(info.Value)
 		m, ok := memberOf("", 0, info.Value)
@@ -473,10 +478,15 @@ func placeName(p *contract.Place) string {
 	return strings.TrimSuffix(p.Kind+"/"+p.Target, "/")
 }
 
-// whereIs is a contract's place in the form that a manifest's hook has.
+// whereIs is a contract's place in the form that a manifest's hook has. How often
+// samples are taken is a setting of the run, and no part of it.
 func whereIs(p *contract.Place) (kind, target string) {
-	if p.Kind == string(program.Tracepoint) {
+	switch p.Kind {
+	case string(program.Tracepoint):
 		return p.Kind, strings.Replace(p.Target, "/", ":", 1)
+	case string(program.PerfEvent):
+		event, _, _ := strings.Cut(p.Target, "/")
+		return p.Kind, event
 	}
 	return p.Kind, p.Target
 }
@@ -486,7 +496,7 @@ func placeOf(h program.Hook) (kind, target string) {
 	kind, target = h.Place()
 	switch {
 	case h.Kind == program.PerfEvent:
-		return kind, fmt.Sprintf("%s/%d", h.Target, h.Hz)
+		return kind, h.Target
 	case h.Kind.NeedsInterface(), h.Kind == program.CgroupIngress, h.Kind == program.CgroupEgress:
 		return kind, ""
 	case h.Kind == program.CgroupSock:

@@ -25,6 +25,10 @@ type claim struct {
 	// have all its values: the claim is shown if it holds with each in its place.
 	over   smt.Term
 	ranges []smt.Term
+	// value is what over and ranges are made of, by spread: again, where hypotheses
+	// make the value simpler.
+	value  smt.Term
+	spread func(value smt.Term) (over smt.Term, ranges []smt.Term)
 	// enough are conditions that together are more than the claim, and easier to show: equal
 	// bytes are equal texts.
 	enough []smt.Term
@@ -136,9 +140,10 @@ func (f *findings) list() []Obligation {
 // refusals come with models; what is undecided is noted with its reason.
 func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, claims []*claim, note func(c *claim, o Outcome, how, why string, took time.Duration)) []refusal {
 	var open []*claim
-	var all []smt.Term
 	var out []refusal
+	known := knownBy(b, hyp)
 	for _, c := range claims {
+		c.under(b, known)
 		if c.holds.IsTrue() {
 			note(c, Holds, byTerms, "", 0)
 			continue
@@ -160,21 +165,9 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 			continue
 		}
 		open = append(open, c)
-		all = append(all, c.holds)
 	}
-	if len(open) == 0 {
-		return out
-	}
-	began := time.Now()
-	if a := s.ask(ctx, append(slices.Clone(hyp), b.Not(b.And(all...)))...); a.Result == smt.Unsat {
-		each := time.Since(began) / time.Duration(len(open))
-		for _, c := range open {
-			note(c, Holds, bySolver, "", each)
-		}
-		return out
-	}
-	for _, c := range open {
-		began = time.Now()
+	for _, c := range s.together(ctx, b, hyp, open, note) {
+		began := time.Now()
 		question := append(slices.Clone(hyp), b.Not(c.holds))
 		a := s.ask(ctx, question...)
 		if a.Result == smt.Unknown {
@@ -196,6 +189,61 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 	return out
 }
 
+// jointShare is which part of the time for one question is spent on several claims at once.
+const jointShare = 40
+
+// together shows claims by one question, or, where that takes long, by one for each half of them. It
+// returns those that have to be looked at one by one.
+func (s *solving) together(ctx context.Context, b *smt.Builder, hyp []smt.Term, claims []*claim, note func(c *claim, o Outcome, how, why string, took time.Duration)) []*claim {
+	if len(claims) < 2 {
+		return claims
+	}
+	all := make([]smt.Term, len(claims))
+	for i, c := range claims {
+		all[i] = c.holds
+	}
+	began := time.Now()
+	short, cancel := context.WithTimeout(ctx, s.query/jointShare)
+	a := s.ask(short, append(slices.Clone(hyp), b.Not(b.And(all...)))...)
+	cancel()
+	switch a.Result {
+	case smt.Sat:
+		return claims
+	case smt.Unsat:
+		each := time.Since(began) / time.Duration(len(claims))
+		for _, c := range claims {
+			note(c, Holds, bySolver, "", each)
+		}
+		return nil
+	}
+	half := len(claims) / 2
+	return append(s.together(ctx, b, hyp, claims[:half], note), s.together(ctx, b, hyp, claims[half:], note)...)
+}
+
+// knownBy is what terms that are true say at once about terms in others.
+func knownBy(b *smt.Builder, terms []smt.Term) map[smt.Term]smt.Term {
+	by := map[smt.Term]smt.Term{}
+	for _, t := range conjuncts(terms) {
+		by[t], by[b.Not(t)] = b.True(), b.False()
+		if t.Op() == smt.OpEq && t.Args()[1].Op() == smt.OpConst {
+			by[t.Args()[0]] = t.Args()[1]
+		}
+	}
+	return by
+}
+
+// under makes a claim simpler by what is known: under the hypotheses it is the same claim.
+func (c *claim) under(b *smt.Builder, known map[smt.Term]smt.Term) {
+	c.holds = b.Substitute(c.holds, known)
+	if c.value == nil {
+		return
+	}
+	if v := b.Substitute(c.value, known); v != c.value {
+		c.value = v
+		c.over, c.ranges = c.spread(v)
+	}
+}
+
 // manyParts is from how many parts on a claim is shown part by part: a text or a list of
 // arguments is a hundred small questions rather than a large one.
 const manyParts = 24
@@ -210,18 +258,38 @@ func (s *solving) inParts(ctx context.Context, b *smt.Builder, hyp []smt.Term, c
 		}
 		parts = c.holds.Args()
 	}
-	for _, part := range parts {
-		if part.IsTrue() {
-			continue
-		}
-		if s.ask(ctx, b.Not(part)).Result == smt.Unsat {
-			continue
-		}
-		if s.ask(ctx, append(slices.Clone(hyp), b.Not(part))...).Result != smt.Unsat {
+	parts = slices.DeleteFunc(slices.Clone(parts), (*smt.Node).IsTrue)
+	for len(parts) > 0 {
+		n := min(len(parts), atOnce)
+		if !s.allHold(ctx, b, hyp, parts[:n]) {
 			return false
 		}
+		parts = parts[n:]
 	}
 	return true
+}
+
+// atOnce is how many parts of a claim are asked about together.
+const atOnce = 8
+
+// allHold shows parts of a claim, together or one by one, without the hypotheses or with them.
+func (s *solving) allHold(ctx context.Context, b *smt.Builder, hyp, parts []smt.Term) bool {
+	if s.ask(ctx, b.Not(b.And(parts...))).Result == smt.Unsat {
+		return true
+	}
+	short, cancel := context.WithTimeout(ctx, s.query/jointShare)
+	a := s.ask(short, append(slices.Clone(hyp), b.Not(b.And(parts...)))...)
+	cancel()
+	switch {
+	case a.Result == smt.Unsat:
+		return true
+	case a.Result == smt.Sat || len(parts) == 1 && ctx.Err() != nil:
+		return false
+	case len(parts) == 1:
+		return s.ask(ctx, append(slices.Clone(hyp), b.Not(parts[0]))...).Result == smt.Unsat
+	}
+	half := len(parts) / 2
+	return s.allHold(ctx, b, hyp, parts[:half]) && s.allHold(ctx, b, hyp, parts[half:])
 }
 
 // inRanges shows a claim range by range, with the term replaced in the hypotheses too. If

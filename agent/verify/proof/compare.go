@@ -13,6 +13,7 @@ import (
 // touched is an element of an output map that a path has looked at or changed.
 type touched struct {
 	key           *symbolic.Bytes
+	here          smt.Term // it is shared, or the copy of the CPU that the program runs on
 	before, after smt.Term // whether it is there
 	was, is       *symbolic.Bytes
 	pc            int // of the last effect on it

@@ -102,3 +102,23 @@ func TestCorpusVacuous(t *testing.T) {
 		})
 	}
 }
+
+// Programs as people write them keep their contracts.
+func TestOrdinary(t *testing.T) {
+	pairs, err := corpus.Ordinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pairs {
+		t.Run(p.Name, func(t *testing.T) {
+			if p.Name == "open-latency-pid-tgid" { // ten seconds, for its histogram is a loop
+				soak(t)
+			}
+			r := verify(t, p.Program, p.Contract, patient)
+			t.Logf("%s in %v", r.Verdict, r.Stats.Time)
+			if r.Verdict != Verified {
+				t.Errorf("%s: %s", r.Verdict, strings.Join(r.Reasons, "\n"))
+			}
+		})
+	}
+}

@@ -40,4 +40,25 @@
 //
 // The assumptions are those of package contract; a report lists the ones that
 // its verdict used.
+//
+// # What a proof costs
+//
+// "make proof-cost" measures and draws it; the families of programs are in
+// cost_test.go. What only computes costs in proportion: some 10 µs for an instruction
+// executed, up to half a million of them, where the terms are used up (see
+// [smt.MaxTerms]) and the answer is Unknown. So do branches whose states merge again, up to the
+// 8192 in a row that the kernel allows.
+//
+// Three things cost more than in proportion. States merge only if they did
+// the same to the outside; so each event that is emitted or not, and each cell of a map that
+// is made or finds no room, multiplies the paths, up to
+// [symbolic.Limits] of them. Each path is held against each combination of
+// the contract's cases, most of which one question rules out: that goes towards the square
+// of the paths. And a search for a counterexample tries all orders of the
+// places: each further invocation multiplies it by the paths of all places together, which
+// is why it ends at four.
+//
+// All is bounded so that no program takes more than some hundreds of
+// megabytes: terms, gates of one question, states, the size of an object
+// and the bytes that are described. Beyond, the verdict is Unknown.
 package proof

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -103,10 +104,11 @@ func (x *far) refuted(terms []smt.Term, limit time.Duration) bool {
 // what went in: a replacement is one that the terms and the packet imply.
 func (x *far) simplify(terms []smt.Term) ([]smt.Term, bool) {
 	terms = conjuncts(terms)
+	all := x.learn(terms)
 	for changed := true; changed; {
 		changed = false
 		for i := 0; i < len(terms); i++ {
-			by := x.known(terms, i)
+			by := x.known(all, terms, i)
 			t := x.b.Substitute(terms[i], by)
 			if t == terms[i] {
 				continue
@@ -118,9 +120,54 @@ func (x *far) simplify(terms []smt.Term) ([]smt.Term, bool) {
 			parts := slices.DeleteFunc(conjuncts([]smt.Term{t}), func(p smt.Term) bool { return p.IsTrue() || slices.Contains(terms, p) })
 			terms = slices.Concat(terms[:i:i], parts, terms[i+1:])
 			i += len(parts) - 1
+			all = x.learn(terms) // what was known by the old term must not be used any more
 		}
 	}
 	return terms, false
+}
+
+// learned is what terms say, each about the others.
+type learned struct {
+	by map[smt.Term]smt.Term
+	// below and above are the terms that bound a number, by the number.
+	below, above map[smt.Term][]bound
+}
+
+// bound is a limit that one term gives.
+type bound struct {
+	of smt.Term
+	k  uint64
+}
+
+// learn collects what terms say.
+func (x *far) learn(terms []smt.Term) *learned {
+	all := &learned{map[smt.Term]smt.Term{}, map[smt.Term][]bound{}, map[smt.Term][]bound{}}
+	for _, t := range terms {
+		if hasChoice(t) {
+			continue
+		}
+		all.by[t], all.by[x.b.Not(t)] = x.b.True(), x.b.False()
+		if v, k, ok := fixed(t); ok {
+			all.by[v] = k
+		}
+		if p, k, ok := below(t); ok {
+			all.below[p] = append(all.below[p], bound{t, k})
+		} else if t.Op() == smt.OpNot {
+			if p, k, ok := below(t.Args()[0]); ok {
+				all.above[p] = append(all.above[p], bound{t, k})
+			}
+		}
+	}
+	return all
+}
+
+// fixed takes v == k apart.
+func fixed(t smt.Term) (v, k smt.Term, ok bool) {
+	if t.Op() != smt.OpEq {
+		return nil, nil, false
+	}
+	v, k = t.Args()[0], t.Args()[1]
+	return v, k, v.Op() == smt.OpVar && k.Op() == smt.OpConst
 }
 
 // conjuncts are terms that are together what terms are, none of them "and".
@@ -137,63 +184,38 @@ func conjuncts(terms []smt.Term) []smt.Term {
 }
 
 // known is what the terms other than the one at index i put in the place of terms in it.
-func (x *far) known(terms []smt.Term, i int) map[smt.Term]smt.Term {
-	by := map[smt.Term]smt.Term{}
-	var decided []smt.Term
-	for j, t := range terms {
-		if j == i || hasChoice(t) {
-			continue
-		}
-		decided = append(decided, t)
-		by[t], by[x.b.Not(t)] = x.b.True(), x.b.False()
-		if t.Op() == smt.OpEq {
-			if p, k := t.Args()[0], t.Args()[1]; p.Op() == smt.OpVar && k.Op() == smt.OpConst {
-				by[p] = k
+func (x *far) known(all *learned, terms []smt.Term, i int) map[smt.Term]smt.Term {
+	by, own := maps.Clone(all.by), terms[i]
+	delete(by, own)
+	delete(by, x.b.Not(own))
+	if v, k, ok := fixed(own); ok && by[v] == k {
+		delete(by, v)
+		for j, t := range terms { // another may fix it, too
+			if w, k, ok := fixed(t); ok && w == v && j != i {
+				by[v] = k
 			}
 		}
 	}
-	x.bounds(decided, terms[i], by)
-	x.unify(terms[i], by)
+	x.bounds(all, own, by)
+	x.unify(own, by)
 	return by
 }
 
 // hasChoice tells whether a term has a choice in it.
-func hasChoice(t smt.Term) bool {
-	seen := map[smt.Term]bool{}
-	var visit func(smt.Term) bool
-	visit = func(t smt.Term) bool {
-		if seen[t] {
-			return false
-		}
-		seen[t] = true
-		return t.Op() == smt.OpIte || slices.ContainsFunc(t.Args(), visit)
-	}
-	return visit(t)
-}
+func hasChoice(t smt.Term) bool { return t.Has(smt.OpIte) }
 
 // bounds decides comparisons with constants in a term, and in its offsets, that follow
-// from others of the same number.
-func (x *far) bounds(decided []smt.Term, in smt.Term, by map[smt.Term]smt.Term) {
-	least, most := map[smt.Term]uint64{}, map[smt.Term]uint64{} // at least, less than
-	for _, t := range decided {
-		if p, k, ok := below(t); ok {
-			if m, known := most[p]; !known || k < m {
-				most[p] = k
-			}
-		} else if t.Op() == smt.OpNot {
-			if p, k, ok := below(t.Args()[0]); ok {
-				least[p] = max(least[p], k)
-			}
-		}
-	}
+// from other terms about the same number.
+func (x *far) bounds(all *learned, in smt.Term, by map[smt.Term]smt.Term) {
 	walkFar([]smt.Term{in}, func(t smt.Term) {
 		p, k, ok := below(t)
 		if !ok || by[t] != nil {
 			return
 		}
-		if m, known := most[p]; known && m <= k {
+		switch {
+		case slices.ContainsFunc(all.below[p], func(b bound) bool { return b.of != in && b.k <= k }):
 			by[t] = x.b.True()
-		} else if least[p] >= k {
+		case slices.ContainsFunc(all.above[p], func(b bound) bool { return b.of != in && b.k >= k }), k == 0:
 			by[t] = x.b.False()
 		}
 	})

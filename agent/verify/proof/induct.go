@@ -25,7 +25,9 @@ type induction struct {
 	lost []*invariant
 	// sights are what was seen at each place.
 	sights []*sight
-	mu     sync.Mutex
+	// samples are inputs on which mutants are tried.
+	samples []*specimen
+	mu      sync.Mutex
 }
 
 // prove does the induction step at every place, and the base case. It reports
@@ -98,8 +100,9 @@ func (d *induction) base() {
 		}
 		words := fmt.Sprintf("when the program is loaded, map %s has nothing that the contract does not remember in %s", r.in.Name, name)
 		w := d.world(symbolic.Fresh)
-		x := &mirror{words: d.words, c: d.checked, rels: d.rels, at: worldStore{w}}
-		key := d.freshKey(r.memory, "base")
+		at := worldStore{w, d.variables("any CPU", 4).At(0, 4)}
+		x := &mirror{words: d.words, c: d.checked, rels: d.rels, at: at}
+		key := d.freshKey(r, "base", at.cpu)
 		known, err := x.known(r.memory, key)
 		if err != nil {
 			d.doubt(err.Error())
@@ -125,10 +128,15 @@ func (d *induction) refused(r refusal) {
 	d.failed = append(d.failed, r)
 }
 
-// freshKey is any key of a memory.
-func (s *session) freshKey(m int, label string) []value {
+// freshKey is any key of a memory; where a map is per-CPU, of those of a CPU.
+func (s *session) freshKey(r *relation, label string, cpu smt.Term) []value {
 	var out []value
-	for _, k := range s.checked.Memories[m].Key {
+	m := r.memory
+	for i, k := range s.checked.Memories[m].Key {
+		if r.onCPU == i+1 {
+			out = append(out, value{typ: k.Type, term: s.b.ZeroExt(64, cpu)})
+			continue
+		}
 		name := fmt.Sprintf("any %s.%s (%s)", s.checked.Memories[m].Name, k.Name, label)
 		v, err := s.load(k.Type, s.variables(name, sizeOf(k.Type)))
 		if err == nil {
@@ -156,11 +164,11 @@ func (w words) variables(name string, n int) *symbolic.Bytes {
 // step shows for one place: from any maps that fulfil the relations, the program does what
 // the contract does, and leaves maps that fulfil them again.
 func (d *induction) step(ctx context.Context, p *placeBinding) error {
-	w := d.world(symbolic.Arbitrary)
-	v, err := d.visit(ctx, p, w, symbolic.Start{})
+	v, err := d.any(ctx, p)
 	if err != nil {
 		return err
 	}
+	w := v.from
 	for _, t := range v.doubts {
 		d.doubt(t)
 	}
@@ -169,7 +177,7 @@ func (d *induction) step(ctx context.Context, p *placeBinding) error {
 		return err
 	}
 	assume = append(assume, v.inv.Assume()...)
-	seen := &recording{store: worldStore{w}, seen: map[*symbolic.Map][]*symbolic.Bytes{}}
+	seen := &recording{store: worldStore{w, cpuAt(v.inv)}, seen: map[*symbolic.Map][]*symbolic.Bytes{}}
 	m := &mirror{words: d.words, c: d.checked, rels: d.rels, at: seen}
 	start := &ledger{words: d.words, c: d.checked, base: m}
 	runs, err := contractRuns(ctx, d.checked, p.place, v.ask, d.b, start, func(conds []smt.Term) (bool, error) {
@@ -257,7 +265,10 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 		if rel == nil {
 			continue
 		}
-		key[m] = d.freshKey(m, "at "+v.place.name)
+		if err := d.onOneCPU(v, path, r, rel); err != nil {
+			return err
+		}
+		key[m] = d.freshKey(rel, "at "+v.place.name, cpuAt(v.inv))
 		c, err := d.kept(v, path, r, m, key[m], keys)
 		if err != nil {
 			return err
@@ -268,9 +279,34 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 	hyp = append(hyp, d.invariant(v, path, keys)...)
 	claims := append(x.out, memory...)
 	hyp = append(hyp, d.given(hyp, claims)...)
+	if d.in.Mutants != nil && a.Result == smt.Sat {
+		d.mu.Lock()
+		d.samples = append(d.samples, &specimen{id: caseID(v.place, r), visit: v, run: r, hyp: hyp, model: a.Model})
+		d.mu.Unlock()
+	}
 	claims = d.packets(ctx, v, hyp, claims)
 	for _, f := range d.settle(ctx, d.b, hyp, claims, d.noteInvariant) {
 		d.refused(f)
+	}
+	return nil
+}
+
+// onOneCPU checks that a path and a run use those cells of a memory in a per-CPU map only
+// that are of the CPU they run on.
+func (d *induction) onOneCPU(v *visit, path *aPath, r *run, rel *relation) error {
+	if rel.onCPU == 0 {
+		return nil
+	}
+	cpu := cpuAt(v.inv)
+	for _, e := range r.after.log {
+		if e.memory == rel.memory && !rel.here(d.words, e.key, cpu) {
+			return fmt.Errorf("memory %s, which is kept in the per-CPU map %s, is changed for another CPU", d.checked.Memories[rel.memory].Name, rel.in.Name)
+		}
+	}
+	for _, c := range path.World.Cells(rel.in) {
+		if c.Cpu != cpu {
+			return fmt.Errorf("the copy of another CPU in map %s is used", rel.in.Name)
+		}
 	}
 	return nil
 }
@@ -372,7 +408,7 @@ func (d *induction) invariant(v *visit, path *aPath, keys *recording) []smt.Term
 			all = append(all, c.Key)
 		}
 		for _, k := range all {
-			present, data := v.from.Initial(rel.in, k, nil)
+			present, data := v.from.Initial(rel.in, k, cpuOf(rel.in, cpuAt(v.inv)))
 			present = d.b.And(present, rel.image(d.words, d.checked, k))
 			for _, inv := range rel.always {
 				out = append(out, d.b.Implies(present, inv.of(d.words, data)))
@@ -395,7 +431,7 @@ func (d *induction) sameElements(v *visit, path *aPath, keys *recording) []smt.T
 		}
 		for i, k := range all {
 			for _, other := range all[i+1:] {
-				if t := v.from.Initially(m, k, other, nil); !t.IsTrue() {
+				if t := v.from.Initially(m, k, other, cpuOf(m, cpuAt(v.inv))); !t.IsTrue() {
 					out = append(out, t)
 				}
 			}
@@ -452,7 +488,7 @@ func (s *session) changes(ctx context.Context) ([]change, error) {
 		if p.place == nil || !remembers(p.place) {
 			continue
 		}
-		v, err := s.visit(ctx, p, s.world(symbolic.Arbitrary), symbolic.Start{})
+		v, err := s.any(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -493,10 +529,10 @@ func (s *session) changesAt(v *visit, runs []*run) []change {
 			}
 			for _, path := range v.paths {
 				for _, eff := range path.Effects {
-					if eff.Map == nil || eff.Key == nil || eff.Data == nil || !s.bound.internal[eff.Map.Name] || isPerCPU(eff.Map) {
+					if eff.Map == nil || eff.Key == nil || eff.Data == nil || !s.bound.internal[eff.Map.Name] {
 						continue
 					}
-					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: eff.Key, data: eff.Data})
+					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: eff.Key, cpu: cpuAt(v.inv), data: eff.Data})
 				}
 			}
 		}

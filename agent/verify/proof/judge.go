@@ -22,6 +22,9 @@ func judge(ctx context.Context, in Input) (r *Report, err error) {
 		}
 	}()
 	s, different, err := open(in)
+	if s != nil {
+		s.began = start
+	}
 	if beyond := (*unsettled)(nil); errors.As(err, &beyond) {
 		return &Report{Reasons: []string{beyond.Error()}}, nil
 	}
@@ -56,6 +59,9 @@ func (s *session) finish(ctx context.Context, r *Report) {
 		r.Assumptions = append(r.Assumptions, name)
 	}
 	slices.Sort(r.Assumptions)
+	if s.used["room"] {
+		r.Room = s.rooms()
+	}
 	if r.Verdict == Verified && ctx.Err() != nil {
 		r.Verdict = Unknown
 		r.Reasons = append(r.Reasons, "there was no time to finish")
@@ -90,6 +96,11 @@ func (s *session) withContract(ctx context.Context) *Report {
 			}
 		}
 		if err == nil && d.holds() {
+			if narrow := s.narrow(d.rels); len(narrow) > 0 {
+				form := s.ofForm(narrow)
+				form.Obligations = append(r.Obligations, form.Obligations...)
+				return form
+			}
 			r.Verdict = Verified
 			s.vacuity(ctx, r, d)
 			return r
@@ -118,7 +129,7 @@ func openObligations(list []Obligation) []string {
 }
 
 // maxGuesses bounds how many combinations of relations are tried.
-const maxGuesses = 4
+const maxGuesses = 6
 
 // induct proves with the likeliest relations, and, if that fails, with others. It returns
 // the best attempt: the one with the fewest obligations that do not hold.

@@ -221,7 +221,7 @@ hook xdp()
     return XDP_PASS
 `,
 		good: head + `
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16); __type(key, k_ethproto); __type(value, k_count); } drops SEC(".maps") KGENT_OUTPUT;
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 256); __type(key, k_ethproto); __type(value, k_count); } drops SEC(".maps") KGENT_OUTPUT;
 SEC("xdp")
 int filter(struct xdp_md *ctx)
 {

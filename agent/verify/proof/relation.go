@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/contract"
@@ -16,6 +17,8 @@ import (
 type store interface {
 	// Lookup is the element of a map at a key: whether there is one, and its bytes.
 	Lookup(m *symbolic.Map, key *symbolic.Bytes) (present smt.Term, value *symbolic.Bytes, err error)
+	// CPU is the one whose copy of a per-CPU element that is, 32 bits.
+	CPU() smt.Term
 }
 
 // relation says where the program keeps a memory of the contract: cell k is
@@ -29,6 +32,10 @@ type relation struct {
 	// fields is where each field lies; a size of 0 means that the program does not keep it.
 	fields []slot
 	flag   *slot
+	// onCPU says that the map is per-CPU, and which member of the contract's key is the
+	// CPU: its index, from 1 on. Program and contract then only ever use the cells of the
+	// CPU that they run on, so that it is enough to follow those of one.
+	onCPU int
 	// always are things that hold of every element, as far as has not been shown otherwise.
 	always []invariant
 }
@@ -113,6 +120,11 @@ func (r *relation) keyBytes(w words, key []value) (*symbolic.Bytes, error) {
 	return w.bytesOf(all), nil
 }
 
+// here tells whether a key is of a cell of a CPU.
+func (r *relation) here(w words, key []value, cpu smt.Term) bool {
+	return cpu != nil && key[r.onCPU-1].term == w.b.ZeroExt(64, cpu)
+}
+
 // image says that a key of the program is one of a cell of the contract's: of other
 // elements of the map nothing is known.
 func (r *relation) image(w words, c *contract.Checked, key *symbolic.Bytes) smt.Term {
@@ -188,6 +200,9 @@ func (x *mirror) cell(m int, key []value) (*symbolic.Bytes, smt.Term, error) {
 	if r == nil {
 		return nil, nil, fmt.Errorf("where the program keeps memory %s was not found", x.c.Memories[m].Name)
 	}
+	if r.onCPU > 0 && !r.here(x.words, key, x.at.CPU()) {
+		return nil, nil, fmt.Errorf("%s is asked for what another CPU remembers, which is not modelled", x.c.Memories[m].Name)
+	}
 	k, err := r.keyBytes(x.words, key)
 	if err != nil {
 		return nil, nil, err
@@ -221,6 +236,7 @@ type change struct {
 	fields []*value
 	in     *symbolic.Map
 	at     *symbolic.Bytes // key
+	cpu    smt.Term        // of the invocation
 	data   *symbolic.Bytes
 }
 
@@ -246,7 +262,7 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 	var found []scored
 	for _, in := range order {
 		for _, key := range keyLayouts(w, c.Memories[m], byMap[in]) {
-			r := &relation{memory: m, in: in, key: key, fields: make([]slot, len(c.Memories[m].Fields))}
+			r := &relation{memory: m, in: in, key: key.key, onCPU: key.onCPU, fields: make([]slot, len(c.Memories[m].Fields))}
 			score := 1
 			for i := range r.fields {
 				s, votes := fieldSlot(w, c.Memories[m].Fields[i], i, byMap[in], in)
@@ -255,6 +271,10 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 			}
 			r.always = invariants(c.Memories[m], r.fields)
 			found = append(found, scored{r, score})
+			found = append(found, scored{r.zeroed(c), score - 1})
+			if isArray(in.Type) { // nothing can be deleted there
+				found[len(found)-1].score = score + 1
+			}
 		}
 	}
 	slices.SortStableFunc(found, func(a, b scored) int { return b.score - a.score })
@@ -265,27 +285,50 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 	return out
 }
 
+// zeroed is a relation in which a cell is forgotten by writing 0 over one of its fields:
+// the first that is a number.
+func (r *relation) zeroed(c *contract.Checked) *relation {
+	out := *r
+	out.always = invariants(c.Memories[r.memory], r.fields)
+	for _, s := range r.fields {
+		if s.size > 0 && s.size <= 8 {
+			out.flag = &s
+			break
+		}
+	}
+	return &out
+}
+
+func isArray(t ebpf.MapType) bool { return t == ebpf.Array || t == ebpf.PerCPUArray }
+
 // keyLayouts are the ways in which the contract's key can lie in the program's, each
 // once.
-func keyLayouts(w words, m contract.CheckedMemory, changes []change) [][]keyPart {
-	var out [][]keyPart
+func keyLayouts(w words, m contract.CheckedMemory, changes []change) []*relation {
+	var out []*relation
 	for _, ch := range changes {
-		parts, ok := keyLayout(w, m, ch)
-		if ok && !slices.ContainsFunc(out, func(p []keyPart) bool { return fmt.Sprint(p) == fmt.Sprint(parts) }) {
-			out = append(out, parts)
+		parts, onCPU, ok := keyLayout(w, m, ch)
+		if ok && !slices.ContainsFunc(out, func(r *relation) bool { return fmt.Sprint(r.key, r.onCPU) == fmt.Sprint(parts, onCPU) }) {
+			out = append(out, &relation{key: parts, onCPU: onCPU})
 		}
 	}
 	return out
 }
 
-// keyLayout finds each member of the contract's key in the program's key.
-func keyLayout(w words, m contract.CheckedMemory, ch change) ([]keyPart, bool) {
-	var parts []keyPart
+// keyLayout finds each member of the contract's key in the program's key. Of a per-CPU map one
+// of them is the CPU.
+func keyLayout(w words, m contract.CheckedMemory, ch change) (parts []keyPart, onCPU int, ok bool) {
 	used := make([]bool, len(ch.key))
+	if isPerCPU(ch.in) {
+		i := slices.IndexFunc(ch.key, func(v value) bool { return v.term == w.b.ZeroExt(64, ch.cpu) })
+		if i < 0 {
+			return nil, 0, false
+		}
+		used[i], onCPU = true, i+1
+	}
 	for off := 0; off < ch.at.Len(); {
 		p, ok := keyPartAt(w, ch, used, off)
 		if !ok {
-			return nil, false
+			return nil, 0, false
 		}
 		if p.member >= 0 {
 			used[p.member] = true
@@ -293,7 +336,7 @@ func keyLayout(w words, m contract.CheckedMemory, ch change) ([]keyPart, bool) {
 		parts = append(parts, p)
 		off += p.size
 	}
-	return parts, !slices.Contains(used, false)
+	return parts, onCPU, !slices.Contains(used, false)
 }
 
 func keyPartAt(w words, ch change, used []bool, off int) (keyPart, bool) {

@@ -15,6 +15,9 @@ type Report struct {
 	// Assumptions are the names, of package contract's list, of what the
 	// verdict takes for granted.
 	Assumptions []string `json:"assumptions,omitempty"`
+	// Room says how much room the assumption "room" is about: a line for each
+	// ring buffer and each map that can be full.
+	Room []string `json:"room,omitempty"`
 	// Relation says where the program keeps what the contract remembers, a
 	// line for each memory.
 	Relation []string `json:"relation,omitempty"`

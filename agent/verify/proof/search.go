@@ -303,6 +303,13 @@ func (x *searching) number32(v *visit, name string) smt.Term {
 	return in.Term
 }
 
+// refuted is a difference that was confirmed, with what the program does.
+type refuted struct {
+	difference
+	model smt.Model
+	paths []*symbolic.Path // of the steps
+}
+
 // confirm replays a difference with concrete numbers. If it shows there it is reported.
 func (x *searching) confirm(r *Report, f difference) bool {
 	model := x.smaller(f)
@@ -332,6 +339,7 @@ func (x *searching) confirm(r *Report, f difference) bool {
 		c.Line = nil
 	}
 	r.Verdict, r.Counterexample = Refuted, c
+	x.refuted = &refuted{f, model, paths}
 	r.Reasons = append([]string{fmt.Sprintf("%s: expected %s, got %s", f.claim.words, expected, got)}, r.Reasons...)
 	x.failedIn(r, f)
 	return true
@@ -410,7 +418,7 @@ func (x *searching) concreteRun(s step, led *ledger, m smt.Model) *run {
 // differs compares the effects of the last step under the model: the same obligation must
 // fail.
 func (x *searching) differs(f difference, s step, w *symbolic.World, path *symbolic.Path, r *run, m smt.Model) bool {
-	a := &aPath{Path: path, post: worldStore{path.World}, cells: x.cellsOf(w, path)}
+	a := &aPath{Path: path, post: worldStore{path.World, cpuAt(s.visit.inv)}, cells: x.cellsOf(s.visit.inv, w, path)}
 	if path.Crash != nil || f.claim.rule || x.checked == nil {
 		return x.unclean(f, s, a, m)
 	}

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/verify/smt"
 	"kgent/agent/verify/symbolic"
 )
@@ -29,10 +31,13 @@ type session struct {
 	progs   map[string]*symbolic.Program
 	params  []string
 	found   *findings
+	began   time.Time
+	refuted *refuted // nil if nothing was
 
 	mu       sync.Mutex
-	used     map[string]bool // assumptions
-	shared   map[string]bool // instructions that change cells by reading and writing
+	seen     map[*placeBinding]*visit // by any
+	used     map[string]bool          // assumptions
+	shared   map[string]bool          // instructions that change cells by reading and writing
 	warnings []string
 	steps    int
 	paths    int
@@ -44,7 +49,7 @@ func open(in Input) (*session, []finding, error) {
 		return nil, nil, errors.New("proving: an object, its manifest and a kernel are needed")
 	}
 	b := smt.New()
-	s := &session{words: words{b}, in: in, limits: in.Limits.withDefaults(), progs: map[string]*symbolic.Program{}, found: newFindings(), used: map[string]bool{}, shared: map[string]bool{}}
+	s := &session{words: words{b}, in: in, limits: in.Limits.withDefaults(), progs: map[string]*symbolic.Program{}, found: newFindings(), seen: map[*placeBinding]*visit{}, used: map[string]bool{}, shared: map[string]bool{}}
 	solver := smt.Solver(smt.NewBuiltin(b, smt.Limits{Time: s.limits.Query}))
 	if in.Solver != nil {
 		solver = in.Solver(b)
@@ -68,9 +73,13 @@ func open(in Input) (*session, []finding, error) {
 		}
 		s.progs[p.Name] = linked
 	}
+	var unfit []finding
+	if err := program.Conventions(s.spec, in.Manifest); err != nil {
+		unfit = []finding{{"form/conventions", "kgent can run the program and show what it finds", "a program that follows kgent.bpf.h", err.Error()}}
+	}
 	if in.Contract == nil {
 		s.bound, err = unbound(in)
-		return s, nil, err
+		return s, unfit, err
 	}
 	if in.Types == nil {
 		return nil, nil, errors.New("proving: a contract needs the types of a kernel")
@@ -83,7 +92,7 @@ func open(in Input) (*session, []finding, error) {
 		return nil, nil, &unsettled{err}
 	}
 	s.bound = bound
-	return s, diff, nil
+	return s, append(unfit, diff...), nil
 }
 
 // unsettled is an error that is no mistake in the input, but beyond what can be judged.
@@ -132,6 +141,25 @@ func (s *session) anyProgram() *symbolic.Program {
 	return s.progs[s.in.Manifest.Programs[0].Name]
 }
 
+// any explores a place from any maps, once for all who ask.
+func (s *session) any(ctx context.Context, p *placeBinding) (*visit, error) {
+	s.mu.Lock()
+	v := s.seen[p]
+	s.mu.Unlock()
+	if v == nil {
+		var err error
+		if v, err = s.visit(ctx, p, s.world(symbolic.Arbitrary), symbolic.Start{}); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.seen[p] = v
+		s.mu.Unlock()
+	}
+	again := *v
+	again.ask = newAsked(s.words, v.inv, v.from, p.place, s.bound.self)
+	return &again, nil
+}
+
 // visit explores a place from a world. Start says who runs, and when.
 func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World, start symbolic.Start) (*visit, error) {
 	prog := s.progs[p.program]
@@ -154,7 +182,7 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 		if len(path.Timers) > 0 && len(v.doubts) == 0 {
 			v.doubts = append(v.doubts, fmt.Sprintf("%s: it sets a timer, and what runs later is not followed", p.name))
 		}
-		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World}, cells: s.cellsOf(w, path)})
+		v.paths = append(v.paths, &aPath{Path: path, post: worldStore{path.World, cpuAt(inv)}, cells: s.cellsOf(inv, w, path)})
 	}
 	s.mu.Lock()
 	s.steps += out.Stats.Steps
@@ -166,8 +194,9 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 // number is the invocation's place in its scenario.
 func (v *visit) number() int { return v.n }
 
-// cellsOf finds the elements of an output map that a path has effects on.
-func (s *session) cellsOf(from *symbolic.World, path *symbolic.Path) func(*symbolic.Map) []touched {
+// cellsOf finds the elements of an output map that a path has effects on. Of per-CPU maps
+// the copies of several CPUs are elements of their own.
+func (s *session) cellsOf(inv *symbolic.Invocation, from *symbolic.World, path *symbolic.Path) func(*symbolic.Map) []touched {
 	return func(m *symbolic.Map) []touched {
 		if m == nil || path.World == nil {
 			return nil
@@ -184,7 +213,13 @@ func (s *session) cellsOf(from *symbolic.World, path *symbolic.Path) func(*symbo
 				continue
 			}
 			before, was := from.Lookup(m, c.Key, c.Cpu)
-			out = append(out, touched{key: c.Key, before: before, after: c.Present, was: was, is: c.Value, pc: pc})
+			t := touched{key: c.Key, here: s.b.True(), before: before, after: c.Present, was: was, is: c.Value, pc: pc}
+			if here, ok := inv.Input("cpu"); c.Cpu != nil {
+				if t.here = s.b.False(); ok {
+					t.here = s.b.Eq(c.Cpu, here.Term)
+				}
+			}
+			out = append(out, t)
 		}
 		return out
 	}

@@ -191,7 +191,7 @@ func contractRuns(ctx context.Context, c *contract.Checked, p *contract.CheckedP
 
 // stepRuns continues a run by each case of a step that can apply.
 func stepRuns(c *contract.Checked, p *contract.CheckedPlace, s *contract.CheckedStep, in inputs, b *smt.Builder, r *run, can feasible) ([]*run, error) {
-	t := &translator{words: words{b}, in: in, mem: r.after, args: p.Args, seen: map[*contract.Value]value{}}
+	t := &translator{words: words{b}, in: in, mem: r.after, args: p.Args, seen: keptOf(in)}
 	var out []*run
 	not := append([]smt.Term(nil), r.conds...)
 	add := func(name string, conds []smt.Term, effects []contract.CheckedEffect) error {

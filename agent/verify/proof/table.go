@@ -49,6 +49,7 @@ func (x *comparer) table(t int) error {
 			k.pc = cells[0].key.Wrote(0)
 		}
 	}
+	x.elsewhere(name, cells)
 	for j, c := range cells {
 		var mine []smt.Term
 		for i := range adds {
@@ -63,6 +64,22 @@ func (x *comparer) table(t int) error {
 		}
 	}
 	return nil
+}
+
+// elsewhere claims that the copies of other CPUs stay as they are: those CPUs change them
+// at the same time.
+func (x *comparer) elsewhere(name string, cells []touched) {
+	for _, c := range cells {
+		if c.here.IsTrue() {
+			continue
+		}
+		same := x.words.b.And(x.words.b.Eq(c.before, c.after), c.was.Equal(c.is))
+		k := x.claim(name+".cpu", fmt.Sprintf("%s, rows of table %s are changed on the CPU that the program runs on only", x.when(), name), x.words.b.Or(c.here, same))
+		k.pc = c.pc
+		k.show = func(smt.Model) (string, string) {
+			return "the copies of other CPUs as they were", "one of them changed"
+		}
+	}
 }
 
 // deleted claims that no row is taken away, not even to be made again: of a per-CPU map that
@@ -296,7 +313,10 @@ func (x *comparer) histogram(t, i int, m member, c touched, adds []sample, mine 
 	for n, a := range adds {
 		if index[n] != nil && tv.Agg == contract.Log2 {
 			v := b.ZeroExt(64, x.held(table.Values[i].Type, *a.fields[i]).term)
-			k.over, k.ranges = x.vary(v, x.powers(fmt.Sprintf("any value in %s", k.id)))
+			k.value, k.spread = v, func(v smt.Term) (smt.Term, []smt.Term) {
+				return x.vary(v, x.powers(fmt.Sprintf("any value in %s", k.id)))
+			}
+			k.over, k.ranges = k.spread(v)
 		}
 	}
 	k.show = func(model smt.Model) (string, string) {

@@ -42,7 +42,7 @@ func (r *Report) Text() string {
 	for _, l := range []struct {
 		title string
 		lines []string
-	}{{"assumptions", r.Assumptions}, {"where the program remembers", r.Relation}, {"worth a look", r.Warnings}} {
+	}{{"assumptions", r.Assumptions}, {"room that is assumed to be enough", r.Room}, {"where the program remembers", r.Relation}, {"worth a look", r.Warnings}} {
 		if len(l.lines) > 0 {
 			fmt.Fprintf(&b, "\n%s\n  %s\n", l.title, strings.Join(l.lines, "\n  "))
 		}

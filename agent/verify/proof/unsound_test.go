@@ -433,6 +433,151 @@ hook tracepoint/syscalls/sys_exit_write(ret)
 SEC("tp/syscalls/sys_exit_write") int f(struct trace_event_raw_sys_exit *ctx) { k_pid p = k_current_pid(); if (ctx->ret <= 0) return 0; k_count *n = k_cell(&t, &p, k_count); if (!n) return 0; (*n)++; __u64 v = *n; bpf_map_delete_elem(&t, &p); k_count *m = k_cell(&t, &p, k_count); if (m) *m = v; return 0; }
 `,
 	},
+	{
+		name: "a table with room for one row",
+		contract: `contract "Opens"
+table t { pid: k_pid } : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    add 1 to t[current.tgid]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 1); __type(key, k_pid); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { k_pid p = k_current_pid(); k_count *n = k_cell(&t, &p, k_count); if (n) (*n)++; return 0; }
+`,
+	},
+	{
+		name: "a memory with room for 16 threads",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    forget started[current.tid]
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 k = k_current_tid(); __u64 now = bpf_ktime_get_ns(); k_put(&st, &k, &now); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { __u32 k = k_current_tid(); __u64 *s = bpf_map_lookup_elem(&st, &k); if (!s) return 0;
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } bpf_map_delete_elem(&st, &k); return 0; }
+`,
+	},
+	{
+		name: "two stack maps",
+		contract: `contract "Opens"
+table t { stack: k_kstack } : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    add 1 to t[kernel_stack]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 1024); __type(key, k_kstack); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+struct { __uint(type, BPF_MAP_TYPE_STACK_TRACE); __uint(max_entries, 1024); __uint(key_size, 4); __uint(value_size, 127 * 8); } s1 SEC(".maps"), s2 SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { k_kstack p = bpf_get_stackid(ctx, &s1, 0); bpf_get_stackid(ctx, &s2, 0); k_count *n = k_cell(&t, &p, k_count); if (n) (*n)++; return 0; }
+`,
+	},
+	{
+		name: "the cells of one CPU for all",
+		contract: `contract "Opens"
+table t { pid: k_pid } : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    add 1 to t[current.tgid]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 1024); __type(key, k_pid); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+static void *(*const lookup_percpu)(void *map, const void *key, __u32 cpu) = (void *)195;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { k_pid p = k_current_pid(); k_cell(&t, &p, k_count); k_count *n = lookup_percpu(&t, &p, 0); if (n) (*n)++; return 0; }
+`,
+	},
+	{
+		name: "what a thread began on another CPU",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    forget started[current.tid]
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 k = k_current_tid(); __u64 now = bpf_ktime_get_ns(); k_put(&st, &k, &now); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { __u32 k = k_current_tid(); __u64 *s = bpf_map_lookup_elem(&st, &k); if (!s) return 0;
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } bpf_map_delete_elem(&st, &k); return 0; }
+`,
+	},
+	{
+		name: "what began on the first CPU",
+		contract: `contract "Softirqs"
+table t : sum k_ns
+memory started { cpu: u32 } : { at: k_time }
+hook tp_btf/softirq_entry()
+  case c: always
+    remember started[cpu] { at: now }
+  otherwise nothing
+hook tp_btf/softirq_exit()
+  case c: known started[cpu]
+    add now - started[cpu].at to t
+    forget started[cpu]
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, k_ns); } t SEC(".maps") KGENT_OUTPUT;
+static void *(*const lookup_percpu)(void *map, const void *key, __u32 cpu) = (void *)195;
+SEC("tp_btf/softirq_entry") int f(void *ctx) { __u32 k = 0; __u64 *s = bpf_map_lookup_elem(&st, &k); if (s) *s = bpf_ktime_get_ns(); return 0; }
+SEC("tp_btf/softirq_exit") int g(void *ctx) { __u32 k = 0; __u64 *s = lookup_percpu(&st, &k, 0); k_ns *n = bpf_map_lookup_elem(&t, &k); if (!s || !n || !*s) return 0; *n += bpf_ktime_get_ns() - *s; *s = 0; return 0; }
+`,
+	},
+	{
+		name: "one sample in a hundred, of another number",
+		contract: `contract "Opens"
+table t : count
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: random % 100 == 0
+    add 1 to t
+  otherwise nothing
+`,
+		program: `struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, k_count); } t SEC(".maps") KGENT_OUTPUT;
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 k = 0; k_count *n = bpf_map_lookup_elem(&t, &k); if (n && bpf_get_prandom_u32() % 100 == 0 && bpf_get_prandom_u32() % 2 == 0) (*n)++; return 0; }
+`,
+	},
+	{
+		name: "a cell that is forgotten by a zero, but not always",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat(ret)
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    forget started[current.tid]
+  otherwise nothing
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 k = k_current_tid(); __u64 now = bpf_ktime_get_ns(); k_put(&st, &k, &now); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(struct trace_event_raw_sys_exit *ctx) { __u32 k = k_current_tid(); __u64 *s = bpf_map_lookup_elem(&st, &k); if (!s || !*s) return 0;
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } if (ctx->ret >= 0) *s = 0; return 0; }
+`,
+	},
 }
 
 func TestUnsound(t *testing.T) {

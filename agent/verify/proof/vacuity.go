@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"kgent/agent/contract"
 	"kgent/agent/verify/smt"
@@ -41,7 +40,7 @@ func (s *session) vacuity(ctx context.Context, r *Report, d *induction) {
 	case len(x.unsure) > 0:
 		r.Verdict, r.Reasons = Unknown, append(r.Reasons, x.unsure...)
 	default:
-		s.mutants(ctx, r)
+		s.mutants(ctx, r, d)
 	}
 }
 
@@ -119,7 +118,7 @@ func (x *vacuum) predicates() error {
 		if s.place.place == nil {
 			continue
 		}
-		t := &translator{words: x.words, in: s.ask, mem: s.start, args: s.place.place.Args}
+		t := &translator{words: x.words, in: s.ask, mem: s.start, args: s.place.place.Args, seen: keptOf(s.ask)}
 		for _, step := range s.place.place.Steps {
 			for _, c := range step.Cases {
 				for _, leaf := range conditions(c, nil) {
@@ -351,31 +350,4 @@ func (x *vacuum) otherThan(v value, m smt.Model) (string, smt.Term) {
 		other = append(other, x.b.Ne(v.bytes.At(i, 1), x.b.Const(8, uint64(c))))
 	}
 	return string(data), x.b.Or(other...)
-}
-
-// mutants judges the contract by wrong variants of the program: most of them have to break
-// it.
-func (s *session) mutants(ctx context.Context, r *Report) {
-	var kept []string
-	for _, m := range s.in.Mutants {
-		if ctx.Err() != nil {
-			break
-		}
-		in := s.in
-		in.Object, in.Mutants = m.Object, nil
-		got, err := judge(ctx, in)
-		if err != nil {
-			continue // it cannot be linked or has no such parameter: a difference in itself
-		}
-		r.Stats.Mutants++
-		if got.Verdict == Verified {
-			kept = append(kept, m.Name)
-		}
-	}
-	r.Stats.Survivors = len(kept)
-	if r.Stats.Mutants >= MinMutants && len(kept)*100 > r.Stats.Mutants*MaxSurvivors {
-		r.Verdict = Vacuous
-		r.Reasons = append(r.Reasons, fmt.Sprintf("%d of %d wrong variants of the program keep the contract too: it says too little (%s)",
-			len(kept), r.Stats.Mutants, strings.Join(kept[:min(len(kept), 5)], "; ")))
-	}
 }

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"kgent/agent/contract"
@@ -28,26 +29,22 @@ type Input struct {
 	// Solver makes the solver for the terms of a builder; nil is the built-in
 	// one.
 	Solver func(*smt.Builder) smt.Solver
-	// Mutants are wrong variants of the program, for judging the contract:
-	// when more than [MaxSurvivors] of them keep it, it is vacuous.
-	Mutants []Mutant
+	// Mutants are wrong variants of the program, for judging the contract: one
+	// that hardly any of them breaks is vacuous. They are taken one after the
+	// other for about as long as the proof took. Nil judges nothing.
+	Mutants iter.Seq[Mutant]
 	Limits  Limits
 }
 
 // Mutant is a variant of a program with a mistake in it.
 type Mutant struct {
 	// Name says what was changed: "swap saddr and daddr, line 42".
-	Name   string
-	Object *program.Object
+	Name string
+	// Program and Index are the program and the instruction that is another one.
+	Program string
+	Index   int
+	Object  *program.Object
 }
-
-// MaxSurvivors is the share of mutants, in percent, that may keep a contract. Mutants that
-// mean the same as the program, which no contract tells apart, are among them.
-const MaxSurvivors = 50
-
-// MinMutants is how many mutants must be judged before their survival says
-// anything about the contract.
-const MinMutants = 8
 
 // Limits bound a proof. Zero values mean those of [Defaults].
 type Limits struct {

@@ -1,7 +1,9 @@
 package smt
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 
 	"github.com/go-air/gini/z"
 )
@@ -18,10 +20,11 @@ type blaster struct {
 	// impossible in truth, and cheaper to find.
 	opaque    bool
 	divisions map[[2]Term][2]word // quotient and remainder by a constant
+	domains   *domains            // of the formulas; nil is none
 }
 
 func newBlaster(b *Builder, g *gates, opaque bool) *blaster {
-	return &blaster{g, b, make(map[Term]word), opaque, make(map[[2]Term][2]word)}
+	return &blaster{g, b, make(map[Term]word), opaque, make(map[[2]Term][2]word), nil}
 }
 
 // require makes the formula true.
@@ -87,9 +90,9 @@ func (s *blaster) make(t Term) word {
 	case OpSDiv, OpSRem:
 		return append(word(nil), s.word(s.b.signedDivision(t))...)
 	case OpAnd:
-		return s.zip(t.args, s.and)
+		return s.zip(inOrder(t.args), s.and)
 	case OpOr:
-		return s.zip(t.args, s.or)
+		return s.zip(inOrder(t.args), s.or)
 	case OpXor:
 		return s.zip(t.args, s.xor)
 	case OpNot:
@@ -97,7 +100,7 @@ func (s *blaster) make(t Term) word {
 	case OpShl, OpLShr, OpAShr:
 		return s.shift(t.op, s.word(t.args[0]), s.word(t.args[1]))
 	case OpEq:
-		return word{s.equal(s.word(t.args[0]), s.word(t.args[1]))}
+		return word{s.comparison(t.args[0], t.args[1])}
 	case OpUlt:
 		return word{s.less(s.word(t.args[0]), s.word(t.args[1]))}
 	case OpSlt:
@@ -151,6 +154,35 @@ func flipSign(x word) word {
 	w := append(word(nil), x...)
 	w[len(w)-1] = w[len(w)-1].Not()
 	return w
+}
+
+// inOrder sorts conditions by the names of variables in them, byte 2 of a text
+// before byte 10: what is said of the first n bytes of a text then is the gate that says it
+// of the first n-1, and one more.
+func inOrder(args []Term) []Term {
+	if len(args) < 3 || args[0].width > 1 {
+		return args
+	}
+	args = slices.Clone(args)
+	slices.SortStableFunc(args, func(x, y Term) int {
+		v, w := firstOf(x), firstOf(y)
+		if c := cmp.Compare(len(v), len(w)); c != 0 {
+			return c
+		}
+		return cmp.Compare(v, w)
+	})
+	return args
+}
+
+// firstOf is the name of a variable in a term.
+func firstOf(t Term) string {
+	for len(t.args) > 0 {
+		t = t.args[0]
+	}
+	if t.op == OpConst {
+		return ""
+	}
+	return t.info.Name
 }
 
 func (s *blaster) zip(args []Term, f func(x, y z.Lit) z.Lit) word {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-air/gini/z"
 )
 
 // operators of the Builder, with the number of arguments and the width of the
@@ -190,15 +192,16 @@ func checkCircuit(t *testing.T, r *raw, envs []map[string]uint64) {
 		c.word(b.Lookup(name))
 	}
 	for _, env := range envs {
+		var inputs []z.Lit
 		for name := range vars {
 			for i, l := range c.word(b.Lookup(name)) {
 				if env[name]>>i&1 == 0 {
 					l = l.Not()
 				}
-				c.sat.Assume(l)
+				inputs = append(inputs, l)
 			}
 		}
-		if c.run(context.Background()) != 1 {
+		if c.run(context.Background(), inputs...) != 1 {
 			t.Fatalf("%v has no value under %v", r, env)
 		}
 		got := uint64(0)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Builder makes terms and keeps each once. It may be used from any number of
@@ -12,6 +13,8 @@ import (
 type Builder struct {
 	shards [64]shard
 	memo   memo
+	made   atomic.Uint32 // terms so far
+	most   uint32        // MaxTerms
 
 	mu   sync.Mutex
 	vars map[string]Term
@@ -19,14 +22,33 @@ type Builder struct {
 
 type shard struct {
 	sync.Mutex
-	nodes map[uint64][]Term // by hash
+	nodes map[uint64]Term // by hash
+}
+
+// MaxTerms is how many terms a Builder makes, some 400 MB with all that is known about
+// them. What has more to say is not for this package.
+const MaxTerms = 1_000_000
+
+// Exhausted is what making one term too many panics with. Whoever builds terms for
+// others to judge recovers from it, and has no answer then.
+type Exhausted struct{}
+
+func (Exhausted) Error() string { return fmt.Sprintf("it takes more than %d terms", MaxTerms) }
+
+// number is that of a new term.
+func (b *Builder) number() uint32 {
+	n := b.made.Add(1)
+	if n > b.most {
+		panic(Exhausted{})
+	}
+	return n
 }
 
 // New returns an empty Builder.
 func New() *Builder {
-	b := &Builder{vars: make(map[string]Term)}
+	b := &Builder{vars: make(map[string]Term), most: MaxTerms}
 	for i := range b.shards {
-		b.shards[i].nodes = make(map[uint64][]Term)
+		b.shards[i].nodes = make(map[uint64]Term)
 		b.memo[i].terms = make(map[memoKey]Term)
 	}
 	return b
@@ -36,7 +58,7 @@ func New() *Builder {
 func (b *Builder) Const(width uint, v uint64) Term {
 	checkWidth(width)
 	v &= mask(width)
-	return b.intern(&Node{op: OpConst, width: width, val: v, facts: constFacts(v, width)})
+	return b.intern(OpConst, width, v, nil, nil)
 }
 
 // True is the boolean constant 1.
@@ -68,8 +90,7 @@ func (b *Builder) Var(width uint, info *Info) Term {
 		}
 		return v
 	}
-	v := &Node{op: OpVar, width: width, info: info, facts: anyFacts(width)}
-	v.hash = hashNode(v)
+	v := &Node{op: OpVar, ops: opsOf(OpVar, nil), id: b.number(), width: width, info: info, facts: anyFacts(width), hash: hashOfNode(OpVar, width, 0, nil, info)}
 	b.vars[info.Name] = v
 	return v
 }
@@ -83,26 +104,43 @@ func (b *Builder) Lookup(name string) Term {
 
 // node is the term of that form, or its value if the form allows only one.
 func (b *Builder) node(op Op, width uint, val uint64, args ...Term) Term {
-	n := &Node{op: op, width: width, val: val, args: args}
-	if n.facts = deriveFacts(n); n.facts.isConst() {
-		return b.Const(width, n.facts.umin)
-	}
-	return b.intern(n)
+	return b.intern(op, width, val, args, deriveFacts)
 }
 
-// intern returns the term equal to n that was made first.
-func (b *Builder) intern(n *Node) Term {
-	n.hash = hashNode(n)
-	s := &b.shards[n.hash>>58]
+// intern returns the term of that form that was made first. What it is known to be
+// is asked for a new one only; if it is a constant, that is returned.
+func (b *Builder) intern(op Op, width uint, val uint64, args []Term, know func(*Node) facts) Term {
+	hash := hashOfNode(op, width, val, args, nil)
+	s := &b.shards[hash>>58]
+	s.Lock()
+	old := s.find(hash, op, width, val, args)
+	s.Unlock()
+	if old != nil {
+		return old
+	}
+	n := &Node{op: op, ops: opsOf(op, args), width: width, val: val, args: args, hash: hash}
+	if know == nil {
+		n.facts = constFacts(val, width)
+	} else if n.facts = know(n); n.facts.isConst() {
+		return b.Const(width, n.facts.umin)
+	}
 	s.Lock()
 	defer s.Unlock()
-	for _, old := range s.nodes[n.hash] {
-		if old.op == n.op && old.width == n.width && old.val == n.val && slices.Equal(old.args, n.args) {
-			return old
+	if old := s.find(hash, op, width, val, args); old != nil { // made meanwhile
+		return old
+	}
+	n.id = b.number()
+	n.next, s.nodes[hash] = s.nodes[hash], n
+	return n
+}
+
+func (s *shard) find(hash uint64, op Op, width uint, val uint64, args []Term) Term {
+	for n := s.nodes[hash]; n != nil; n = n.next {
+		if n.op == op && n.width == width && n.val == val && slices.Equal(n.args, args) {
+			return n
 		}
 	}
-	s.nodes[n.hash] = append(s.nodes[n.hash], n)
-	return n
+	return nil
 }
 
 // memo remembers what became of operations that walk through choices and sums.
@@ -134,26 +172,27 @@ func (m *memo) put(k memoKey, t Term) Term {
 	return t
 }
 
-// hashNode depends on the form of a term alone, not on the order in which
+// hashOfNode depends on the form of a term alone, not on the order in which
 // terms were made: what is sorted by it is sorted alike in every run.
-func hashNode(n *Node) uint64 {
-	const prime = 0x9e3779b97f4a7c15
-	h := uint64(n.op)<<32 | uint64(n.width)<<16 | uint64(len(n.args))
-	mix := func(v uint64) {
-		h = (h ^ v) * prime
-		h ^= h >> 29
-	}
-	mix(n.val)
-	if n.info != nil {
-		for i := 0; i < len(n.info.Name); i++ {
-			mix(uint64(n.info.Name[i]))
+func hashOfNode(op Op, width uint, val uint64, args []Term, info *Info) uint64 {
+	h := uint64(op)<<32 | uint64(width)<<16 | uint64(len(args))
+	h = mixed(h, val)
+	if info != nil {
+		for i := 0; i < len(info.Name); i++ {
+			h = mixed(h, uint64(info.Name[i]))
 		}
 	}
-	for _, a := range n.args {
-		mix(a.hash)
+	for _, a := range args {
+		h = mixed(h, a.hash)
 	}
-	mix(prime)
-	return h
+	return mixed(h, prime)
+}
+
+const prime = 0x9e3779b97f4a7c15
+
+func mixed(h, v uint64) uint64 {
+	h = (h ^ v) * prime
+	return h ^ h>>29
 }
 
 // compare orders terms by their form: by hash, and if ever two differ with

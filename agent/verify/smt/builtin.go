@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/go-air/gini/z"
 )
 
 // Limits of one question. Zero values mean the defaults.
@@ -14,8 +15,8 @@ type Limits struct {
 	// Time for one question, 2 seconds by default. A context's deadline can
 	// only shorten it.
 	Time time.Duration
-	// Gates is the size of the circuit a question may need, 2 million by
-	// default (some 500 MB). It bounds the memory, and time too.
+	// Gates is the size of the circuit a question may need, 500,000 by
+	// default (some 200 MB). It bounds the memory, and time too.
 	Gates int
 	// Answers that are remembered, 4096 by default; negative: none.
 	Answers int
@@ -26,7 +27,7 @@ func (l Limits) withDefaults() Limits {
 		l.Time = 2 * time.Second
 	}
 	if l.Gates == 0 {
-		l.Gates = 2_000_000
+		l.Gates = 500_000
 	}
 	if l.Answers == 0 {
 		l.Answers = 4096
@@ -65,7 +66,11 @@ func unknown(format string, args ...any) Answer {
 // Check decides whether all formulas can be true at once.
 func (s *Builtin) Check(ctx context.Context, formulas ...Term) (answer Answer, err error) {
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover(); r {
+		case nil:
+		case Exhausted{}:
+			answer, err = unknown("%v", Exhausted{}), nil
+		default:
 			answer = unknown("the solver failed")
 			err = fmt.Errorf("deciding %d formulas: panic: %v\n%s", len(formulas), r, debug.Stack())
 		}
@@ -177,6 +182,7 @@ func guess(formulas []Term) Model {
 
 func fits(m *model, formulas []Term) bool {
 	e := newEvaluator(m.variable)
+	defer e.end()
 	for _, f := range formulas {
 		if e.eval(f) != 1 {
 			return false
@@ -186,8 +192,15 @@ func fits(m *model, formulas []Term) bool {
 }
 
 func containsHard(formulas []Term) bool {
-	found := false
-	visit(formulas, func(t Term) { found = found || hard(t) })
+	const divisions = 1<<OpUDiv | 1<<OpURem | 1<<OpSDiv | 1<<OpSRem
+	found, products := false, false
+	for _, f := range formulas {
+		found = found || f.ops&divisions != 0
+		products = products || f.Has(OpMul)
+	}
+	if !found && products {
+		visit(formulas, func(t Term) { found = found || hard(t) })
+	}
 	return found
 }
 
@@ -209,6 +222,7 @@ func (s *Builtin) solve(ctx context.Context, formulas []Term, opaque bool) (answ
 		}
 	}()
 	c := newBlaster(s.b, newGates(ctx, s.limits.Gates), opaque)
+	c.domains = domainsOf(formulas)
 	for _, f := range formulas {
 		c.require(f)
 	}
@@ -220,8 +234,9 @@ func (s *Builtin) solve(ctx context.Context, formulas []Term, opaque bool) (answ
 	}
 	m := &model{make(map[Term]uint64)}
 	for _, v := range Vars(formulas...) {
-		m.values[v] = c.value(v)
+		m.values[v] = c.read(c.words[v])
 	}
+	c.values(m.values)
 	if opaque && !fits(m, formulas) {
 		return unknown("the products and quotients matter"), nil
 	}
@@ -235,32 +250,41 @@ func stopped(ctx context.Context, l Limits) string {
 	return fmt.Sprintf("no answer within the time for one question (at most %v)", l.Time)
 }
 
-// value of a variable in the model that was found. Bits that no gate uses are
-// 0.
-func (s *blaster) value(v Term) uint64 {
+// read is the value of a word in the model that was found. Bits that no gate
+// uses are 0.
+func (s *blaster) read(w word) uint64 {
 	x := uint64(0)
-	for i, l := range s.words[v] {
+	for i, l := range w {
 		x |= bit(s.sat.Value(l)) << i
 	}
 	return x
 }
 
-// run is 1 if the clauses can be satisfied, -1 if not, 0 if the context ended.
-// gini can be waited for or stopped, not both at once, so it is asked again
-// and again: without a pause at first, because most questions take less time
-// than a timer, and then at distances of a tenth of the time taken so far.
-func (g *gates) run(ctx context.Context) int {
+// short is how long a question may take before it is given to a solver that
+// can be stopped.
+const short = 4 * time.Millisecond
+
+// run is 1 if the clauses can be satisfied with literals, -1 if not, 0 if the context ended.
+// gini can be waited for or stopped, not both at once, so a question that
+// takes long is asked again and again whether it has an answer, at distances
+// of a tenth of the time taken so far. Most have one within a short time, and
+// are waited for. The others begin anew, so that their models do not depend on
+// when that time was over.
+func (g *gates) run(ctx context.Context, with ...z.Lit) int {
+	g.load()
+	g.sat.Assume(with...)
+	if r := g.sat.Try(short); r != 0 || ctx.Err() != nil {
+		return r
+	}
+	g.load()
+	g.sat.Assume(with...)
 	began := time.Now()
 	solving := g.sat.GoSolve()
 	for {
 		if r, done := solving.Test(); done {
 			return r
 		}
-		if took := time.Since(began); took < 2*time.Millisecond {
-			runtime.Gosched()
-		} else {
-			time.Sleep(min(took/10, 2*time.Millisecond))
-		}
+		time.Sleep(min(time.Since(began)/10+50*time.Microsecond, 2*time.Millisecond))
 		if ctx.Err() != nil {
 			return solving.Stop()
 		}

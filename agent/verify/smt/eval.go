@@ -117,49 +117,58 @@ func signedDivide(x, y uint64, width uint, q uint64) uint64 {
 
 // Eval is the value of the term if value says what the variables are.
 func Eval(t Term, value func(variable Term) uint64) uint64 {
-	return newEvaluator(value).eval(t)
+	e := newEvaluator(value)
+	defer e.end()
+	return e.eval(t)
 }
 
 // evaluator remembers the values of shared terms.
 type evaluator struct {
 	value func(Term) uint64
-	known map[Term]uint64
+	known *table[uint64]
+	vals  []uint64 // of arguments, of all terms that are being evaluated
 }
 
 func newEvaluator(value func(Term) uint64) *evaluator {
-	return &evaluator{value, make(map[Term]uint64)}
+	return &evaluator{value: value, known: numbers.take()}
 }
+
+// end gives the table back: the evaluator must not be used again.
+func (e *evaluator) end() { numbers.give(e.known) }
 
 func (e *evaluator) eval(t Term) uint64 {
 	if t.op == OpConst {
 		return t.val
 	}
-	if v, ok := e.known[t]; ok {
+	if v, ok := e.known.get(t); ok {
 		return v
 	}
 	var v uint64
 	if t.op == OpVar {
 		v = e.value(t) & mask(t.width)
 	} else {
-		vals := make([]uint64, len(t.args))
-		for i, a := range t.args {
-			vals[i] = e.eval(a)
+		first := len(e.vals)
+		for _, a := range t.args {
+			v := e.eval(a)
+			e.vals = append(e.vals, v)
 		}
-		v = apply(t.op, t.width, t.val, t.args, vals)
+		v = apply(t.op, t.width, t.val, t.args, e.vals[first:])
+		e.vals = e.vals[:first]
 	}
-	e.known[t] = v
+	e.known.put(t, v)
 	return v
 }
 
 // visit calls f for every part of the terms, each once, arguments first.
 func visit(terms []Term, f func(Term)) {
-	seen := make(map[Term]bool)
+	seen := marks.take()
+	defer marks.give(seen)
 	var walk func(Term)
 	walk = func(t Term) {
-		if seen[t] {
+		if seen.has(t) {
 			return
 		}
-		seen[t] = true
+		seen.put(t, struct{}{})
 		for _, a := range t.args {
 			walk(a)
 		}
@@ -185,41 +194,55 @@ func Vars(terms ...Term) []Term {
 // Substitute replaces terms wherever they occur in t, the greatest first, and
 // simplifies what comes out. What is put in is not searched again.
 func (b *Builder) Substitute(t Term, by map[Term]Term) Term {
-	return newSubstitution(b, by).apply(t)
+	s := newSubstitution(b, by)
+	defer s.end()
+	return s.apply(t)
 }
 
 type substitution struct {
 	b    *Builder
-	done map[Term]Term
+	done *table[Term]
 }
 
 func newSubstitution(b *Builder, by map[Term]Term) *substitution {
-	s := &substitution{b, make(map[Term]Term, len(by))}
+	s := &substitution{b, others.take()}
 	for from, to := range by {
 		sameWidth("Substitute", from, to)
-		s.done[from] = to
+		s.done.put(from, to)
 	}
 	return s
 }
 
+// end gives the table back: the substitution must not be used again.
+func (s *substitution) end() { others.give(s.done) }
+
 func (s *substitution) apply(t Term) Term {
-	if to, ok := s.done[t]; ok {
+	if to, ok := s.done.get(t); ok {
 		return to
 	}
 	to := t
 	if len(t.args) > 0 {
-		args := make([]Term, len(t.args))
-		changed := false
-		for i, a := range t.args {
-			args[i] = s.apply(a)
-			changed = changed || args[i] != a
-		}
-		if changed {
+		if args := s.all(t.args); args != nil {
 			to = s.b.rebuild(t, args)
 		}
 	}
-	s.done[t] = to
+	s.done.put(t, to)
 	return to
+}
+
+// all replaces in arguments; nil if nothing changes.
+func (s *substitution) all(args []Term) []Term {
+	var out []Term
+	for i, a := range args {
+		to := s.apply(a)
+		if to != a && out == nil {
+			out = append(make([]Term, 0, len(args)), args[:i]...)
+		}
+		if out != nil {
+			out = append(out, to)
+		}
+	}
+	return out
 }
 
 // rebuild makes a term like t with other arguments.

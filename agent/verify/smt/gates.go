@@ -7,14 +7,17 @@ import (
 	"github.com/go-air/gini/z"
 )
 
-// gates is a circuit that is written into a SAT solver while it grows. Equal
-// gates are made once, and gates with constant inputs not at all.
+// gates is a circuit as clauses for a SAT solver. Equal gates are made once, and
+// gates with constant inputs not at all.
 type gates struct {
-	sat    *gini.Gini
-	yes    z.Lit // always true
-	made   map[gate]z.Lit
-	budget int // gates that may still be made
-	ctx    context.Context
+	clauses []z.Lit // each ends with z.LitNull
+	count   int     // of clauses
+	vars    z.Var   // the last that was made
+	sat     *gini.Gini
+	yes     z.Lit // always true
+	made    map[gate]z.Lit
+	budget  int // gates that may still be made
+	ctx     context.Context
 }
 
 type gate struct {
@@ -31,21 +34,30 @@ const (
 )
 
 func newGates(ctx context.Context, budget int) *gates {
-	g := &gates{sat: gini.New(), made: make(map[gate]z.Lit), budget: budget, ctx: ctx}
-	g.yes = g.sat.Lit()
+	g := &gates{made: make(map[gate]z.Lit), budget: budget, ctx: ctx}
+	g.yes = g.input()
 	g.clause(g.yes)
 	return g
 }
 
 func (g *gates) clause(ls ...z.Lit) {
-	for _, l := range ls {
+	g.clauses = append(append(g.clauses, ls...), z.LitNull)
+	g.count++
+}
+
+// load makes a SAT solver that knows nothing but the clauses.
+func (g *gates) load() {
+	g.sat = gini.NewVc(int(g.vars)+2, g.count+1)
+	for _, l := range g.clauses {
 		g.sat.Add(l)
 	}
-	g.sat.Add(z.LitNull)
 }
 
 // input is a bit that is free.
-func (g *gates) input() z.Lit { return g.sat.Lit() }
+func (g *gates) input() z.Lit {
+	g.vars++
+	return g.vars.Pos()
+}
 
 func (g *gates) constant(bit bool) z.Lit {
 	if bit {
@@ -65,7 +77,7 @@ func (g *gates) output(k gate) (z.Lit, bool) {
 	if g.budget%4096 == 0 && g.ctx.Err() != nil {
 		panic(outOfTime)
 	}
-	l := g.sat.Lit()
+	l := g.input()
 	g.made[k] = l
 	return l, true
 }

@@ -1,6 +1,9 @@
 package smt
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Ite is x if c is true, else y.
 func (b *Builder) Ite(c, x, y Term) Term {
@@ -29,7 +32,31 @@ func (b *Builder) Ite(c, x, y Term) Term {
 			return y
 		}
 	}
+	if t := b.iteSum(c, x, y); t != nil {
+		return t
+	}
 	return b.iteByParts(c, x, y)
+}
+
+// iteSum takes a sum out of the choice between it and more of it: a counter
+// that grows if c is true is the counter plus c.
+func (b *Builder) iteSum(c, x, y Term) Term {
+	if x.op != OpAdd && y.op != OpAdd {
+		return nil
+	}
+	p, q := b.linearOf(x), b.linearOf(y)
+	common := linear{width: p.width}
+	for _, t := range p.terms {
+		if slices.Contains(q.terms, t) {
+			common.terms = append(common.terms, t)
+		}
+	}
+	if n := len(common.terms); n == 0 || n < len(p.terms) && n < len(q.terms) {
+		return nil
+	}
+	less := common.times(^uint64(0))
+	more := b.Ite(c, b.fromLinear(p.plus(less)), b.fromLinear(q.plus(less)))
+	return b.fromLinear(common.plus(b.linearOf(more)))
 }
 
 func (b *Builder) iteBool(c, x, y Term) Term {

@@ -101,6 +101,7 @@ func (p *problem) bindVariables() bool {
 	for i, f := range p.formulas {
 		out[i] = s.apply(f)
 	}
+	s.end()
 	p.set(out)
 	return true
 }
@@ -281,6 +282,7 @@ func (p *problem) useFormulas() bool {
 			changed = true
 		}
 	}
+	s.end()
 	if changed {
 		p.set(out)
 	}

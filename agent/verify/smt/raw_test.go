@@ -417,14 +417,15 @@ func allVars(r *raw, into map[string]uint) map[string]uint {
 func checkFacts(t *testing.T, term Term, value func(Term) uint64) {
 	t.Helper()
 	e := newEvaluator(value)
+	defer e.end()
 	e.eval(term)
-	for x, v := range e.known {
-		f := x.facts
+	visit([]Term{term}, func(x Term) {
+		v, f := e.eval(x), x.facts
 		if v&f.zeros != 0 || v&f.ones != f.ones || v < f.umin || v > f.umax ||
 			signed(v, x.width) < f.smin || signed(v, x.width) > f.smax {
 			t.Fatalf("%v is %#x, which its facts exclude: %+v", x, v, f)
 		}
-	}
+	})
 }
 
 // checkShape looks for forms that the simplifier promises not to make.

@@ -108,7 +108,7 @@ type unsimplified struct {
 func newUnsimplified(b *Builder) *unsimplified { return &unsimplified{b, map[*raw]Term{}} }
 
 func (u *unsimplified) node(op Op, width uint, val uint64, args ...Term) Term {
-	return u.b.intern(&Node{op: op, width: width, val: val, args: args, facts: anyFacts(width)})
+	return u.b.intern(op, width, val, args, func(n *Node) facts { return anyFacts(n.width) })
 }
 
 func (u *unsimplified) term(r *raw) Term {
@@ -246,4 +246,28 @@ func tryAll(rs []*raw, w uint) Result {
 		}
 	}
 	return Unsat
+}
+
+// A Builder makes as many terms as it may. A question that needs more is Unknown.
+func TestExhausted(t *testing.T) {
+	b := New()
+	x, y := b.Var(64, &Info{Name: "x"}), b.Var(64, &Info{Name: "y"})
+	s := NewBuiltin(b, Limits{})
+	zero := b.Eq(x, b.Const(64, 0))
+	b.most = b.made.Load() + 5
+	sum := b.Ult(b.Mul(x, x), b.Mul(y, y))
+	func() {
+		defer func() {
+			if r := recover(); r != (Exhausted{}) {
+				t.Errorf("recovered %v", r)
+			}
+		}()
+		for i := range uint64(100) {
+			sum = b.And(sum, b.Ult(x, b.Add(y, b.Const(64, i))))
+		}
+		t.Error("there were terms without end")
+	}()
+	if a, err := s.Check(context.Background(), sum, zero); err != nil || a.Result != Unknown {
+		t.Errorf("%v, %v", a, err)
+	}
 }

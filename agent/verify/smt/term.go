@@ -14,12 +14,16 @@ type Term = *Node
 // Node is what a [Term] points to. Only a [Builder] makes one.
 type Node struct {
 	op    Op
+	id    uint32 // its number in the order in which terms were made
+	ops   uint32 // bit i: there is an operator i in it
 	width uint
 	val   uint64 // OpConst: the value; OpExtract: the lowest bit taken
 	args  []Term
 	info  *Info // OpVar
 	hash  uint64
 	facts facts
+
+	next *Node // another with the same hash
 
 	neg atomic.Pointer[Node] // Not of this node, once somebody asked
 }
@@ -83,6 +87,18 @@ func (t *Node) Width() uint { return t.width }
 
 // Op is the operator at the root of the term.
 func (t *Node) Op() Op { return t.op }
+
+// Has tells whether the operator is the term's or that of a part of it.
+func (t *Node) Has(op Op) bool { return t.ops>>op&1 == 1 }
+
+// opsOf are the operators in a term, a bit each.
+func opsOf(op Op, args []Term) uint32 {
+	ops := uint32(1) << op
+	for _, a := range args {
+		ops |= a.ops
+	}
+	return ops
+}
 
 // Args are the arguments of the operator. They must not be changed.
 func (t *Node) Args() []Term { return t.args }

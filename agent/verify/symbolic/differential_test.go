@@ -206,15 +206,24 @@ func runCase(c *testCase) (*result, error) {
 	}
 	b := smt.New()
 	m := New(b, unusedSolver{}, Limits{})
-	inv, err := m.Invoke(p, Start{Packet: c.packet, Follow: &model{}})
+	values := &model{values: map[smt.Term]uint64{}}
+	inv, err := m.Invoke(p, Start{Packet: c.packet, Follow: values})
 	if err != nil {
 		return nil, err
 	}
+	values.running(inv)
 	out, err := m.Run(context.Background(), p, inv, m.NewWorld(p, WorldOptions{Default: Fresh}))
 	if err != nil {
 		return nil, err
 	}
-	return readOutcome(p, out, &model{})
+	return readOutcome(p, out, values)
+}
+
+// running gives the model what is always so: a current task, and clocks past 0.
+func (m *model) running(inv *Invocation) {
+	for _, t := range []smt.Term{inv.currentTask(), inv.clock("now", "ns"), inv.clock("now.boot", "ns")} {
+		m.values[t] = 1
+	}
 }
 
 // evaluateCase explores a case with a symbolic packet, and reads off what
@@ -245,6 +254,7 @@ func evaluate(c *testCase, apart, follow bool, limits Limits) (*result, error) {
 		return nil, err
 	}
 	values := &model{values: map[smt.Term]uint64{}}
+	values.running(inv)
 	for i, v := range c.packet {
 		values.values[inv.packetByte(i)] = uint64(v)
 	}

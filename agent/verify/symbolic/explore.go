@@ -51,7 +51,11 @@ func (m *Machine) Run(ctx context.Context, p *Program, inv *Invocation, w *World
 // Unknown, as every other thing it cannot do.
 func (x *run) explore() {
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case smt.Exhausted, tooLarge:
+			x.lost(fmt.Sprint(r), -1)
+		default:
 			x.lost(fmt.Sprintf("the engine failed: %v", r), -1)
 		}
 	}()
@@ -80,7 +84,7 @@ func (x *run) more() bool {
 		x.lost(fmt.Sprintf("not explored within %v", x.limits.Time), -1)
 	case x.out.Stats.Steps > x.limits.Steps:
 		x.lost(fmt.Sprintf("more than %d instructions", x.limits.Steps), -1)
-	case len(x.out.Paths) > x.limits.Paths:
+	case len(x.out.Paths) > x.limits.Paths, len(x.now)+len(x.queue) > 2*x.limits.Paths:
 		x.lost(fmt.Sprintf("more than %d paths", x.limits.Paths), -1)
 	default:
 		return true

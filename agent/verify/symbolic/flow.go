@@ -2,6 +2,7 @@ package symbolic
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/cilium/ebpf/asm"
 )
@@ -54,6 +55,9 @@ func newFlow(p *Program) (*flow, error) {
 			w.order(e)
 		}
 	}
+	if w.tooDeep {
+		return nil, fmt.Errorf("its loops are nested more than %d deep", maxNesting)
+	}
 	for i := range f.join {
 		f.join[i] = preds[i] > 1
 	}
@@ -103,7 +107,13 @@ type wto struct {
 	start []int // 1 + the run that an instruction was last part of
 	runs  int
 	next  int
+	// tooDeep is set when there are more loops in loops than are followed.
+	tooDeep bool
 }
+
+// maxNesting bounds how deep loops are nested: every instruction's place is a list of
+// that many positions at most.
+const maxNesting = 64
 
 // order places everything that is reachable from entry.
 func (w *wto) order(entry int) {
@@ -130,6 +140,10 @@ func (w *wto) components(roots []int, within map[int]bool, head int, prefix []in
 		in := map[int]bool{}
 		for _, n := range c {
 			in[n] = n != h
+		}
+		if len(place) > maxNesting {
+			w.tooDeep = true
+			return
 		}
 		w.components(w.succ[h], in, h, place)
 	}

@@ -744,7 +744,12 @@ func len3(c *call) int {
 	return 2
 }
 
+// random is 32 bits that nobody can foresee. The first of a run have a name, so that a
+// contract can ask for a sample.
 func random(c *call) Value {
+	if c.s.randoms++; c.s.randoms == 1 {
+		return number(c.b.ZeroExt(64, c.inv.random()))
+	}
 	return number(c.b.ZeroExt(64, c.fresh(c.s, 32, &Input{Kind: Data, Name: "random"})))
 }
 
@@ -856,6 +861,7 @@ func ringReserve(c *call) Value {
 	if c.constant(3, "flags") != 0 || !c.fits(m, n) {
 		return c.k(0)
 	}
+	checkObject("a record of "+m.Name, int(n))
 	full := c.fresh(c.s, 1, &Input{Kind: Choice, Event: RingFull, Name: m.Name + " is full", Map: m.Name})
 	name := fmt.Sprintf("the record of %s reserved at %s", m.Name, c.s.moment())
 	r := &Region{Kind: RecordRegion, Name: name, Size: int(n), Map: m, addr: c.inv.address(name, KernelSpace)}
@@ -883,6 +889,9 @@ func ringSubmit(submit bool) func(*call) Value {
 			c.require(c.s, c.s, v.Valid, "submits a record that may be NULL")
 		}
 		for _, before := range c.s.open[:i] {
+			if there, open := c.query(c.s, before.valid); !there && !open {
+				continue // there was no room for it
+			}
 			if submit && before.region.Map == v.Region.Map {
 				// The reader gets records in the order of their reservation, and none
 				// before those in front of it.
@@ -915,6 +924,7 @@ func ringOutput(c *call) Value {
 	if exact == nil && !c.fits(m, uint64(n)) {
 		return c.k(-11)
 	}
+	checkObject("a record of "+m.Name, int(n))
 	full := c.fresh(c.s, 1, &Input{Kind: Choice, Event: RingFull, Name: m.Name + " is full", Map: m.Name})
 	if c.decide(c.s, c.s, full) {
 		return c.k(-11)

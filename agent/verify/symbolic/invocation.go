@@ -74,6 +74,12 @@ func (inv *Invocation) Assume() []smt.Term {
 			out = append(out, c)
 		}
 	}
+	// There is always a current task, and the clock has run since boot.
+	for _, t := range []smt.Term{inv.currentTask(), inv.clock("now", "ns"), inv.clock("now.boot", "ns")} {
+		if c := b.Ne(t, b.Const(64, 0)); !c.IsTrue() {
+			out = append(out, c)
+		}
+	}
 	return out
 }
 
@@ -96,6 +102,11 @@ func (inv *Invocation) cpu() smt.Term {
 		return inv.start.Cpu
 	}
 	return inv.variable(32, &Input{Kind: Data, Name: "cpu", Order: Host, Pc: -1})
+}
+
+// random is the first random number of a run.
+func (inv *Invocation) random() smt.Term {
+	return inv.variable(32, &Input{Kind: Data, Name: "random", Pc: -1})
 }
 
 // clock is one of the kernel's clocks. Within one run of a program every one
@@ -217,6 +228,8 @@ func (inv *Invocation) Input(name string) (v InputValue, ok bool) {
 		return describe(inv.clock(name, "ns")), true
 	case "cpu":
 		return describe(inv.cpu()), true
+	case "random":
+		return describe(inv.random()), true
 	case "cgroup":
 		return describe(inv.helperInput("current.cgroup", 64, "")), true
 	case "stack.kernel", "stack.user":

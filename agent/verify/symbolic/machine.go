@@ -1,6 +1,8 @@
 package symbolic
 
 import (
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -11,7 +13,7 @@ import (
 
 // Limits bound one exploration. Zero values mean the defaults of [Defaults].
 type Limits struct {
-	Paths int           // paths that are kept
+	Paths int           // paths that are kept; twice as many may be under way
 	Steps int           // instructions executed, of all paths together
 	Time  time.Duration // of one Run
 	Query time.Duration // of one question to the solver
@@ -23,6 +25,31 @@ type Limits struct {
 // Defaults are the limits of a proof that a person waits for.
 var Defaults = Limits{Paths: 4096, Steps: 2_000_000, Time: 10 * time.Second, Query: 500 * time.Millisecond, Packet: 512}
 
+// maxObject is how many bytes one object may have that a program works on: a
+// record of a ring buffer, an element of a map. Each byte is described, some 40 bytes in each
+// state that changes it.
+const maxObject = 1 << 16
+
+// tooLarge is what an object with more bytes panics with; the exploration then ends as
+// Unknown.
+type tooLarge string
+
+// maxDescribed is how many bytes a machine describes in all, in effects and worlds, some
+// 40 bytes for each.
+const maxDescribed = 8 << 20
+
+func (m *Machine) describe(n int) {
+	if m.described.Add(int64(n)) > maxDescribed {
+		panic(tooLarge(fmt.Sprintf("more than %d bytes are stored and emitted", maxDescribed)))
+	}
+}
+
+func checkObject(what string, size int) {
+	if size > maxObject {
+		panic(tooLarge(fmt.Sprintf("%s has %d bytes; more than %d are not followed", what, size, maxObject)))
+	}
+}
+
 // Machine explores programs. It is safe for concurrent use: several Runs may
 // go on at once, and share what they learn.
 type Machine struct {
@@ -30,6 +57,8 @@ type Machine struct {
 	solver smt.Solver
 	limits Limits
 	names  *registry
+	// described counts the bytes that were described one by one.
+	described atomic.Int64
 	// noMerge keeps every path apart: for tests of merging.
 	noMerge bool
 	// helpers replaces the models of helpers, and lets calls through registers

@@ -109,8 +109,10 @@ type state struct {
 	// dead are elements that were deleted or replaced, whose memory the map still has
 	// for its next one: pointers to them see that.
 	dead  []*element
-	tails int   // tail calls so far
-	trace []int // of runs that follow a model
+	tails int // tail calls so far
+	// randoms counts the random numbers that were drawn.
+	randoms int
+	trace   []int // of runs that follow a model
 
 	packet packetState
 	ctx    ctxState

@@ -411,13 +411,13 @@ func (x *run) comparePointers(op asm.JumpOp, dst, src Value) smt.Term {
 // exit returns from a function, a callback, or the program.
 func (x *run) exit(s *state) verdict {
 	f := s.top()
-	ret := x.reg(s, asm.R0)
 	if len(s.frames) == 1 {
-		x.end(s, x.num(ret))
+		x.end(s, x.num(x.reg(s, asm.R0)))
 		return gone
 	}
+	ret := f.regs[0] // of a function without a result it was perhaps never written
 	if f.back != nil {
-		return x.callbackReturns(s, ret)
+		return x.callbackReturns(s, x.reg(s, asm.R0))
 	}
 	delete(s.mem, f.stack)
 	s.frames = s.frames[:len(s.frames)-1]

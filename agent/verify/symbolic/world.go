@@ -75,6 +75,7 @@ func (o *origin) bytes(r *Region, c *content) *Bytes {
 	if c == nil {
 		c = newContent(r.Size)
 	}
+	o.m.describe(r.Size)
 	out := &Bytes{b: o.m.b, oct: make([]octet, r.Size)}
 	for i := range out.oct {
 		out.oct[i] = c.get(r, i)
@@ -127,12 +128,38 @@ func (o *origin) region(m *Map, key *Bytes, cpu smt.Term) *Region {
 		return r
 	}
 	r := o.newRegion(m, name)
-	r.fill = o.filler(m, key, name)
+	r.fill = remembered(r.Size, o.filler(m, key, name))
 	o.regions[name] = r
 	return r
 }
 
+// remembered asks for each byte once.
+func remembered(size int, fill func(off int) (smt.Term, uint8)) func(off int) (smt.Term, uint8) {
+	type part struct {
+		term smt.Term
+		i    uint8
+	}
+	var mu sync.Mutex
+	var known []part
+	return func(off int) (smt.Term, uint8) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known == nil {
+			known = make([]part, size)
+		}
+		if off < 0 || off >= size {
+			return fill(off)
+		}
+		p := &known[off]
+		if p.term == nil {
+			p.term, p.i = fill(off)
+		}
+		return p.term, p.i
+	}
+}
+
 func (o *origin) newRegion(m *Map, name string) *Region {
+	checkObject("an element of map "+m.Name, int(m.ValueSize))
 	return &Region{
 		Kind: ElementRegion, Name: name, Size: int(m.ValueSize), Map: m, readonly: m.ReadOnly || m.Flags&bpfFRdonlyProg != 0,
 		addr: o.m.variable(64, &Input{Kind: Pointer, Space: KernelSpace, Name: "address of " + name, Map: m.Name, Invocation: -1, Bits: 64, Pc: -1}, o.suffix),

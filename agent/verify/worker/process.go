@@ -1,0 +1,293 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
+	"kgent/retrieval/kernel"
+)
+
+const (
+	// maxKernels is how many kernels one process is told of, some 60 MB each.
+	maxKernels = 8
+
+	// niceness is the priority of the process: it gets the time that nobody else
+	// wants, and still about a tenth of a processor that is busy.
+	niceness = 10
+)
+
+// Process proves in a process that runs a command, and remembers what was
+// proved. It is safe for concurrent use; proofs take turns, each using all
+// processors.
+type Process struct {
+	// Limits bound each proof; the zero value means [proof.Defaults].
+	Limits proof.Limits
+	// Patience is what a proof may take beyond its own limit, for reading a
+	// kernel's types and for whoever else uses the processors.
+	Patience time.Duration
+	// Idle is after how long without a proof the process is ended.
+	Idle time.Duration
+
+	command []string
+	reports verify.Reports
+	turn    chan *child // holds the child, which may be nil, while nobody uses it
+}
+
+// New returns a Process of a command, with its arguments, that does what
+// [Serve] does. Nothing is started before the first proof.
+func New(command ...string) *Process {
+	p := &Process{Patience: 30 * time.Second, Idle: 5 * time.Minute, command: command, turn: make(chan *child, 1)}
+	p.turn <- nil
+	return p
+}
+
+// Prove implements agent.Prover. What goes wrong with the process is UNKNOWN.
+func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
+	key, err := verify.KeyOf(facts.Release, facts.BTFHash, o, m, c)
+	if err != nil {
+		return nil, err
+	}
+	if r := p.reports.Recall(key); r != nil {
+		return r, nil
+	}
+	r := request{ELF: o.ELF(), Limits: p.Limits}
+	if r.Manifest, err = m.Encode(); err != nil {
+		return nil, err
+	}
+	if c != nil {
+		text := contract.Format(c)
+		r.Contract = &text
+	}
+	if r.Snapshot, err = kernel.Encode(facts); err != nil {
+		return nil, err
+	}
+	r.Kernel = kernel.SnapshotHash(r.Snapshot)
+
+	var k *child
+	select {
+	case k = <-p.turn:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
+	}
+	if r := p.reports.Recall(key); r != nil { // it was just proved for somebody else
+		p.turn <- k
+		return r, nil
+	}
+	report, k, err := p.ask(ctx, k, r)
+	p.rest(k)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
+	}
+	var broken *brokenError
+	if errors.As(err, &broken) {
+		return &proof.Report{Reasons: []string{broken.Error()}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.reports.Keep(key, report)
+	return report, nil
+}
+
+// ask has a proof made by the child, or by a new one, and returns the child that
+// is there afterwards.
+func (p *Process) ask(ctx context.Context, k *child, r request) (*proof.Report, *child, error) {
+	if k != nil && (!k.alive() || !k.kernels[r.Kernel] && len(k.kernels) >= maxKernels) {
+		k.end()
+		k = nil
+	}
+	if k == nil {
+		var err error
+		if k, err = start(p.command); err != nil {
+			return nil, nil, &brokenError{err}
+		}
+	}
+	limit := p.Limits.Time
+	if limit <= 0 {
+		limit = proof.Defaults.Time
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit+p.Patience, errors.New("the proof did not end when its time was over"))
+	defer cancel()
+	a, err := k.exchange(ctx, r)
+	if err != nil {
+		return nil, nil, &brokenError{err}
+	}
+	if a.Error != "" {
+		return nil, k, errors.New(a.Error)
+	}
+	return a.Report, k, nil
+}
+
+// rest lets the next one have the child, and ends it when nobody comes.
+func (p *Process) rest(k *child) {
+	if k != nil {
+		k.idle = time.AfterFunc(p.Idle, func() {
+			select {
+			case now := <-p.turn:
+				if now == k {
+					k.end()
+					now = nil
+				}
+				p.turn <- now
+			default: // it is in use
+			}
+		})
+	}
+	p.turn <- k
+}
+
+// Close ends the process. A proof under way is waited for.
+func (p *Process) Close() {
+	if k := <-p.turn; k != nil {
+		k.end()
+	}
+	p.turn <- nil
+}
+
+// brokenError says what became of the process.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return "the proof was not finished: " + e.err.Error() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// child is a process that proves.
+type child struct {
+	cmd     *exec.Cmd
+	in, out *os.File
+	answers *json.Decoder
+	words   *head           // what it says on its standard error
+	kernels map[string]bool // the snapshots that it has
+	ended   chan struct{}   // closed when it has
+	idle    *time.Timer     // set while nobody uses it
+}
+
+// start starts a process at a low priority. A new process has the priority
+// of the thread that makes it, so a thread takes that priority first, and goes
+// afterwards: getting it back would need a privilege.
+func start(command []string) (*child, error) {
+	if len(command) == 0 {
+		return nil, errors.New("no command is known that proves")
+	}
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer theirIn.Close()
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	defer theirOut.Close()
+	k := &child{in: in, out: out, answers: json.NewDecoder(out), words: &head{}, kernels: map[string]bool{}, ended: make(chan struct{})}
+	k.cmd = exec.Command(command[0], command[1:]...)
+	k.cmd.Stdin, k.cmd.Stdout, k.cmd.Stderr = theirIn, theirOut, k.words
+	k.cmd.Env = []string{} // it reads what others made: nothing there is to know of tokens
+	k.cmd.WaitDelay = time.Second
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
+		err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness)
+		if err == nil {
+			err = k.cmd.Start()
+		}
+		started <- err
+	}()
+	if err := <-started; err != nil {
+		in.Close()
+		out.Close()
+		return nil, fmt.Errorf("starting %s: %w", strings.Join(command, " "), err)
+	}
+	go func() {
+		k.cmd.Wait() // how it ended is in its ProcessState
+		close(k.ended)
+	}()
+	return k, nil
+}
+
+func (k *child) alive() bool {
+	select {
+	case <-k.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// end ends the process, if it has not ended, and waits for that.
+func (k *child) end() {
+	if k.idle != nil {
+		k.idle.Stop()
+	}
+	k.cmd.Process.Kill()
+	k.in.Close()
+	k.out.Close()
+	<-k.ended
+}
+
+// exchange sends a request and waits for the answer. After an error the child has
+// ended.
+func (k *child) exchange(ctx context.Context, r request) (a answer, err error) {
+	if k.idle != nil {
+		k.idle.Stop()
+	}
+	if k.kernels[r.Kernel] {
+		r.Snapshot = nil
+	}
+	k.kernels[r.Kernel] = true
+	stop := context.AfterFunc(ctx, func() { k.cmd.Process.Kill() })
+	err = json.NewEncoder(k.in).Encode(r)
+	if err == nil {
+		err = k.answers.Decode(&a)
+	}
+	if stop() && err == nil && (a.Report != nil || a.Error != "") {
+		return a, nil
+	}
+	k.end()
+	switch said := k.words.String(); {
+	case ctx.Err() != nil:
+		return answer{}, context.Cause(ctx)
+	case said != "":
+		return answer{}, errors.New(said)
+	default:
+		return answer{}, fmt.Errorf("the process that made it ended: %v", k.cmd.ProcessState)
+	}
+}
+
+// head keeps the first of what is written to it: a crash begins with its reason.
+type head struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// maxWords is how much is kept of a process's words, in bytes.
+const maxWords = 2000
+
+func (t *head) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, b[:min(len(b), maxWords-len(t.text))]...)
+	return len(b), nil
+}
+
+// String is the first line.
+func (t *head) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	line, _, _ := strings.Cut(strings.TrimSpace(string(t.text)), "\n")
+	return line
+}

@@ -1,0 +1,184 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/program/programtest"
+	"kgent/agent/recipes"
+	"kgent/agent/verify/proof"
+	"kgent/agent/verify/worker"
+	"kgent/retrieval/kernel"
+)
+
+var eaten []byte
+
+// As a process of its own this test binary proves, or does what a broken one would.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "prove":
+			if err := worker.Serve(context.Background(), os.Stdin, os.Stdout, nil); err != nil {
+				println(err.Error())
+				os.Exit(1)
+			}
+			os.Exit(0)
+		case "crash":
+			println("panic: out of luck")
+			os.Exit(2)
+		case "hang":
+			io.Copy(io.Discard, os.Stdin)
+		case "babble":
+			fmt.Println("{}")
+			io.Copy(io.Discard, os.Stdin)
+		case "describe":
+			nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // 20 - the nice value
+			fmt.Printf(`{"error": "nice %d, environment %q, error %v"}`+"\n", 20-nice, os.Environ(), err)
+			io.Copy(io.Discard, os.Stdin)
+		case "eat":
+			go worker.Serve(context.Background(), os.Stdin, io.Discard, nil)
+			eaten = make([]byte, 2<<30)
+			io.Copy(io.Discard, os.Stdin)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// job is a recipe as the bot proves it.
+type job struct {
+	facts    *kernel.Facts
+	object   *program.Object
+	manifest *program.Manifest
+	contract *contract.Contract
+}
+
+func exec(t *testing.T) job {
+	t.Helper()
+	tools := programtest.Here(t)
+	library, err := recipes.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, ok := library.Lookup("exec")
+	if !ok {
+		t.Fatal("there is no recipe exec")
+	}
+	o := programtest.Object(t, string(r.Source))
+	m, err := program.Build(o, program.Options{Name: "exec", Title: "exec"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return job{tools.Facts, o, m, r.Contract}
+}
+
+// process returns one that runs this binary as what is asked for.
+func process(t *testing.T, as string) *worker.Process {
+	t.Helper()
+	p := worker.New("/proc/self/exe", as)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (j job) prove(ctx context.Context, p *worker.Process) (*proof.Report, error) {
+	return p.Prove(ctx, j.facts, j.object, j.manifest, j.contract)
+}
+
+func TestProves(t *testing.T) {
+	j, p := exec(t), process(t, "prove")
+	first, err := j.prove(t.Context(), p)
+	if err != nil || first.Verdict != proof.Verified {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if len(first.Cases) == 0 || first.Cases[0].Witness == nil || first.Stats.Paths == 0 || len(first.Obligations) == 0 {
+		t.Errorf("the report lost something on its way: %+v", first)
+	}
+	if again, err := j.prove(t.Context(), p); err != nil || again != first {
+		t.Errorf("the same proof was made again: %p, %p, %v", first, again, err)
+	}
+	// The child has the kernel now, and has another contract to prove.
+	j.contract = nil
+	if bare, err := j.prove(t.Context(), p); err != nil || bare.Verdict != proof.Unknown {
+		t.Errorf("without a contract: %+v, %v", bare, err)
+	}
+	// What is wrong with the input is an error, and the child lives on.
+	wrong, err := contract.Parse(`contract "x"
+event e { pid: k_pid }
+hook tp_btf/no_such_hook()
+  case all: always emit e { pid: current.pid }
+  otherwise nothing`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.contract = wrong
+	if r, err := j.prove(t.Context(), p); err == nil || !strings.Contains(err.Error(), "no_such_hook") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// Whatever becomes of the process, nothing is verified and somebody is told why.
+func TestBroken(t *testing.T) {
+	j := exec(t)
+	for as, want := range map[string]string{
+		"crash":  "panic: out of luck",
+		"hang":   "did not end when its time was over",
+		"babble": "the process that made it ended",
+		"eat":    "takes more than 2048 MiB",
+	} {
+		t.Run(as, func(t *testing.T) {
+			p := process(t, as)
+			if as == "hang" {
+				p.Limits.Time, p.Patience = time.Millisecond, time.Millisecond
+			}
+			r, err := j.prove(t.Context(), p)
+			if err != nil || r.Verdict != proof.Unknown || len(r.Reasons) == 0 || !strings.Contains(r.Reasons[0], want) {
+				t.Errorf("%+v, %v, want %q", r, err, want)
+			}
+		})
+	}
+	t.Run("missing", func(t *testing.T) {
+		p := worker.New("/no/such/program")
+		if r, err := j.prove(t.Context(), p); err != nil || r.Verdict != proof.Unknown || !strings.Contains(r.Reasons[0], "no such file") {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+	t.Run("given up", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if r, err := j.prove(ctx, process(t, "hang")); !errors.Is(err, context.Canceled) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+// The process stands back for others, and knows nothing of the bot's secrets.
+func TestModest(t *testing.T) {
+	t.Setenv("SLACK_BOT_TOKEN", "xoxb-secret")
+	_, err := exec(t).prove(t.Context(), process(t, "describe"))
+	if err == nil || err.Error() != "nice 10, environment [], error <nil>" {
+		t.Error(err)
+	}
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || nice != 20 {
+		t.Errorf("this process has the priority %d, %v", nice, err)
+	}
+}
+
+// A process that nobody needs is ended, and another is started when it is.
+func TestIdle(t *testing.T) {
+	j, p := exec(t), process(t, "describe")
+	p.Idle = time.Nanosecond
+	for range 3 {
+		if _, err := j.prove(t.Context(), p); err == nil || !strings.HasPrefix(err.Error(), "nice") {
+			t.Errorf("%v", err)
+		}
+	}
+}

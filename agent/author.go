@@ -36,7 +36,6 @@ const contractShare = 40
 type author struct {
 	*preparation
 	budget   *llm.Budget
-	until    time.Time
 	schema   *llm.Schema
 	types    []*contract.Types // of the targets
 	question string
@@ -54,7 +53,7 @@ type noContract struct{ why string }
 func (e *noContract) Error() string { return e.why }
 
 func (p *preparation) newAuthor(budget *llm.Budget) (*author, error) {
-	a := &author{preparation: p, budget: budget, until: p.Now().Add(p.Budget.Time * contractShare / 100),
+	a := &author{preparation: p, budget: budget,
 		schema: &llm.Schema{Name: "kgent_contract", JSON: contract.DraftSchema()}}
 	for _, t := range p.targets {
 		types, err := contract.NewTypes(t.Facts)
@@ -111,6 +110,9 @@ func contractQuestion(req Request, targets []Target) (string, error) {
 // write gets a first contract. The error is a *[noContract] when there is none, and else what
 // ends the whole preparation.
 func (a *author) write(ctx context.Context) (*contract.Contract, *Draft, error) {
+	share := a.Budget.Time * contractShare / 100
+	ctx, cancel := context.WithTimeoutCause(ctx, share, &noContract{fmt.Sprintf("there was none after %v", share.Round(time.Second))})
+	defer cancel()
 	return a.ask(ctx, "asked")
 }
 
@@ -125,8 +127,6 @@ func (a *author) again(ctx context.Context, why, what string) (*contract.Contrac
 // ask asks until there is a contract that fits every kernel. What is wrong with one is
 // said at most twice; then the model starts afresh, knowing what was refused.
 func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draft, error) {
-	ctx, cancel := context.WithDeadlineCause(ctx, a.until, &noContract{fmt.Sprintf("there was none after %v", (a.Budget.Time * contractShare / 100).Round(time.Second))})
-	defer cancel()
 	last := &noContract{"there was no try left for one"}
 	for a.written < a.most() {
 		if spent := a.budget.Spent().Usage.Total(); spent > a.Budget.Tokens*contractShare/100 {
@@ -244,6 +244,21 @@ func (e *draftError) feedback() string {
 // kcFence is a contract in its text form.
 var kcFence = regexp.MustCompile("(?s)```[a-z]*[ \t]*\r?\n(\\s*(?:#[^\n]*\n\\s*)*contract .*?)```")
 
+// textForm is the contract in its text form that an answer consists of, or has in a fence; or
+// empty. What a model thinks before it answers is no answer.
+func textForm(answer string) string {
+	if _, after, ok := strings.Cut(answer, "</think>"); ok {
+		answer = after
+	}
+	if m := kcFence.FindStringSubmatch(answer); m != nil {
+		return m[1]
+	}
+	if answer = strings.TrimSpace(answer); strings.HasPrefix(answer, `contract "`) {
+		return answer + "\n"
+	}
+	return ""
+}
+
 // read makes a contract of an answer: of the object, or of the text form in a fence
 // where an endpoint cannot be held to objects.
 func (a *author) read(ans llm.Answer, failed error, d *Draft) (*contract.Contract, error) {
@@ -255,9 +270,9 @@ func (a *author) read(ans llm.Answer, failed error, d *Draft) (*contract.Contrac
 	}
 	var draft contract.Draft
 	var err error
-	if m := kcFence.FindStringSubmatch(ans.Text); m != nil && len(ans.JSON) == 0 {
-		d.Text = m[1]
-		draft.Contract, err = contract.Parse(m[1])
+	if text := textForm(ans.Text); text != "" && len(ans.JSON) == 0 {
+		d.Text = text
+		draft.Contract, err = contract.Parse(text)
 	} else {
 		raw := ans.JSON
 		if len(raw) == 0 { // it may only lack what can be done without

@@ -99,6 +99,7 @@ func TestContracts(t *testing.T) {
 		{name: "lists left out", contracts: []any{strings.NewReplacer(`"enums":[],`, "", `"memories":[],`, "", `"show":[],`, `"show":null,`).Replace(jsonOf(t, right))},
 			programs: []any{answer(counting)}, verdict: proof.Verified},
 		{name: "text in a fence", contracts: []any{text}, programs: []any{answer(counting)}, verdict: proof.Verified},
+		{name: "text after thoughts", contracts: []any{"<think>```\ncontract \"x\"\n``` no</think>\n" + formatted(t, right)}, programs: []any{answer(counting)}, verdict: proof.Verified},
 		{name: "wrong text in a fence", contracts: []any{strings.Replace(text, "add 1 to calls", "add 1 to cals", 1), right}, programs: []any{answer(counting)}, verdict: proof.Verified,
 			asked: [][]string{{"# Request"}, {"in `add 1 to cals[", "did you mean calls?"}}},
 		{name: "cut off", contracts: []any{llmd.Rule{Text: jsonOf(t, right)[:300], Finish: "length"}, right}, programs: []any{answer(counting)}, verdict: proof.Verified,
@@ -350,4 +351,76 @@ func TestContractsOfStrangers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowCalls is a program for the first example in the prompt.
+const slowCalls = `#include "kgent.bpf.h"
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+KGENT_TASK_FILTER
+const volatile k_ns threshold = 20000000;
+struct req_event { k_time time; k_pid pid; char comm[16]; k_ns took; k_ret result; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); __type(value, struct req_event); } slow SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } begun SEC(".maps");
+SEC("tracepoint/syscalls/sys_enter_fsync")
+int begins(struct trace_event_raw_sys_enter *ctx)
+{
+	__u32 tid = k_current_tid();
+	__u64 now = bpf_ktime_get_ns();
+
+	if (k_task_wanted())
+		k_put(&begun, &tid, &now);
+	return 0;
+}
+SEC("tracepoint/syscalls/sys_exit_fsync")
+int ends(struct trace_event_raw_sys_exit *ctx)
+{
+	__u32 tid = k_current_tid();
+	__u64 now = bpf_ktime_get_ns();
+	__u64 *at = bpf_map_lookup_elem(&begun, &tid);
+	struct req_event *e;
+	__u64 took;
+
+	if (!at)
+		return 0;
+	took = now - *at;
+	bpf_map_delete_elem(&begun, &tid);
+	if (took < threshold)
+		return 0;
+	e = bpf_ringbuf_reserve(&slow, sizeof(*e), 0);
+	if (!e)
+		return 0;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time = now;
+	e->pid = k_current_pid();
+	k_process_comm(e->comm, (struct task_struct *)bpf_get_current_task_btf());
+	e->took = took;
+	e->result = ctx->ret;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+`
+
+// The first example in the prompt, and a program that is written as its contract fixes it: the
+// request's values for the standard filter are set in the manifest, those of other parameters are
+// the program's own.
+func TestExampleIsKept(t *testing.T) {
+	prompt, err := os.ReadFile("prompt/contract.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile(`(?s)\n(\{"analysis".*?)\n\n`).FindSubmatch(prompt)
+	b := newAuthors(t, host(t), nil, []any{string(example[1])}, told(slowCalls))
+	c, err := b.prepare(t.Context(), beyond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Finding.Verdict != proof.Verified {
+		t.Errorf("%s: %s", c.Finding.Verdict, c.Finding.Reason)
+	}
+	if len(c.Manifest.Constants) != 1 || c.Manifest.Constants[0].Value != "postgres" {
+		t.Errorf("constants %+v", c.Manifest.Constants)
+	}
+	wants(t, "the question", b.asked()[0], "Hooks, these and no others: tracepoint/syscalls/sys_enter_fsync; tracepoint/syscalls/sys_exit_fsync.\n",
+		"Ring buffer `slow`, an event has these members:\n- k_time time: now\n- k_pid pid: current.tgid\n", "- k_ns took: now - started[current.tid].at\n",
+		"- const volatile k_ns threshold = 20000000: only calls that take at least this long\n")
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/verify"
 )
 
@@ -123,16 +125,45 @@ func onKernels(targets []Target) string {
 }
 
 // WithConstants returns the candidate with other values for some parameters,
-// as [program.WithConstants] does. What kernels said of it does not hold any
-// more: Checked is empty until they are asked again with [Agent.Recheck].
+// as [program.WithConstants] does. A value that the contract does not allow is an
+// error. What kernels said of it and what was proved does not hold any more: Checked
+// is empty, and the program unproved, until they are asked again with
+// [Agent.Recheck].
 func (c *Candidate) WithConstants(values map[string]string) (*Candidate, error) {
 	m, err := c.Manifest.With(c.Object, values)
 	if err != nil {
 		return nil, err
 	}
+	if err := Allowed(c.Contract, c.Object, m); err != nil {
+		return nil, err
+	}
 	next := *c
-	next.Manifest, next.Checked = m, nil
+	next.Manifest, next.Checked, next.Finding = m, nil, verify.Finding{Reason: "unproved: it was not held against its contract with these values"}
 	return &next, nil
+}
+
+// Allowed says what a manifest sets that the contract (nil: none) does not allow, a line for
+// each value.
+func Allowed(want *contract.Contract, o *program.Object, m *program.Manifest) error {
+	if want == nil {
+		return nil
+	}
+	var wrong []error
+	for _, p := range o.Params() {
+		for _, c := range m.Constants {
+			if c.Name != p.Name {
+				continue
+			}
+			bits, signed, ok := program.Number(p, c.Value)
+			if !ok {
+				continue
+			}
+			if err := want.Allows(p.Name, bits, signed); err != nil {
+				wrong = append(wrong, err)
+			}
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // Recheck asks kernels about a candidate whose parameters or targets have

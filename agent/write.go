@@ -160,7 +160,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		att.Error = c.Finding.Reason
 	}
 	switch {
-	case w.spare != nil && (ctx.Err() != nil || err != nil): // the better one did not come
+	case w.spare != nil && w.asked.Err() == nil && (ctx.Err() != nil || err != nil): // the better one did not come
 		return w.spare, nil
 	case ctx.Err() != nil:
 		if w.last == nil {

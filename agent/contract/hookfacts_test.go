@@ -49,6 +49,34 @@ func TestHookFacts(t *testing.T) {
 	}
 }
 
+// The contexts of networking programs have numbers in network order as plain ones.
+func TestContextOrder(t *testing.T) {
+	for _, tt := range []struct{ place, kin, value, want string }{
+		{"cgroup_skb/egress(skb)", "k_port", "u16(ntohl(skb.remote_port))", ""},
+		{"cgroup_skb/egress(skb)", "k_port", "skb.remote_port", "network byte order: write ntohl"},
+		{"cgroup_skb/egress(skb)", "k_port", "ntohs(skb.remote_port)", "has 32 bits; ntohs is for 16"},
+		{"cgroup_skb/egress(skb)", "k_port", "skb.local_port", ""},
+		{"cgroup_skb/egress(skb)", "k_port", "ntohs(u16(skb.local_port))", "in host byte order already"},
+		{"cgroup_skb/egress(skb)", "k_ethproto", "ntohs(skb.protocol)", ""},
+		{"cgroup_skb/egress(skb)", "k_ip", "ip4(skb.remote_ip4)", ""},
+		{"cgroup/connect4(ctx)", "k_port", "ntohs(ctx.user_port)", ""},
+		{"cgroup/connect4(ctx)", "k_port", "ctx.user_port", "network byte order: write ntohs"},
+		{"cgroup/connect4(ctx)", "k_ip", "ip4(ctx.user_ip4)", ""},
+	} {
+		t.Run(tt.value, func(t *testing.T) {
+			text := "contract \"x\"\nevent e { t: " + tt.kin + " }\nhook " + tt.place + "\n case a: now > 5\n  emit e { t: " + tt.value + " }\n  return 1\n otherwise\n  return 1"
+			c, err := Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Check(c, host(t))
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got  %v\nwant %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // Whoever writes a contract like a recipe's finds a note on each of its hooks.
 func TestRecipesHaveNotes(t *testing.T) {
 	for _, file := range recipeFiles(t) {

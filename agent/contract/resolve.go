@@ -353,10 +353,26 @@ func (k *checker) member(x *Value, e *Select) *Value {
 			return nil
 		}
 	}
-	if m := notes.MemberOf(v.Struct, v.Path); m != nil && m.Kin != "" {
+	v.known(notes.MemberOf(v.Struct, v.Path))
+	return k.make(v, e)
+}
+
+// known gives a member the type that it really has: the kernel calls pid what everybody
+// else calls a thread id, and the contexts of networking programs have numbers in network
+// byte order as plain ones, ports in wider words.
+func (v *Value) known(m *notes.Member) {
+	if m == nil {
+		return
+	}
+	if m.Kin != "" {
 		v.Type.Meaning = m.Kin
 	}
-	return k.make(v, e)
+	if m.Order == notes.Network && v.Type.Kind == Int {
+		v.Type.Order = Network
+		if m.Bits != 0 { // the first bytes, as all machines here are little-endian
+			v.Type.Bits, v.Size = m.Bits, uint32(m.Bits)/8
+		}
+	}
 }
 
 func compositeOf(t Type, types *Types) btf.Type {

@@ -157,6 +157,26 @@ func checkValue(p Param, value string) error {
 	return nil
 }
 
+// Number is the number that a parameter is set to by a person's value, extended to 64 bits
+// as its sign asks for; not ok if it is none.
+func Number(p Param, value string) (bits uint64, signed, ok bool) {
+	_, bare := strip(p.Type)
+	if signed, ok = isSigned(bare); !ok {
+		return 0, false, false
+	}
+	b, err := EncodeValue(p.Type, value)
+	if err != nil || len(b) == 0 || len(b) > 8 {
+		return 0, false, false
+	}
+	for i, c := range b {
+		bits |= uint64(c) << (8 * i)
+	}
+	if shift := 64 - 8*len(b); signed {
+		bits = uint64(int64(bits<<shift) >> shift)
+	}
+	return bits, signed, true
+}
+
 func isUnsigned(t btf.Type) bool {
 	signed, ok := isSigned(t)
 	return ok && !signed

@@ -227,8 +227,23 @@ func (m *Maker) Params(p job.Program) ([]thread.Param, error) {
 
 // Valid implements thread.Maker.
 func (m *Maker) Valid(p job.Program, params map[string]string) error {
-	_, err := program.WithConstants(p.ELF, p.Manifest, params)
-	return err
+	text, err := program.WithConstants(p.ELF, p.Manifest, params)
+	if err != nil || len(p.Contract) == 0 {
+		return err
+	}
+	c, err := contract.Parse(string(p.Contract))
+	if err != nil {
+		return fmt.Errorf("reading the contract: %w", err)
+	}
+	o, err := program.Parse(p.ELF)
+	if err != nil {
+		return err
+	}
+	manifest, err := program.DecodeManifest(text)
+	if err != nil {
+		return err
+	}
+	return agent.Allowed(c, o, manifest)
 }
 
 // describe is what a manifest says for the card.

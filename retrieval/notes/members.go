@@ -11,7 +11,9 @@ type Member struct {
 	Kin   string
 	Unit  string
 	Order Order
-	Sign  Sign
+	// Bits is how many of a wider number count, from the lowest; 0 for all.
+	Bits uint8
+	Sign Sign
 	// Since and Until are as in [Argument].
 	Since, Until string
 }
@@ -84,13 +86,17 @@ var members = []Member{
 	{Struct: "struct sockaddr_in", Path: "sin_family", Order: Host, Means: "the family"},
 	{Struct: "struct sockaddr_in6", Path: "sin6_port", Order: Network, Means: "the port"},
 	// what networking programs are given
-	{Struct: "struct __sk_buff", Path: "protocol", Order: Network, Means: "the Ethernet type, in 16 bits: bpf_ntohs"},
-	{Struct: "struct __sk_buff", Path: "vlan_proto", Order: Network, Means: "the Ethernet type, in 16 bits: bpf_ntohs"},
+	{Struct: "struct __sk_buff", Path: "protocol", Order: Network, Bits: 16, Means: "the Ethernet type, in 16 bits: bpf_ntohs"},
+	{Struct: "struct __sk_buff", Path: "vlan_proto", Order: Network, Bits: 16, Means: "the Ethernet type, in 16 bits: bpf_ntohs"},
 	{Struct: "struct __sk_buff", Path: "remote_port", Order: Network, Means: "as a number of 32 bits: bpf_ntohl, not bpf_ntohs"},
 	{Struct: "struct __sk_buff", Path: "local_port", Order: Host, Means: "the local port"},
 	{Struct: "struct __sk_buff", Path: "remote_ip4", Order: Network, Means: "the other end's address"},
-	{Struct: "struct bpf_sock_addr", Path: "user_port", Order: Network, Means: "in 16 bits: bpf_ntohs"},
+	{Struct: "struct __sk_buff", Path: "local_ip4", Order: Network, Means: "this end's address"},
+	{Struct: "struct bpf_sock_addr", Path: "user_port", Order: Network, Bits: 16, Means: "in 16 bits: bpf_ntohs"},
 	{Struct: "struct bpf_sock_addr", Path: "user_ip4", Order: Network, Means: "the address"},
+	{Struct: "struct bpf_sock_addr", Path: "msg_src_ip4", Order: Network, Means: "the sender's address"},
+	{Struct: "struct bpf_sock", Path: "src_ip4", Order: Network, Means: "the local address"},
+	{Struct: "struct bpf_sock", Path: "dst_ip4", Order: Network, Means: "the remote address"},
 	{Struct: "struct bpf_sock", Path: "src_port", Order: Host, Means: "the local port"},
 	{Struct: "struct bpf_sock", Path: "dst_port", Order: Network, Means: "the remote port, in 16 bits: bpf_ntohs"},
 	{Struct: "struct bpf_sock_ops", Path: "remote_port", Order: Network, Means: "as a number of 32 bits: bpf_ntohl, not bpf_ntohs"},

@@ -107,7 +107,7 @@ func describe(s *ebpf.CollectionSpec) string {
 		p := s.Programs[name]
 		fmt.Fprintf(&b, "%s %s\n", name, p.SectionName)
 		for _, ins := range p.Instructions {
-			fmt.Fprintf(&b, "%v %s %v\n", ins, ins.Reference(), btf.CORERelocationMetadata(&ins))
+			fmt.Fprintf(&b, "%v %d %s %v\n", ins, ins.Constant, ins.Reference(), btf.CORERelocationMetadata(&ins)) // the text has no width of byte swaps
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Maps)) {

@@ -269,11 +269,11 @@ func (f *family) measure(t *testing.T, n int) cost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := Input{Object: o, Manifest: m, Kernel: h.kernel, Types: h.types, Contract: c, Limits: Limits{Time: time.Minute}}
+	in := Input{Object: o, Manifest: m, Kernel: h.kernel, Types: h.types, Contract: c}
 	if f.limits != nil {
 		in.Limits = f.limits(n)
-		in.Limits.Time = time.Minute
 	}
+	in.Limits.Time, in.Limits.Machine.Time = 2*time.Minute, time.Minute
 	insns := 0
 	spec, err := o.Collection(m, nil)
 	if err != nil {

@@ -52,7 +52,8 @@
 // Three things cost more than in proportion. States merge only if they did
 // the same to the outside; so each event that is emitted or not, and each cell of a map that
 // is made or finds no room, multiplies the paths, up to
-// [symbolic.Limits] of them. Each path is held against each combination of
+// [symbolic.Limits] of them; and all that wait at one place are compared with one
+// another. Each path is held against each combination of
 // the contract's cases, most of which one question rules out: that goes towards the square
 // of the paths. And a search for a counterexample tries all orders of the
 // places: each further invocation multiplies it by the paths of all places together, which

@@ -255,6 +255,10 @@ func TestRemotePort(t *testing.T) {
 	if want := b.ZeroExt(64, b.BSwap(smt.Vars(port.Term)[0])); out.Paths[0].Return != want {
 		t.Errorf("bpf_ntohl(remote_port) is %v, not %v", out.Paths[0].Return, want)
 	}
+	whole, err := inv.ContextAt(132, 4)
+	if err != nil || whole.Term != b.Concat(port.Term, b.Const(16, 0)) {
+		t.Errorf("as a contract reads it, it is %v, %v", whole.Term, err)
+	}
 }
 
 // Rewriting an address at connect(2) is an effect on the context.

@@ -68,6 +68,9 @@ func (inv *Invocation) ContextAt(off uint32, n int) (InputValue, error) {
 	}
 	if f.off == off && f.special == "" {
 		v, _ := inv.Argument(f.name)
+		if f.upper && n == int(f.size) {
+			v.Term = inv.contextTerm(f)
+		}
 		return v, nil
 	}
 	if f.special != "array" && f.special != "hidden" || int(off-f.off)+n > int(f.size) {

@@ -13,7 +13,8 @@ struct life {
 	k_time ts;
 	k_ns age;
 	k_ipv4 saddr, daddr;
-	k_port sport, dport;
+	k_port dport;
+	__u16 _pad1;
 	__u32 _pad;
 };
 
@@ -46,9 +47,9 @@ int BPF_PROG(handle_set_state, const struct sock *sk, int oldstate, int newstate
 			e->age = now - *born;
 			e->saddr = sk->__sk_common.skc_rcv_saddr;
 			e->daddr = sk->__sk_common.skc_daddr;
-			e->sport = sk->__sk_common.skc_num;
 			e->dport = bpf_ntohs(sk->__sk_common.skc_dport);
 			e->_pad = 0;
+			e->_pad1 = 0;
 			bpf_ringbuf_submit(e, 0);
 		}
 		bpf_map_delete_elem(&births, &key);

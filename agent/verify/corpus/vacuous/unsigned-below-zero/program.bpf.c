@@ -21,7 +21,7 @@ int BPF_PROG(connecting, const struct sock *sk, int oldstate, int newstate)
 {
 	struct connect_event *ev;
 
-	if (!(newstate == TCP_SYN_SENT && oldstate == TCP_CLOSE))
+	if (!(newstate == TCP_SYN_SENT))
 		return 0;
 	ev = bpf_ringbuf_reserve(&connects, sizeof(*ev), 0);
 	if (!ev)

@@ -76,7 +76,7 @@ type maker struct {
 	err   error
 	wait  chan struct{} // if set, it answers when this is closed
 
-	value, source, name string // of what it makes, if set
+	value, source, name, verdict string // of what it makes, if set
 }
 
 func (m *maker) set(wait chan struct{}) {
@@ -109,6 +109,7 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	}
 	out, err := made(cmp.Or(m.value, "7"))
 	out.Source, out.Card.Name = cmp.Or(m.source, out.Source), cmp.Or(m.name, out.Card.Name)
+	out.Card.Verdict = cmp.Or(m.verdict, out.Card.Verdict)
 	return out, err
 }
 

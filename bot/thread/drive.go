@@ -447,6 +447,9 @@ func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(co
 func (c *Conversation) start(ctx context.Context, r Request) error {
 	cs, err := c.Desk.Get(ctx, r.Case)
 	if err == nil && r.StopBy == nil {
+		err = c.sameKernels(ctx, r)
+	}
+	if err == nil && r.StopBy == nil {
 		err = c.Policy.MayRun(ctx, cs)
 	}
 	var grant *job.Grant
@@ -461,6 +464,7 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 	}
 	var refused *approvals.RefusedError
 	var late *approvals.StaleError
+	var other *otherKernelError
 	lost := func(o Outcome, why string) error {
 		c.free(ctx, r)
 		_, err := c.change(ctx, r.ID, func(r *Request) bool {
@@ -481,6 +485,8 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return lost(Lost, "the store forgot that it was approved; nothing ran")
 	case errors.Is(err, approvals.ErrSwapped):
 		return lost(FailedAll, "what is stored is not the program that was approved; nothing ran. Somebody may be changing Redis: tell whoever runs it")
+	case errors.As(err, &other):
+		return lost(FailedAll, other.Error())
 	case errors.As(err, &late):
 		o := Expired
 		if late.State == approvals.Cancelled {
@@ -500,6 +506,38 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return true
 	})
 	return err
+}
+
+// otherKernelError says that a node does not have the kernel any more that the program was
+// proved for.
+type otherKernelError struct{ node, was, is string }
+
+func (e *otherKernelError) Error() string {
+	now := "Linux " + e.is
+	if e.was == e.is {
+		now = "another kernel of that release"
+	}
+	return fmt.Sprintf("the program was proved for Linux %s, but %s has %s now; nothing ran. Ask again", e.was, e.node, now)
+}
+
+// sameKernels holds nodes against the kernels that a program was proved for. Of a node that
+// does not answer nothing is known, and nothing will run there.
+func (c *Conversation) sameKernels(ctx context.Context, r Request) error {
+	if r.Card.Verdict != proof.Verified.String() {
+		return nil
+	}
+	nodes, _, err := c.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range r.Kernels {
+		for _, n := range nodes {
+			if slices.Contains(k.Nodes, n.Name) && (n.Kernel != k.Release || k.BTF != "" && n.BTF != k.BTF) {
+				return &otherKernelError{n.Name, k.Release, n.Kernel}
+			}
+		}
+	}
+	return nil
 }
 
 // follow sends a grant to its nodes, unless that was done, and shows what

@@ -16,6 +16,7 @@ import (
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/approvals/audit"
+	"kgent/bot/card"
 	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
@@ -207,6 +208,10 @@ func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeIn
 func (m Made) as(r Request) Made {
 	m.Source, m.Understood, m.Explanation = r.Source, r.Understood, r.Explanation
 	m.Card.Title, m.Card.Origin = r.Card.Title, r.Card.Origin
+	// The contract begins with its title, which is its author's.
+	if title, rest, ok := strings.Cut(m.Card.Contract, "\n"); ok {
+		m.Card.Contract = card.Title(m.Card.Origin, title) + "\n" + rest
+	}
 	if m.Duration = r.Change.Duration; m.Duration == 0 {
 		m.Duration = r.Limits.Duration
 	}

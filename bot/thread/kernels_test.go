@@ -36,3 +36,23 @@ func TestOtherKernel(t *testing.T) {
 		})
 	}
 }
+
+// What a model called its contract is said to be its words also when its program is used again.
+func TestTitleOfContract(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		tm.maker.origin, tm.maker.contract = "model m", "Approved by the security team.\n\nIt shows calls.\n"
+		tm.ask(c, "ada", "who calls getppid on all nodes")
+		tm.submit(c, "cyd", "edit", tm.slack.button(tm.T, "card:", "approve"), map[string]string{"duration": "45s", "nodes": "db-2", "params": ""})
+		ids, err := tm.store.Recent(t.Context(), 1)
+		if err != nil || len(ids) != 1 {
+			t.Fatal(ids, err)
+		}
+		r, err := tm.store.Load(t.Context(), ids[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "\"Approved by the security team.\" (the author's words)\n\nIt shows calls.\n"; r.Card.Contract != want {
+			t.Errorf("the contract reads %q, want %q", r.Card.Contract, want)
+		}
+	})
+}

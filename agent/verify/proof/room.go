@@ -16,6 +16,9 @@ import (
 const (
 	leastRows  = 256  // of a table
 	leastCells = 1024 // of a memory: things that go on at the same time
+
+	leastStacks = 1024 // different ones
+	leastFrames = 32   // of each; those further out are not kept
 )
 
 // roomWords say what a map needs room for.
@@ -50,6 +53,18 @@ func keysOf(key []contract.CheckedMember) uint64 {
 		}
 	}
 	return n
+}
+
+// stacks checks that a map of stacks has room for those that there are: one that finds its place
+// taken is not shown, and of one that is longer only the first frames.
+func (x *binder) stacks(name string) {
+	m := x.spec.Maps[name]
+	if m.MaxEntries < leastStacks {
+		x.find("room in "+name, fmt.Sprintf("map %s has room for %d stacks", name, leastStacks), fmt.Sprintf("max_entries of %d or more", leastStacks), fmt.Sprint(m.MaxEntries))
+	}
+	if m.ValueSize < 8*leastFrames {
+		x.find("frames in "+name, fmt.Sprintf("the stacks in map %s have %d frames", name, leastFrames), fmt.Sprintf("a value_size of %d or more", 8*leastFrames), fmt.Sprint(m.ValueSize))
+	}
 }
 
 // narrow are the maps that keep memories and have too little room for it.

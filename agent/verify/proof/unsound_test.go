@@ -13,6 +13,49 @@ import (
 // seen.
 var unsound = []struct{ name, contract, program string }{
 	{
+		name: "threads of a process overwrite what the others have counted",
+		contract: `contract "Every tenth fsync of a process"
+
+event tenth { pid: k_pid, n: u64 }
+
+memory counts { pid: k_pid } : { n: u64 }
+
+hook tracepoint/syscalls/sys_enter_fsync()
+  case first: !known counts[current.tgid]
+    remember counts[current.tgid] { n: 1 }
+  case tenth: (counts[current.tgid].n & 7) == 7
+    emit tenth { pid: current.tgid, n: counts[current.tgid].n + 1 }
+    change counts[current.tgid] { n: counts[current.tgid].n + 1 }
+  case other: always
+    change counts[current.tgid] { n: counts[current.tgid].n + 1 }
+  otherwise nothing
+`,
+		program: `struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 10240);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+struct ev { __u64 n; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } tenth SEC(".maps");
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(void *ctx)
+{
+	__u32 key = bpf_get_current_pid_tgid() >> 32;
+	__u64 one = 1, *n = bpf_map_lookup_elem(&counts, &key);
+	if (!n) { bpf_map_update_elem(&counts, &key, &one, BPF_ANY); return 0; }
+	__u64 v = *n + 1;
+	*n = v;
+	if (v & 7) return 0;
+	struct ev *r = bpf_ringbuf_reserve(&tenth, sizeof(*r), 0);
+	if (!r) return 0;
+	r->n = v; r->pid = key; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
 		name: "a map that has room for one stack",
 		contract: `contract "Page faults by process and stack"
 

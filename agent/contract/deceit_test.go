@@ -15,6 +15,7 @@ func TestEnglishOfDeceit(t *testing.T) {
 	for _, tt := range []struct{ name, text, says string }{
 		{"arguments with each other's names", hook("", "newstate == TCP_ESTABLISHED"), "Here, the new state is the old state."},
 		{"a text that seems to end", event + "hook tracepoint/syscalls/sys_enter_openat()\n  case c: current.comm == \"nginx” or “x\"\n    emit e { pid: current.tgid }\n  otherwise nothing\n", `“nginx" or "x”`},
+		{"numbers by names of others", "contract \"States\"\nenum st { ESTABLISHED = 10, LISTEN = 1 }\nevent e { state: st }\nhook tp_btf/inet_sock_set_state(sk, oldstate, newstate)\n  case c: sk.__sk_common.skc_family == AF_INET\n    emit e { state: newstate }\n  otherwise nothing\n", "“state” is shown as ESTABLISHED for 10 and LISTEN for 1."},
 		{"a number cut short", event + "hook tracepoint/syscalls/sys_enter_openat()\n  case c: u8(current.uid) == 0\n    emit e { pid: current.tgid }\n  otherwise nothing\n", "the low 8 bits of the user id is 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

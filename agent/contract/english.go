@@ -142,6 +142,57 @@ func (e *english) shown() {
 			e.line("Of “%s”,%s", ev.Name, strings.ToLower(v))
 		}
 	}
+	for _, x := range e.c.Enums {
+		for _, name := range e.namedBy(x) {
+			var names []string
+			for _, v := range x.Values {
+				names = append(names, fmt.Sprintf("%s for %d", v.Name, v.Value))
+			}
+			e.line("“%s” is shown as %s.", name, listOf(names, "and"))
+		}
+	}
+}
+
+// namedBy are the members that show numbers by the names of an enum. What the contract itself
+// says by those names needs no explanation.
+func (e *english) namedBy(x *Enum) []string {
+	var out []string
+	see := func(to string, m Member, of func(*Effect) []Field) {
+		if m.Type.Name == x.Name && !slices.Contains(out, m.Name) && !e.said(x, to, m.Name, of) {
+			out = append(out, m.Name)
+		}
+	}
+	for _, ev := range e.c.Events {
+		for _, m := range ev.Members {
+			see(ev.Name, m, func(f *Effect) []Field { return f.Fields })
+		}
+	}
+	for _, t := range e.c.Tables {
+		for _, m := range t.Key {
+			see(t.Name, m, func(f *Effect) []Field { return f.Key })
+		}
+	}
+	return out
+}
+
+// said tells whether all that a member gets is a name of an enum.
+func (e *english) said(x *Enum, to, member string, of func(*Effect) []Field) bool {
+	name := func(is Expr) bool {
+		n, ok := is.(*Name)
+		return ok && slices.ContainsFunc(x.Values, func(v EnumValue) bool { return v.Name == n.Name })
+	}
+	for _, h := range e.c.Hooks {
+		for _, s := range h.Steps {
+			for _, list := range append(caseEffects(s), s.Otherwise) {
+				for _, f := range list {
+					if f.To == to && slices.ContainsFunc(of(f), func(v Field) bool { return v.Name == member && !name(v.Is) }) {
+						return false
+					}
+				}
+			}
+		}
+	}
+	return true
 }
 
 func (e *english) viewWords(name string) string {

@@ -100,6 +100,8 @@ func (k *checker) declarations() {
 			k.errorf(at, "%s is already the name of %s", name, old)
 		case slices.Contains(builtins, name) || functions[name] != "" || reserved[name]:
 			k.errorf(at, "%s means something else in contracts; choose another name", name)
+		case !strings.HasPrefix(what, "a value of ") && k.isConstant(name):
+			k.errorf(at, "%s is a number of the kernel's; choose another name", name)
 		}
 		seen[name] = what
 	}
@@ -168,6 +170,15 @@ func keys[V any](m map[string]V) []string {
 	return out
 }
 
+// isConstant tells whether people take a name for one of the kernel's numbers.
+func (k *checker) isConstant(name string) bool {
+	if name == "" || name[0] < 'A' || name[0] > 'Z' {
+		return false
+	}
+	_, ok := k.types.constant(name)
+	return ok
+}
+
 func (k *checker) once(at Pos, seen map[string]bool, what, name string) {
 	if seen[name] {
 		k.errorf(at, "%s is already the name of %s", name, what)
@@ -181,6 +192,9 @@ func (k *checker) enum(e *Enum, declare func(Pos, string, string)) {
 	}
 	for _, v := range e.Values {
 		declare(v.At, "a value of enum "+e.Name, v.Name)
+		if n, ok := k.types.constant(v.Name); ok && n != v.Value && k.isConstant(v.Name) {
+			k.errorf(v.At, "%s is %d in the kernel; choose another name for %d", v.Name, n, v.Value)
+		}
 		if v.Value < math.MinInt32 || v.Value > math.MaxInt32 {
 			k.errorf(v.At, "the value of %s does not fit 32 bits", v.Name)
 		}

@@ -369,7 +369,8 @@ func placeWords(p *Place) string {
 	return "at " + p.String()
 }
 
-// withWords says what a name stands for where that differs from place to place.
+// withWords says what names stand for that are the author's: what is bound to them, arguments that
+// have been given another name.
 func (e *english) withWords(h *Hook) (out []string) {
 	type value struct {
 		words  string
@@ -380,17 +381,29 @@ func (e *english) withWords(h *Hook) (out []string) {
 	for _, p := range h.Places {
 		place := p.Target[strings.LastIndexByte(p.Target, '/')+1:]
 		place = strings.TrimPrefix(strings.TrimPrefix(place, "sys_enter_"), "sys_exit_")
-		for _, f := range p.With {
-			if values[f.Name] == nil {
-				names = append(names, f.Name)
+		stands := func(name, words string) {
+			list := values[name]
+			if list == nil {
+				names = append(names, name)
 			}
-			words, list := e.phrase(f.Is), values[f.Name]
 			i := slices.IndexFunc(list, func(v value) bool { return v.words == words })
 			if i < 0 {
 				i, list = len(list), append(list, value{words: words})
 			}
 			list[i].places = append(list[i].places, place)
-			values[f.Name] = list
+			values[name] = list
+		}
+		for _, a := range p.Args { // a name may promise another argument
+			if a.As != "" && a.As != a.Name && !strings.HasPrefix(a.As, "unused_") {
+				words := argWords(Arg{Name: a.Name})
+				if words == a.Name {
+					words = "the argument " + words
+				}
+				stands(a.As, words)
+			}
+		}
+		for _, f := range p.With {
+			stands(f.Name, e.phrase(f.Is))
 		}
 	}
 	for _, n := range names {
@@ -679,7 +692,7 @@ func (e *english) phrase(x Expr) string {
 	case *Number:
 		return numberWords(x)
 	case *Text:
-		return "“" + x.Value + "”"
+		return "“" + plainQuotes.Replace(x.Value) + "”"
 	case *Name:
 		return e.nameWords(x.Name)
 	case *Select:
@@ -705,6 +718,9 @@ func (e *english) phrase(x Expr) string {
 	}
 	return ExprString(x)
 }
+
+// plainQuotes keeps a text from looking as if it ended before it does.
+var plainQuotes = strings.NewReplacer("“", `"`, "”", `"`)
 
 func (e *english) nameWords(name string) string {
 	if w := e.words[name]; w != "" {
@@ -792,7 +808,11 @@ func (e *english) callWords(x *Call) string {
 		return fmt.Sprintf("%s at offset %s of %s", orElse(what, x.Fun), arg(0), e.phrase(x.Recv))
 	}
 	switch x.Fun {
-	case "as", "ip4", "ip6", "ntohs", "ntohl", "be64", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64":
+	case "u8", "u16", "s8", "s16": // what is above may be all the difference
+		if len(x.Args) == 1 {
+			return fmt.Sprintf("the low %s bits of %s", x.Fun[1:], e.operandWords(x.Args[0]))
+		}
+	case "as", "ip4", "ip6", "ntohs", "ntohl", "be64", "u32", "u64", "s32", "s64":
 		if len(x.Args) == 1 {
 			if u, ok := x.Args[0].(*Unary); ok && u.Op == "-" && strings.HasPrefix(x.Fun, "u") {
 				return "-" + e.phrase(u.X)

@@ -38,6 +38,9 @@ func (k *checker) placeScope(cp *CheckedPlace) *scope {
 		if k.enumerators[name] != nil || slices.Contains(builtins, name) || k.defines[name] != nil && len(k.defines[name].Args) == 0 {
 			k.errorf(at, "%s means something else in this contract; %s", name, rename)
 		}
+		if k.isConstant(name) {
+			k.errorf(at, "%s is a number of the kernel's; %s", name, rename)
+		}
 		if sc.names[name] != nil {
 			k.errorf(at, "%s is named twice here", name)
 		}

@@ -22,7 +22,7 @@ import (
 // processors.
 type ProofKernel struct {
 	name   string
-	hash   string
+	id     string
 	linked *symbolic.Kernel
 	types  *contract.Types
 	turn   chan struct{}
@@ -41,7 +41,11 @@ func KernelOf(k *kernel.Facts) (*ProofKernel, error) {
 	linked := &symbolic.Kernel{Types: vmlinux, Modules: modules, Arch: k.Arch, Format: func(category, name string) ([]symbolic.Field, bool) {
 		return format(k, category, name)
 	}}
-	return &ProofKernel{name: k.Release, hash: k.BTFHash, linked: linked, types: types, turn: make(chan struct{}, 1)}, nil
+	id, err := KernelID(k)
+	if err != nil {
+		return nil, err
+	}
+	return &ProofKernel{name: k.Release, id: id, linked: linked, types: types, turn: make(chan struct{}, 1)}, nil
 }
 
 // KernelOfBTF makes a ProofKernel of which nothing but the BTF is known. name is for
@@ -51,7 +55,7 @@ func KernelOfBTF(name, hash string, spec *btf.Spec) (*ProofKernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ProofKernel{name: name, hash: hash, linked: &symbolic.Kernel{Types: spec.Copy()}, types: types, turn: make(chan struct{}, 1)}, nil
+	return &ProofKernel{name: name, id: hash, linked: &symbolic.Kernel{Types: spec.Copy()}, types: types, turn: make(chan struct{}, 1)}, nil
 }
 
 // String is the kernel's release, or the name it was given.
@@ -137,7 +141,7 @@ func (p *Prover) kernel(facts *kernel.Facts) (*ProofKernel, error) {
 // that does not fit the kernel, a program that cannot be linked; or it is the
 // context's.
 func (p *Prover) ProveOn(ctx context.Context, k *ProofKernel, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
-	key, err := KeyOf(k.name, k.hash, o, m, c)
+	key, err := KeyOf(k.name, k.id, o, m, c)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,7 @@ type known struct {
 type group struct {
 	facts   string
 	release string
+	btf     string
 	nodes   []string
 }
 
@@ -80,7 +81,7 @@ func groups(nodes []bus.NodeInfo) ([]group, error) {
 		i := slices.IndexFunc(out, func(g group) bool { return g.facts == n.Facts })
 		if i < 0 {
 			i = len(out)
-			out = append(out, group{facts: n.Facts, release: n.Kernel})
+			out = append(out, group{facts: n.Facts, release: n.Kernel, btf: n.BTF})
 		}
 		out[i].nodes = append(out[i].nodes, n.Name)
 	}
@@ -115,8 +116,8 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	out.Card = describe(c.Manifest)
 	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, c.Finding.Verdict.String(), c.Finding.Reason
 	out.Card.Contract = c.ContractWords()
-	for _, k := range c.Checked {
-		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
+	for i, k := range c.Checked {
+		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, BTF: kernels[i].btf, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
 	}
 	return out, nil
 }
@@ -276,7 +277,7 @@ func (m *Maker) check(ctx context.Context, p job.Program, kernels []group, progr
 	var refused []string
 	for i, g := range kernels {
 		a := answers[i]
-		k := thread.Kernel{Release: g.release, Nodes: g.nodes, OK: a.OK}
+		k := thread.Kernel{Release: g.release, BTF: g.btf, Nodes: g.nodes, OK: a.OK}
 		switch {
 		case a.OK:
 			n := uint64(0)

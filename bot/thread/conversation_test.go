@@ -76,7 +76,7 @@ type maker struct {
 	err   error
 	wait  chan struct{} // if set, it answers when this is closed
 
-	value, source, name string // of what it makes, if set
+	value, source, name, verdict, origin, contract string // of what it makes, if set
 }
 
 func (m *maker) set(wait chan struct{}) {
@@ -109,6 +109,7 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	}
 	out, err := made(cmp.Or(m.value, "7"))
 	out.Source, out.Card.Name = cmp.Or(m.source, out.Source), cmp.Or(m.name, out.Card.Name)
+	out.Card.Verdict, out.Card.Origin = cmp.Or(m.verdict, out.Card.Verdict), cmp.Or(m.origin, out.Card.Origin)
 	return out, err
 }
 
@@ -118,7 +119,9 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	if v, ok := params["wanted"]; ok {
 		value = v
 	}
-	return made(value)
+	out, err := made(value)
+	out.Card.Contract = m.contract
+	return out, err
 }
 
 func (m *maker) Params(job.Program) ([]thread.Param, error) {

@@ -16,6 +16,7 @@ import (
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/approvals/audit"
+	"kgent/bot/card"
 	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
@@ -207,6 +208,10 @@ func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeIn
 func (m Made) as(r Request) Made {
 	m.Source, m.Understood, m.Explanation = r.Source, r.Understood, r.Explanation
 	m.Card.Title, m.Card.Origin = r.Card.Title, r.Card.Origin
+	// The contract begins with its title, which is its author's.
+	if title, rest, ok := strings.Cut(m.Card.Contract, "\n"); ok {
+		m.Card.Contract = card.Title(m.Card.Origin, title) + "\n" + rest
+	}
 	if m.Duration = r.Change.Duration; m.Duration == 0 {
 		m.Duration = r.Limits.Duration
 	}
@@ -447,6 +452,9 @@ func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(co
 func (c *Conversation) start(ctx context.Context, r Request) error {
 	cs, err := c.Desk.Get(ctx, r.Case)
 	if err == nil && r.StopBy == nil {
+		err = c.sameKernels(ctx, r)
+	}
+	if err == nil && r.StopBy == nil {
 		err = c.Policy.MayRun(ctx, cs)
 	}
 	var grant *job.Grant
@@ -461,6 +469,7 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 	}
 	var refused *approvals.RefusedError
 	var late *approvals.StaleError
+	var other *otherKernelError
 	lost := func(o Outcome, why string) error {
 		c.free(ctx, r)
 		_, err := c.change(ctx, r.ID, func(r *Request) bool {
@@ -481,6 +490,8 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return lost(Lost, "the store forgot that it was approved; nothing ran")
 	case errors.Is(err, approvals.ErrSwapped):
 		return lost(FailedAll, "what is stored is not the program that was approved; nothing ran. Somebody may be changing Redis: tell whoever runs it")
+	case errors.As(err, &other):
+		return lost(FailedAll, other.Error())
 	case errors.As(err, &late):
 		o := Expired
 		if late.State == approvals.Cancelled {
@@ -500,6 +511,38 @@ func (c *Conversation) start(ctx context.Context, r Request) error {
 		return true
 	})
 	return err
+}
+
+// otherKernelError says that a node does not have the kernel any more that the program was
+// proved for.
+type otherKernelError struct{ node, was, is string }
+
+func (e *otherKernelError) Error() string {
+	now := "Linux " + e.is
+	if e.was == e.is {
+		now = "another kernel of that release"
+	}
+	return fmt.Sprintf("the program was proved for Linux %s, but %s has %s now; nothing ran. Ask again", e.was, e.node, now)
+}
+
+// sameKernels holds nodes against the kernels that a program was proved for. Of a node that
+// does not answer nothing is known, and nothing will run there.
+func (c *Conversation) sameKernels(ctx context.Context, r Request) error {
+	if r.Card.Verdict != proof.Verified.String() {
+		return nil
+	}
+	nodes, _, err := c.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range r.Kernels {
+		for _, n := range nodes {
+			if slices.Contains(k.Nodes, n.Name) && (n.Kernel != k.Release || k.BTF != "" && n.BTF != k.BTF) {
+				return &otherKernelError{n.Name, k.Release, n.Kernel}
+			}
+		}
+	}
+	return nil
 }
 
 // follow sends a grant to its nodes, unless that was done, and shows what

@@ -151,6 +151,7 @@ type Old struct {
 // Kernel says how one of the target kernels took the program.
 type Kernel struct {
 	Release string   `json:"release"`
+	BTF     string   `json:"btf,omitempty"` // as in bus.NodeInfo
 	Nodes   []string `json:"nodes"`
 	OK      bool     `json:"ok"`
 	Detail  string   `json:"detail,omitempty"`

@@ -95,6 +95,9 @@ func (x *binder) maps() {
 			rings = append(rings, info)
 		case info.Role == program.RoleOutput:
 			outputs = append(outputs, info)
+		case info.Role == program.RoleStacks:
+			x.stacks(info.Name)
+			x.b.internal[info.Name] = true
 		case info.Name != program.StatsMap:
 			x.b.internal[info.Name] = true
 		}

@@ -114,6 +114,9 @@ func (h *hygienist) check() error {
 			h.rule("size/"+e.Map.Name, fmt.Sprintf("events in %s have the size of their type, %d bytes", e.Map.Name, size), e.Data.Len() == size && e.Size == nil,
 				func() string { return fmt.Sprintf("%d bytes", e.Data.Len()) }, e.Pc)
 		}
+		if h.bound.internal[e.Map.Name] && e.Data != nil && ofMany(e.Key) {
+			h.atomic(e, tableBinding{name: e.Map.Name})
+		}
 		if i, ok := h.bound.outputs[e.Map.Name]; ok && e.Op != symbolic.Delete {
 			t := h.bound.tables[i]
 			h.record(e, "the key of "+e.Map.Name, e.Key, t.key, nil)
@@ -273,6 +276,30 @@ func (h *hygienist) address(name string, data *symbolic.Bytes, m member) {
 	}
 	words := fmt.Sprintf("%s shows no address of the kernel", name)
 	h.rule("address/"+name, words, of == nil, func() string { return "the address " + symbolic.InputOf(of).Name }, data.Wrote(m.off))
+}
+
+// ofMany tells whether a key is of what several threads are at a time: a process, a user, a
+// name. What hangs from one thread, CPU or object of the kernel is changed by one at a time,
+// mostly.
+func ofMany(key *symbolic.Bytes) bool {
+	if key == nil {
+		return false
+	}
+	any := false
+	for i := range key.Len() {
+		for _, v := range smt.Vars(key.At(i, 1)) {
+			in := symbolic.InputOf(v)
+			if in == nil {
+				return false
+			}
+			name, _, _ := strings.Cut(in.Name, "[") // of bytes
+			if !slices.Contains([]string{"current.tgid", "current.uid", "current.gid", "current.comm", "current.cgroup"}, name) {
+				return false
+			}
+			any = true
+		}
+	}
+	return any
 }
 
 // atomic checks that CPUs do not overwrite each other's changes of a shared cell.

@@ -273,7 +273,7 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 		if err != nil {
 			return err
 		}
-		memory = append(memory, c...)
+		memory = append(append(memory, c...), d.alone(v, path, r, rel)...)
 	}
 	hyp = append(hyp, d.sameElements(v, path, keys)...)
 	hyp = append(hyp, d.invariant(v, path, keys)...)
@@ -309,6 +309,28 @@ func (d *induction) onOneCPU(v *visit, path *aPath, r *run, rel *relation) error
 		}
 	}
 	return nil
+}
+
+// alone claims that a path puts nothing else into the map that keeps a memory: it would take the
+// room that is assumed to be there.
+func (d *induction) alone(v *visit, path *aPath, r *run, rel *relation) []*claim {
+	if !isHash(rel.in.Type) {
+		return nil
+	}
+	var out []*claim
+	for _, c := range path.World.Cells(rel.in) {
+		before, _ := v.from.Lookup(rel.in, c.Key, c.Cpu)
+		ours := d.b.False()
+		for _, other := range d.rels {
+			if other != nil && other.in == rel.in {
+				ours = d.b.Or(ours, other.image(d.words, d.checked, c.Key))
+			}
+		}
+		name := d.checked.Memories[rel.memory].Name
+		out = append(out, &claim{id: caseID(v.place, r) + "/memory " + name + ".alone", pc: -1, holds: d.b.Or(ours, before, d.b.Not(c.Present)),
+			words: fmt.Sprintf("%s: nothing gets into map %s but what the contract remembers", caseID(v.place, r), rel.in.Name)})
+	}
+	return out
 }
 
 // given is what holds of all variables in hypotheses and claims: that there is room, and what

@@ -314,13 +314,14 @@ func keyLayouts(w words, m contract.CheckedMemory, changes []change) []*relation
 	return out
 }
 
-// keyLayout finds each member of the contract's key in the program's key. Of a per-CPU map one
-// of them is the CPU.
+// keyLayout finds each member of the contract's key in the program's key. Of a per-CPU array one
+// of them is the CPU. An element of a per-CPU hash is there for all CPUs or for none, so what is
+// known on one CPU would be on all.
 func keyLayout(w words, m contract.CheckedMemory, ch change) (parts []keyPart, onCPU int, ok bool) {
 	used := make([]bool, len(ch.key))
 	if isPerCPU(ch.in) {
 		i := slices.IndexFunc(ch.key, func(v value) bool { return v.term == w.b.ZeroExt(64, ch.cpu) })
-		if i < 0 {
+		if i < 0 || !isArray(ch.in.Type) {
 			return nil, 0, false
 		}
 		used[i], onCPU = true, i+1

@@ -16,6 +16,9 @@ import (
 const (
 	leastRows  = 256  // of a table
 	leastCells = 1024 // of a memory: things that go on at the same time
+
+	leastStacks = 1024 // different ones
+	leastFrames = 32   // of each; those further out are not kept
 )
 
 // roomWords say what a map needs room for.
@@ -52,6 +55,18 @@ func keysOf(key []contract.CheckedMember) uint64 {
 	return n
 }
 
+// stacks checks that a map of stacks has room for those that there are: one that finds its place
+// taken is not shown, and of one that is longer only the first frames.
+func (x *binder) stacks(name string) {
+	m := x.spec.Maps[name]
+	if m.MaxEntries < leastStacks {
+		x.find("room in "+name, fmt.Sprintf("map %s has room for %d stacks", name, leastStacks), fmt.Sprintf("max_entries of %d or more", leastStacks), fmt.Sprint(m.MaxEntries))
+	}
+	if m.ValueSize < 8*leastFrames {
+		x.find("frames in "+name, fmt.Sprintf("the stacks in map %s have %d frames", name, leastFrames), fmt.Sprintf("a value_size of %d or more", 8*leastFrames), fmt.Sprint(m.ValueSize))
+	}
+}
+
 // narrow are the maps that keep memories and have too little room for it.
 func (s *session) narrow(rels []*relation) []finding {
 	var out []finding
@@ -60,6 +75,10 @@ func (s *session) narrow(rels []*relation) []finding {
 			continue
 		}
 		m := s.checked.Memories[r.memory]
+		if r.flag != nil && uint64(r.in.MaxEntries) < keysOf(m.Key) && !isLRU(r.in) {
+			out = append(out, finding{"form/room of " + m.Name, fmt.Sprintf("what is forgotten in %s makes room in map %s", m.Name, r.in.Name),
+				"the element to be deleted", "it stays, with a 0 in it"})
+		}
 		if least := min(leastCells, keysOf(m.Key)); uint64(r.in.MaxEntries) < least {
 			out = append(out, finding{"form/room in " + m.Name, roomWords("memory", m.Name, least),
 				fmt.Sprintf("max_entries of %d or more", least), fmt.Sprintf("%d in map %s", r.in.MaxEntries, r.in.Name)})

@@ -13,6 +13,313 @@ import (
 // seen.
 var unsound = []struct{ name, contract, program string }{
 	{
+		name: "threads of a process overwrite what the others have counted",
+		contract: `contract "Every tenth fsync of a process"
+
+event tenth { pid: k_pid, n: u64 }
+
+memory counts { pid: k_pid } : { n: u64 }
+
+hook tracepoint/syscalls/sys_enter_fsync()
+  case first: !known counts[current.tgid]
+    remember counts[current.tgid] { n: 1 }
+  case tenth: (counts[current.tgid].n & 7) == 7
+    emit tenth { pid: current.tgid, n: counts[current.tgid].n + 1 }
+    change counts[current.tgid] { n: counts[current.tgid].n + 1 }
+  case other: always
+    change counts[current.tgid] { n: counts[current.tgid].n + 1 }
+  otherwise nothing
+`,
+		program: `struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 10240);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+struct ev { __u64 n; k_pid pid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } tenth SEC(".maps");
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(void *ctx)
+{
+	__u32 key = bpf_get_current_pid_tgid() >> 32;
+	__u64 one = 1, *n = bpf_map_lookup_elem(&counts, &key);
+	if (!n) { bpf_map_update_elem(&counts, &key, &one, BPF_ANY); return 0; }
+	__u64 v = *n + 1;
+	*n = v;
+	if (v & 7) return 0;
+	struct ev *r = bpf_ringbuf_reserve(&tenth, sizeof(*r), 0);
+	if (!r) return 0;
+	r->n = v; r->pid = key; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
+		name: "a map that has room for one stack",
+		contract: `contract "Page faults by process and stack"
+
+table faults { pid: k_pid, stack: k_kstack } : count
+
+hook tracepoint/exceptions/page_fault_user()
+  case fault: always
+    add 1 to faults[pid: current.tgid, stack: kernel_stack]
+  otherwise nothing
+`,
+		program: `struct stack_key {
+	k_pid pid;
+	k_kstack stack;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, 127 * sizeof(__u64));
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct stack_key);
+	__type(value, k_count);
+} faults SEC(".maps") KGENT_OUTPUT;
+
+SEC("tracepoint/exceptions/page_fault_user")
+int on_fault(void *ctx)
+{
+	struct stack_key key = {};
+	k_count zero = 0, *count;
+
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	key.stack = bpf_get_stackid(ctx, &stacks, 0);
+	count = bpf_map_lookup_elem(&faults, &key);
+	if (!count) {
+		bpf_map_update_elem(&faults, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&faults, &key);
+		if (!count)
+			return 0;
+	}
+	__sync_fetch_and_add(count, 1);
+	return 0;
+}
+`,
+	},
+	{
+		name: "stacks of two frames",
+		contract: `contract "Page faults by process and stack"
+
+table faults { pid: k_pid, stack: k_kstack } : count
+
+hook tracepoint/exceptions/page_fault_user()
+  case fault: always
+    add 1 to faults[pid: current.tgid, stack: kernel_stack]
+  otherwise nothing
+`,
+		program: `struct stack_key {
+	k_pid pid;
+	k_kstack stack;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, 16384);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, 2 * sizeof(__u64));
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct stack_key);
+	__type(value, k_count);
+} faults SEC(".maps") KGENT_OUTPUT;
+
+SEC("tracepoint/exceptions/page_fault_user")
+int on_fault(void *ctx)
+{
+	struct stack_key key = {};
+	k_count zero = 0, *count;
+
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	key.stack = bpf_get_stackid(ctx, &stacks, 0);
+	count = bpf_map_lookup_elem(&faults, &key);
+	if (!count) {
+		bpf_map_update_elem(&faults, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&faults, &key);
+		if (!count)
+			return 0;
+	}
+	__sync_fetch_and_add(count, 1);
+	return 0;
+}
+`,
+	},
+	{
+		name: "other elements fill the map of what is remembered",
+		contract: `contract "How long each fsync takes"
+
+event ended { took: k_ns, tid: k_tid }
+
+memory started { tid: k_tid } : { at: k_time }
+
+hook tracepoint/syscalls/sys_enter_fsync()
+  case begins: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+
+hook tracepoint/syscalls/sys_exit_fsync()
+  case ends: known started[current.tid]
+    emit ended { took: now - started[current.tid].at, tid: current.tid }
+    forget started[current.tid]
+  otherwise nothing
+
+assume returns
+`,
+		program: `struct key { __u32 tid; __u32 kind; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct key);
+	__type(value, __u64);
+} start SEC(".maps");
+struct ev { k_ns took; k_tid tid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } ended SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 ts = bpf_ktime_get_ns();
+	bpf_map_update_elem(&start, &key, &ts, BPF_ANY);
+	struct key junk = { .tid = (__u32)ts, .kind = 1 };
+	bpf_map_update_elem(&start, &junk, &ts, BPF_ANY);
+	return 0;
+}
+SEC("tp/syscalls/sys_exit_fsync")
+int leave(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 *ts = bpf_map_lookup_elem(&start, &key);
+	if (!ts) return 0;
+	__u64 took = bpf_ktime_get_ns() - *ts;
+	bpf_map_delete_elem(&start, &key);
+	struct ev *r = bpf_ringbuf_reserve(&ended, sizeof(*r), 0);
+	if (!r) return 0;
+	r->took = took; r->tid = key.tid; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
+		name: "what is forgotten stays in a map that gets full",
+		contract: `contract "How long each fsync takes"
+
+event ended { took: k_ns, tid: k_tid }
+
+memory started { tid: k_tid } : { at: k_time }
+
+hook tracepoint/syscalls/sys_enter_fsync()
+  case begins: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+
+hook tracepoint/syscalls/sys_exit_fsync()
+  case ends: known started[current.tid]
+    emit ended { took: now - started[current.tid].at, tid: current.tid }
+    forget started[current.tid]
+  otherwise nothing
+
+assume returns
+`,
+		program: `struct key { __u32 tid; __u32 kind; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct key);
+	__type(value, __u64);
+} start SEC(".maps");
+struct ev { k_ns took; k_tid tid; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } ended SEC(".maps");
+
+SEC("tp/syscalls/sys_enter_fsync")
+int enter(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 ts = bpf_ktime_get_ns();
+	bpf_map_update_elem(&start, &key, &ts, BPF_ANY);
+	return 0;
+}
+SEC("tp/syscalls/sys_exit_fsync")
+int leave(void *ctx)
+{
+	struct key key = { .tid = (__u32)bpf_get_current_pid_tgid() };
+	__u64 *ts = bpf_map_lookup_elem(&start, &key);
+	if (!ts || !*ts) return 0;
+	__u64 took = bpf_ktime_get_ns() - *ts;
+	*ts = 0;
+	struct ev *r = bpf_ringbuf_reserve(&ended, sizeof(*r), 0);
+	if (!r) return 0;
+	r->took = took; r->tid = key.tid; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
+		name: "an element of a per-CPU hash, which all CPUs have, stands for what one remembers",
+		contract: `contract "Time in softirqs, by kind"
+
+event ended { vec: u32, took: k_ns }
+
+memory started { cpu: u32, vec: u32 } : { at: k_time }
+
+hook tp_btf/softirq_entry(vec_nr)
+  case begins: always
+    remember started[cpu, vec_nr] { at: now }
+  otherwise nothing
+
+hook tp_btf/softirq_exit(vec_nr)
+  case ends: known started[cpu, vec_nr]
+    emit ended { vec: vec_nr, took: now - started[cpu, vec_nr].at }
+    forget started[cpu, vec_nr]
+  otherwise nothing
+`,
+		program: `struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} start SEC(".maps");
+struct ev { k_ns took; __u32 vec; __u32 _pad; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } ended SEC(".maps");
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(softirq_entry, unsigned int vec)
+{
+	__u32 key = vec;
+	__u64 ts = bpf_ktime_get_ns();
+	bpf_map_update_elem(&start, &key, &ts, BPF_ANY);
+	return 0;
+}
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(softirq_exit, unsigned int vec)
+{
+	__u32 key = vec;
+	__u64 *ts = bpf_map_lookup_elem(&start, &key);
+	if (!ts) return 0;
+	__u64 took = bpf_ktime_get_ns() - *ts;
+	bpf_map_delete_elem(&start, &key);
+	struct ev *r = bpf_ringbuf_reserve(&ended, sizeof(*r), 0);
+	if (!r) return 0;
+	r->took = took; r->vec = vec; r->_pad = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+`,
+	},
+	{
 		name: "a program at a hook that the contract does not name drops packets",
 		contract: `contract "Opens"
 event e { time: k_time, pid: k_pid }

@@ -50,7 +50,11 @@ func New(command ...string) *Process {
 
 // Prove implements agent.Prover. What goes wrong with the process is UNKNOWN.
 func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
-	key, err := verify.KeyOf(facts.Release, facts.BTFHash, o, m, c)
+	id, err := verify.KernelID(facts)
+	if err != nil {
+		return nil, err
+	}
+	key, err := verify.KeyOf(facts.Release, id, o, m, c)
 	if err != nil {
 		return nil, err
 	}

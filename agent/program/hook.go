@@ -67,12 +67,20 @@ func (h Hook) String() string {
 	case h.Kind.NeedsBinary():
 		return fmt.Sprintf("%s %s:%s", h.Kind, h.Binary, h.Symbol)
 	case h.Kind.NeedsCgroup() && (h.Target == "" || h.Target == "/"):
-		return fmt.Sprintf("%s on the root cgroup", h.Kind)
+		return h.section() + " on the root cgroup"
 	case h.Target == "":
 		return string(h.Kind)
 	default:
-		return fmt.Sprintf("%s %s", h.Kind, h.Target)
+		return h.section() + " " + h.Target
 	}
+}
+
+// section is the kind, of a [CgroupSock] with the operation.
+func (h Hook) section() string {
+	if h.Kind == CgroupSock {
+		return h.Symbol
+	}
+	return string(h.Kind)
 }
 
 // Place returns the hook's kind and target in the form that a kernel's facts

@@ -123,11 +123,11 @@ func TestMake(t *testing.T) {
 	f := newFleet(t, "a", "b", "c")
 	nodes := []bus.NodeInfo{f.node(t, "a", 0), f.node(t, "b", 1), f.node(t, "c", 0)}
 	var went []string
-	made, err := f.maker.Make(t.Context(), agent.Request{ID: "r", Text: "file opens that fail with ENOENT for 20s"}, nodes, steps(&went))
+	made, err := f.maker.Make(t.Context(), agent.Request{ID: "r", Text: "who sends SIGKILL to java for 20s"}, nodes, steps(&went))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Card.Origin != "recipe failed-opens" || made.Duration != 20*time.Second || made.Source == "" || len(made.Card.Hooks) == 0 || made.Card.Verdict != "VERIFIED" || made.Card.Contract == "" {
+	if made.Card.Origin != "recipe signals" || made.Duration != 20*time.Second || made.Source == "" || len(made.Card.Hooks) == 0 || made.Card.Verdict != "VERIFIED" || made.Card.Contract == "" {
 		t.Errorf("made %+v", made.Card)
 	}
 	if len(made.Kernels) != 2 || !made.Kernels[0].OK || !made.Kernels[1].OK || strings.Join(made.Kernels[0].Nodes, " ") != "a c" || strings.Join(made.Kernels[1].Nodes, " ") != "b" {
@@ -136,7 +136,7 @@ func TestMake(t *testing.T) {
 	if !slices.Contains(went, "load done") {
 		t.Errorf("steps %v", went)
 	}
-	if risk, err := approvals.Assess(made.Program, true); err != nil || risk.Tier != approvals.ObserveSensitive {
+	if risk, err := approvals.Assess(made.Program, true); err != nil || risk.Tier != approvals.Observe {
 		t.Errorf("risk %v, %v", risk.Tier, err)
 	}
 
@@ -146,17 +146,17 @@ func TestMake(t *testing.T) {
 		t.Errorf("made again: %+v, %v", again.Kernels, err)
 	}
 	params, err := f.maker.Params(made.Program)
-	if err != nil || !slices.ContainsFunc(params, func(p thread.Param) bool { return p.Name == "errno" && p.Means != "" }) {
+	if err != nil || !slices.ContainsFunc(params, func(p thread.Param) bool { return p.Name == "sig" && p.Means != "" }) {
 		t.Errorf("parameters %v, %v", params, err)
 	}
-	if err := f.maker.Valid(made.Program, map[string]string{"errno": "ENOSUCH"}); err == nil || f.maker.Valid(made.Program, map[string]string{"errno": "EACCES"}) != nil {
+	if err := f.maker.Valid(made.Program, map[string]string{"sig": "SIGNONE"}); err == nil || f.maker.Valid(made.Program, map[string]string{"sig": "SIGTERM"}) != nil {
 		t.Errorf("an error that is none: %v", err)
 	}
-	changed, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"errno": "EACCES"}, nodes[:1], steps(&went))
-	if err != nil || string(changed.Program.Manifest) == string(made.Program.Manifest) || changed.Card.Params[0].Value != "EACCES" {
+	changed, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"sig": "SIGTERM"}, nodes[:1], steps(&went))
+	if err != nil || string(changed.Program.Manifest) == string(made.Program.Manifest) || changed.Card.Params[0].Value != "SIGTERM" {
 		t.Errorf("changed: %+v, %v", changed.Card.Params, err)
 	}
-	if _, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"errno": "EEEK"}, nodes[:1], steps(&went)); !errors.Is(err, agent.ErrRequest) || !strings.Contains(err.Error(), "EEEK") {
+	if _, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"sig": "SIGEEK"}, nodes[:1], steps(&went)); !errors.Is(err, agent.ErrRequest) || !strings.Contains(err.Error(), "SIGEEK") {
 		t.Errorf("a wrong value: %v", err)
 	}
 }

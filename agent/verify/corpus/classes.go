@@ -27,7 +27,7 @@ type Class struct {
 // Classes are the kinds of mistakes that are known, from the bugs of tools that are
 // in use and from what models write. A case can be of several.
 var Classes = []Class{
-	{"network byte order shown or compared as if it were host order", Proof, []string{"network-order", "filter-in-network-order"}},
+	{"network byte order shown or compared as if it were host order", Proof, []string{"network-order", "filter-in-network-order", "half-of-a-word"}},
 	{"host byte order swapped", Proof, []string{"host-order-swapped", "tracepoint-order-swapped"}},
 	{"IPv6 forgotten, or read as IPv4", Proof, []string{"v6-forgotten", "v4-address-of-v6-socket"}},
 	{"a field read before the kernel sets it", Proof, []string{"read-too-early"}},

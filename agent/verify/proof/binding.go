@@ -503,7 +503,7 @@ func placeOf(h program.Hook) (kind, target string) {
 	case h.Kind.NeedsInterface(), h.Kind == program.CgroupIngress, h.Kind == program.CgroupEgress:
 		return kind, ""
 	case h.Kind == program.CgroupSock:
-		return kind, h.Symbol
+		return kind, strings.TrimPrefix(h.Symbol, kind+"/")
 	}
 	return kind, target
 }

@@ -27,8 +27,8 @@ const (
 	// to must be judged before it says anything that all of them survive.
 	MinOfCase = 6
 
-	maxMutants    = 200
-	leastMutation = 250 * time.Millisecond
+	maxMutants    = 100
+	leastMutation = 3 * time.Second
 	variations    = 2 // of the input of a sample
 	maxOfCase     = 3 // samples
 )
@@ -46,7 +46,8 @@ type specimen struct {
 }
 
 // mutants judges the contract by wrong variants of the program: most of them have to break
-// it, and some of those of each case. They are tried for as long as the proof took.
+// it, and some of those of each case. They are tried for as long as the proof took, and for
+// longer where that is little: on a busy host no fewer shall be tried than on an idle one.
 func (s *session) mutants(ctx context.Context, r *Report, d *induction) {
 	if s.in.Mutants == nil {
 		return

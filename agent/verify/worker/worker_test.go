@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,23 +63,40 @@ type job struct {
 	contract *contract.Contract
 }
 
-func exec(t *testing.T) job {
+// remote are the facts of this kernel as the bot has them: out of a snapshot.
+var remote = sync.OnceValues(func() (*kernel.Facts, error) {
+	tools, err := programtest.Find()
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := kernel.Encode(tools.Facts)
+	if err != nil {
+		return nil, err
+	}
+	return kernel.Decode(snapshot)
+})
+
+// work is a recipe whose proof takes little.
+func work(t *testing.T) job {
 	t.Helper()
-	tools := programtest.Here(t)
+	facts, err := remote()
+	if err != nil {
+		t.Fatal(err)
+	}
 	library, err := recipes.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, ok := library.Lookup("exec")
+	r, ok := library.Lookup("tcp-retransmits")
 	if !ok {
-		t.Fatal("there is no recipe exec")
+		t.Fatal("there is no such recipe")
 	}
 	o := programtest.Object(t, string(r.Source))
-	m, err := program.Build(o, program.Options{Name: "exec", Title: "exec"})
+	m, err := program.Build(o, program.Options{Name: "p", Title: "p"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return job{tools.Facts, o, m, r.Contract}
+	return job{facts, o, m, r.Contract}
 }
 
 // process returns one that runs this binary as what is asked for.
@@ -94,7 +112,7 @@ func (j job) prove(ctx context.Context, p *worker.Process) (*proof.Report, error
 }
 
 func TestProves(t *testing.T) {
-	j, p := exec(t), process(t, "prove")
+	j, p := work(t), process(t, "prove")
 	first, err := j.prove(t.Context(), p)
 	if err != nil || first.Verdict != proof.Verified {
 		t.Fatalf("%+v, %v", first, err)
@@ -127,7 +145,7 @@ hook tp_btf/no_such_hook()
 
 // Whatever becomes of the process, nothing is verified and somebody is told why.
 func TestBroken(t *testing.T) {
-	j := exec(t)
+	j := work(t)
 	for as, want := range map[string]string{
 		"crash":  "panic: out of luck",
 		"hang":   "did not end when its time was over",
@@ -163,7 +181,7 @@ func TestBroken(t *testing.T) {
 // The process knows nothing of the bot's secrets.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("SLACK_BOT_TOKEN", "xoxb-secret")
-	_, err := exec(t).prove(t.Context(), process(t, "describe"))
+	_, err := work(t).prove(t.Context(), process(t, "describe"))
 	if err == nil || !strings.HasSuffix(err.Error(), ", environment []") {
 		t.Error(err)
 	}
@@ -171,7 +189,7 @@ func TestEnvironment(t *testing.T) {
 
 // A process that nobody needs is ended, and another is started when it is.
 func TestIdle(t *testing.T) {
-	j, p := exec(t), process(t, "describe")
+	j, p := work(t), process(t, "describe")
 	ask := func() string {
 		_, err := j.prove(t.Context(), p)
 		if err == nil || !strings.HasPrefix(err.Error(), "process ") {

@@ -39,6 +39,9 @@ type writing struct {
 	// disputed has the sample in which an obligation was first refuted.
 	disputed map[string]int
 	reread   bool
+	// otherwise is at which point a program was first refuted that was written from the
+	// request: those after it were told.
+	otherwise string
 	// spare is a candidate that could not be proved, while a better one is tried for.
 	spare *Candidate
 }
@@ -177,6 +180,9 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		w.refused = append(w.refused, clip(err.Error(), 600))
 		if r := refutation(err); r != nil {
 			att.Verdict = r.Verdict.String()
+			if w.otherwise == "" && ofMeaning(r.Counterexample) {
+				w.otherwise = clip(r.Counterexample.Words, 160)
+			}
 		}
 	}
 	w.next(ans, say, hint == "" && try%(repairs+1) == 0)
@@ -216,6 +222,9 @@ func (w *writing) describe(c *Candidate, ans llm.Answer, parsed *answer) {
 		}
 	}
 	c.Understood = append(c.Understood, w.said...)
+	if c.Contract != nil && w.otherwise != "" {
+		c.Understood = append(c.Understood, "a program that was first written from the request did otherwise than the contract, and this one was written after being told; it must hold that "+w.otherwise)
+	}
 	c.Explanation = clip(parsed.Explanation, 1000)
 	c.Duration = millis(parsed.DurationMS)
 }
@@ -271,8 +280,8 @@ func (w *writing) vacuous(ctx context.Context, r *proof.Report) error {
 // that the contract may be what is wrong. It is asked once for each request.
 func (w *writing) persistent(r *proof.Report, try int) bool {
 	x := r.Counterexample
-	if w.reread || w.contract == nil || x == nil || len(x.Scenario) == 0 || strings.Contains(x.Obligation, "/always/") {
-		return false // form, and the rules for all programs, are no reading of the request
+	if w.reread || w.contract == nil || !ofMeaning(x) {
+		return false
 	}
 	sample := (try - 1) / (repairs + 1)
 	first, seen := w.disputed[x.Obligation]
@@ -280,6 +289,12 @@ func (w *writing) persistent(r *proof.Report, try int) bool {
 		w.disputed[x.Obligation] = sample
 	}
 	return seen && first != sample
+}
+
+// ofMeaning tells whether a counterexample is about what the contract asks for: form, and the
+// rules for all programs, are no reading of the request.
+func ofMeaning(x *proof.Counterexample) bool {
+	return x != nil && len(x.Scenario) > 0 && !strings.Contains(x.Obligation, "/always/")
 }
 
 // readAgain has the contract's author read the request again.
@@ -301,6 +316,7 @@ func (w *writing) readAgain(ctx context.Context, r *proof.Report) (changed bool,
 		return false, nil
 	}
 	w.said = append(w.said, point+"; its author read the request again and CHANGED it")
+	w.otherwise = ""
 	return true, w.take(ctx, c, d, nil)
 }
 

@@ -447,6 +447,7 @@ const selfParam = program.NodePrefix + "self"
 // places binds programs by their hook.
 func (x *binder) places(m *program.Manifest) error {
 	taken := map[string]bool{}
+	missing, several := false, error(nil)
 	for i := range x.c.Places {
 		p := &x.c.Places[i]
 		kind, target := whereIs(p.Place)
@@ -459,13 +460,18 @@ func (x *binder) places(m *program.Manifest) error {
 		switch len(at) {
 		case 0:
 			x.find("place "+placeName(p.Place), fmt.Sprintf("the program runs at %s", placeName(p.Place)), placeName(p.Place), hooksOf(m))
+			missing = true
 			continue
 		case 1:
 		default:
-			return fmt.Errorf("binding %s: the programs %s are all attached there; the order in which they run is not known", placeName(p.Place), listOf(at))
+			several = fmt.Errorf("binding %s: the programs %s are all attached there; the order in which they run is not known", placeName(p.Place), listOf(at))
+			continue
 		}
 		taken[at[0]] = true
 		x.b.places = append(x.b.places, placeBinding{placeName(p.Place), p, at[0]})
+	}
+	if several != nil && !missing { // a place without a program is wrong, whatever runs elsewhere
+		return several
 	}
 	for _, mp := range m.Programs {
 		if !taken[mp.Name] {

@@ -43,7 +43,7 @@ const survivorsFile = "testdata/survivors.txt"
 // mutantTime bounds the proof of one mutant. Those of a recipe whose own proof takes long
 // get a multiple of that instead: an UNKNOWN for want of time says nothing.
 const (
-	mutantTime   = 5 * time.Second
+	mutantTime   = 15 * time.Second
 	originalTime = 30 * time.Second
 )
 

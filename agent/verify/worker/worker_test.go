@@ -47,9 +47,9 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		case "eat":
-			go worker.Serve(context.Background(), os.Stdin, io.Discard, nil)
 			eaten = make([]byte, 2<<30)
-			io.Copy(io.Discard, os.Stdin)
+			worker.Serve(context.Background(), os.Stdin, io.Discard, nil)
+			os.Exit(0)
 		}
 	}
 	os.Exit(m.Run())

@@ -41,11 +41,7 @@ func KernelOf(k *kernel.Facts) (*ProofKernel, error) {
 	linked := &symbolic.Kernel{Types: vmlinux, Modules: modules, Arch: k.Arch, Format: func(category, name string) ([]symbolic.Field, bool) {
 		return format(k, category, name)
 	}}
-	id, err := KernelID(k)
-	if err != nil {
-		return nil, err
-	}
-	return &ProofKernel{name: k.Release, id: id, linked: linked, types: types, turn: make(chan struct{}, 1)}, nil
+	return &ProofKernel{name: k.Release, id: k.Hash(), linked: linked, types: types, turn: make(chan struct{}, 1)}, nil
 }
 
 // KernelOfBTF makes a ProofKernel of which nothing but the BTF is known. name is for

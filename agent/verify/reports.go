@@ -9,30 +9,15 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/verify/proof"
-	"kgent/retrieval/kernel"
 )
 
 // Key stands for everything that a report depends on.
 type Key [sha256.Size]byte
 
-// KernelID tells kernels apart for whom a proof may come out differently. Two with the
-// same types can still differ in their modules and in the records of their tracepoints,
-// and those of a node are what it says: so a snapshot is known by all of it.
-func KernelID(k *kernel.Facts) (string, error) {
-	if !k.Remote() { // this machine's
-		return k.BTFHash, nil
-	}
-	snapshot, err := kernel.Encode(k)
-	if err != nil {
-		return "", err
-	}
-	return kernel.SnapshotHash(snapshot), nil
-}
-
-// KeyOf is the key of a proof: of the kernel, by its release and its [KernelID];
-// of the program; and of the contract. Of a manifest a proof
-// needs where its programs are attached and how large its maps are, and whether
-// a constant is in its parameter's range.
+// KeyOf is the key of a proof: of the kernel, by its release and the hash of its
+// facts, so that nodes of which anything else is known share nothing; of the program;
+// and of the contract. Of a manifest a proof needs where its programs are attached and
+// how large its maps are, and whether a constant is in its parameter's range.
 func KeyOf(release, id string, o *program.Object, m *program.Manifest, c *contract.Contract) (key Key, err error) {
 	if o.ELF() == nil {
 		return key, errors.New("proving: an altered object has no bytes to know it by")

@@ -75,8 +75,9 @@ type Facts struct {
 	Refused map[string]string
 
 	src Sources
-	// snapshot is what the facts were decoded from; nil for a live kernel.
+	// snapshot is what the facts were decoded from; nil for a live kernel. hash names it.
 	snapshot []byte
+	hash     string
 	debugfs  string // where debugfs is mounted, empty if it is not
 
 	kernelTypes func() (*typesOf, error)

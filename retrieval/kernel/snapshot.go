@@ -279,7 +279,7 @@ func decode(snapshot []byte) (*Facts, error) {
 		Release: set.Release, Arch: set.Arch, Lockdown: set.Lockdown, LSMs: set.LSMs, Capabilities: set.Capabilities,
 		PerfEventParanoid: set.Paranoid, UnprivilegedBPFDisabled: set.Unprivileged, BPFJIT: set.BPFJIT,
 		CgroupMount: set.CgroupMount, TracefsMount: set.TracefsMount, debugfs: set.DebugfsMount, Refused: set.Refused,
-		src: Sources{Arch: set.Arch, archive: files}, snapshot: snapshot,
+		src: Sources{Arch: set.Arch, archive: files}, snapshot: snapshot, hash: SnapshotHash(snapshot),
 	}
 	for name, data := range files {
 		if !strings.HasPrefix(name, btfDir) && !isText(data, "\n\t") {
@@ -337,6 +337,15 @@ func (f *Facts) readAll() error {
 // Remote tells whether the facts are those of another machine, read from a snapshot:
 // what is in its files, it alone can tell.
 func (f *Facts) Remote() bool { return f.src.archive != nil }
+
+// Hash names the kernel with its modules and settings: the hash of the snapshot that the
+// facts came out of, and for this machine's, of which there is one, that of its BTF.
+func (f *Facts) Hash() string {
+	if f.Remote() {
+		return f.hash
+	}
+	return f.BTFHash
+}
 
 // onNode is the answer to a question about the node's files.
 func onNode(what, name string) error {

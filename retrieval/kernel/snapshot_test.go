@@ -443,3 +443,31 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+// Nodes whose kernels have the same types may have other modules and tracepoints, or say so: what
+// was proved for one is not proved for the other.
+func TestHash(t *testing.T) {
+	facts, err := Live(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	var ids []string
+	for _, paranoid := range []int{1, 2, 1} {
+		facts.PerfEventParanoid = paranoid
+		snapshot, err := Encode(facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := Decode(snapshot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there.BTFHash != facts.BTFHash || there.Release != facts.Release {
+			t.Fatal("they should have the same types")
+		}
+		ids = append(ids, there.Hash())
+	}
+	if ids[0] == ids[1] || ids[0] != ids[2] {
+		t.Errorf("snapshots are known as %q", ids)
+	}
+}

@@ -50,18 +50,14 @@ func New(command ...string) *Process {
 
 // Prove implements agent.Prover. What goes wrong with the process is UNKNOWN.
 func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Object, m *program.Manifest, c *contract.Contract) (*proof.Report, error) {
-	id, err := verify.KernelID(facts)
-	if err != nil {
-		return nil, err
-	}
-	key, err := verify.KeyOf(facts.Release, id, o, m, c)
+	key, err := verify.KeyOf(facts.Release, facts.Hash(), o, m, c)
 	if err != nil {
 		return nil, err
 	}
 	if r := p.reports.Recall(key); r != nil {
 		return r, nil
 	}
-	r := request{ELF: o.ELF(), Limits: p.Limits}
+	r := request{Kernel: facts.Hash(), ELF: o.ELF(), Limits: p.Limits}
 	if r.Manifest, err = m.Encode(); err != nil {
 		return nil, err
 	}
@@ -72,7 +68,6 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 	if r.Snapshot, err = kernel.Encode(facts); err != nil {
 		return nil, err
 	}
-	r.Kernel = kernel.SnapshotHash(r.Snapshot)
 
 	var k *child
 	select {

@@ -32,7 +32,7 @@ import (
 
 // request is one proof to make.
 type request struct {
-	// Kernel is the hash of a snapshot; Snapshot is sent with the first request
+	// Kernel is the hash of its facts; Snapshot is sent with the first request
 	// for it.
 	Kernel   string          `json:"kernel"`
 	Snapshot []byte          `json:"snapshot,omitempty"`

@@ -7,10 +7,8 @@ type Assumption struct {
 	Means string
 }
 
-// Assumptions is the fixed list. Those of the first group hold in every proof and
+// assumptions is the fixed list. Those of the first group hold in every proof and
 // need not be written; a contract that depends on another one names it with "assume".
-func Assumptions() []Assumption { return assumptions }
-
 var assumptions = []Assumption{
 	{"instant", "Within one run of the program the clock stands still; later runs see later times."},
 	{"room", "Ring buffers and maps have room. Where they have not, kgent counts what is lost and says so."},

@@ -308,9 +308,6 @@ func (m *Machine) Table(index int) []Cell {
 	return out
 }
 
-// Known returns how many cells a memory knows.
-func (m *Machine) Known(index int) int { return len(m.memories[index]) }
-
 func truth(b bool) Datum {
 	if b {
 		return Datum{Num: 1}

@@ -30,26 +30,6 @@ func Parse(text string) (*Contract, error) {
 	return c, nil
 }
 
-// ParseExpr reads a single expression, as the JSON form has them.
-func ParseExpr(text string) (Expr, error) {
-	if len(text) > maxText {
-		return nil, Errors{{Msg: "the expression is too long"}}
-	}
-	tokens, errs := lex(text)
-	p := &parser{tokens: tokens, errs: errs}
-	var e Expr
-	p.try(func() {
-		e = p.expr()
-		if t := p.peek(); t.kind != tokEOF {
-			p.failf(t.at, "expected the end of the expression, found %s", t)
-		}
-	})
-	if len(p.errs) > 0 {
-		return nil, p.errs
-	}
-	return e, nil
-}
-
 type parser struct {
 	tokens []token
 	i      int

@@ -236,9 +236,6 @@ var inputs = map[string]Type{
 	"kgent.pid":      vocabulary["k_pid"],
 }
 
-// Inputs are the names that Values of OpInput have.
-func Inputs() []string { return keys(inputs) }
-
 func inputMembers(of string) (names []string) {
 	for _, n := range keys(inputs) {
 		if m, ok := strings.CutPrefix(n, of+"."); ok {

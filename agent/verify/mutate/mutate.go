@@ -18,7 +18,6 @@
 package mutate
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -123,14 +122,4 @@ func Mutate(p *ebpf.ProgramSpec) []Variant {
 func name(operator string, line int, before, after string) string {
 	one := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 	return operator + ":" + itoa(line) + ": " + one(before) + " => " + one(after)
-}
-
-// Names returns the names of operators, sorted, for messages.
-func Names(operators []Operator) []string {
-	var out []string
-	for _, o := range operators {
-		out = append(out, o.Name)
-	}
-	slices.Sort(out)
-	return out
 }

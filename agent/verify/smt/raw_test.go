@@ -345,15 +345,6 @@ func (g *generator) fresh(width uint, depth int) *raw {
 	return g.leaf(width)
 }
 
-// interesting values for the variables of a formula.
-func (g *generator) env(vars []Term) map[string]uint64 {
-	env := map[string]uint64{}
-	for _, v := range vars {
-		env[v.info.Name] = g.value(v.width)
-	}
-	return env
-}
-
 func (g *generator) value(width uint) uint64 {
 	switch g.IntN(5) {
 	case 0:

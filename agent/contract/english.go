@@ -7,6 +7,24 @@ import (
 	"strings"
 )
 
+// nothingElse begins the paragraph behind the last hook.
+const nothingElse = "Nothing else is shown"
+
+// Behaviour is the part of [English]'s words that says what is shown and when, without
+// the title before it and what follows from it or is taken for granted behind it.
+func Behaviour(words string) string {
+	var parts []string
+	for i, p := range strings.Split(strings.TrimSpace(words), "\n\n") {
+		if strings.HasPrefix(p, nothingElse) {
+			break
+		}
+		if i > 0 { // the first is the title
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, "\n")
+}
+
 // English writes what a contract says in plain words, for whoever has to agree to
 // it. Nothing is left out but comments. Lines are not wrapped. "- " begins a case or
 // an item of a list, "→ " what is done in that case; two spaces are a level.
@@ -24,9 +42,9 @@ func English(c *Contract) string {
 	}
 	e.line("")
 	if e.acts() {
-		e.line("Nothing else is shown, and nothing else is changed.")
+		e.line("%s, and nothing else is changed.", nothingElse)
 	} else {
-		e.line("Nothing else is shown, and nothing on the host is changed.")
+		e.line("%s, and nothing on the host is changed.", nothingElse)
 	}
 	if e.filters {
 		e.line("kgent's own process is left out.")

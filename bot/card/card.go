@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"kgent/agent/contract"
 	"kgent/executor/output"
 )
 
@@ -156,16 +157,7 @@ type Input struct {
 // when, cut to about most characters: what comes before and after it, such as
 // what is taken for granted, is in the file beside the source.
 func Contract(words string, most int) string {
-	var parts []string
-	for i, p := range strings.Split(strings.TrimSpace(words), "\n\n") {
-		if strings.HasPrefix(p, "Nothing else is shown") {
-			break
-		}
-		if i > 0 { // the first is the title
-			parts = append(parts, p)
-		}
-	}
-	s := strings.Join(parts, "\n")
+	s := contract.Behaviour(words)
 	if len(s) <= most {
 		return s
 	}

@@ -40,6 +40,5 @@ func (e *Unsupported) Error() string {
 // C writes the program of a contract. It depends on nothing but the contract as it
 // was checked, and is the same each time. The error is an [*Unsupported].
 func C(c *contract.Checked) (string, error) {
-	g := &generator{c: c}
-	return g.program()
+	return newGenerator(c).program()
 }

@@ -194,7 +194,7 @@ func (b *block) loadText(to string, size int, v *contract.Value) error {
 		b.line("BPF_CORE_READ_STR_INTO(&%s, %s, %s);", to, strings.Join(base.chain, ", "), v.Path)
 		return nil
 	}
-	base = pointTo(base.read(), v.Struct)
+	base = b.named(pointTo(base.read(), v.Struct))
 	b.line("bpf_core_read_str(%s, %d, &%s->%s);", to, min(size, int(v.Size)), base.in(primary), v.Path)
 	return nil
 }
@@ -224,7 +224,7 @@ func (b *block) fillAddress(to string, v *contract.Value) error {
 			if err != nil {
 				return err
 			}
-			base = pointTo(base.read(), f.Struct)
+			base = b.named(pointTo(base.read(), f.Struct))
 			b.line("bpf_core_read(&%s, 16, &%s->%s);", to, base.in(primary), f.Path)
 			return nil
 		}
@@ -245,7 +245,7 @@ func (b *block) fillBytes(to string, size int, v *contract.Value) error {
 		if err != nil {
 			return err
 		}
-		base = pointTo(base.read(), v.Struct)
+		base = b.named(pointTo(base.read(), v.Struct))
 		b.line("bpf_core_read(%s, %d, &%s->%s);", to, size, base.in(primary), v.Path)
 		return nil
 	case contract.OpArg:

@@ -181,7 +181,12 @@ func (b *block) add(e *contract.CheckedEffect) error {
 	t := b.f.g.tables[e.Index]
 	var cell string
 	inner := b.inner()
-	if len(t.key) == 0 {
+	if t.least {
+		var err error
+		if cell, err = b.addLeast(t, e); err != nil {
+			return err
+		}
+	} else if len(t.key) == 0 {
 		key := b.f.names.pick("zero")
 		b.line("__u32 %s = 0;", key)
 		cell = b.f.names.pick(t.one)
@@ -206,6 +211,44 @@ func (b *block) add(e *contract.CheckedEffect) error {
 	b.nest(inner)
 	b.line("}")
 	return nil
+}
+
+// addLeast finds the cell of a key in a table that keeps the least of something. A new one begins with this
+// sample: zero would be less than all others. Nothing is found, and nothing left to do, if it was new.
+func (b *block) addLeast(t *table, e *contract.CheckedEffect) (string, error) {
+	key := b.f.names.pick(t.one + "_key")
+	if len(t.key) == 0 {
+		b.line("__u32 %s = 0;", key)
+	} else {
+		var err error
+		if key, err = b.fillKey(t.key, t.keyRecord, e.Key, key); err != nil {
+			return "", err
+		}
+	}
+	cell, first := b.f.names.pick(t.one), b.f.names.pick("first")
+	b.line("%s = {};", spaced(t.cellType, first))
+	for i, v := range e.Fields {
+		if v == nil {
+			return "", &Unsupported{e.At, "adding to a table that keeps the least of something without giving all members"}
+		}
+		x, err := b.value(v)
+		if err != nil {
+			return "", err
+		}
+		to := first
+		if t.valueRecord {
+			to += "." + t.values[i]
+		}
+		switch t.of.Table.Values[i].Agg {
+		case contract.Log2, contract.Linear:
+			return "", &Unsupported{t.of.At, "a histogram beside the least of something in one table"}
+		}
+		b.line("%s = %s;", to, x.text)
+	}
+	b.line("%s = bpf_map_lookup_elem(&%s, &%s);", spaced(t.cellType+" *", cell), t.mapName, key)
+	b.line("if (!%s && bpf_map_update_elem(&%s, &%s, &%s, 1 /* BPF_NOEXIST */))", cell, t.mapName, key, first)
+	b.line("\t%s = bpf_map_lookup_elem(&%s, &%s); /* another CPU was faster */", cell, t.mapName, key)
+	return cell, nil
 }
 
 // sample adds one value to one member of a cell.
@@ -249,7 +292,18 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 			b.line("__sync_fetch_and_add(&%s, 1);", at)
 		}
 	case contract.Last:
-		b.line("%s = %s;", at, x.text)
+		if len(t.values) == 1 {
+			b.line("%s = %s;", at, x.text)
+			break
+		}
+		if sizeOf(t.of.Values[i].Type) < 4 {
+			return &Unsupported{of.At, "the last of numbers of less than 32 bits, beside others that all CPUs share"}
+		}
+		b.line("__sync_lock_test_and_set(&%s, %s);", at, x.text) // as atomic as the others
+	case contract.Max:
+		b.line("%s(&%s, %s);", b.f.g.use("keep_most"), at, x.text)
+	case contract.Min:
+		b.line("%s(&%s, %s);", b.f.g.use("keep_least"), at, x.text)
 	default:
 		return &Unsupported{of.At, fmt.Sprintf("the %s of a table", of.Agg)}
 	}

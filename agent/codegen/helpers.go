@@ -128,6 +128,34 @@ static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, 
 	barrier(); /* keeps these calls and the one above apart */
 }
 `,
+	"keep_most": `/* Sets what all CPUs share to v, if that is larger. After eight CPUs that were faster it is given up, and counted. */
+#define keep_most(at, v) ({ \
+	typeof(*(at)) _new = (v), _have = *(at); \
+	for (int _i = 0; _i < 8 && _have < _new; _i++) { \
+		typeof(*(at)) _was = __sync_val_compare_and_swap(at, _have, _new); \
+		if (_was == _have) \
+			_have = _new; \
+		else \
+			_have = _was; \
+	} \
+	if (_have < _new) \
+		kgent_count_map_full(); \
+})
+`,
+	"keep_least": `/* Sets what all CPUs share to v, if that is smaller. After eight CPUs that were faster it is given up, and counted. */
+#define keep_least(at, v) ({ \
+	typeof(*(at)) _new = (v), _have = *(at); \
+	for (int _i = 0; _i < 8 && _have > _new; _i++) { \
+		typeof(*(at)) _was = __sync_val_compare_and_swap(at, _have, _new); \
+		if (_was == _have) \
+			_have = _new; \
+		else \
+			_have = _was; \
+	} \
+	if (_have > _new) \
+		kgent_count_map_full(); \
+})
+`,
 	"frame_read_at": `/* Reads bytes of a frame at a fixed place into zeroes; those behind its end stay 0. */
 static __always_inline void frame_read_at(struct xdp_md *ctx, __u32 off, void *to, __u32 size)
 {

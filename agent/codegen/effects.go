@@ -275,10 +275,10 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 	case contract.Stats:
 		b.line("k_stats_add((struct k_stats *)&%s, %s);", at, x.u64().text)
 	case contract.Log2:
-		b.line("k_hist_add((struct k_hist *)&%s, %s);", at, x.u64().text)
+		b.line("k_hist_add((struct k_hist *)&%s, %s);", strings.TrimPrefix(at, "*"), b.opaque(v, x).text)
 	case contract.Linear:
 		slot := b.f.names.pick("slot")
-		b.line("__u64 %s = %s / %dULL;", slot, x.firmU64().in(product), of.Step)
+		b.line("__u64 %s = %s / %dULL;", slot, b.opaque(v, x).firmU64().in(product), of.Step)
 		b.line("if (%s > %d)", slot, of.Slots-1)
 		b.line("\t%s = %d;", slot, of.Slots-1)
 		if t.valueRecord {
@@ -308,6 +308,20 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 		return &Unsupported{of.At, fmt.Sprintf("the %s of a table", of.Agg)}
 	}
 	return nil
+}
+
+// opaque hides how a number came about where clang might conclude from it that it is small, and leave out a test
+// of an index that the kernel's verifier wants to see.
+func (b *block) opaque(v *contract.Value, x expr) expr {
+	switch v.Op {
+	case contract.OpUMod, contract.OpSMod, contract.OpUDiv, contract.OpSDiv, contract.OpAnd, contract.OpUShr, contract.OpCond, contract.OpCut, contract.OpConst:
+	default:
+		return x.u64()
+	}
+	name := b.f.names.pick("sample")
+	b.line("__u64 %s = %s;", name, x.text)
+	b.line("barrier_var(%s); /* any number, as far as clang knows: it must not leave out what bounds the slot */", name)
+	return expr{text: name, bits: 64}
 }
 
 // changes writes what a case does to memories. Everything is computed before anything changes.

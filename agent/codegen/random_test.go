@@ -110,9 +110,9 @@ func (a *author) condition(depth int) string {
 	case n == 6:
 		return "!(" + a.condition(depth-1) + ")"
 	case n == 7 && len(a.texts) > 0:
-		return fmt.Sprintf("%s == %s", a.text(), a.pick([]string{`"sh"`, `""`, "name", `"a long nam"`}))
+		return fmt.Sprintf("%s == %s", a.pick(a.texts), a.pick([]string{`"sh"`, `""`, "name", `"a long nam"`}))
 	case n == 8 && len(a.texts) > 0:
-		return fmt.Sprintf("starts(%s, %s)", a.text(), a.pick([]string{`"/et"`, "name", `""`}))
+		return fmt.Sprintf("starts(%s, %s)", a.pick(a.texts), a.pick([]string{`"/et"`, "name", `"b"`}))
 	case n == 9 && len(a.addresses) > 0:
 		return fmt.Sprintf("%s == %s", a.pick(a.addresses), a.pick([]string{"peer", `"::"`, `"10.0.0.5"`}))
 	case n == 10 && len(a.network) > 0:

@@ -213,6 +213,14 @@ func (b *block) add(e *contract.CheckedEffect) error {
 	return nil
 }
 
+// addressOf is where something is: of what a pointer leads to, that.
+func addressOf(at string) string {
+	if p, ok := strings.CutPrefix(at, "(*"); ok {
+		return strings.TrimSuffix(p, ")")
+	}
+	return "&" + at
+}
+
 // addLeast finds the cell of a key in a table that keeps the least of something. A new one begins with this
 // sample: zero would be less than all others. Nothing is found, and nothing left to do, if it was new.
 func (b *block) addLeast(t *table, e *contract.CheckedEffect) (string, error) {
@@ -273,9 +281,9 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 			b.line("%s += %s;", at, x.text)
 		}
 	case contract.Stats:
-		b.line("k_stats_add((struct k_stats *)&%s, %s);", at, x.u64().text)
+		b.line("k_stats_add(%s, %s);", addressOf(at), x.u64().text)
 	case contract.Log2:
-		b.line("k_hist_add((struct k_hist *)&%s, %s);", strings.TrimPrefix(at, "*"), b.opaque(v, x).text)
+		b.line("k_hist_add(%s, %s);", addressOf(at), b.opaque(v, x).text)
 	case contract.Linear:
 		slot := b.f.names.pick("slot")
 		b.line("__u64 %s = %s / %dULL;", slot, b.opaque(v, x).firmU64().in(product), of.Step)

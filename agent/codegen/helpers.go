@@ -98,10 +98,8 @@ static __always_inline void copy_text(char *to, const char *from, __u32 size)
 }
 `,
 	"packet_read": `/* Reads bytes of a packet into zeroes; those behind its end stay 0. */
-static __always_inline void packet_read(struct __sk_buff *ctx, __u64 off, void *to, __u32 size)
+static __always_inline void packet_read(struct __sk_buff *ctx, __u64 length, __u64 off, void *to, __u32 size)
 {
-	__u64 length = ctx->len;
-
 	if (length >= size && off <= length - size) {
 		bpf_skb_load_bytes(ctx, off, to, size);
 		return;
@@ -113,10 +111,8 @@ static __always_inline void packet_read(struct __sk_buff *ctx, __u64 off, void *
 }
 `,
 	"frame_read": `/* Reads bytes of a frame into zeroes; those behind its end stay 0. */
-static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, __u32 size)
+static __always_inline void frame_read(struct xdp_md *ctx, __u64 length, __u64 off, void *to, __u32 size)
 {
-	__u64 length = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
-
 	barrier_var(length); /* a number from here on, no difference of addresses */
 	if (length >= size && off <= length - size) {
 		bpf_xdp_load_bytes(ctx, off, to, size);
@@ -157,9 +153,9 @@ static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, 
 })
 `,
 	"frame_read_at": `/* Reads bytes of a frame at a fixed place into zeroes; those behind its end stay 0. */
-static __always_inline void frame_read_at(struct xdp_md *ctx, __u32 off, void *to, __u32 size)
+static __always_inline void frame_read_at(void *frame, void *end, __u32 off, void *to, __u32 size)
 {
-	void *from = (void *)(long)ctx->data + off, *end = (void *)(long)ctx->data_end;
+	void *from = frame + off;
 
 	if (from + size <= end) {
 		__builtin_memcpy(to, from, size);

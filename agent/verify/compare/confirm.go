@@ -138,6 +138,11 @@ func (x *searching) wishes(in *symbolic.Input, bits uint, i int) []uint64 {
 		return []uint64{1_000_000_000 * (n + 1)}
 	case in.Kind == symbolic.Pointer:
 		return []uint64{0xffff888000000000 + uint64(i+1)<<12}
+	case strings.HasPrefix(in.Name, "packet["):
+		if _, at, ok := element(in.Name); ok {
+			return append(packetWishes[at], 0)
+		}
+		return []uint64{0}
 	case bits == 8:
 		return []uint64{0, 'a' + uint64(i%26)}
 	case strings.HasSuffix(in.Name, "family"):
@@ -147,6 +152,9 @@ func (x *searching) wishes(in *symbolic.Input, bits uint, i int) []uint64 {
 	}
 	return []uint64{uint64(i%50) + 2, 1, 0}
 }
+
+// packetWishes are bytes of ordinary packets by their place: Ethernet, IPv4 or IPv6, TCP.
+var packetWishes = map[int][]uint64{12: {0x08, 0x86, 0x81}, 13: {0x00, 0xdd}, 14: {0x45, 0x60, 0x46}, 20: {6}, 23: {6, 17}}
 
 // set is what a parameter is set to, by its bytes in a variable's place.
 func (x *searching) set(in *symbolic.Input, bits uint) (uint64, bool) {

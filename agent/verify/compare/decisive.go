@@ -52,6 +52,7 @@ func (x *searching) decisives(f *suspect, m smt.Model) []decisive {
 		}
 	}
 	vars := smt.Vars(append(slices.Clone(f.query), conds...)...)
+	x.arrays = slices.DeleteFunc(slices.Clone(vars), func(v smt.Term) bool { return v.Width() != 8 || symbolic.InputOf(v) == nil })
 	constants := constantsIn(append(conds, f.claim.holds))
 	seen := map[[2]*ran]*outcome{}
 	var out []decisive
@@ -103,6 +104,8 @@ func rank(in *symbolic.Input) int {
 		return 4
 	case in.Kind == symbolic.Pointer:
 		return 6
+	case in.Name == "now" || in.Name == "now.boot" || in.Name == "packet.len":
+		return 5
 	}
 	return weightOfName(in.Name)
 }

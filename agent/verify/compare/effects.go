@@ -17,6 +17,9 @@ type claim struct {
 	holds   smt.Term
 	// say tells what either does, under a model in which the claim does not hold.
 	say func(m smt.Model) (a, b string)
+	// either tells of a difference in a value what it is about ("“rport” of “connects”") and which
+	// value either program gives it; nil where the difference is whether there is something at all.
+	either func(m smt.Model) (about, a, b string)
 	// ask is a question of either or, if the terms themselves suggest one.
 	ask string
 }
@@ -143,9 +146,6 @@ func (x *both) emissions(r *ran) ([]emission, error) {
 		if !ok {
 			return nil, fmt.Errorf("at %s, %s shows an event of no known form", x.place.name, x.s.side[r.who].Name)
 		}
-		if e.Data.Len() < x.s.side[r.who].form.size(e.Map.Name) {
-			return nil, fmt.Errorf("at %s, %s shows an event that is shorter than its type", x.place.name, x.s.side[r.who].Name)
-		}
 		out = append(out, emission{n, e})
 	}
 	return out, nil
@@ -208,19 +208,43 @@ func (x *both) event(ea, eb emission) error {
 		return nil
 	}
 	name := x.s.form.names[ea.stream]
+	wholeA, wholeB := x.whole(x.a, ea, da), x.whole(x.b, eb, db)
+	if !wholeA && !wholeB {
+		return fmt.Errorf("at %s, both show events %s that are cut short", x.place.name, quote(name))
+	}
+	if !wholeA || !wholeB {
+		say := func(whole bool) string {
+			if whole {
+				return fmt.Sprintf("shows %s with all its members", quote(name))
+			}
+			return fmt.Sprintf("shows %s cut short", quote(name))
+		}
+		x.claim(Events, name, x.s.b.False(), func(smt.Model) (string, string) { return say(wholeA), say(wholeB) })
+		return nil
+	}
 	for _, p := range x.s.form.members[ea.stream] {
-		x.column(Member, name, fmt.Sprintf("shows %s with", quote(name)), p, da, db, x.s.b.True())
+		x.column(Member, name, fmt.Sprintf("shows %s with", quote(name)), quote(name), p, da, db, x.s.b.True())
 	}
 	return nil
 }
 
+// whole tells whether an event has all the bytes of its type.
+func (x *both) whole(r *ran, e emission, d data) bool {
+	return d.Len() >= x.s.side[r.who].form.size(e.effect.Map.Name)
+}
+
 // column compares one member where a condition holds.
-func (x *both) column(kind Kind, of, words string, p paired, da, db data, where smt.Term) {
+func (x *both) column(kind Kind, of, words, within string, p paired, da, db data, where smt.Term) {
 	same := x.s.same(p, da, db)
 	c := x.claim(kind, member(of, p.a), x.s.b.Implies(where, same), func(m smt.Model) (string, string) {
 		return fmt.Sprintf("%s %s = %s", words, orRow(p.a.name), x.s.value(m, p.a, da)), fmt.Sprintf("%s %s = %s", words, orRow(p.b.name), x.s.value(m, p.b, db))
 	})
-	c.ask = x.sources(of, p, da, db)
+	c.either = func(m smt.Model) (about, a, b string) {
+		return strings.TrimPrefix(called(p.a), "its ") + " of " + within, x.s.value(m, p.a, da), x.s.value(m, p.b, db)
+	}
+	if kind == Member {
+		c.ask = x.sources(of, p, da, db)
+	}
 }
 
 func orRow(name string) string {

@@ -32,6 +32,8 @@ type searching struct {
 	begin [2]*symbolic.World
 	*session
 	ctx context.Context
+	// arrays are the bytes that the difference at hand is about.
+	arrays []smt.Term
 }
 
 // maxMoments bounds how many moments of one length are followed.
@@ -325,7 +327,7 @@ var assumptionWords = map[string]string{
 }
 
 func (s *session) assumptions() []string {
-	out := []string{"within one run of a program the clock stands still; later runs see later times"}
+	out := []string{"no other processor changes what a program remembers while it uses it", "within one run of a program the clock stands still; later runs see later times"}
 	for _, n := range []string{"room", "lru", "returns"} {
 		if s.assumed[n] {
 			out = append(out, assumptionWords[n])

@@ -31,6 +31,7 @@ func (x *both) table(t tablePair) error {
 			}
 		}
 	}
+	x.atOnce(t)
 	rows, err := x.rows(t)
 	if err != nil {
 		return err
@@ -55,10 +56,35 @@ func (x *both) table(t tablePair) error {
 		}
 		where := b.And(now[left].shown, now[right].shown)
 		for _, p := range t.cell {
-			x.column(Table, t.name, fmt.Sprintf("has the row of table %s with", quote(t.name)), p, now[left].value, now[right].value, where)
+			x.column(Table, t.name, fmt.Sprintf("has a row of table %s with", quote(t.name)), "a row of "+quote(t.name), p, now[left].value, now[right].value, where)
 		}
 	}
 	return nil
+}
+
+// atOnce claims that both add to rows that processors share in the same way: at once, or by reading
+// and writing back, where one processor can lose what another has added.
+func (x *both) atOnce(t tablePair) {
+	var torn, written [2]bool
+	for who, r := range []*ran{x.a, x.b} {
+		for _, e := range r.effectsOf(symbolic.Write) {
+			if e.Map != nil && e.Map.Name == mapOf(t, who) {
+				written[who] = true
+				torn[who] = torn[who] || !e.Atomic
+			}
+		}
+	}
+	if !written[left] || !written[right] || torn[left] == torn[right] {
+		return
+	}
+	say := func(torn bool) string {
+		if torn {
+			return fmt.Sprintf("changes rows of table %s by reading them and writing them back, where processors can lose what others added", quote(t.name))
+		}
+		return fmt.Sprintf("changes rows of table %s in one step", quote(t.name))
+	}
+	c := x.claim(Table, t.name, x.s.b.False(), func(smt.Model) (string, string) { return say(torn[left]), say(torn[right]) })
+	c.ask = fmt.Sprintf("must the rows of %s be exact when several processors add to them at once?", quote(t.name))
 }
 
 // addable tells whether all that is in the cells of a table is added up, so that one for each CPU

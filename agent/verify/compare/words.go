@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -63,71 +64,166 @@ func (x *searching) tell(d *Difference, f *suspect, m smt.Model) {
 	matter := x.decisives(f, m)
 	for _, s := range f.steps {
 		st := Step{Place: clean(s.at.name, 128)}
+		last := s.n == len(f.steps)-1
 		for _, k := range matter {
-			last := s.n == len(f.steps)-1
-			if len(st.Inputs) == maxInputs || k.in.Invocation != s.n && (k.in.Invocation >= 0 || !last) {
+			if noise(k) || k.in.Invocation != s.n && (k.in.Invocation >= 0 || !last) {
 				continue
 			}
-			v := Value{Name: nameOf(k.in), Value: inputValue(k.in, k.value, k.v.Width()), Decisive: true}
-			if !slices.ContainsFunc(st.Inputs, func(o Value) bool { return o.Name == v.Name }) {
-				st.Inputs = append(st.Inputs, v)
-			}
+			st.add(x.valueOf(k, m), true)
 		}
-		if len(st.Inputs) == 0 {
-			st.Inputs = x.plain(f, s, m)
+		if len(st.Inputs) == 0 && d.Kind != Place {
+			x.plain(&st, f, s, m)
 		}
 		d.Scenario = append(d.Scenario, st)
 	}
-	d.ask = x.question(d, f, matter)
+	matter = slices.DeleteFunc(matter, noise)
+	d.ask = x.question(d, f, matter, m)
 }
 
-// plain are the inputs of a step that the claim itself depends on, where none is decisive.
-func (x *searching) plain(f *suspect, s step, m smt.Model) []Value {
-	var out []Value
-	vars := smt.Vars(append(slices.Clone(f.query), f.claim.holds)...)
-	slices.SortStableFunc(vars, func(a, b smt.Term) int { return weight(a) - weight(b) })
-	for _, v := range vars {
-		in := symbolic.InputOf(v)
-		if in == nil || own(v) || in.Invocation != s.n || in.Kind == symbolic.Choice || in.Kind == symbolic.Pointer || v.Width() == 8 || len(out) == 4 {
-			continue
+// add adds an input to a step, once.
+func (s *Step) add(v Value, decisive bool) {
+	v.Decisive = decisive
+	if len(s.Inputs) < maxInputs && !slices.ContainsFunc(s.Inputs, func(o Value) bool { return o.Name == v.Name }) {
+		s.Inputs = append(s.Inputs, v)
+	}
+}
+
+// noise are inputs that are decisive but say nothing: that memory can be read, where it lies.
+func noise(k decisive) bool {
+	return k.in.Kind == symbolic.Pointer && k.value != 0 || k.in.Event == symbolic.Fault && k.value == 0
+}
+
+// valueOf is an input with its value; of an array, with the other elements that terms are about.
+func (x *searching) valueOf(k decisive, m smt.Model) Value {
+	name, i, ok := element(k.in.Name)
+	if !ok || k.v.Width() != 8 {
+		return Value{Name: nameOf(k.in), Value: inputValue(k.in, k.value, k.v.Width())}
+	}
+	if name == "packet" {
+		return packetValue(i, x.elements(k.in, m))
+	}
+	raw := x.elements(k.in, m)
+	n := 0
+	for at := range raw {
+		n = max(n, at+1)
+	}
+	all := make([]byte, min(n, 64))
+	for at, b := range raw {
+		if at < len(all) {
+			all[at] = b
 		}
-		n := Value{Name: nameOf(in), Value: inputValue(in, m.Value(v), v.Width())}
-		if !slices.ContainsFunc(out, func(o Value) bool { return o.Name == n.Name }) {
-			out = append(out, n)
+	}
+	if end := slices.Index(all, 0); end >= 0 {
+		all = all[:end]
+	}
+	return Value{Name: clean(name, 96), Value: fmt.Sprintf("%q", clean(string(all), 64))}
+}
+
+// elements are the bytes of an array of an invocation that the machine has variables for.
+func (x *searching) elements(of *symbolic.Input, m smt.Model) map[int]byte {
+	base, _, _ := element(of.Name)
+	out := map[int]byte{}
+	for _, v := range x.arrays {
+		in := symbolic.InputOf(v)
+		if name, i, ok := element(in.Name); ok && name == base && in.Invocation == of.Invocation {
+			out[i] = byte(m.Value(v))
 		}
 	}
 	return out
 }
 
-// question asks which of two ways is meant.
-func (x *searching) question(d *Difference, f *suspect, matter []decisive) string {
-	what := quote(d.Subject)
-	if of, _, ok := strings.Cut(d.Subject, "."); ok {
-		what = quote(of)
+// element splits "comm[3]".
+func element(name string) (base string, i int, ok bool) {
+	open := strings.LastIndexByte(name, '[')
+	if open < 0 || !strings.HasSuffix(name, "]") {
+		return "", 0, false
 	}
-	when := ""
+	i, err := strconv.Atoi(name[open+1 : len(name)-1])
+	return name[:open], i, err == nil && i >= 0
+}
+
+// packetValue names a byte of a packet by what is there in a frame of Ethernet and IP.
+func packetValue(i int, raw map[int]byte) Value {
+	kind := int64(raw[12])<<8 | int64(raw[13])
+	switch {
+	case i == 12 || i == 13:
+		name := abi.EtherTypeName(kind)
+		if name == "" {
+			return Value{Name: "the packet's Ethernet type", Value: fmt.Sprintf("%#04x", kind)}
+		}
+		return Value{Name: "the packet's Ethernet type", Value: fmt.Sprintf("%s (%#04x)", name, kind)}
+	case i == 14 && kind == 0x0800:
+		return Value{Name: "the length of the IP header", Value: fmt.Sprintf("%d bytes", int(raw[14]&15)*4)}
+	case (i == 20 || i == 21) && kind == 0x0800:
+		return Value{Name: "the packet's fragment offset and flags", Value: fmt.Sprintf("%#02x%02x", raw[20], raw[21])}
+	case i == 23 && kind == 0x0800, i == 20 && kind == 0x86dd:
+		return Value{Name: "the packet's IP protocol", Value: protocolWords(raw[i])}
+	}
+	return Value{Name: fmt.Sprintf("byte %d of the packet", i), Value: fmt.Sprint(raw[i])}
+}
+
+func protocolWords(n byte) string {
+	if name := abi.IPProtoName(int64(n)); name != "" {
+		return fmt.Sprintf("%s (%d)", name, n)
+	}
+	return fmt.Sprint(n)
+}
+
+// plain are the inputs of a step that the claim itself depends on, where none is decisive.
+func (x *searching) plain(st *Step, f *suspect, s step, m smt.Model) {
+	vars := smt.Vars(append(slices.Clone(f.query), f.claim.holds)...)
+	slices.SortStableFunc(vars, func(a, b smt.Term) int { return weight(a) - weight(b) })
+	for _, v := range vars {
+		in := symbolic.InputOf(v)
+		if in == nil || own(v) || in.Invocation != s.n || in.Kind == symbolic.Choice || in.Kind == symbolic.Pointer || len(st.Inputs) == 4 {
+			continue
+		}
+		st.add(x.valueOf(decisive{v: v, in: in, value: m.Value(v)}, m), false)
+	}
+}
+
+// question asks which of two ways is meant.
+func (x *searching) question(d *Difference, f *suspect, matter []decisive, m smt.Model) string {
+	of, _, _ := strings.Cut(d.Subject, ".")
+	what, when := quote(of), ""
 	if len(matter) > 0 {
-		when = " when " + matter[0].phrase()
+		when = " when " + x.phrase(matter[0], m)
 	}
 	switch {
 	case d.Kind == Place:
-		return fmt.Sprintf("should something be shown at %s?", d.Scenario[len(d.Scenario)-1].Place)
-	case d.Kind == Member && f.claim.ask != "":
+		return x.placeQuestion(d)
+	case f.claim.ask != "":
 		return f.claim.ask
-	case d.Kind == Events || d.Kind == Table && (strings.HasPrefix(d.ADoes, "has no row") || strings.HasPrefix(d.BDoes, "has no row") || strings.Contains(d.ADoes, "grow by 0") || strings.Contains(d.BDoes, "grow by 0")):
-		if len(matter) > 0 {
-			if q := matter[0].include(what); q != "" && silent(d) {
-				return q
+	case f.claim.either != nil:
+		about, a, b := f.claim.either(m)
+		return fmt.Sprintf("should %s be %s or %s%s?", about, a, b, when)
+	case d.Kind == Return:
+		return fmt.Sprintf("should it %s or %s%s?", should(d.ADoes), should(d.BDoes), when)
+	case len(matter) > 0 && silent(d):
+		return x.include(what, d, matter, m)
+	}
+	return fmt.Sprintf("%s%s: %s, or %s?", sentence(d), when, should(d.ADoes), should(d.BDoes))
+}
+
+// placeQuestion asks where to look, if one program looks where the other does not.
+func (x *searching) placeQuestion(d *Difference) string {
+	var only [2][]string
+	for _, p := range x.places {
+		for who := range p.prog {
+			if p.prog[who] != "" && p.prog[1-who] == "" {
+				only[who] = append(only[who], clean(p.name, 128))
 			}
 		}
-		return fmt.Sprintf("%s: %s, or %s?", strings.TrimSpace(sentence(d)+when), should(d.ADoes), should(d.BDoes))
 	}
-	return fmt.Sprintf("%s: %s, or %s?", strings.TrimSpace(sentence(d)+when), should(d.ADoes), should(d.BDoes))
+	if len(only[left]) == 1 && len(only[right]) == 1 {
+		return fmt.Sprintf("should this be seen at %s or at %s?", only[left][0], only[right][0])
+	}
+	return fmt.Sprintf("should something be shown at %s?", d.Scenario[len(d.Scenario)-1].Place)
 }
 
 // silent tells whether one of the two does nothing.
 func silent(d *Difference) bool {
-	return d.Kind == Table || strings.HasPrefix(d.ADoes, "shows nothing") || strings.HasPrefix(d.BDoes, "shows nothing")
+	return d.Kind == Table && strings.Contains(d.ADoes+d.BDoes, "has no row") || strings.HasSuffix(d.ADoes, " grow by 0") || strings.HasSuffix(d.BDoes, " grow by 0") || strings.HasPrefix(d.ADoes, "shows nothing") || strings.HasPrefix(d.BDoes, "shows nothing")
 }
 
 // sentence begins a question about a scenario.
@@ -152,37 +248,62 @@ func should(does string) string {
 	return does
 }
 
-// include asks whether something is to be included in what is shown, if the input has words
-// for that.
-func (k decisive) include(what string) string {
-	v := k.value
-	signed := int64(v)
+// include asks whether something is to be included in what is shown.
+func (x *searching) include(what string, d *Difference, matter []decisive, m smt.Model) string {
+	k := matter[0]
+	signed := int64(k.value)
 	if w := k.v.Width(); w < 64 {
-		signed = int64(v<<(64-w)) >> (64 - w)
+		signed = int64(k.value<<(64-w)) >> (64 - w)
 	}
 	name := nameOf(k.in)
-	switch {
-	case isResult(k.in) && signed < 0 && signed >= -maxErrno:
-		return fmt.Sprintf("does %s include calls that return %s?", what, errnoWords(signed))
-	case isResult(k.in) && signed < 0:
-		return fmt.Sprintf("does %s include calls whose %s is negative (%d)?", what, name, signed)
-	case isResult(k.in):
-		return fmt.Sprintf("does %s include calls that return %d?", what, signed)
-	case isFamily(k.in.Name) && v == 10:
-		return fmt.Sprintf("should %s show IPv6 (AF_INET6)?", what)
-	case isFamily(k.in.Name) && v == 2:
-		return fmt.Sprintf("should %s show IPv4 (AF_INET)?", what)
-	case isSize(k.in):
-		return fmt.Sprintf("should %s count what has %s = %s?", what, name, inputValue(k.in, v, k.v.Width()))
-	case k.in.Kind == symbolic.Param:
-		return fmt.Sprintf("should %s show this when the parameter %s is %s?", what, name, inputValue(k.in, v, k.v.Width()))
+	isThread := name == "the thread id" || name == "the process id"
+	given := ""
+	for _, o := range matter[1:] {
+		if o.in.Kind == symbolic.Param {
+			given = " when " + x.phrase(o, m)
+			break
+		}
 	}
-	return fmt.Sprintf("should %s show what has %s?", what, k.phrase())
+	switch {
+	case isThread && len(d.Scenario) == 2 && d.Scenario[0].Place != d.Scenario[1].Place:
+		first, second := threadOf(d.Scenario[0], name), threadOf(d.Scenario[1], name)
+		if first != "" && second != "" && first != second {
+			return fmt.Sprintf("does %s with %s = %s belong to %s with %s = %s?", d.Scenario[1].Place, name, second, d.Scenario[0].Place, name, first)
+		}
+	case isResult(k.in) && signed < 0 && signed >= -maxErrno:
+		return fmt.Sprintf("does %s include calls that return %s%s?", what, errnoWords(signed), given)
+	case isResult(k.in) && k.v.Width() <= 64 && signed >= 0:
+		return fmt.Sprintf("does %s include calls that return %d%s?", what, signed, given)
+	case isFamily(k.in.Name) && k.value == 10:
+		return fmt.Sprintf("should %s show IPv6 (AF_INET6)%s?", what, given)
+	case isFamily(k.in.Name) && k.value == 2:
+		return fmt.Sprintf("should %s show IPv4 (AF_INET)%s?", what, given)
+	case isSize(k.in):
+		return fmt.Sprintf("should %s count what has %s%s?", what, x.phrase(k, m), given)
+	case k.in.Kind == symbolic.Param:
+		for _, o := range matter[1:] {
+			if o.in.Kind != symbolic.Param {
+				return fmt.Sprintf("should %s show what has %s when %s?", what, x.phrase(o, m), x.phrase(k, m))
+			}
+		}
+	}
+	return fmt.Sprintf("should %s show what has %s%s?", what, x.phrase(k, m), given)
+}
+
+// threadOf is the value of an input of a step.
+func threadOf(s Step, name string) string {
+	for _, v := range s.Inputs {
+		if v.Name == name {
+			return v.Value
+		}
+	}
+	return ""
 }
 
 // phrase is an input with its value.
-func (k decisive) phrase() string {
-	return nameOf(k.in) + " = " + inputValue(k.in, k.value, k.v.Width())
+func (x *searching) phrase(k decisive, m smt.Model) string {
+	v := x.valueOf(k, m)
+	return v.Name + " = " + v.Value
 }
 
 const maxErrno = 4095
@@ -456,8 +577,14 @@ func (s *session) sourceOf(t smt.Term) string {
 	v := vars[0]
 	in := symbolic.InputOf(v)
 	b := s.b
-	switch t {
-	case v, extended(b, v, b.ZeroExt), extended(b, v, b.SignExt):
+	plain := []smt.Term{v, extended(b, v, b.ZeroExt), extended(b, v, b.SignExt)}
+	for _, w := range []uint{8, 16, 32} {
+		if low := v; w < v.Width() {
+			low = b.Extract(w-1, 0, v)
+			plain = append(plain, b.ZeroExt(64, low), b.SignExt(64, low))
+		}
+	}
+	if slices.Contains(plain, t) {
 		if in.Order == symbolic.BigOrder {
 			return nameOf(in) + " as it lies in memory (network byte order)"
 		}

@@ -240,7 +240,7 @@ func (x *both) column(kind Kind, of, words, within string, p paired, da, db data
 		return fmt.Sprintf("%s %s = %s", words, orRow(p.a.name), x.s.value(m, p.a, da)), fmt.Sprintf("%s %s = %s", words, orRow(p.b.name), x.s.value(m, p.b, db))
 	})
 	c.either = func(m smt.Model) (about, a, b string) {
-		return strings.TrimPrefix(called(p.a), "its ") + " of " + within, x.s.value(m, p.a, da), x.s.value(m, p.b, db)
+		return strings.Replace(called(p.a), "its ", "the ", 1) + " of " + within, x.s.value(m, p.a, da), x.s.value(m, p.b, db)
 	}
 	if kind == Member {
 		c.ask = x.sources(of, p, da, db)

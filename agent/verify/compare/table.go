@@ -37,6 +37,8 @@ func (x *both) table(t tablePair) error {
 		return err
 	}
 	b := x.s.b
+	first := len(x.out)
+	defer func() { x.keys(t, first) }()
 	for _, r := range rows {
 		now, err := x.look(t, r, x.a.after, x.b.after)
 		if err != nil {
@@ -85,6 +87,65 @@ func (x *both) atOnce(t tablePair) {
 	}
 	c := x.claim(Table, t.name, x.s.b.False(), func(smt.Model) (string, string) { return say(torn[left]), say(torn[right]) })
 	c.ask = fmt.Sprintf("must the rows of %s be exact when several processors add to them at once?", quote(t.name))
+}
+
+// keys puts a claim before those about the rows of a table, if either program changes one row: that it
+// is the same one. It fails only where what the table shows differs, too.
+func (x *both) keys(t tablePair, first int) {
+	var key [2]*symbolic.Bytes
+	for who, r := range []*ran{x.a, x.b} {
+		for _, e := range r.effectsOf(symbolic.Update, symbolic.Write, symbolic.Delete) {
+			if e.Map == nil || e.Map.Name != mapOf(t, who) {
+				continue
+			}
+			if key[who] != nil && !sameBytes(key[who], e.Key) {
+				return
+			}
+			key[who] = e.Key
+		}
+	}
+	if key[left] == nil || key[right] == nil || first >= len(x.out) {
+		return
+	}
+	da, db := x.a.data(key[left]), x.b.data(key[right])
+	b := x.s.b
+	rows := slices.Clone(x.out[first:])
+	var same, shown []smt.Term
+	ask := ""
+	for _, p := range t.key {
+		eq := x.s.same(p, da, db)
+		same = append(same, eq)
+		if from, to := x.s.eachSource(p, da, db); ask == "" && from != "" && !eq.IsTrue() {
+			ask = fmt.Sprintf("should the rows of %s be told apart by %s or by %s?", quote(t.name), from, to)
+		}
+	}
+	for _, c := range rows {
+		shown = append(shown, c.holds)
+	}
+	keyWords := func(m smt.Model, d data, of func(paired) column) string {
+		out := ""
+		for _, p := range t.key {
+			if out != "" {
+				out += ", "
+			}
+			out += fmt.Sprintf("%s = %s", keyName(p.a.name), x.s.value(m, of(p), d))
+		}
+		return out
+	}
+	value := func(m smt.Model) (string, string) {
+		return keyWords(m, da, func(p paired) column { return p.a }), keyWords(m, db, func(p paired) column { return p.b })
+	}
+	x.out = x.out[:first]
+	c := x.claim(Table, t.name, b.Or(b.And(same...), b.And(shown...)), func(m smt.Model) (string, string) {
+		ka, kb := value(m)
+		return fmt.Sprintf("changes the row of table %s for %s", quote(t.name), ka), fmt.Sprintf("changes the row for %s", kb)
+	})
+	c.ask = ask
+	c.either = func(m smt.Model) (about, a, b string) {
+		a, b = value(m)
+		return "this", "counted under " + a + " in " + quote(t.name), "under " + b
+	}
+	x.out = append(x.out, rows...)
 }
 
 // addable tells whether all that is in the cells of a table is added up, so that one for each CPU

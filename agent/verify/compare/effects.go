@@ -20,6 +20,9 @@ type claim struct {
 	// either tells of a difference in a value what it is about ("“rport” of “connects”") and which
 	// value either program gives it; nil where the difference is whether there is something at all.
 	either func(m smt.Model) (about, a, b string)
+	// doubt is set for what has to hold for the other claims to mean what they say: if it does not,
+	// that is no difference, but nothing is known.
+	doubt string
 	// ask is a question of either or, if the terms themselves suggest one.
 	ask string
 }

@@ -34,11 +34,12 @@ func (r *Result) Text() string {
 
 // Reach says for which inputs Same was shown.
 func (r *Result) Reach() string {
-	switch r.Within {
-	case 0:
+	if r.Within == 0 {
 		return "for all inputs"
-	case 1:
-		return "for each single event"
 	}
-	return fmt.Sprintf("for all sequences of up to %d events", r.Within)
+	out := "for all sequences of up to " + map[bool]string{true: "1 event", false: fmt.Sprintf("%d events", r.Within)}[r.Within == 1]
+	if r.OneProcessor {
+		out += " on one processor"
+	}
+	return out
 }

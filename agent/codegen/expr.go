@@ -287,9 +287,27 @@ func nameFor(v *contract.Value) string {
 		return n.Name
 	}
 	if v.Type.Kind == contract.Bool {
-		return "holds"
+		return "holds" + about(v)
 	}
 	return "n"
+}
+
+// about names the one parameter that a condition is about.
+func about(v *contract.Value) string {
+	name := ""
+	for _, a := range v.Args {
+		n := about(a)
+		if a.Op == contract.OpParam {
+			n = "_" + a.Name
+		}
+		if name != "" && n != "" && n != name {
+			return ""
+		}
+		if n != "" {
+			name = n
+		}
+	}
+	return name
 }
 
 // worthKeeping tells whether a value is computed once and kept: what is used more than once and

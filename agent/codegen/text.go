@@ -41,13 +41,18 @@ func (b *block) bytesOf(v *contract.Value) (buffer, error) {
 	if size == 0 {
 		size = anyText
 	}
-	if b.f.stack += size; b.f.stack > maxStack {
-		return buffer{}, b.f.unsupported(v, fmt.Sprintf("texts of more than %d bytes at one place, besides those that are only shown", maxStack))
-	}
 	name := b.f.names.pick(nameFor(v))
-	if v.Type.Kind == contract.IPKind {
+	switch {
+	case v.Type.Kind == contract.IPKind:
+		b.f.stack += size
 		b.line("k_ip %s = {};", name)
-	} else {
+	case b.f.stack+size > maxStack:
+		var err error
+		if name, err = b.long(v, name, size); err != nil {
+			return buffer{}, err
+		}
+	default:
+		b.f.stack += size
 		b.line("char %s[%d] = {};", name, size)
 	}
 	if err := b.fill(name, size, v); err != nil {

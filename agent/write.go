@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/retrieval/kernel"
 )
 
 // writing is the making of a program by a model, with the contract that it is held against.
@@ -130,7 +132,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		}
 		return nil, w.unanswered(w.asked, ctx, err, w.last)
 	}
-	source, notes := amend(parsed.Source)
+	source, notes := w.amended(&parsed)
 	att := w.record.attempt("model "+modelName(ans), source)
 	att.Notes = notes
 	if err != nil {
@@ -145,6 +147,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 	case err == nil:
 		parsed.Source = source
 		c, err = w.judge(ctx, &parsed, try)
+		att.Notes = append(att.Notes, parsed.noted...)
 	}
 	att.end(err)
 	att.Contract = slices.Index(w.record.Contracts, w.draft) + 1
@@ -320,6 +323,40 @@ func (w *writing) readAgain(ctx context.Context, r *proof.Report) (changed bool,
 	return true, w.take(ctx, c, d, nil)
 }
 
+// amended is the source of an answer as it is compiled: what models write by habit is put right.
+// Parameters that are set in the source by its own means are set as all are.
+func (w *writing) amended(ans *answer) (source string, notes []string) {
+	source, notes = amend(ans.Source)
+	if strings.TrimSpace(source) == "" {
+		return source, notes
+	}
+	facts := w.targets[0].Facts
+	m := mending{source: source, notes: notes, facts: facts, record: func(name string, fields []kernel.TracepointField) string {
+		record, err := w.recordType(facts, name, fields)
+		if err != nil {
+			return "" // the gates say what cannot be read
+		}
+		return record
+	}}
+	for _, x := range ans.Maps {
+		if x.Role == string(program.RoleOutput) {
+			m.shown = append(m.shown, x.Name)
+		}
+	}
+	if w.contract != nil {
+		for _, t := range w.contract.Tables {
+			m.shown = append(m.shown, t.Name)
+		}
+	}
+	m.mend()
+	for _, name := range slices.Sorted(maps.Keys(m.values)) {
+		if !slices.ContainsFunc(ans.Parameters, func(p saidParameter) bool { return p.Name == name }) {
+			ans.Parameters = append(ans.Parameters, saidParameter{name, m.values[name]})
+		}
+	}
+	return m.source, m.notes
+}
+
 func (w *writing) fromAnswer(ctx context.Context, ans *answer) (*Candidate, error) {
 	if strings.TrimSpace(ans.Source) == "" {
 		return nil, &verify.Failure{Gate: verify.GateCompile, Err: errors.New(`"source" is empty: write the whole program there, or say in "cannot" why there is none`)}
@@ -330,8 +367,9 @@ func (w *writing) fromAnswer(ctx context.Context, ans *answer) (*Candidate, erro
 		opt.Constants[c.Name] = c.Value
 	}
 	return w.gates(ctx, ans.Source, opt, w.contract, func(o *program.Object) error {
+		ans.noted = nil
 		if d := ans.disagreements(o); len(d) > 0 {
-			return fmt.Errorf("the answer and its source disagree: %s", strings.Join(d, "; "))
+			ans.noted = append(ans.noted, "the answer describes its source wrongly, and the source counts: "+strings.Join(d, "; "))
 		}
 		if w.contract == nil {
 			return nil

@@ -114,14 +114,15 @@ func (w *writing) question() string {
 func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 	var ans llm.Answer
 	var parsed answer
+	var salvaged []string
 	err := w.step("write", func() (string, error) {
 		var err error
 		ans, err = w.Model.Complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
 			Schema: w.schema, Budget: w.budget, Record: w.record.call})
-		if err != nil {
-			return "", err
+		if err == nil {
+			parsed, err = llm.Decode[answer](ans)
 		}
-		if parsed, err = llm.Decode[answer](ans); err != nil {
+		if parsed, salvaged, err = orSalvaged(parsed, w.schema, ans, err); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("try %d by %s, %d tokens", try, modelName(ans), ans.Usage.Total()), nil
@@ -134,7 +135,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 	}
 	source, notes := w.amended(&parsed)
 	att := w.record.attempt("model "+modelName(ans), source)
-	att.Notes = notes
+	att.Notes = append(salvaged, notes...)
 	if err != nil {
 		att.Answer = clip(ans.Text, maxKept)
 	}

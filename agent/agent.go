@@ -103,6 +103,10 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Generate, if set, writes the program of a contract, so that no model has to.
+	Generate Generator
+	// Comparer tells whether two programs do the same. Nil makes one for this agent.
+	Comparer Comparer
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover

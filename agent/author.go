@@ -420,9 +420,9 @@ func shapely(reasons []string) []string {
 
 // readAgain puts a disagreement to the author: programs that were written independently do another
 // thing than the contract asks for. It is told in inputs and effects.
-func (a *author) readAgain(ctx context.Context, x *proof.Counterexample) (*contract.Contract, *Draft, error) {
+func (a *author) readAgain(ctx context.Context, who string, x *proof.Counterexample) (*contract.Contract, *Draft, error) {
 	var b strings.Builder
-	b.WriteString("Programs that others wrote from the same request do something else than this contract asks for, and the same thing each time.\n")
+	b.WriteString(who + "\n")
 	fmt.Fprintf(&b, "The contract asks that %s.\n", x.Words)
 	for i, s := range x.Scenario {
 		var in []string
@@ -433,7 +433,7 @@ func (a *author) readAgain(ctx context.Context, x *proof.Counterexample) (*contr
 		}
 		fmt.Fprintf(&b, "%d. %s fires with %s\n", i+1, s.Place, strings.Join(in, ", "))
 	}
-	fmt.Fprintf(&b, "The contract then wants %s; they do %s.\n", x.Expected, x.Got)
+	fmt.Fprintf(&b, "The contract then wants %s; instead there was %s.\n", x.Expected, x.Got)
 	b.WriteString("Read the request once more, word by word. If the contract is right, answer with the same object. If it is wrong at this point, mend exactly that. Say in \"analysis\" which words of the request decide it.")
 	return a.again(ctx, "read again", b.String())
 }
@@ -452,6 +452,8 @@ type Draft struct {
 	Answer string `json:"answer,omitempty"`
 	// Error is why it was refused before any program was held against it.
 	Error string `json:"error,omitempty"`
+	// Generated says why no program was generated from it.
+	Generated string `json:"generated,omitempty"`
 	// Outcome is what came of it: "kept by a program", or why not.
 	Outcome string `json:"outcome,omitempty"`
 }

@@ -43,7 +43,7 @@ func TestSalvage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, m, yes{}, text)
-			b.Budget.Tries = 1
+			b.Budget.Tries, b.Prover = 1, believes{}
 			c, err := b.prepare(t.Context(), beyond)
 			if err != nil {
 				t.Fatal(err)

@@ -83,7 +83,10 @@ type Budget struct {
 	// as many as programs.
 	Contracts int
 	Tokens    int // prompt and completion, of all calls together
-	Time      time.Duration
+	// Money is in the currency of the models' prices; 0 is no bound. With it set, a model
+	// without a price is not asked.
+	Money float64
+	Time  time.Duration
 }
 
 // DefaultBudget is enough for the requests people type.
@@ -417,6 +420,8 @@ const (
 	// requestsPerTry leaves room for what an endpoint does not support and for
 	// retries, over all tries together.
 	requestsPerTry = 3
+	// extraRequests are for a plan, a decision between readings, and tools.
+	extraRequests = 24
 	// maxEchoed is the longest answer, in bytes, that is sent back to its author:
 	// no program is that long, and what is too long is not mended by repeating it.
 	maxEchoed = 64 << 10

@@ -67,7 +67,7 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if w.schema, err = llm.SchemaOf[answer]("ebpf_program"); err != nil {
 		return nil, err
 	}
-	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: requestsPerTry * (p.Budget.Tries + max(p.Budget.Contracts, p.Budget.Tries))})
+	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Money: p.Budget.Money, Requests: requestsPerTry*(p.Budget.Tries+max(p.Budget.Contracts, p.Budget.Tries)) + extraRequests})
 	if w.author, err = p.newAuthor(w.budget); err != nil {
 		return nil, err
 	}

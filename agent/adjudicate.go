@@ -137,7 +137,7 @@ func (w *writing) which(ctx context.Context, s split) (choice, error) {
 	fmt.Fprintf(&b, "\n# Where they differ\n%s\n\n# Then\nOne: %s\nTwo: %s\n", quote(s.scenario), oneLine(s.contract, 400), oneLine(s.other, 400))
 	var said choice
 	err = w.step("decide", func() (string, error) {
-		ans, err := w.Model.Complete(ctx, llm.Prompt{Purpose: "decide between two readings", Task: llm.TaskJudge, System: whichPrompt, Messages: []llm.Message{llm.User(b.String())},
+		ans, err := w.model.Complete(ctx, llm.Prompt{Purpose: "decide between two readings", Task: llm.TaskJudge, System: whichPrompt, Messages: []llm.Message{llm.User(b.String())},
 			Schema: schema, Budget: w.budget, Record: w.record.call})
 		if errors.Is(err, llm.ErrNotJSON) {
 			if object, _, err2 := llm.Fitted(schema, ans, err); err2 == nil {

@@ -106,6 +106,8 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Keep, if set, is given the record of every preparation when it has ended.
+	Keep func(*Record)
 	// Generate, if set, writes the program of a contract, so that no model has to.
 	Generate Generator
 	// Comparer tells whether two programs do the same. Nil makes one for this agent.
@@ -236,6 +238,14 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	}
 	first := targets[0].Facts
 	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record.Budget, p.record.Effort = a.Budget, a.Effort
+	p.model = a.Model
+	if a.Model != nil {
+		p.model = &recording{a.Model, p.record}
+	}
+	if a.Keep != nil {
+		defer func() { a.Keep(p.record) }()
+	}
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
@@ -256,6 +266,7 @@ type preparation struct {
 	targets  []Target
 	progress func(Step)
 	record   *Record
+	model    llm.Model // the agent's, on record
 }
 
 // Readable refuses requests that are no request.
@@ -493,9 +504,8 @@ func showsSomething(o *program.Object) error {
 
 // detail is what is wrong with an answer, without whom it was asked of.
 func detail(err error) string {
-	var e *llm.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
+	if said := llm.DetailOf(err); said != "" {
+		return said
 	}
 	return clip(err.Error(), 2000)
 }

@@ -178,7 +178,7 @@ func (a *author) most() int {
 func (a *author) once(ctx context.Context, why string) (c *contract.Contract, d *Draft, ans llm.Answer, err error) {
 	err = a.step("contract", func() (string, error) {
 		var err error
-		ans, err = a.Model.Complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
+		ans, err = a.preparation.model.Complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
 			Schema: a.schema, Budget: a.budget, Record: a.record.call})
 		if err != nil && !answered(err) {
 			return "", err

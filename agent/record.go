@@ -29,7 +29,12 @@ type Record struct {
 	// Readings are the second, independent ones of the request.
 	Readings []*Reading       `json:"readings,omitempty"`
 	Calls    []llm.CallRecord `json:"calls,omitempty"` // to the model
-	Outcome  string           `json:"outcome"`
+	// Exchanges are what the model was asked and answered, for [Replay].
+	Exchanges []*Exchange `json:"exchanges,omitempty"`
+	// Budget and Effort are those of the request.
+	Budget  Budget `json:"budget"`
+	Effort  Effort `json:"effort"`
+	Outcome string `json:"outcome"`
 
 	mu sync.Mutex
 }

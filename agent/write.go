@@ -121,7 +121,7 @@ func (w *writing) written(ctx context.Context, try int) (ans llm.Answer, parsed 
 	var salvaged []string
 	err = w.step("write", func() (string, error) {
 		var err error
-		ans, err = w.Model.Complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
+		ans, err = w.model.Complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
 			Schema: w.schema, Budget: w.budget, Record: w.record.call})
 		if err == nil {
 			*parsed, err = llm.Decode[answer](ans)

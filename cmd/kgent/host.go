@@ -41,11 +41,21 @@ const maxEvents = 100_000_000
 // embedded default.
 type host struct {
 	bot   *bot.Bot
+	agent *agent.Agent // the bot's
 	close func()
 }
 
 // newHost wires the parts together. Its errors say what this machine lacks.
 func newHost(ctx context.Context, sys system) (*host, error) {
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
+	return newHostWith(ctx, sys, model)
+}
+
+// newHostWith is newHost with another model than the environment names; nil: none.
+func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error) {
 	if err := kernel.EnsureMounts(ctx); err != nil && os.Geteuid() == 0 {
 		return nil, err
 	}
@@ -61,10 +71,6 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, fmt.Errorf("reading the host's name: %w", err)
 	}
 	library, err := recipes.Default()
-	if err != nil {
-		return nil, err
-	}
-	model, err := modelFromEnv(sys.getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -116,12 +122,14 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	done := make(chan error, 1)
 	go func() { done <- node.Serve(serving) }()
 
+	maker := &agent.Agent{
+		UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: budget, Effort: effort, Generate: codegen.C, Now: time.Now,
+		Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
+	}
 	return &host{
+		agent: maker,
 		bot: &bot.Bot{
-			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: budget, Effort: effort, Generate: codegen.C, Now: time.Now,
-				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
-			},
+			Agent: maker,
 			Desk: &approvals.Desk{
 				Store: &approvals.Memory{}, Policy: approvals.Local{Node: name, MaxEvents: maxEvents}, Signer: key,
 				Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader,

@@ -1,7 +1,7 @@
 package compose
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,10 +14,12 @@ import (
 
 // Composer composes contracts for one kernel. It is safe for concurrent use.
 type Composer struct {
-	recipes *recipes.Library
-	facts   *kernel.Facts
-	types   *contract.Types
-	userID  func(name string) (id uint32, ok bool)
+	recipes     *recipes.Library
+	facts       *kernel.Facts
+	types       *contract.Types
+	tracepoints []string // "sched:sched_switch"
+	userID      func(name string) (id uint32, ok bool)
+	words       func(low string) (word, program bool)
 }
 
 // Options is what a Composer may ask of its surroundings.
@@ -33,7 +35,12 @@ func New(library *recipes.Library, facts *kernel.Facts, opt Options) (*Composer,
 	if err != nil {
 		return nil, fmt.Errorf("reading the kernel's types to compose contracts: %w", err)
 	}
-	return &Composer{recipes: library, facts: facts, types: types, userID: opt.UserID}, nil
+	c := &Composer{recipes: library, facts: facts, types: types, userID: opt.UserID, words: library.Word}
+	// Without tracefs there are no tracepoints to name; the rest still works.
+	if c.tracepoints, err = facts.Tracepoints(); err != nil && !errors.Is(err, kernel.ErrNoTracefs) {
+		return nil, fmt.Errorf("reading the kernel's tracepoints to compose contracts: %w", err)
+	}
+	return c, nil
 }
 
 // Composition is a contract that was put together, with how to run its program.
@@ -49,6 +56,9 @@ type Composition struct {
 	Origin string
 	// Understood says how the request was read, one fact a line.
 	Understood []string
+
+	asked ask
+	said  []string // what a recipe was found with, oldest first
 }
 
 // NoError is the honest "no": the request was not composed.
@@ -68,23 +78,4 @@ func (e *NoError) Error() string {
 		b.WriteString("; understood was: " + strings.Join(e.Understood, "; "))
 	}
 	return b.String()
-}
-
-// Compose composes a contract for a request. The error is a [*NoError], or the
-// context's.
-func (c *Composer) Compose(ctx context.Context, text string) (*Composition, error) {
-	return nil, &NoError{Why: "it speaks of nothing that is known here"}
-}
-
-// Refine composes what a request makes of the composition before it: "only port
-// 443", "as a histogram". last may be made of any contract, see [Of]. The error is
-// a [*NoError], or the context's.
-func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (*Composition, error) {
-	return nil, &NoError{Why: "it changes nothing that is known here"}
-}
-
-// Of makes a composition of a contract from elsewhere (a recipe's, or one that a
-// model wrote) with the options its program was built with, so that it can be refined.
-func Of(c *contract.Contract, opt program.Options, origin string) *Composition {
-	return &Composition{Contract: c, Options: opt, Origin: origin}
 }

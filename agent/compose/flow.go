@@ -1,0 +1,446 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"regexp"
+	"slices"
+	"strings"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/recipes"
+)
+
+// Compose composes a contract for a request. The error is a [*NoError], or the
+// context's.
+func (c *Composer) Compose(ctx context.Context, text string) (*Composition, error) {
+	g := c.read(text, false)
+	a, askErr := g.ask(func(part) bool { return true })
+	var hookErr error
+	var hooked *Composition
+	switch {
+	case askErr != nil:
+		hookErr = askErr
+	case len(g.left) > 0 || a.subject.kind == "":
+		hookErr = g.leftOver(a)
+	default:
+		hooked, hookErr = c.fromHook(ctx, a)
+	}
+	if hooked != nil && !c.hasOwnRecipe(a.subject) {
+		return hooked, nil
+	}
+	made, recipeErr := c.fromRecipe(ctx, g)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case recipeErr == nil && (hooked == nil || watches(made.Contract, hooked.Contract)):
+		return made, nil
+	case hooked != nil:
+		return hooked, nil
+	case recipeErr != nil && !errors.Is(recipeErr, errNoRecipe) && (a.subject.kind == "" || len(g.left) > 0):
+		return nil, recipeErr
+	}
+	return nil, hookErr
+}
+
+// hasOwnRecipe tells whether a recipe is made for that system call: it knows it better.
+func (c *Composer) hasOwnRecipe(s subject) bool {
+	return s.kind == "call" && slices.ContainsFunc(c.recipes.Recipes(), func(r *recipes.Recipe) bool {
+		return slices.ContainsFunc(r.Contract.Hooks, func(h *contract.Hook) bool {
+			return slices.ContainsFunc(h.Places, func(p *contract.Place) bool { return p.Target == "syscalls/sys_enter_"+s.name })
+		})
+	})
+}
+
+// watches tells whether a contract has a place of another.
+func watches(a, b *contract.Contract) bool {
+	places := map[string]bool{}
+	for _, h := range a.Hooks {
+		for _, p := range h.Places {
+			places[p.String()] = true
+		}
+	}
+	for _, h := range b.Hooks {
+		for _, p := range h.Places {
+			if places[p.String()] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// leftOver says what was not understood.
+func (g reading) leftOver(a ask) error {
+	e := &NoError{Words: g.unread()}
+	for _, p := range g.parts {
+		if !p.rule.weak {
+			e.Understood = append(e.Understood, fmt.Sprintf("%q", said(g.toks, p.first, p.last)))
+		}
+	}
+	if len(e.Words) > 0 {
+		var quoted []string
+		for _, w := range e.Words {
+			quoted = append(quoted, fmt.Sprintf("%q", w))
+		}
+		e.Why = "not understood is " + strings.Join(quoted, ", ")
+	} else {
+		e.Why = "it names nothing to watch: no recipe, no system call, no tracepoint and no kernel function"
+	}
+	return e
+}
+
+// fromHook composes for a system call, a tracepoint or a function.
+func (c *Composer) fromHook(ctx context.Context, a ask) (*Composition, error) {
+	from, err := c.hookBase(&a)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.build(ctx, a, from)
+	if err != nil {
+		return nil, err
+	}
+	res.asked = a
+	return res, nil
+}
+
+// hookBase is the list of everything at a hook, with no more than an ask needs.
+func (c *Composer) hookBase(a *ask) (base, error) {
+	var n needs
+	listing := a.form == list || a.form == unsaid && a.of == "" && len(a.keys) == 0 && a.top == 0 && (a.every == 0 || a.shape != "")
+	for _, x := range a.conds {
+		n.duration = n.duration || x.what == duration
+		n.result = n.result || x.what == result || x.what == "error"
+		n.args = n.args || strings.HasPrefix(x.what, ".") || x.what == "constant" || x.what == bytes || x.what == "path" || x.what == "signal"
+		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
+	}
+	for _, k := range a.keys {
+		n.result = n.result || k.word == "error"
+		n.args = n.args || strings.HasPrefix(k.word, ".") || slices.Contains([]string{"path", "signal", "request", "op"}, k.word)
+	}
+	n.duration = n.duration || a.of == duration
+	n.result = n.result || a.of == result
+	n.args = n.args || strings.HasPrefix(a.of, ".") || a.of == bytes
+	n.task = n.task || a.comm+a.pid+a.uid != ""
+	out := base{hook: true, origin: "composed for " + a.subject.String()}
+	name := a.subject.name
+	var err error
+	switch a.subject.kind {
+	case "call":
+		if neverBack[name] {
+			if n.duration || n.result {
+				return base{}, no("%s does not return, so it has neither a result nor a duration", name)
+			}
+		} else if listing {
+			n.result, n.args = true, true
+		}
+		out.contract, err = c.callBase(name, n)
+		switch {
+		case n.duration || n.result && n.args:
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, from its beginning to its return", name)}
+		case n.result:
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it returns", name)}
+		default:
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it begins", name)}
+		}
+	case "tracepoint":
+		if n.duration || n.result {
+			return base{}, no("the tracepoint %s is one moment: it has neither a duration nor a result", name)
+		}
+		if n.task && whose("tracepoint", name) == somebody {
+			return base{}, no("at the tracepoint %s it is not known whose task runs, so nothing there is of one process or user", name)
+		}
+		n.task = n.task || whose("tracepoint", name) == own
+		out.contract, err = c.tracepointBase(name, n)
+		out.lines = []string{"watched: every event of the tracepoint " + strings.Replace(name, "/", ":", 1)}
+	case "group":
+		if n.duration || n.result || n.task || n.args {
+			return base{}, no("of a group of tracepoints it can be told how often they fire, and nothing else; name one of them")
+		}
+		if a.form == unsaid && a.shape == "" || a.form == count && len(a.keys) == 0 {
+			a.keys = append(slices.Clone(a.keys), key{"event", "group " + name})
+		}
+		out.contract, err = c.groupBase(name)
+		out.lines = []string{"watched: every event of the tracepoints of group " + name}
+	case "function":
+		mine := whose("fentry", name)
+		if n.result {
+			return base{}, no("what %s returns means nothing that is known here", name)
+		}
+		if n.duration && mine != own {
+			return base{}, no("it is not known whose task calls %s, so its calls cannot be told from their returns", name)
+		}
+		if n.task && mine == somebody {
+			return base{}, no("at the function %s it is not known whose task runs, so nothing there is of one process or user", name)
+		}
+		n.task = n.task || mine == own
+		out.contract, err = c.functionBase(name, n)
+		out.lines = []string{"watched: every call of the kernel function " + name}
+	default:
+		return base{}, no("it names nothing to watch")
+	}
+	return out, err
+}
+
+var errNoRecipe = errors.New("no recipe answers any part of it")
+
+// maxParts is how many parts of a request are tried apart.
+const maxParts = 8
+
+// fromRecipe composes from a recipe: some parts of the request are taken out of it so that the
+// recipe answers the rest, and then applied to the recipe's contract.
+func (c *Composer) fromRecipe(ctx context.Context, g reading) (*Composition, error) {
+	return c.split(ctx, g, ask{}, func(rest string) (base, []string, error) {
+		m, err := c.recipes.Match(rest, recipes.MatchOptions{UserID: c.userID})
+		if err != nil {
+			return base{}, nil, err
+		}
+		return recipeBase(m), []string{rest}, nil
+	})
+}
+
+// recipeBase is a recipe with what the request says of its parameters.
+func recipeBase(m *recipes.Match) base {
+	return base{contract: m.Recipe.Contract, options: m.Options, duration: m.Duration, origin: "composed from recipe " + m.Recipe.Name,
+		lines: append([]string{fmt.Sprintf("from the recipe %s: %s", m.Recipe.Name, m.Recipe.Title)}, m.Understood...)}
+}
+
+// split tries which parts of a request a recipe need not see, the fewest first.
+func (c *Composer) split(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error)) (*Composition, error) {
+	var free []int
+	for i, p := range g.parts {
+		if !p.rule.subject && !p.rule.weak {
+			free = append(free, i)
+		}
+	}
+	if len(free) > maxParts {
+		return nil, errNoRecipe
+	}
+	sets := make([]uint, 0, 1<<len(free))
+	for s := range uint(1) << len(free) {
+		sets = append(sets, s)
+	}
+	slices.SortStableFunc(sets, func(a, b uint) int { return bits.OnesCount(a) - bits.OnesCount(b) })
+	var first error
+	for _, s := range sets {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		chosen := func(p part) bool {
+			for k, i := range free {
+				if s>>k&1 == 1 && g.parts[i].first == p.first {
+					return true
+				}
+			}
+			return false
+		}
+		rest := g.without(chosen)
+		from, said, err := answer(rest)
+		if err != nil {
+			continue
+		}
+		a, err := g.ask(chosen)
+		if err == nil {
+			a = before.refine(a)
+			var res *Composition
+			if res, err = c.build(ctx, a, from); err == nil {
+				if a.dur == 0 {
+					res.Duration = from.duration
+				}
+				res.asked, res.said = a, said
+				res.Options.Name = from.options.Name
+				return res, nil
+			}
+		}
+		var n *NoError
+		if !errors.As(err, &n) {
+			return nil, err
+		}
+		if first == nil {
+			first = &NoError{Why: n.Why, Understood: from.lines}
+		}
+	}
+	if first != nil {
+		return nil, first
+	}
+	return nil, errNoRecipe
+}
+
+// ComposeAfter composes what a conversation asks for: what was requested before, oldest
+// first, and what is said now. What is said now changes the request before it, or is one of its own.
+func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
+	var last *Composition
+	lost := ""
+	for _, said := range before {
+		next, err := c.turn(ctx, last, said)
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err == nil:
+			last, lost = next, ""
+		case !leaning.MatchString(said):
+			last, lost = nil, said
+		}
+	}
+	if last == nil && lost != "" && leaning.MatchString(text) {
+		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")
+	}
+	return c.turn(ctx, last, text)
+}
+
+// turn takes one more turn of a conversation.
+func (c *Composer) turn(ctx context.Context, last *Composition, text string) (*Composition, error) {
+	if last == nil {
+		return c.alone(ctx, text)
+	}
+	refined, err := c.Refine(ctx, last, text)
+	if leaning.MatchString(text) && !anew.MatchString(text) {
+		return refined, err
+	}
+	alone, aloneErr := c.alone(ctx, text)
+	if aloneErr == nil && (err != nil || anew.MatchString(text)) {
+		return alone, nil
+	}
+	return refined, err
+}
+
+// alone is a request that changes none: a recipe's as it is, or composed.
+func (c *Composer) alone(ctx context.Context, text string) (*Composition, error) {
+	m, err := c.recipes.Match(text, recipes.MatchOptions{UserID: c.userID})
+	if err == nil {
+		from := recipeBase(m)
+		return &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, said: []string{text}}, nil
+	}
+	return c.Compose(ctx, text)
+}
+
+// Refine composes what a request makes of the composition before it: "only port
+// 443", "as a histogram". last may be made of any contract, see [Of]. The error is
+// a [*NoError], or the context's.
+func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (*Composition, error) {
+	g := c.read(text, true)
+	res, err := c.refine(ctx, last, g)
+	if err != nil {
+		if errors.Is(err, errNoRecipe) {
+			err = g.leftOver(ask{})
+		}
+		return nil, err
+	}
+	if res.Duration == 0 {
+		res.Duration = last.Duration
+	}
+	res.Understood = append([]string{fmt.Sprintf("changes %q", last.Contract.Title)}, res.Understood...)
+	return res, nil
+}
+
+func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*Composition, error) {
+	if len(last.said) > 0 {
+		return c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
+	}
+	if len(g.left) > 0 {
+		return nil, g.leftOver(ask{})
+	}
+	a, err := g.ask(func(part) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	if a.empty() {
+		return nil, no("it changes nothing that is known here")
+	}
+	merged := last.asked.refine(a)
+	if last.asked.subject.kind != "contract" {
+		return c.fromHook(ctx, merged)
+	}
+	from := base{contract: last.Contract, options: last.Options, origin: "composed from the contract before"}
+	if a.subject.kind != "" {
+		if from.contract, err = retarget(last.Contract, a.subject); err != nil {
+			return nil, err
+		}
+	}
+	a.subject = subject{kind: "contract", name: last.Options.Name}
+	res, err := c.build(ctx, a, from)
+	if err != nil {
+		return nil, err
+	}
+	res.asked = ask{subject: a.subject}
+	return res, nil
+}
+
+// again is a recipe with what is said now of its parameters; nothing but fillers leaves it as it was.
+func (c *Composer) again(last *Composition, rest string) (base, []string, error) {
+	said := last.said
+	if idle(rest) {
+		rest = ""
+	}
+	opt := recipes.MatchOptions{UserID: c.userID}
+	was, err := c.recipes.MatchAfter(said[:len(said)-1], said[len(said)-1], opt)
+	if err != nil {
+		return base{}, nil, err
+	}
+	if rest == "" {
+		return recipeBase(was), said, nil
+	}
+	said = append(slices.Clone(said), rest)
+	m, err := c.recipes.MatchAfter(said[:len(said)-1], rest, opt)
+	if err != nil {
+		return base{}, nil, err
+	}
+	if m.Recipe != was.Recipe {
+		return base{}, nil, no("it is another request")
+	}
+	return recipeBase(m), said, nil
+}
+
+// idle tells whether a text has nothing but fillers.
+func idle(text string) bool {
+	for _, t := range tokens(text) {
+		if t.quoted || !fillers[t.low] && !refining[t.low] && !links[t.low] {
+			return false
+		}
+	}
+	return true
+}
+
+// retarget is a contract about one system call for another.
+func retarget(c *contract.Contract, to subject) (*contract.Contract, error) {
+	if to.kind != "call" {
+		return nil, no("the same for %s would be another request: write it in one sentence", to)
+	}
+	out, err := clone(c)
+	if err != nil {
+		return nil, err
+	}
+	was := ""
+	for _, h := range out.Hooks {
+		for _, p := range h.Places {
+			call, ok := strings.CutPrefix(p.Target, "syscalls/sys_enter_")
+			prefix := "syscalls/sys_enter_"
+			if !ok {
+				prefix = "syscalls/sys_exit_"
+				call, ok = strings.CutPrefix(p.Target, prefix)
+			}
+			if !ok || was != "" && was != call || len(p.Args) > 0 && prefix == "syscalls/sys_enter_" {
+				return nil, no("the request before is not about one system call alone, so that it is not known what the same for %s is", to.name)
+			}
+			was, p.Target = call, prefix+to.name
+		}
+	}
+	out.Title = strings.ReplaceAll(out.Title, was, to.name)
+	return out, nil
+}
+
+// Of makes a composition of a contract from elsewhere (one that a model wrote, say)
+// with the options its program was built with, so that it can be refined.
+func Of(c *contract.Contract, opt program.Options, origin string) *Composition {
+	return &Composition{Contract: c, Options: opt, Origin: origin, asked: ask{subject: subject{kind: "contract", name: opt.Name}}}
+}
+
+var (
+	// leaning words begin what cannot stand alone.
+	leaning = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|hm+|no|yes|actually|now|then|and|but|so)[,\s]+)*(?:only|just|also|again|instead|plus|too|limit|narrow|restrict|make (?:it|that)|keep|as an?|as|same|the same|with|without|for|per|by|top|on|at|in|to|from|over|under|every|longer|slower|faster|larger|not|except|excluding|ignore|leave|skip|rerun|repeat|redo|once more|group(?:ed)?|split|what about|count (?:them|it|those)|list (?:them|it|those))\b`)
+	// anew words begin a request.
+	anew = regexp.MustCompile(`(?i)^\s*(?:who|what (?:calls|processes|is|are)|which|where|how|trace|show me|watch|histogram of|count (?:calls|of)|latency of)\b`)
+)

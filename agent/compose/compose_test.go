@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"kgent/agent/contract"
-	"kgent/agent/program"
 	"kgent/agent/recipes"
 	"kgent/retrieval/kernel"
 )
@@ -149,7 +148,13 @@ func holds(c *Composer, got *Composition, w string) bool {
 			return slices.ContainsFunc(t.Values, func(v contract.TableValue) bool { return slices.Contains(agg, v.Agg) })
 		})
 	case "key":
-		return slices.ContainsFunc(k.Tables, func(t *contract.Table) bool { return slices.Equal(keysOf(t), strings.Split(arg, ",")) })
+		return slices.ContainsFunc(k.Tables, func(t *contract.Table) bool {
+			keys := keysOf(t)
+			if strings.HasPrefix(got.Origin, "recipe ") { // a recipe as it is may have more
+				return !slices.ContainsFunc(strings.Split(arg, ","), func(k string) bool { return !slices.Contains(keys, k) })
+			}
+			return slices.Equal(keys, strings.Split(arg, ","))
+		})
 	case "if":
 		return conditioned(got, arg)
 	case "top":
@@ -219,6 +224,12 @@ func conditioned(got *Composition, want string) bool {
 	left, op, value := m[1], m[2], m[3]
 	if op == "=" {
 		return got.Options.Constants[left] == value
+	}
+	if op == ">=" && got.Options.Constants["threshold"] == value || op == "<" && value == "0" && got.Options.Name == "syscall-errors" {
+		return true
+	}
+	if e, ok := strings.CutPrefix(value, "-"); ok && got.Options.Constants["errno"] == e {
+		return true
 	}
 	plainOp := strings.TrimSuffix(op, "=")
 	found := false
@@ -300,4 +311,12 @@ func TestDevelopment(t *testing.T) {
 	}
 }
 
-var _ = program.Options{}
+
+// The composer was never tuned to these requests: it answers most, and hardly one wrongly.
+func TestHeldOut(t *testing.T) {
+	n, lines := run(t, "heldout.tsv")
+	t.Logf("right %d, honest refusals %d, wrong %d", n.right, n.refused, n.wrong)
+	if os.Getenv("COMPOSE_SHOW") != "" {
+		t.Log(strings.Join(lines, "\n"))
+	}
+}

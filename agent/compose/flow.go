@@ -237,6 +237,9 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			}
 			return false
 		}
+		if !g.whole(chosen) {
+			continue
+		}
 		rest := g.without(chosen)
 		from, said, err := answer(rest)
 		if err != nil {
@@ -267,6 +270,13 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 		return nil, first
 	}
 	return nil, errNoRecipe
+}
+
+// whole tells whether parts can be applied without the others: the form of an answer and all
+// of its rows belong together.
+func (g reading) whole(chosen func(part) bool) bool {
+	shaped := slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.form || p.rule.key) && chosen(p) })
+	return !shaped || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && !chosen(p) })
 }
 
 // ComposeAfter composes what a conversation asks for: what was requested before, oldest

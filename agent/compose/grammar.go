@@ -28,6 +28,8 @@ type rule struct {
 	// subject: it says what is watched. own: recipes read it better where they have it.
 	subject bool
 	weak    bool // it says nothing that a recipe has to be told
+	form    bool // it says how the answer is shown
+	key     bool // it says what rows are for
 }
 
 // keyWords are the words for what rows can be for, and what is meant.
@@ -107,7 +109,7 @@ var fillers = set("a an the all any each every show me list trace print log watc
 var links = set("of with and in on to but also only just plus that which who then for at")
 
 // refining are fillers in what changes a request before it.
-var refining = set("instead now make it them that again but too ok okay no yes actually then as thing the just only well also and same please")
+var refining = set("those ones instead now make it them that again but too ok okay no yes actually then as thing the just only well also and same please")
 
 // reserved are words that are no names.
 var reserved = set("process processes program programs user users thread threads port ports not except per by of from for in to the a an all any each every and or but with without only than more less over under when while if unless then before after until " +

@@ -237,8 +237,8 @@ func (c *Composer) callBase(call string, n needs) (*contract.Contract, error) {
 	}
 	if timed {
 		members = append(members, "result: k_ret", "duration: k_ns")
-		values = append(values, "result: ret", "duration: now - calls[current.tid].start")
-		values[0] = "time: calls[current.tid].start"
+		values = append(values, "result: ret", "duration: now - calls[current.tid].begun_at")
+		values[0] = "time: calls[current.tid].begun_at"
 		return contract.Parse(fmt.Sprintf(`contract %q
 
 %sevent calls { %s }
@@ -257,8 +257,8 @@ hook tracepoint/syscalls/sys_exit_%s(ret)
   otherwise nothing
 
 assume returns
-`, "Calls of "+call, filterParams, strings.Join(members, ", "), strings.Join(append([]string{"start: k_time"}, fields...), ", "), call, strings.Join(names, ", "),
-			strings.Join(append([]string{"start: now"}, keep...), ", "), call, strings.ReplaceAll(strings.Join(values, ", "), "calls[current.tid]", "calls_begun[current.tid]")))
+`, "Calls of "+call, filterParams, strings.Join(members, ", "), strings.Join(append([]string{"begun_at: k_time"}, fields...), ", "), call, strings.Join(names, ", "),
+			strings.Join(append([]string{"begun_at: now"}, keep...), ", "), call, strings.ReplaceAll(strings.Join(values, ", "), "calls[current.tid]", "calls_begun[current.tid]")))
 	}
 	place := fmt.Sprintf("tracepoint/syscalls/sys_enter_%s(%s)", call, strings.Join(names, ", "))
 	if n.result {
@@ -314,17 +314,17 @@ func (c *Composer) functionBase(name string, n needs) (*contract.Contract, error
 		return parseSimple("Calls of the kernel function "+name, "calls", fmt.Sprintf("fentry/%s(%s)", name, strings.Join(names, ", ")), n.task, members, values)
 	}
 	members, values = taskMembers(true)
-	members, values = append(members, "duration: k_ns"), append(values, "duration: now - calls_begun[current.tid].start")
-	values[0] = "time: calls_begun[current.tid].start"
+	members, values = append(members, "duration: k_ns"), append(values, "duration: now - calls_begun[current.tid].begun_at")
+	values[0] = "time: calls_begun[current.tid].begun_at"
 	return contract.Parse(fmt.Sprintf(`contract %q
 
 %sevent calls { %s }
 
-memory calls_begun { thread: k_tid } : { start: k_time }
+memory calls_begun { thread: k_tid } : { begun_at: k_time }
 
 hook fentry/%s()
   case begins: task_wanted(pid, comm, uid)
-    remember calls_begun[current.tid] { start: now }
+    remember calls_begun[current.tid] { begun_at: now }
   otherwise nothing
 
 hook fexit/%s()

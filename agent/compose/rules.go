@@ -27,20 +27,20 @@ var rules = compileRules([]rule{
 		}},
 
 	// ---- how it is shown
-	{patterns: []string{"how often", "how many times", "how many", "how frequently", "number of", "the? count of", "counts of", "count", "counts", "counted", "rate of", "rates of", "frequency of", "as a count", "as counts", "tally", "total number of", "how frequent"},
+	{form: true, patterns: []string{"how often", "how many times", "how many", "how frequently", "number of", "the? count of", "counts of", "count", "counts", "counted", "rate of", "rates of", "frequency of", "as a count", "as counts", "tally", "total number of", "how frequent"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(count) }},
-	{patterns: []string{"as? a? histogram|histograms|distribution of?", "histogram of the?", "distribution of the?"},
+	{form: true, patterns: []string{"as? a? histogram|histograms|distribution of?", "histogram of the?", "distribution of the?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(hist) }},
-	{patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long"},
+	{form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf(duration, said); err != nil {
 				return err
 			}
 			return a.setForm(hist)
 		}},
-	{patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|longest|highest|largest|biggest", "the maximum of", "min|minimum|shortest|smallest"},
+	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|longest|highest|largest|biggest", "the maximum of", "min|minimum|shortest|smallest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(stats) }},
-	{patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
+	{form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if n := v["name"].word; n != "" {
 				if err := a.setText(&a.comm, "process", n); err != nil {
@@ -52,15 +52,15 @@ var rules = compileRules([]rule{
 			}
 			return a.setForm(stats)
 		}},
-	{patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up", "total"},
+	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up", "total"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
-	{patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
+	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
 	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments"},
 		do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
-	{patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
+	{form: true, patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setTop(v["n"]) }},
-	{patterns: []string{"the? top <n> <key> of|by|for|in number|count? of?", "the? top <n> <key>"},
+	{form: true, key: true, patterns: []string{"the? top <n> <key> of|by|for|in number|count? of?", "the? top <n> <key>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{v["key"].word, said})
 			return a.setTop(v["n"])
@@ -94,21 +94,21 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(duration, said) }},
 	{patterns: []string{"the? <field> argument|field|value of|in|to?", "argument|field <field> of?", "of the? <field> argument|field of?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf("."+v["field"].word, said) }},
-	{patterns: []string{"sum|total of the? <field> of"},
+	{form: true, patterns: []string{"sum|total of the? <field> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf("."+v["field"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(sum)
 		}},
-	{patterns: []string{"as? a? histogram|distribution of the? <field> of|by|in|at?"},
+	{form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf("."+v["field"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(hist)
 		}},
-	{patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of"},
+	{form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf("."+v["field"].word, said); err != nil {
 				return err
@@ -121,20 +121,20 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
 
 	// ---- what rows are for
-	{patterns: []string{"@by <key>", "@by <key> instead", "<key> by <key>", "@by <key> separately"},
+	{key: true, patterns: []string{"@by <key>", "@by <key> instead", "@by <key> separately", "counted by <key>"},
 		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{v["key"].word, said}); return nil }},
-	{patterns: []string{"@by <key> and|,? per|by? <other>"},
+	{key: true, patterns: []string{"@by <key> and|,? per|by? <other>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{v["key"].word, said})
 			a.addKey(key{v["other"].word, said})
 			return nil
 		}},
-	{patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
+	{form: true, key: true, patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"process", said})
 			return a.setForm(count)
 		}},
-	{patterns: []string{"which|what users|user @verb", "which|what users|user"},
+	{form: true, key: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"user", said})
 			return a.setForm(count)
@@ -244,7 +244,7 @@ var rules = compileRules([]rule{
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{patterns: []string{"of|by|from|for|in process|program? <name>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
+	{patterns: []string{"of|by|from process|program? <name>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			name := v["name"].word
 			if name == "" {
@@ -277,7 +277,7 @@ var refinements = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"tracepoint", v["tracepoint"].word})
 		}},
-	{patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
+	{form: true, patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
 		do: func(a *ask, v map[string]value, said string) error { a.again = true; return nil }},
 })
 

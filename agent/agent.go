@@ -111,7 +111,7 @@ type Agent struct {
 // put to it.
 type Candidate struct {
 	Request  Request
-	Origin   string // "recipe tcp-connect" or "model <name>"
+	Origin   string // "recipe tcp-connect", "composed from recipe tcp-connect" or "model <name>"
 	Source   string
 	Object   *program.Object
 	Manifest *program.Manifest
@@ -161,7 +161,7 @@ func (c *Candidate) ContractWords() string {
 
 // Step tells how preparation goes on.
 type Step struct {
-	Name    string // match, contract, write, compile, facts, prove, load
+	Name    string // match, compose, contract, write, compile, facts, prove, load
 	State   string // start, done, failed, skipped
 	Detail  string
 	Elapsed time.Duration
@@ -290,10 +290,8 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	switch {
 	case err == nil:
 		return p.fromRecipe(ctx, match)
-	case errors.As(err, &none) && p.Model != nil:
-		return p.fromModel(ctx, none.Nearest)
 	case errors.As(err, &none):
-		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		return p.beyond(ctx, none)
 	}
 	return nil, err
 }

@@ -311,7 +311,6 @@ func TestDevelopment(t *testing.T) {
 	}
 }
 
-
 // The composer was never tuned to these requests: it answers most, and hardly one wrongly.
 func TestHeldOut(t *testing.T) {
 	n, lines := run(t, "heldout.tsv")

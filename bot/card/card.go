@@ -168,7 +168,7 @@ func Contract(words string, most int) string {
 // Title is a program's title as cards show it: a recipe's stands as it is, any
 // other author's words are quoted as such.
 func Title(origin, title string) string {
-	if strings.HasPrefix(origin, "recipe ") {
+	if strings.HasPrefix(origin, "recipe ") || strings.HasPrefix(origin, "composed ") {
 		return title
 	}
 	return fmt.Sprintf("%q (the author's words)", title)
@@ -255,7 +255,7 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
-	"match": "looking for a recipe", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
+	"match": "looking for a recipe", "compose": "composing from what is known", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
 	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
 }
 

@@ -29,14 +29,14 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 	default:
 		hooked, hookErr = c.fromHook(ctx, a)
 	}
-	if hooked != nil && !c.hasOwnRecipe(a.subject) {
+	if hooked != nil && !g.plainWord() {
 		return hooked, nil
 	}
 	made, recipeErr := c.fromRecipe(ctx, g)
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case recipeErr == nil && (hooked == nil || watches(made.Contract, hooked.Contract)):
+	case recipeErr == nil:
 		return made, nil
 	case hooked != nil:
 		return hooked, nil
@@ -46,32 +46,23 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 	return nil, hookErr
 }
 
-// hasOwnRecipe tells whether a recipe is made for that system call: it knows it better.
-func (c *Composer) hasOwnRecipe(s subject) bool {
-	return s.kind == "call" && slices.ContainsFunc(c.recipes.Recipes(), func(r *recipes.Recipe) bool {
-		return slices.ContainsFunc(r.Contract.Hooks, func(h *contract.Hook) bool {
-			return slices.ContainsFunc(h.Places, func(p *contract.Place) bool { return p.Target == "syscalls/sys_enter_"+s.name })
-		})
-	})
-}
-
-// watches tells whether a contract has a place of another.
-func watches(a, b *contract.Contract) bool {
-	places := map[string]bool{}
-	for _, h := range a.Hooks {
-		for _, p := range h.Places {
-			places[p.String()] = true
+// plainWord tells whether the system call is named by a plain word, such as "open" or
+// "connect", that is not said to be a call: what a recipe makes of it counts more.
+func (g reading) plainWord() bool {
+	for _, p := range g.parts {
+		call, ok := p.values["call"]
+		if !ok || !english[strings.ToLower(call.text)] {
+			continue
 		}
-	}
-	for _, h := range b.Hooks {
-		for _, p := range h.Places {
-			if places[p.String()] {
-				return true
-			}
+		if !slices.ContainsFunc(g.toks, func(t token) bool { return t.called || says[t.low] }) {
+			return true
 		}
 	}
 	return false
 }
+
+// says are words that say of another that it is a system call.
+var says = set("call calls called syscall syscalls invocation invocations")
 
 // leftOver says what was not understood.
 func (g reading) leftOver(a ask) error {
@@ -276,7 +267,36 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 // of its rows belong together.
 func (g reading) whole(chosen func(part) bool) bool {
 	shaped := slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.form || p.rule.key) && chosen(p) })
-	return !shaped || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && !chosen(p) })
+	return !shaped || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && !chosen(p) }) && !g.asksMore(chosen)
+}
+
+// more are words after which comes something that is to be shown.
+var more = set("and with plus including incl showing by per also")
+
+// asksMore tells whether the words besides the chosen parts ask for something to be shown that
+// another form of the answer would not show: "count connections, with user and port".
+func (g reading) asksMore(chosen func(part) bool) bool {
+	r := &reader{toks: g.toks}
+	taken := func(i int) bool {
+		return slices.ContainsFunc(g.parts, func(p part) bool { return p.first <= i && i < p.last && chosen(p) })
+	}
+	for i, t := range g.toks {
+		if taken(i) {
+			continue
+		}
+		if t.low == "who" || t.low == "whose" || t.low == "whom" || t.low == "where" || t.low == "when" || t.low == "why" {
+			return true
+		}
+		if i == 0 || !more[g.toks[i-1].low] && !g.toks[i-1].ends && !(g.toks[i-1].low == "the" && i > 1 && more[g.toks[i-2].low]) {
+			continue
+		}
+		for words := range keyWords {
+			if r.says(i, strings.Fields(words)) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ComposeAfter composes what a conversation asks for: what was requested before, oldest

@@ -184,7 +184,7 @@ func (r *reader) fill(hole string, i int) []filling {
 		return one(value{word: t.text}, isProgram)
 	case "field":
 		return one(value{word: t.low}, identifier.MatchString(t.text))
-	case "key":
+	case "key", "other":
 		return r.key(i)
 	case "call":
 		return one(value{word: callName(t.low)}, r.isCall(t.low))

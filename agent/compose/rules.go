@@ -123,7 +123,7 @@ var rules = compileRules([]rule{
 	// ---- what rows are for
 	{key: true, patterns: []string{"@by <key>", "@by <key> instead", "@by <key> separately", "counted by <key>"},
 		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{v["key"].word, said}); return nil }},
-	{key: true, patterns: []string{"@by <key> and|,? per|by? <other>"},
+	{key: true, patterns: []string{"@by <key> and|& per|by? <other>", "@by <key> per|by? <other>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{v["key"].word, said})
 			a.addKey(key{v["other"].word, said})

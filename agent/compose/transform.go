@@ -306,13 +306,31 @@ func prune(c *contract.Contract) (*contract.Contract, error) {
 			break
 		}
 	}
-	text := mentions(out)
 	for _, h := range out.Hooks {
+		used := map[string]bool{}
+		for _, s := range h.Steps {
+			for _, x := range s.Cases {
+				walk(x.When, mentioned{used, map[string]bool{}}.note)
+			}
+		}
+		for _, e := range effectsOf(h) {
+			for _, f := range slices.Concat(e.Key, e.Fields) {
+				walk(f.Is, mentioned{used, map[string]bool{}}.note)
+			}
+			walk(e.Value, mentioned{used, map[string]bool{}}.note)
+		}
+		for _, d := range out.Defines { // whose names are those of the place that they are used at
+			walk(d.Body, mentioned{used, map[string]bool{}}.note)
+		}
 		for _, p := range h.Places {
+			p.With = slices.DeleteFunc(p.With, func(f contract.Field) bool { return !used[f.Name] })
+			for _, f := range p.With {
+				walk(f.Is, mentioned{used, map[string]bool{}}.note)
+			}
 			if p.Kind == "uprobe" || p.Kind == "uretprobe" {
 				continue
 			}
-			for len(p.Args) > 0 && !text.names[p.Args[len(p.Args)-1].Local()] {
+			for len(p.Args) > 0 && !used[p.Args[len(p.Args)-1].Local()] {
 				p.Args = p.Args[:len(p.Args)-1]
 			}
 		}
@@ -329,12 +347,18 @@ type mentioned struct {
 func effects(c *contract.Contract) []*contract.Effect {
 	var out []*contract.Effect
 	for _, h := range c.Hooks {
-		for _, s := range h.Steps {
-			for _, x := range s.Cases {
-				out = append(out, x.Effects...)
-			}
-			out = append(out, s.Otherwise...)
+		out = append(out, effectsOf(h)...)
+	}
+	return out
+}
+
+func effectsOf(h *contract.Hook) []*contract.Effect {
+	var out []*contract.Effect
+	for _, s := range h.Steps {
+		for _, x := range s.Cases {
+			out = append(out, x.Effects...)
 		}
+		out = append(out, s.Otherwise...)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ type token struct {
 	low    string // lower case
 	quoted bool   // it was put in quotes: a name, never a word
 	ends   bool   // a clause ends behind it
+	called bool   // it was written as a call: "openat2()"
 }
 
 // tokens cuts a request into words: at spaces, and at comparison signs. Names, paths,
@@ -86,17 +87,14 @@ func chunk(out []token, text string) []token {
 		}
 		return out
 	}
-	called := strings.HasSuffix(trimmed[len(word):], ")") && strings.HasSuffix(word, "(") // "openat2()"
-	tail := trimmed[len(word):]
-	if called || strings.HasSuffix(word, "(") {
-		word = strings.TrimSuffix(word, "(")
-	} else if i := strings.IndexByte(word, '('); i > 0 && len(word) == i+2 && unicode.IsDigit(rune(word[i+1])) { // "openat2(2)"
-		word = word[:i]
+	tail, called := trimmed[len(word):], false
+	if i := strings.IndexByte(word, '('); i > 0 && (i == len(word)-1 && strings.HasPrefix(tail, ")") || len(word) == i+2 && unicode.IsDigit(rune(word[i+1]))) { // "openat2()", "openat2(2)"
+		word, called = word[:i], true
 	}
 	for _, joined := range []string{"'s", "'re", "'d", "'ve", "'ll"} {
 		word = strings.TrimSuffix(word, joined)
 	}
-	return append(out, token{text: word, low: strings.ToLower(word), ends: strings.ContainsAny(tail, ".,;:!?…")})
+	return append(out, token{text: word, low: strings.ToLower(word), called: called, ends: strings.ContainsAny(tail, ".,;:!?…")})
 }
 
 // said is tokens [i, j) as written.

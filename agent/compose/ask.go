@@ -69,6 +69,7 @@ type ask struct {
 	top      int
 	every    time.Duration
 	dur      time.Duration
+	rate     bool // a number per second, where no interval is named
 	again    bool // nothing has to change
 }
 
@@ -167,6 +168,7 @@ func (a ask) refine(b ask) ask {
 	if b.every > 0 {
 		out.every = b.every
 	}
+	out.rate = out.rate || b.rate
 	if b.dur > 0 {
 		out.dur = b.dur
 	}

@@ -117,6 +117,9 @@ func (b *builder) run(res *Composition) error {
 		o.View.Top = b.ask.top
 		res.Understood = append(res.Understood, fmt.Sprintf("the first %d rows", b.ask.top))
 	}
+	if b.ask.rate && b.ask.every == 0 {
+		b.ask.every = time.Second
+	}
 	if b.ask.every > 0 {
 		o.View.Interval = b.ask.every
 		res.Understood = append(res.Understood, fmt.Sprintf("shown every %s", b.ask.every))

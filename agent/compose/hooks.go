@@ -69,8 +69,10 @@ func newArgument(name string) argument {
 func numberOf(name, ctype string) (typ, is string) {
 	ctype = strings.TrimPrefix(ctype, "const ")
 	switch {
-	case strings.Contains(name, "flags"):
+	case strings.Contains(name, "flags"), name == "cmd" && ctype == "unsigned int":
 		return "k_hex", "%s & 0xffffffff"
+	case name == "arg" || strings.HasSuffix(name, "addr"):
+		return "k_hex", "%s"
 	case ctype == "size_t":
 		return "k_bytes", "%s"
 	case ctype == "umode_t":

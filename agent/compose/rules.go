@@ -27,8 +27,10 @@ var rules = compileRules([]rule{
 		}},
 
 	// ---- how it is shown
-	{form: true, patterns: []string{"how often", "how many times", "how many", "how frequently", "number of", "the? count of", "counts of", "count", "counts", "counted", "rate of", "rates of", "frequency of", "as a count", "as counts", "tally", "total number of", "how frequent"},
+	{form: true, patterns: []string{"how often", "how many times", "how many", "how frequently", "number of", "the? count of", "counts of", "count", "counts", "counted", "as a count", "as counts", "tally", "total number of", "how frequent"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(count) }},
+	{form: true, patterns: []string{"the? rate|rates|frequency of"},
+		do: func(a *ask, v map[string]value, said string) error { a.rate = true; return a.setForm(count) }},
 	{form: true, patterns: []string{"as? a? histogram|histograms|distribution of?", "histogram of the?", "distribution of the?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(hist) }},
 	{form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long"},

@@ -29,6 +29,25 @@ func (p *preparation) beyond(ctx context.Context, none *recipes.NoMatchError) (*
 	return nil, fmt.Errorf("%w: %s%w.\nFor what neither the recipes nor this cover, kgent needs a model: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL.", ErrNoAnswer, none.Found(), why)
 }
 
+// recipe answers a request with the recipe that was found, unless its words say something
+// else than the recipe shows and what they say can be composed.
+func (p *preparation) recipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
+	if len(p.req.Before) > 0 {
+		return p.fromRecipe(ctx, m)
+	}
+	composer, err := compose.New(p.Recipes, p.targets[0].Facts, compose.Options{UserID: p.UserID})
+	if err != nil {
+		return nil, err
+	}
+	switch instead, err := composer.Instead(ctx, m, p.req.Text); {
+	case err != nil && errors.As(err, new(*compose.NoError)), err == nil && instead != nil:
+		return p.beyond(ctx, &recipes.NoMatchError{Reason: recipes.ReasonUnknown, Why: fmt.Sprintf("%s comes close but shows something else", m.Recipe.Name), Nearest: []*recipes.Recipe{m.Recipe}})
+	case err != nil:
+		return nil, err
+	}
+	return p.fromRecipe(ctx, m)
+}
+
 // uncomposedError says why nothing that may be offered was composed. It is no fault.
 type uncomposedError struct{ error }
 

@@ -62,7 +62,7 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if out, err = contract.Parse(text); err != nil {
 		return nil, fmt.Errorf("writing what was composed: %w", err)
 	}
-	if _, err := contract.Check(out, c.types); err != nil {
+	if err := c.check(out); err != nil {
 		return nil, b.forbidden(err)
 	}
 	res := &Composition{Contract: out, Options: from.options, Duration: a.dur, Origin: from.origin, Understood: b.lines}

@@ -173,7 +173,11 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 		}
 		return nil, no("%s shows no receiving process (%q)", b.about(), k.said)
 	}
-	return one(b.field(cols, strings.TrimPrefix(k.word, ".")))
+	name := strings.TrimPrefix(k.word, ".")
+	if _, ok := byName(cols, name); !ok && (name == "name" || name == "names") {
+		return b.process(s, cols, "comm")
+	}
+	return one(b.field(cols, name))
 }
 
 // oneOf is the only column of a kind, or the first of those names.
@@ -499,7 +503,7 @@ func (b *builder) define(name string) error {
 	}
 	probe, err := contract.Parse("contract \"x\"\ntable t : count\nhook perf_event/cpu-clock/99()\n  case c: now > " + name + "\n    add 1 to t\n  otherwise nothing\n")
 	if err == nil {
-		_, err = contract.Check(probe, b.types)
+		err = b.check(probe)
 	}
 	if _, isErrno := abi.Errno(name); err != nil && !isErrno {
 		return no("the number of %s is not known here: write the number", name)

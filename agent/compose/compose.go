@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"kgent/agent/contract"
@@ -16,8 +17,8 @@ import (
 type Composer struct {
 	recipes     *recipes.Library
 	facts       *kernel.Facts
-	types       *contract.Types
-	tracepoints []string // "sched:sched_switch"
+	types       func() (*contract.Types, error) // read when first needed, which takes 0.1 s
+	tracepoints []string                        // "sched:sched_switch"
 	userID      func(name string) (id uint32, ok bool)
 	words       func(low string) (word, program bool)
 }
@@ -31,11 +32,9 @@ type Options struct {
 
 // New makes a Composer of what is known about a kernel.
 func New(library *recipes.Library, facts *kernel.Facts, opt Options) (*Composer, error) {
-	types, err := contract.NewTypes(facts)
-	if err != nil {
-		return nil, fmt.Errorf("reading the kernel's types to compose contracts: %w", err)
-	}
-	c := &Composer{recipes: library, facts: facts, types: types, userID: opt.UserID, words: library.Word}
+	c := &Composer{recipes: library, facts: facts, userID: opt.UserID, words: library.Word}
+	c.types = sync.OnceValues(func() (*contract.Types, error) { return contract.NewTypes(facts) })
+	var err error
 	// Without tracefs there are no tracepoints to name; the rest still works.
 	if c.tracepoints, err = facts.Tracepoints(); err != nil && !errors.Is(err, kernel.ErrNoTracefs) {
 		return nil, fmt.Errorf("reading the kernel's tracepoints to compose contracts: %w", err)
@@ -78,4 +77,14 @@ func (e *NoError) Error() string {
 		b.WriteString("; understood was: " + strings.Join(e.Understood, "; "))
 	}
 	return b.String()
+}
+
+// check resolves a contract against the kernel.
+func (c *Composer) check(k *contract.Contract) error {
+	types, err := c.types()
+	if err != nil {
+		return fmt.Errorf("reading the kernel's types to compose contracts: %w", err)
+	}
+	_, err = contract.Check(k, types)
+	return err
 }

@@ -232,7 +232,19 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			continue
 		}
 		rest := g.without(chosen)
+		if s == 0 && idle(rest) {
+			continue
+		}
 		from, said, err := answer(rest)
+		if err != nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
+			// Some recipes are asked for by the rows that they have, which are replaced.
+			from, said, err = answer(rest + " by process")
+		}
+		if living := g.living(chosen); living && (err != nil || !lives(from.contract)) {
+			if from, said, err = answer(rest + " lifetime"); err == nil && !lives(from.contract) {
+				continue
+			}
+		}
 		if err != nil {
 			continue
 		}
@@ -241,6 +253,9 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			a = before.refine(a)
 			var res *Composition
 			if res, err = c.build(ctx, a, from); err == nil {
+				if !g.kept(chosen, from, res.Contract, answer) {
+					continue
+				}
 				if a.dur == 0 {
 					res.Duration = from.duration
 				}
@@ -266,8 +281,136 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 // whole tells whether parts can be applied without the others: the form of an answer and all
 // of its rows belong together.
 func (g reading) whole(chosen func(part) bool) bool {
+	if slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.exclude && !chosen(p) }) {
+		return false
+	}
 	shaped := slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.form || p.rule.key) && chosen(p) })
 	return !shaped || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && !chosen(p) }) && !g.asksMore(chosen)
+}
+
+// kept tells whether what the other parts say of the form of the answer, which was left to
+// the recipe, is so in what came out.
+func (g reading) kept(chosen func(part) bool, from base, is *contract.Contract, answer func(string) (base, []string, error)) bool {
+	a, err := g.ask(func(p part) bool { return !chosen(p) })
+	if err != nil {
+		return false
+	}
+	for _, p := range g.parts {
+		if chosen(p) {
+			continue
+		}
+		one, err := g.ask(func(q part) bool { return q.first == p.first })
+		if err != nil || slices.ContainsFunc(one.conds, func(x cond) bool { return !from.bound(x) }) {
+			// The recipe may be the one that it is because of these words: "failed opens".
+			other, _, err := answer(g.without(func(q part) bool { return chosen(q) || q.first == p.first }))
+			if err == nil && other.origin == from.origin {
+				return false
+			}
+		}
+	}
+	was := from.contract
+	tabled := len(was.Events) > 0 && len(is.Tables) > 0
+	if a.of != "" && tabled {
+		return false // it was to be measured
+	}
+	return a.form == unsaid || shows(is, a.form, a.of != "")
+}
+
+// bound tells whether a recipe has taken a condition's value for one of its parameters.
+func (b base) bound(x cond) bool {
+	want := strings.Trim(x.is, `"`)
+	for _, v := range b.options.Constants {
+		if v == want || x.op == "starts" && strings.TrimSuffix(v, "/") == strings.TrimSuffix(want, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// living tells whether a chosen part speaks of how long something lasts, which is not how long
+// it takes to come about: the life of a connection is not the time to connect.
+func (g reading) living(chosen func(part) bool) bool {
+	for _, p := range g.parts {
+		for i := p.first; chosen(p) && i < p.last; i++ {
+			if lifeWords[g.toks[i].low] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var lifeWords = set("last lasts lasted lasting live lives lived living lifetime lifetimes duration durations")
+
+// lives tells whether what a contract shows of time is not called a latency.
+func lives(c *contract.Contract) bool {
+	for _, e := range c.Events {
+		if slices.ContainsFunc(e.Members, func(m contract.Member) bool { return m.Type.Name == "k_ns" && m.Name != "latency" }) {
+			return true
+		}
+	}
+	return false
+}
+
+// shows tells whether a contract's output has a form.
+func shows(c *contract.Contract, f form, measured bool) bool {
+	if f == list {
+		return len(c.Events) > 0
+	}
+	if f == count && measured {
+		return true // "how many bytes": whatever the recipe makes of it
+	}
+	fit := map[form][]contract.Agg{count: {contract.Count}, hist: {contract.Log2, contract.Linear}, stats: {contract.Stats}, sum: {contract.Sum, contract.Stats}}[f]
+	return slices.ContainsFunc(c.Tables, func(t *contract.Table) bool {
+		return slices.ContainsFunc(t.Values, func(v contract.TableValue) bool { return slices.Contains(fit, v.Agg) })
+	})
+}
+
+// Instead is what is to be composed in the place of a recipe's answer, when every word of
+// the request says something else than the recipe shows; nil when the recipe's answer stands. Recipes
+// know words; they do not see that "did not" turns one round, or that a time is to be measured.
+func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
+	g := c.read(text, false)
+	a, err := g.ask(func(part) bool { return true })
+	if err != nil {
+		return nil, nil
+	}
+	opposite := slices.ContainsFunc(a.conds, func(x cond) bool {
+		if x.op != "!=" && x.op != "starts not" {
+			return false
+		}
+		for _, v := range m.Options.Constants {
+			if v == strings.Trim(x.is, `"`) {
+				return true
+			}
+		}
+		return false
+	})
+	named := a.subject.kind == "tracepoint" && strings.ContainsAny(g.subjectText(), ":/")
+	timed := a.of == duration && !hasType(m.Recipe.Contract, "k_ns") && a.subject.kind != ""
+	if !opposite && !named && !timed {
+		return nil, nil
+	}
+	return c.Compose(ctx, text)
+}
+
+// subjectText is the word that names what is watched.
+func (g reading) subjectText() string {
+	for _, p := range g.parts {
+		if t, ok := p.values["tracepoint"]; ok {
+			return t.text
+		}
+	}
+	return ""
+}
+
+// hasType tells whether an output of a contract has a member of a type.
+func hasType(c *contract.Contract, typ string) bool {
+	return slices.ContainsFunc(c.Events, func(e *contract.Event) bool {
+		return slices.ContainsFunc(e.Members, func(m contract.Member) bool { return m.Type.Name == typ })
+	}) || slices.ContainsFunc(c.Tables, func(t *contract.Table) bool {
+		return slices.ContainsFunc(t.Values, func(v contract.TableValue) bool { return v.Type.Name == typ })
+	})
 }
 
 // more are words after which comes something that is to be shown.

@@ -30,6 +30,7 @@ type rule struct {
 	weak    bool // it says nothing that a recipe has to be told
 	form    bool // it says how the answer is shown
 	key     bool // it says what rows are for
+	exclude bool // it leaves something out, which no recipe can
 }
 
 // keyWords are the words for what rows can be for, and what is meant.
@@ -116,6 +117,9 @@ var reserved = set("process processes program programs user users thread threads
 	"who what which how why where is are does do did was were count sum total average mean max min top histogram list rate number time times latency duration calls call syscall syscalls events event function tracepoint argument field value result error errors bytes size " +
 	"second seconds minute minutes hour hours ms us ns day week yesterday today last past same other another one ones those them it its this that these slow fast high low long short big small large new old first second previous next group instead " +
 	"everything anything everyone anyone nobody system kernel host machine cpu memory disk network file files path")
+
+// fieldWords are reserved words that are also common names of fields.
+var fieldWords = set("function group number result size")
 
 func set(words string) map[string]bool {
 	out := map[string]bool{}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,10 @@ func compile(pattern string) []element {
 }
 
 // match finds the longest reading of a pattern that begins at token i.
-func (r *reader) match(pattern []element, i int) (found, bool) {
+func (r *reader) match(pattern []element, i int) (found, bool) { return r.matchFrom(pattern, i, i) }
+
+// matchFrom goes on with a pattern that began at token start; it does not go beyond a clause.
+func (r *reader) matchFrom(pattern []element, start, i int) (found, bool) {
 	if len(pattern) == 0 {
 		return found{end: i, values: map[string]value{}}, true
 	}
@@ -69,7 +73,7 @@ func (r *reader) match(pattern []element, i int) (found, bool) {
 	var best found
 	ok := false
 	try := func(end int, hole string, v value) {
-		f, fits := r.match(rest, end)
+		f, fits := r.matchFrom(rest, start, end)
 		if !fits || ok && f.end <= best.end {
 			return
 		}
@@ -77,6 +81,12 @@ func (r *reader) match(pattern []element, i int) (found, bool) {
 			f.values[hole] = v
 		}
 		best, ok = f, true
+	}
+	if i > start && r.toks[i-1].ends {
+		if e.optional {
+			try(i, "", value{})
+		}
+		return best, ok
 	}
 	if e.hole != "" {
 		for _, c := range r.fill(e.hole, i) {
@@ -184,6 +194,9 @@ func (r *reader) fill(hole string, i int) []filling {
 		return one(value{word: t.text}, isProgram)
 	case "field":
 		return one(value{word: t.low}, identifier.MatchString(t.text))
+	case "arg": // a field without a word that says so: none that means something else
+		word, _ := r.words(t.low)
+		return one(value{word: t.low}, identifier.MatchString(t.text) && !reserved[t.low] && (!word || sizes[t.low] || strings.Contains(t.low, "_")))
 	case "key", "other":
 		return r.key(i)
 	case "call":
@@ -194,7 +207,7 @@ func (r *reader) fill(hole string, i int) []filling {
 		}
 		var out []filling
 		for words, tp := range aliases {
-			if end := r.says(i, strings.Fields(words)); end > 0 {
+			if end := r.says(i, strings.Fields(words)); end > 0 && slices.Contains(r.tracepoints, strings.Replace(tp, "/", ":", 1)) {
 				out = append(out, filling{end, value{text: said(r.toks, i, end), word: tp}})
 			}
 		}
@@ -285,7 +298,7 @@ func (r *reader) key(i int) []filling {
 			out = append(out, filling{end, value{text: said(r.toks, i, end), word: k}})
 		}
 	}
-	if len(out) == 0 && identifier.MatchString(r.toks[i].text) && !reserved[r.toks[i].low] {
+	if len(out) == 0 && identifier.MatchString(r.toks[i].text) && (!reserved[r.toks[i].low] || fieldWords[r.toks[i].low]) {
 		out = append(out, filling{i + 1, value{text: r.toks[i].text, word: "." + r.toks[i].low}})
 	}
 	return out

@@ -40,9 +40,9 @@ var rules = compileRules([]rule{
 			}
 			return a.setForm(hist)
 		}},
-	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|longest|highest|largest|biggest", "the maximum of", "min|minimum|shortest|smallest"},
+	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|highest|largest|biggest", "the maximum of", "min|minimum|smallest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(stats) }},
-	{form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
+	{form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if n := v["name"].word; n != "" {
 				if err := a.setText(&a.comm, "process", n); err != nil {
@@ -58,6 +58,7 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
 	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
+	{weak: true, patterns: []string{"break down", "breakdown of"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
 	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments"},
 		do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
 	{form: true, patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
@@ -125,7 +126,7 @@ var rules = compileRules([]rule{
 	// ---- what rows are for
 	{key: true, patterns: []string{"@by <key>", "@by <key> instead", "@by <key> separately", "counted by <key>"},
 		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{v["key"].word, said}); return nil }},
-	{key: true, patterns: []string{"@by <key> and|& per|by? <other>", "@by <key> per|by? <other>"},
+	{key: true, patterns: []string{"@by <key> and|& per|by? <other>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{v["key"].word, said})
 			a.addKey(key{v["other"].word, said})
@@ -168,15 +169,15 @@ var rules = compileRules([]rule{
 			a.only(bytes, "<", sized(v["size"].n), said)
 			return nil
 		}},
-	{patterns: []string{"with? the? <field> @over <size>", "with? the? <field> @over <n>", "where the? <field> is? @over <n>", "where the? <field> is? @over <size>"},
+	{patterns: []string{"with the? <field> @over <size>", "with the? <field> @over <n>", "<arg> @over <size>", "<arg> @over <n>", "where the? <field> is? @over <n>", "where the? <field> is? @over <size>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, ">", said) }},
-	{patterns: []string{"with? the? <field> @atleast <size>", "with? the? <field> @atleast <n>"},
+	{patterns: []string{"with the? <field> @atleast <size>", "with the? <field> @atleast <n>", "<arg> @atleast <n>", "<arg> @atleast <size>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, ">=", said) }},
-	{patterns: []string{"with? the? <field> @under <size>", "with? the? <field> @under <n>", "where the? <field> is? @under <n>"},
+	{patterns: []string{"with the? <field> @under <size>", "with the? <field> @under <n>", "<arg> @under <size>", "<arg> @under <n>", "where the? <field> is? @under <n>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "<", said) }},
-	{patterns: []string{"with <field> <n>", "with <field> =|==|of|is <n>", "<field> =|== <n>", "where <field> is|=|== <n>", "with the? <field> <const>", "with <field> =|== <const>", "<field> =|== <const>", "where <field> is|=|== <const>", "only <field> <const>"},
+	{patterns: []string{"with <field> <n>", "with <field> =|==|of|is <n>", "<arg> =|== <n>", "where <field> is|=|== <n>", "with the? <field> <const>", "with <field> =|== <const>", "<arg> =|== <const>", "where <field> is|=|== <const>", "only <field> <const>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "==", said) }},
-	{patterns: []string{"with <field> not|!= <n>", "<field> != <n>", "where <field> is not <n>", "<field> != <const>"},
+	{exclude: true, patterns: []string{"with <field> not|!= <n>", "<arg> != <n>", "where <field> is not <n>", "<arg> != <const>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "!=", said) }},
 	{patterns: []string{"with|of <const>", "only <const>", "using <const>"},
 		do: func(a *ask, v map[string]value, said string) error {
@@ -192,12 +193,12 @@ var rules = compileRules([]rule{
 			a.only("error", "==", v["errno"].word, said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? error? <errno>"},
+	{exclude: true, patterns: []string{"@not @those? error? <errno>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("error", "!=", v["errno"].word, said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? signal? <signal>"},
+	{exclude: true, patterns: []string{"@not @those? signal? <signal>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("signal", "!=", v["signal"].word, said)
 			return nil
@@ -207,11 +208,11 @@ var rules = compileRules([]rule{
 			a.only("signal", "==", v["signal"].word, said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? port <n>"},
+	{exclude: true, patterns: []string{"@not @those? port <n>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.port("!=", v["n"], said) }},
 	{patterns: []string{"only? to|on|from|with? port <n>", "only port <n>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.port("==", v["n"], said) }},
-	{patterns: []string{"@not @those? <ip>", "@not @those? address|host <ip>"},
+	{exclude: true, patterns: []string{"@not @those? <ip>", "@not @those? address|host <ip>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("address", "!=", strconv.Quote(v["ip"].word), said)
 			return nil
@@ -221,7 +222,7 @@ var rules = compileRules([]rule{
 			a.only("address", "==", strconv.Quote(v["ip"].word), said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? <path>"},
+	{exclude: true, patterns: []string{"@not @those? <path>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("path", "starts not", strconv.Quote(v["path"].word), said)
 			return nil
@@ -231,17 +232,17 @@ var rules = compileRules([]rule{
 			a.only("path", "starts", strconv.Quote(v["path"].word), said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? process|program? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
+	{exclude: true, patterns: []string{"@not @those? process|program? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("comm", "!=", strconv.Quote(v["name"].word), said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? pid|process <n>"},
+	{exclude: true, patterns: []string{"@not @those? pid|process <n>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("pid", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{patterns: []string{"@not @those? user|uid <n>", "@not @those? root", "@not @those? user root"},
+	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "@not @those? root", "@not @those? user root"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
@@ -319,13 +320,14 @@ func (a *ask) port(op string, n value, said string) error {
 // compare is a condition on a field that the request names.
 func (a *ask) compare(v map[string]value, op, said string) error {
 	is := strconv.FormatUint(v["n"].n, 10)
+	field := v["field"].word + v["arg"].word
 	switch {
 	case v["size"].text != "":
 		is = sized(v["size"].n)
 	case v["const"].text != "":
 		is = v["const"].word
 	}
-	a.only("."+v["field"].word, op, is, said)
+	a.only("."+field, op, is, said)
 	return nil
 }
 

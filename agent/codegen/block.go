@@ -19,6 +19,8 @@ type function struct {
 	extent map[int]int
 	// stack is how much of the stack buffers take, in bytes.
 	stack int
+	// scratch is where texts are that the stack has no room for; nil: there are none.
+	scratch *scratch
 	// verdict says that the function returns what a case says.
 	verdict bool
 	// context says that the function uses ctx.

@@ -240,6 +240,10 @@ func variable(v *contract.Value, e expr) (string, expr) {
 
 // nameFor proposes a name for a local variable.
 func nameFor(v *contract.Value) string {
+	if v.Op == contract.OpCast {
+		_, name, _ := strings.Cut(v.Type.Struct, " ")
+		return name
+	}
 	if c, ok := v.From.(*contract.Call); ok && c.Recv == nil {
 		switch c.Fun {
 		case "ntohs", "ntohl", "be64", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "as", "ip4", "ip6":
@@ -274,7 +278,7 @@ func nameFor(v *contract.Value) string {
 		return nameFor(v.Args[0]) + "_element"
 	case contract.OpCell:
 		return fmt.Sprintf("%s_%d", v.Name, v.Field)
-	case contract.OpCut, contract.OpSwap, contract.OpCast:
+	case contract.OpCut, contract.OpSwap:
 		return nameFor(v.Args[0])
 	case contract.OpIP4, contract.OpIP6:
 		return "address"
@@ -283,9 +287,27 @@ func nameFor(v *contract.Value) string {
 		return n.Name
 	}
 	if v.Type.Kind == contract.Bool {
-		return "holds"
+		return "holds" + about(v)
 	}
 	return "n"
+}
+
+// about names the one parameter that a condition is about.
+func about(v *contract.Value) string {
+	name := ""
+	for _, a := range v.Args {
+		n := about(a)
+		if a.Op == contract.OpParam {
+			n = "_" + a.Name
+		}
+		if name != "" && n != "" && n != name {
+			return ""
+		}
+		if n != "" {
+			name = n
+		}
+	}
+	return name
 }
 
 // worthKeeping tells whether a value is computed once and kept: what is used more than once and
@@ -299,7 +321,9 @@ func (f *function) worthKeeping(v *contract.Value) bool {
 		return true
 	case contract.OpInput:
 		return v.Type.Kind != contract.Block
-	case contract.OpConst, contract.OpParam, contract.OpArg, contract.OpKnown, contract.OpCell, contract.OpMember, contract.OpCast, contract.OpElemAt:
+	case contract.OpCast, contract.OpElemAt, contract.OpOffset:
+		return f.weight(v) > 3
+	case contract.OpConst, contract.OpParam, contract.OpArg, contract.OpKnown, contract.OpCell, contract.OpMember:
 		return false
 	}
 	switch from := v.From.(type) {
@@ -363,40 +387,64 @@ func (f *function) param(v *contract.Value) (expr, error) {
 	return expr{}, f.unsupported(v, "this use of the parameter "+v.Name)
 }
 
-// connect writes && and ||. Where the right side needs preparation, that is made only if the
-// left side has not decided.
+// connect writes && and ||. Where an operand needs preparation, that is made only if those before
+// it have not decided.
 func (b *block) connect(v *contract.Value) (expr, error) {
 	if done, e := b.wanted(v); done {
 		return e, nil
 	}
-	x, err := b.value(v.Args[0])
-	if err != nil {
-		return expr{}, err
-	}
-	inner := b.inner()
-	y, err := inner.value(v.Args[1])
-	if err != nil {
-		return expr{}, err
-	}
-	op, prec, guard := " && ", both, expr.in
+	op, prec := " && ", both
 	if v.Op == contract.OpEither {
 		op, prec = " || ", either
 	}
-	if len(inner.lines) == 0 {
-		return expr{text: mixed(x, prec) + op + mixed(y, prec), prec: prec, kind: truth}, nil
+	var ready []string // operands that are not part of the flag yet
+	flag := ""
+	for _, x := range b.operands(v, v.Op) {
+		at := b
+		if flag != "" || len(ready) > 0 {
+			at = b.inner()
+		}
+		e, err := at.value(x)
+		if err != nil {
+			return expr{}, err
+		}
+		if at != b && len(at.lines) > 0 {
+			if flag == "" {
+				flag = b.f.names.pick(nameFor(v))
+				b.line("bool %s = %s;", flag, strings.Join(ready, op))
+			} else if len(ready) > 0 {
+				b.line("%s = %s%s%s;", flag, flag, op, strings.Join(ready, op))
+			}
+			ready = nil
+			b.line("if (%s%s) {", map[contract.Op]string{contract.OpEither: "!"}[v.Op], flag)
+			at.line("%s = %s;", flag, e.text)
+			b.nest(at)
+			b.line("}")
+			continue
+		}
+		ready = append(ready, mixed(e, prec))
 	}
-	name := b.f.names.pick(nameFor(v))
-	flag := expr{text: name, kind: truth}
-	b.line("bool %s = %s;", name, x.text)
-	if v.Op == contract.OpEither {
-		b.line("if (!%s) {", name)
-	} else {
-		b.line("if (%s) {", name)
+	if flag == "" {
+		return expr{text: strings.Join(ready, op), prec: prec, kind: truth}, nil
 	}
-	inner.line("%s = %s;", name, guard(y, choice))
-	b.nest(inner)
-	b.line("}")
-	return flag, nil
+	if len(ready) > 0 {
+		b.line("%s = %s%s%s;", flag, flag, op, strings.Join(ready, op))
+	}
+	return expr{text: flag, kind: truth}, nil
+}
+
+// operands are what a chain of && or || joins; a part of it that is kept on its own is one.
+func (b *block) operands(v *contract.Value, op contract.Op) []*contract.Value {
+	var out []*contract.Value
+	for _, a := range v.Args {
+		_, kept := b.lookup(a.ID)
+		if a.Op != op || kept || b.f.worthKeeping(a) || b.f.isFilter(a) {
+			out = append(out, a)
+			continue
+		}
+		out = append(out, b.operands(a, op)...)
+	}
+	return out
 }
 
 // mixed puts brackets round && beside ||, as compilers like it.
@@ -565,19 +613,27 @@ func (b *block) binary(v *contract.Value, x, y expr) (expr, error) {
 	case contract.OpULt, contract.OpULe:
 		sign := map[contract.Op]string{contract.OpULt: "<", contract.OpULe: "<="}[v.Op]
 		x, y = unsignedPair(x, y)
-		if x.literal { // a constant stands on the right
+		if turned(v) {
 			return op(relation, map[string]string{"<": ">", "<=": ">="}[sign], y, x, expr{kind: truth})
 		}
 		return op(relation, sign, x, y, expr{kind: truth})
 	case contract.OpSLt, contract.OpSLe:
 		sign := map[contract.Op]string{contract.OpSLt: "<", contract.OpSLe: "<="}[v.Op]
 		x, y = x.s64(), y.s64()
-		if x.literal || v.Args[0].Op == contract.OpConst {
+		if turned(v) {
 			return op(relation, map[string]string{"<": ">", "<=": ">="}[sign], y, x, expr{kind: truth})
 		}
 		return op(relation, sign, x, y, expr{kind: truth})
 	}
 	return expr{}, b.f.unsupported(v, "this expression")
+}
+
+// turned tells whether a comparison is written the other way round: "x > y" is y < x.
+func turned(v *contract.Value) bool {
+	if e, ok := v.From.(*contract.Binary); ok {
+		return e.Op == ">" || e.Op == ">="
+	}
+	return v.Args[0].Op == contract.OpConst
 }
 
 // unsignedPair are two numbers that are compared without sign.

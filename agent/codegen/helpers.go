@@ -116,6 +116,7 @@ static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, 
 {
 	__u64 length = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 
+	barrier_var(length); /* a number from here on, no difference of addresses */
 	if (length >= size && off <= length - size) {
 		bpf_xdp_load_bytes(ctx, off, to, size);
 		return;

@@ -85,7 +85,7 @@ func (b *block) path(v *contract.Value) (expr, error) {
 		return expr{}, err
 	}
 	if v.Op == contract.OpMember {
-		base = pointTo(base.read(), v.Struct)
+		base = b.named(pointTo(base.read(), v.Struct))
 		return expr{text: fmt.Sprintf("&%s->%s", base.in(primary), v.Path), prec: prefix, kind: pointer, object: objectOf(v.Type)}, nil
 	}
 	if v.Type.Kind == contract.TextKind || v.Type.Kind == contract.Bytes {
@@ -111,6 +111,20 @@ func pointTo(x expr, object string) expr {
 	return expr{text: cast("const "+object+" *", x.read()), prec: prefix, kind: pointer, object: object}
 }
 
+// named puts an address that something has to be read for into a variable: clang takes no paths within
+// paths.
+func (b *block) named(e expr) expr {
+	if e.kind != pointer || !strings.Contains(e.text, "BPF_CORE_READ") {
+		return e
+	}
+	_, object, _ := strings.Cut(e.object, " ")
+	name := b.f.names.pick(object)
+	typ, out := variable(&contract.Value{Type: contract.Type{Kind: contract.Pointer}}, e)
+	b.line("%s = %s;", spaced(typ, name), e.text)
+	out.text = name
+	return out
+}
+
 func objectOf(t contract.Type) string {
 	if t.Kind == contract.Object || t.Kind == contract.Pointer {
 		return t.Struct
@@ -122,7 +136,7 @@ func objectOf(t contract.Type) string {
 // one BPF_CORE_READ.
 func (b *block) load(v *contract.Value, base expr) (expr, error) {
 	if v.BitSize > 0 {
-		base = pointTo(base.read(), v.Struct)
+		base = b.named(pointTo(base.read(), v.Struct))
 		text := fmt.Sprintf("BPF_CORE_READ_BITFIELD_PROBED(%s, %s)", base.text, v.Path)
 		return expr{text: text, bits: 64, signed: v.Type.Signed}, nil
 	}

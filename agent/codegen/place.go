@@ -91,6 +91,7 @@ func (g *generator) site(p *contract.CheckedPlace) (*site, error) {
 		if err := b.step(step); err != nil {
 			return nil, err
 		}
+		g.scratch(f, b.lines)
 		s.steps = append(s.steps, g.share(f, s, step, b.lines))
 	}
 	return s, nil

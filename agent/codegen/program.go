@@ -28,6 +28,7 @@ type generator struct {
 	texts       map[string]string // comparisons with constants: their functions
 	compares    []string
 	bodies      []*body
+	scratches   []*scratchMap
 }
 
 // event is an event with its ring buffer.
@@ -415,6 +416,9 @@ func (g *generator) writeMaps(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "%s\nstruct {\n\t__uint(type, BPF_MAP_TYPE_HASH);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, struct %s);\n} %s SEC(\".maps\");\n\n",
 			m.cell.text, roomFor(m.cell.size+size), key, m.cell.tag, m.mapName)
+	}
+	for _, m := range g.scratches {
+		b.WriteString(m.text())
 	}
 	if g.stacks {
 		fmt.Fprintf(b, "struct {\n\t__uint(type, BPF_MAP_TYPE_STACK_TRACE);\n\t__uint(max_entries, 16384);\n\t__uint(key_size, sizeof(__u32));\n\t__uint(value_size, 127 * sizeof(__u64));\n} %s SEC(\".maps\");\n\n", g.stackMap)

@@ -31,3 +31,27 @@ func TestRecipes(t *testing.T) {
 		})
 	}
 }
+
+// What is made of the contracts of the corpus is VERIFIED or, where something has no code, refused.
+func TestCorpus(t *testing.T) {
+	if os.Getenv("KGENT_SOAK") == "" {
+		t.Skip("proves some ninety programs: set KGENT_SOAK")
+	}
+	all := contracts(t, "../verify/corpus/ordinary/*/contract.kc")
+	for name, text := range contracts(t, "../verify/corpus/cases/*/contract.kc") {
+		all["case "+name] = text
+	}
+	for name, text := range all {
+		t.Run(name, func(t *testing.T) {
+			verdict, why, source := verdictOf(t, text)
+			t.Logf("%s: %s", name, verdict)
+			switch verdict {
+			case "VERIFIED":
+			case "UNSUPPORTED", "UNKNOWN":
+				t.Log(why)
+			default:
+				t.Errorf("%s: %s\n%s\n%s", name, verdict, why, numbered(source))
+			}
+		})
+	}
+}

@@ -229,9 +229,13 @@ func (b *block) effects(list []contract.CheckedEffect, name, doc string) error {
 
 // prepares tells whether a condition needs statements before it.
 func (b *block) prepares(v *contract.Value) (bool, error) {
-	used, stack := maps.Clone(b.f.names.used), b.f.stack
+	used, stack, long := maps.Clone(b.f.names.used), b.f.stack, b.f.scratch
+	if long != nil {
+		kept := *long
+		long = &kept
+	}
 	inner := b.inner()
 	_, err := inner.value(v)
-	b.f.names.used, b.f.stack = used, stack
+	b.f.names.used, b.f.stack, b.f.scratch = used, stack, long
 	return len(inner.lines) > 0, err
 }

@@ -41,13 +41,18 @@ func (b *block) bytesOf(v *contract.Value) (buffer, error) {
 	if size == 0 {
 		size = anyText
 	}
-	if b.f.stack += size; b.f.stack > maxStack {
-		return buffer{}, b.f.unsupported(v, fmt.Sprintf("texts of more than %d bytes at one place, besides those that are only shown", maxStack))
-	}
 	name := b.f.names.pick(nameFor(v))
-	if v.Type.Kind == contract.IPKind {
+	switch {
+	case v.Type.Kind == contract.IPKind:
+		b.f.stack += size
 		b.line("k_ip %s = {};", name)
-	} else {
+	case b.f.stack+size > maxStack:
+		var err error
+		if name, err = b.long(v, name, size); err != nil {
+			return buffer{}, err
+		}
+	default:
+		b.f.stack += size
 		b.line("char %s[%d] = {};", name, size)
 	}
 	if err := b.fill(name, size, v); err != nil {
@@ -194,7 +199,7 @@ func (b *block) loadText(to string, size int, v *contract.Value) error {
 		b.line("BPF_CORE_READ_STR_INTO(&%s, %s, %s);", to, strings.Join(base.chain, ", "), v.Path)
 		return nil
 	}
-	base = pointTo(base.read(), v.Struct)
+	base = b.named(pointTo(base.read(), v.Struct))
 	b.line("bpf_core_read_str(%s, %d, &%s->%s);", to, min(size, int(v.Size)), base.in(primary), v.Path)
 	return nil
 }
@@ -224,7 +229,7 @@ func (b *block) fillAddress(to string, v *contract.Value) error {
 			if err != nil {
 				return err
 			}
-			base = pointTo(base.read(), f.Struct)
+			base = b.named(pointTo(base.read(), f.Struct))
 			b.line("bpf_core_read(&%s, 16, &%s->%s);", to, base.in(primary), f.Path)
 			return nil
 		}
@@ -245,7 +250,7 @@ func (b *block) fillBytes(to string, size int, v *contract.Value) error {
 		if err != nil {
 			return err
 		}
-		base = pointTo(base.read(), v.Struct)
+		base = b.named(pointTo(base.read(), v.Struct))
 		b.line("bpf_core_read(%s, %d, &%s->%s);", to, size, base.in(primary), v.Path)
 		return nil
 	case contract.OpArg:

@@ -484,6 +484,9 @@ func (c *Composer) turn(ctx context.Context, last *Composition, text string) (*C
 func (c *Composer) alone(ctx context.Context, text string) (*Composition, error) {
 	m, err := c.recipes.Match(text, recipes.MatchOptions{UserID: c.userID})
 	if err == nil {
+		if instead, err := c.Instead(ctx, m, text); instead != nil || err != nil {
+			return instead, err
+		}
 		from := recipeBase(m)
 		return &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, said: []string{text}}, nil
 	}

@@ -71,7 +71,7 @@ func numberOf(name, ctype string) (typ, is string) {
 	switch {
 	case strings.Contains(name, "flags"), name == "cmd" && ctype == "unsigned int":
 		return "k_hex", "%s & 0xffffffff"
-	case name == "arg" || strings.HasSuffix(name, "addr"):
+	case name == "arg" || name == "start" || strings.HasSuffix(name, "addr"):
 		return "k_hex", "%s"
 	case ctype == "size_t":
 		return "k_bytes", "%s"
@@ -299,12 +299,24 @@ func (c *Composer) tracepointBase(target string, n needs) (*contract.Contract, e
 	return parseSimple("Events of "+group+":"+name, "events", fmt.Sprintf("tracepoint/%s(%s)", target, strings.Join(names, ", ")), n.task, members, values)
 }
 
+// functionKinds are the kinds of hook at a function's entry and return; empty when programs
+// can be attached to neither.
+func (c *Composer) functionKinds(name string) (entry, exit string) {
+	for _, k := range [][2]string{{"fentry", "fexit"}, {"kprobe", "kretprobe"}} {
+		if c.facts.CheckHook(k[0], name) == nil && c.facts.CheckHook(k[1], name) == nil {
+			return k[0], k[1]
+		}
+	}
+	return "", ""
+}
+
 // functionBase is a contract that lists every call of a kernel function.
 func (c *Composer) functionBase(name string, n needs) (*contract.Contract, error) {
 	args, err := functionArguments(c.facts, name)
 	if err != nil {
 		return nil, err
 	}
+	entry, exit := c.functionKinds(name)
 	members, values := taskMembers(n.task)
 	var names []string
 	for _, a := range args {
@@ -313,7 +325,7 @@ func (c *Composer) functionBase(name string, n needs) (*contract.Contract, error
 		values = append(values, a.member+": "+fmt.Sprintf(a.is, a.local))
 	}
 	if !n.duration {
-		return parseSimple("Calls of the kernel function "+name, "calls", fmt.Sprintf("fentry/%s(%s)", name, strings.Join(names, ", ")), n.task, members, values)
+		return parseSimple("Calls of the kernel function "+name, "calls", fmt.Sprintf("%s/%s(%s)", entry, name, strings.Join(names, ", ")), n.task, members, values)
 	}
 	members, values = taskMembers(true)
 	members, values = append(members, "duration: k_ns"), append(values, "duration: now - calls_begun[current.tid].begun_at")
@@ -324,19 +336,19 @@ func (c *Composer) functionBase(name string, n needs) (*contract.Contract, error
 
 memory calls_begun { thread: k_tid } : { begun_at: k_time }
 
-hook fentry/%s()
+hook %s/%s()
   case begins: task_wanted(pid, comm, uid)
     remember calls_begun[current.tid] { begun_at: now }
   otherwise nothing
 
-hook fexit/%s()
+hook %s/%s()
   case ends: known calls_begun[current.tid]
     emit calls { %s }
     forget calls_begun[current.tid]
   otherwise nothing
 
 assume returns
-`, "Calls of the kernel function "+name, filterParams, strings.Join(members, ", "), name, name, strings.Join(values, ", ")))
+`, "Calls of the kernel function "+name, filterParams, strings.Join(members, ", "), entry, name, exit, name, strings.Join(values, ", ")))
 }
 
 // maxGroup is how many tracepoints of a group are watched at once: each is a program.

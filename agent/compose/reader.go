@@ -156,8 +156,7 @@ func (r *reader) isCall(low string) bool {
 	if len(low) < 3 || !identifier.MatchString(low) {
 		return false
 	}
-	_, err := r.facts.Tracepoint("syscalls", "sys_enter_"+callName(low))
-	return err == nil
+	return slices.Contains(r.tracepoints, "syscalls:sys_enter_"+callName(low))
 }
 
 // tracepoint finds a tracepoint by "sched:sched_switch", "sched/sched_switch", or its name
@@ -171,7 +170,7 @@ func (r *reader) tracepoint(text string) (string, bool) {
 			if group == "syscalls" || group == "raw_syscalls" {
 				return "", false // calls have a way of their own
 			}
-			if _, err := r.facts.Tracepoint(group, name); err == nil {
+			if slices.Contains(r.tracepoints, group+":"+name) {
 				return group + "/" + name, true
 			}
 			return "", false
@@ -202,5 +201,12 @@ var functionName = regexp.MustCompile(`^[a-z_][a-z0-9_]*_[a-z0-9_]+$`)
 
 // isFunction tells whether a word is a function of the kernel that programs can be attached to.
 func (r *reader) isFunction(text string) bool {
-	return functionName.MatchString(text) && r.facts.CheckHook("fentry", text) == nil
+	if !functionName.MatchString(text) {
+		return false
+	}
+	if _, err := r.facts.Function(text); err != nil {
+		return false
+	}
+	entry, _ := r.functionKinds(text)
+	return entry != ""
 }

@@ -45,6 +45,11 @@ type Request struct {
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
+	// Program, if set, is the program to be put to people, instead of one that is looked
+	// for or written.
+	Program *Brought `json:"program,omitempty"`
+	// Previous, if set, is what the request before came to. Text may refine it.
+	Previous *Previous `json:"previous,omitempty"`
 	// Answers are what the person replied to each [Question] about this request, oldest
 	// first, at most [MaxAnswers].
 	Answers []Reply `json:"answers,omitempty"`
@@ -282,6 +287,11 @@ func (r Request) readable() error {
 			if err := Readable(said); err != nil {
 				return fmt.Errorf("answer %d to a question: %w", i+1, err)
 			}
+		}
+	}
+	if r.Program != nil {
+		if err := r.Program.readable(); err != nil {
+			return err
 		}
 	}
 	return Readable(r.Text)

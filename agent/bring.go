@@ -54,8 +54,8 @@ func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
 	}
 	b.source = source
 	b.said = append(b.said, "the program is "+brought.Called()+", as it was brought")
-	for _, n := range notes {
-		b.said = append(b.said, "kgent changed its source: "+n)
+	if len(notes) > 0 {
+		b.said = append(b.said, "kgent changed its source: "+strings.Join(notes, "; "))
 	}
 	att := p.record.attempt("file "+brought.Called(), source)
 	att.Notes = notes
@@ -230,6 +230,9 @@ func (b *bringing) against(ctx context.Context, y *yardstick) (*Candidate, error
 	r := refutation(err)
 	switch {
 	case err == nil:
+		if b.match != nil {
+			c.Understood = append(c.Understood, b.match.Understood...)
+		}
 		c.Understood = append(c.Understood, y.said)
 		c.Duration = b.duration()
 		return c, nil

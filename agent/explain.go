@@ -12,6 +12,7 @@ import (
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/retrieval/kernel"
 	"kgent/retrieval/notes"
 )
 
@@ -92,7 +93,7 @@ func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progr
 	} else if err != nil {
 		return nil, err
 	}
-	x.describe(targets[0].Facts.Release)
+	x.describe(targets[0].Facts)
 	if x.Unfit != nil {
 		return x, nil
 	}
@@ -117,7 +118,7 @@ func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progr
 }
 
 // describe says what can be read off the object.
-func (x *Explanation) describe(release string) {
+func (x *Explanation) describe(facts *kernel.Facts) {
 	for _, spec := range x.Object.Programs() {
 		h, err := program.HookOf(spec)
 		if err != nil {
@@ -129,7 +130,9 @@ func (x *Explanation) describe(release string) {
 			continue
 		}
 		if n := notes.Of(kind, target); n != nil {
-			e.Words = strings.TrimSpace(n.For(release, kind))
+			e.Words = strings.TrimSpace(n.For(facts.Release, kind))
+		} else if line, _, err := placeLine(facts, kernel.Hook{Kind: kind, Target: target}); err == nil {
+			e.Words = "it hands over" + strings.TrimPrefix(line, e.Place)
 		}
 		x.Hooks = append(x.Hooks, e)
 	}

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kgent/agent"
@@ -203,6 +204,9 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	case errors.Is(err, agent.ErrNoAnswer):
 		return Card{}, "", end(NoAnswer, output.ReasonCandidate, err)
 	case errors.As(err, &rejected):
+		if r := agent.RefusalOf(err); r != nil && len(r.Steps) > 0 {
+			err = fmt.Errorf("%w\n%s", err, strings.Join(r.Words()[1:], "\n"))
+		}
 		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
 	case err != nil:
 		return Card{}, "", err

@@ -90,8 +90,8 @@ func Card(x *agent.Explanation) (card.Card, error) {
 		what.Blocks = append(what.Blocks, card.Text{Body: body})
 	}
 	var small []string
-	for _, c := range x.Changed {
-		small = append(small, "kgent changed its source: "+c)
+	if len(x.Changed) > 0 {
+		small = append(small, "kgent changed its source: "+strings.Join(x.Changed, "; "))
 	}
 	small = append(small, "Nothing was loaded or run.")
 	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})

@@ -38,7 +38,7 @@ func TestBrought(t *testing.T) {
 			card: []string{"came with it", "left out #include <bpf/bpf_helpers.h>", "the contract came with the program, in its author's words"}},
 		{name: "breaks its own contract", source: wrong, contract: right,
 			refused: []string{"the proof", "It must hold that", "1. tracepoint/syscalls", "Expected:", "Got:"}},
-		{name: "its contract is of another form", source: counting, contract: strings.Replace(right, "pid: k_pid", "pid: k_tid", 1),
+		{name: "its contract is of another form", source: counting, contract: strings.Replace(strings.Replace(right, "comm: char[16] }", "name: char[16] }", 1), "comm: current.comm", "name: current.comm", 1),
 			refused: []string{"the proof"}},
 		{name: "no contract", source: owned(), verdict: proof.Unknown, card: []string{"there is no contract: no recipe answers the request; no model is configured"}},
 		{name: "no contract, and wrong in itself", source: stale, refused: []string{"written by the program", "Got:"}},

@@ -7,6 +7,7 @@ import (
 
 	"kgent/agent"
 	"kgent/approvals"
+	"kgent/bot/card"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
@@ -72,7 +73,9 @@ type Request struct {
 
 	Text   string   `json:"text"`             // as typed
 	Before []string `json:"before,omitempty"` // what was said before it, oldest first
-	Nodes  string   `json:"nodes,omitempty"`  // selector
+	// Follows is the request that this one goes on from; what came of it may be refined.
+	Follows string `json:"follows,omitempty"`
+	Nodes   string `json:"nodes,omitempty"` // selector
 	// Program, if set, was brought with the words: it is put to people, or explained.
 	Program *agent.Brought `json:"program,omitempty"`
 	// Explain says that the program is to be explained, and nothing is to run.

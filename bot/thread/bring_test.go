@@ -93,7 +93,7 @@ func TestStrangersFiles(t *testing.T) {
 func TestExplainInThread(t *testing.T) {
 	withFiles(t, func(tm *team, c *thread.Conversation) {
 		tm.ask(c, "ada", "who calls getppid on db-1")
-		id := tm.slack.button(t, "card:", "approve")
+		id := tm.slack.button(tm.T, "card:", "approve")
 		tm.asks(c, "bob", "What does this program do?", thread.Attached{ID: "F1", Name: "my.bpf.c"})
 		tm.holds("the explanation", tm.slack.shown("progress:"), "What my.bpf.c does", "It counts")
 		tm.asks(c, "bob", "explain it")
@@ -159,14 +159,14 @@ func TestContractGoesOn(t *testing.T) {
 		if p := tm.maker.asked[0].Previous; p != nil {
 			t.Errorf("a first request goes on from %+v", p)
 		}
-		id := tm.slack.button(t, "card:", "approve")
+		id := tm.slack.button(tm.T, "card:", "approve")
 		tm.ask(c, "ada", "also v6") // a revision of what is undecided
 		if p := tm.maker.asked[1].Previous; p == nil || p.Contract != portContract || p.Origin != "recipe parents" || p.Values["wanted"] != "7" {
 			t.Fatalf("%+v", p)
 		}
 		tm.click(c, "cyd", "approve", id)
 		tm.holds("an old card", tm.slack.whispered(), "out of date")
-		id = tm.slack.button(t, "card:", "approve")
+		id = tm.slack.button(tm.T, "card:", "approve")
 		tm.ask(c, "ada", "why did it miss port 80?")
 		tm.holds("before it ran", tm.slack.shown("a:"), "By its contract it does not show that", "== 443", "you ask about port 80", "it has not run yet")
 		tm.click(c, "cyd", "approve", id)
@@ -197,7 +197,7 @@ func TestSameElsewhere(t *testing.T) {
 			withFiles(t, func(tm *team, c *thread.Conversation) {
 				tm.maker.kc = portContract
 				tm.ask(c, "ada", "who calls getppid on db-1")
-				id := tm.slack.button(t, "card:", "approve")
+				id := tm.slack.button(tm.T, "card:", "approve")
 				tm.click(c, "cyd", "approve", id)
 				tm.click(c, "dan", "approve", id)
 				time.Sleep(time.Minute)

@@ -88,7 +88,10 @@ type Budget struct {
 	// as many as programs.
 	Contracts int
 	Tokens    int // prompt and completion, of all calls together
-	Time      time.Duration
+	// Money is in the currency of the models' prices; 0 is no bound. With it set, a model
+	// without a price is not asked.
+	Money float64
+	Time  time.Duration
 }
 
 // DefaultBudget is enough for the requests people type.
@@ -108,6 +111,10 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Generate, if set, writes the program of a contract, so that no model has to.
+	Generate Generator
+	// Comparer tells whether two programs do the same. Nil makes one for this agent.
+	Comparer Comparer
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -451,6 +458,8 @@ const (
 	// requestsPerTry leaves room for what an endpoint does not support and for
 	// retries, over all tries together.
 	requestsPerTry = 3
+	// extraRequests are for a plan, a decision between readings, and tools.
+	extraRequests = 24
 	// maxEchoed is the longest answer, in bytes, that is sent back to its author:
 	// no program is that long, and what is too long is not mended by repeating it.
 	maxEchoed = 64 << 10

@@ -24,10 +24,12 @@ type Record struct {
 	BTF             string   `json:"btf"`
 	Others          []string `json:"others,omitempty"` // kernels, and their nodes
 	// Contracts are those that a model wrote, in order, with what came of each.
-	Contracts []*Draft         `json:"contracts,omitempty"`
-	Attempts  []*Attempt       `json:"attempts"`
-	Calls     []llm.CallRecord `json:"calls,omitempty"` // to the model
-	Outcome   string           `json:"outcome"`
+	Contracts []*Draft   `json:"contracts,omitempty"`
+	Attempts  []*Attempt `json:"attempts"`
+	// Readings are the second, independent ones of the request.
+	Readings []*Reading       `json:"readings,omitempty"`
+	Calls    []llm.CallRecord `json:"calls,omitempty"` // to the model
+	Outcome  string           `json:"outcome"`
 
 	mu sync.Mutex
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent"
+	"kgent/agent/codegen"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
@@ -67,6 +68,10 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	budget, effort, err := budgetFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
 	if model != nil {
 		// A model must not be offered hooks that this host refuses, which only
 		// a trial shows; recipes know theirs, and say so when they load.
@@ -114,7 +119,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	return &host{
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
+				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: budget, Effort: effort, Generate: codegen.C, Now: time.Now,
 				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 			},
 			Desk: &approvals.Desk{
@@ -149,6 +154,22 @@ func userID(name string) (uint32, bool) {
 	}
 	id, err := strconv.ParseUint(u.Uid, 10, 32)
 	return uint32(id), err == nil
+}
+
+// budgetFromEnv reads what a model may cost for one request, and how much is asked of it:
+//
+//	KGENT_MODEL_BUDGET  "tries=6 tokens=250000 money=0.50 time=5m", over the defaults
+//	KGENT_MODEL_EFFORT  "independent=yes samples=1 ask=yes split=yes tools=12", over the defaults
+func budgetFromEnv(getenv func(string) string) (agent.Budget, agent.Effort, error) {
+	budget, err := agent.DefaultBudget.Set(getenv("KGENT_MODEL_BUDGET"))
+	if err != nil {
+		return budget, agent.Effort{}, fmt.Errorf("KGENT_MODEL_BUDGET: %w", err)
+	}
+	effort, err := agent.DefaultEffort.Set(getenv("KGENT_MODEL_EFFORT"))
+	if err != nil {
+		return budget, effort, fmt.Errorf("KGENT_MODEL_EFFORT: %w", err)
+	}
+	return budget, effort, nil
 }
 
 // modelFromEnv returns nil when no model is configured.

@@ -27,6 +27,7 @@ import (
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/agent/verify"
 	"kgent/retrieval/kernel"
 )
@@ -115,6 +116,9 @@ type Agent struct {
 	Generate Generator
 	// Comparer tells whether two programs do the same. Nil makes one for this agent.
 	Comparer Comparer
+	// Team, if set, lists the recipes that the team keeps: they answer what no built-in one
+	// does.
+	Team func(ctx context.Context) ([]team.Recipe, error)
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -172,6 +176,9 @@ func (c *Candidate) ContractWords() string {
 	}
 	// The first line is the title, which is its author's.
 	title, rest, _ := strings.Cut(words, "\n")
+	if strings.HasPrefix(c.ContractBy, teamOrigin) {
+		return fmt.Sprintf("%q (kept by your team: %s)\n%s", title, c.ContractBy, rest)
+	}
 	if strings.HasPrefix(c.ContractBy, "file ") {
 		return fmt.Sprintf("%q (the contract came with the program, in its author's words: %s)\n%s", title, c.ContractBy, rest)
 	}
@@ -315,8 +322,18 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 		return p.fromBrought(ctx)
 	}
 	var match *recipes.Match
+	var own *team.Match
 	err := p.step("match", func() (string, error) {
 		m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+		if none := (*recipes.NoMatchError)(nil); errors.As(err, &none) && p.Team != nil {
+			found, fault := p.Team(ctx)
+			if fault != nil {
+				return "", fault
+			}
+			if own = team.Find(found, p.req.Text); own != nil {
+				return "team recipe " + own.Recipe.Name, nil
+			}
+		}
 		if err != nil {
 			return "", err
 		}
@@ -325,6 +342,8 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	})
 	var none *recipes.NoMatchError
 	switch {
+	case err == nil && own != nil:
+		return p.fromTeam(ctx, own)
 	case err == nil:
 		return p.fromRecipe(ctx, match)
 	case errors.As(err, &none) && p.Model != nil:
@@ -365,6 +384,38 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 	c.Explanation = m.Recipe.Description
 	c.Duration = m.Duration
 	return c, nil
+}
+
+// teamOrigin begins the origin of a team recipe's program.
+const teamOrigin = "team recipe "
+
+// fromTeam prepares the program of a team recipe. It goes through all gates, as when it was
+// new: what is stored is believed no more than a model.
+func (p *preparation) fromTeam(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	att := p.record.attempt(teamOrigin+r.Name, r.Source)
+	c, err := p.teamCandidate(ctx, m)
+	att.end(err)
+	if err != nil {
+		if f := (*verify.Failure)(nil); errors.As(err, &f) {
+			return nil, &RejectedError{Record: p.record, Last: err}
+		}
+		return nil, err
+	}
+	c.Origin, c.ContractBy = teamOrigin+r.Name, teamOrigin+r.Name
+	c.Understood = append(m.Understood, "it was made by "+clip(r.By, 80)+" on "+r.At.UTC().Format("2006-01-02")+", and approved as a recipe")
+	c.Duration = m.Duration
+	return c, nil
+}
+
+func (p *preparation) teamCandidate(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	k, err := contract.Parse(r.Contract)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateSymbolic, Err: fmt.Errorf("the contract of the team recipe %s cannot be read: %w", r.Name, err)}
+	}
+	opt := program.Options{Name: r.Name, Title: clip(k.Title, 120), Constants: m.Values, Interface: r.Interface, Cgroup: r.Cgroup, Hz: r.Hz, View: r.View}
+	return p.gates(ctx, r.Source, opt, k, nil)
 }
 
 // gates takes a source through compile, facts, prove and load. check, if not

@@ -114,6 +114,12 @@ func where(h program.Hook) (one, many, target, rest string) {
 		return "whenever a process passes the marker ", "whenever a process passes the markers ", printable(h.Symbol), " of " + printable(h.Binary)
 	case program.PerfEvent:
 		return fmt.Sprintf("%d times a second on every CPU", h.Hz), "", "", ""
+	case program.Interval:
+		return "every so often (interval ", "every so often (intervals ", printable(h.Target), ")"
+	case program.Software:
+		return "at every so many events of the kernel's (", "at every so many events of the kernel's (", printable(h.Target), ")"
+	case program.ScriptEvent:
+		return "once, at the ", "once, at the ", map[string]string{"BEGIN": "beginning", "END": "end"}[h.Target], ""
 	case program.XDP:
 		return "for every packet that ", "for every packet that ", printable(h.Target), " receives, before anything else sees it"
 	case program.TCXIngress:

@@ -25,6 +25,7 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
@@ -94,6 +95,8 @@ type Agent struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	// Bpftrace translates scripts; nil where there is none, see [Agent.FromScript].
+	Bpftrace *bpftrace.Tool
 	Target   Target
 	Budget   Budget
 	Now      func() time.Time

@@ -106,7 +106,7 @@ func (e *UnsupportedHookError) Error() string {
 // empty: a section does not name them.
 func HookOf(p *ebpf.ProgramSpec) (Hook, error) {
 	if point, ok := strings.CutPrefix(p.SectionName, scriptSection); ok {
-		return scriptHook(point)
+		return ScriptHook(point)
 	}
 	prefix, target, _ := strings.Cut(p.SectionName, "/")
 	prefix = strings.TrimSuffix(prefix, ".s") // sleepable

@@ -203,8 +203,8 @@ func instructionAt(insns asm.Instructions, offset uint64) (*asm.Instruction, err
 	return nil, errors.New("a relocation is of no instruction")
 }
 
-// scriptHook is the hook of an attach point as bpftrace spells it in full.
-func scriptHook(point string) (Hook, error) {
+// ScriptHook is the hook of an attach point as bpftrace spells it in full.
+func ScriptHook(point string) (Hook, error) {
 	kind, rest, _ := strings.Cut(point, ":")
 	unknown := fmt.Errorf("the attach point %.120q is none that kgent knows", point)
 	switch kind {

@@ -12,7 +12,7 @@
 //
 // The manifest carries the exact script, so a digest covers it; a node parses and
 // translates it once more with its own bpftrace, and runs it only when that does
-// what was approved ([SameAs]).
+// what was approved ([program.SameDoings]).
 package bpftrace
 
 import (

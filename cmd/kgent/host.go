@@ -16,6 +16,7 @@ import (
 	"kgent/agent"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
@@ -87,6 +88,13 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)
 	}
 	kern := executor.NewKernel(name, loader, env)
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return nil, err // without bpftrace, a script's first step says what to do
+	}
+	if tool != nil {
+		kern.Scripts = scriptTracer(name, tool, env.Redact)
+	}
 
 	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {
@@ -95,7 +103,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	line := bus.NewMemory()
 	labels := map[string]string{"arch": facts.Arch, "kernel": facts.Release}
 	node := &executor.Executor{
-		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels},
+		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels, Bpftrace: releaseOf(tool)},
 		Verifier: &job.Verifier{Node: name, Labels: labels, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,
@@ -114,7 +122,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	return &host{
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
+				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Budget: agent.DefaultBudget, Now: time.Now,
 				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 			},
 			Desk: &approvals.Desk{

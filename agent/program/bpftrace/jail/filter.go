@@ -12,7 +12,6 @@ import (
 const (
 	dataNr   = 0
 	dataArch = 4
-	dataArgs = 16
 )
 
 // never are the system calls that bpftrace is refused (EPERM) in any case: they
@@ -26,16 +25,6 @@ var never = []uint32{
 	unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_SETHOSTNAME, unix.SYS_ADD_KEY, unix.SYS_KEYCTL, unix.SYS_REQUEST_KEY,
 	unix.SYS_SETSID, unix.SYS_SETPGID, unix.SYS_EXECVEAT, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETRESUID, unix.SYS_SETRESGID, unix.SYS_CAPSET,
 }
-
-// changes are those that change files, refused where nothing is written.
-var changes = []uint32{
-	unix.SYS_UNLINKAT, unix.SYS_RENAMEAT2, unix.SYS_MKDIRAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_MKNODAT, unix.SYS_TRUNCATE,
-	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR,
-	unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_UTIMENSAT, unix.SYS_FALLOCATE,
-}
-
-// writing are the flags of open that ask for more than reading.
-const writing = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND
 
 // assembler puts a filter together. Each test is followed by what it decides, so
 // no jump is longer than one.
@@ -55,24 +44,13 @@ func (a *assembler) on(nr, action uint32) {
 	a.answer(action)
 }
 
-// onFlags answers the system call whose number was loaded by whether an argument has
-// one of the flags.
-func (a *assembler) onFlags(nr uint32, arg uint32, flags, with, without uint32) {
-	a.add(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, nr, 0, 4)
-	a.load(dataArgs + 8*arg) // the lower half, on machines that begin with it
-	a.add(unix.BPF_JMP|unix.BPF_JSET|unix.BPF_K, flags, 0, 1)
-	a.answer(with)
-	a.answer(without)
-}
-
 const (
 	allow  = unix.SECCOMP_RET_ALLOW
 	refuse = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-	absent = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
 // filter has the kernel refuse system calls, for good.
-func filter(write bool) error {
+func filter() error {
 	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	if !ok {
 		return fmt.Errorf("refusing system calls: not known how on %s", runtime.GOARCH)
@@ -86,16 +64,6 @@ func filter(write bool) error {
 	a.answer(refuse)
 	for _, nr := range append(never, neverHere...) {
 		a.on(nr, refuse)
-	}
-	if !write {
-		a.on(unix.SYS_OPENAT2, absent)
-		a.onFlags(unix.SYS_OPENAT, 2, writing, refuse, allow)
-		for nr, arg := range opens {
-			a.onFlags(nr, arg, writing, refuse, allow)
-		}
-		for _, nr := range append(changes, changesHere...) {
-			a.on(nr, refuse)
-		}
 	}
 	a.answer(allow)
 	prog := unix.SockFprog{Len: uint16(len(a)), Filter: &a[0]}

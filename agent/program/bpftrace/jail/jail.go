@@ -19,7 +19,6 @@ import (
 	"runtime"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,11 +85,6 @@ func Enter(text string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("giving up new privileges: %w", err)
 	}
-	if s.Write != "" {
-		if err := writeOnly(s.Write); err != nil {
-			return err
-		}
-	}
 	if err := s.limit(); err != nil {
 		return err
 	}
@@ -101,7 +95,7 @@ func Enter(text string) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("ending with who started this: %w", err)
 	}
-	if err := filter(s.Write != ""); err != nil {
+	if err := filter(); err != nil {
 		return err
 	}
 	err := syscall.Exec(s.Path, append([]string{s.Path}, s.Args...), s.Env)
@@ -125,6 +119,25 @@ func (s Spec) mount() error {
 	for at, dir := range s.Bind {
 		if err := unix.Mount(dir, at, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("putting %s in the place of %s: %w", dir, at, err)
+		}
+	}
+	return s.readOnly()
+}
+
+// readOnly makes every mount one for reading (Linux 5.12), except the directory to
+// write in. Devices such as /dev/null are none of its business.
+func (s Spec) readOnly() error {
+	if s.Write != "" {
+		if err := unix.Mount(s.Write, s.Write, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("making a place to write: %w", err)
+		}
+	}
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("making all files read-only, which takes Linux 5.12: %w", err)
+	}
+	if s.Write != "" {
+		if err := unix.MountSetattr(unix.AT_FDCWD, s.Write, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+			return fmt.Errorf("making a place to write: %w", err)
 		}
 	}
 	return nil
@@ -191,40 +204,6 @@ func drop(keep []int) error {
 	}
 	if err := unix.Capset(&header, &next[0]); err != nil {
 		return fmt.Errorf("giving up capabilities: %w", err)
-	}
-	return nil
-}
-
-// writeOnly has the kernel (Landlock, Linux 5.13) refuse every change of the file
-// system but below a directory, and in /dev/null. Older kernels cannot.
-func writeOnly(dir string) error {
-	const changes = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE |
-		unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK |
-		unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM
-	rules := unix.LandlockRulesetAttr{Handled_access_fs: changes}
-	// The first field alone is the first version's.
-	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&rules)), 8, 0)
-	if errno == unix.ENOSYS || errno == unix.EOPNOTSUPP {
-		return nil
-	}
-	if errno != 0 {
-		return fmt.Errorf("bounding what can be written: %w", errno)
-	}
-	defer unix.Close(int(fd))
-	for at, access := range map[string]uint64{dir: changes, os.DevNull: unix.LANDLOCK_ACCESS_FS_WRITE_FILE} {
-		parent, err := unix.Open(at, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("bounding what can be written: opening %s: %w", at, err)
-		}
-		beneath := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(parent)}
-		_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, fd, unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&beneath)), 0, 0, 0)
-		unix.Close(parent)
-		if errno != 0 {
-			return fmt.Errorf("bounding what can be written: %s: %w", at, errno)
-		}
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); errno != 0 {
-		return fmt.Errorf("bounding what can be written: %w", errno)
 	}
 	return nil
 }

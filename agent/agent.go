@@ -46,6 +46,14 @@ type Request struct {
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
+	// Program, if set, is the program to be put to people, instead of one that is looked
+	// for or written.
+	Program *Brought `json:"program,omitempty"`
+	// Previous, if set, is what the request before came to. Text may refine it.
+	Previous *Previous `json:"previous,omitempty"`
+	// Answers are what the person replied to each [Question] about this request, oldest
+	// first, at most [MaxAnswers].
+	Answers []Reply `json:"answers,omitempty"`
 }
 
 // Target is a kernel that a candidate is made for.
@@ -99,6 +107,7 @@ type Agent struct {
 	Bpftrace *bpftrace.Tool
 	Target   Target
 	Budget   Budget
+	Effort   Effort
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
@@ -122,8 +131,8 @@ type Candidate struct {
 	// Contract says what the program is to do; nil when none could be written.
 	// Finding is what came of holding the program against it.
 	Contract *contract.Contract
-	// ContractBy is the model that wrote the contract, "model <name>"; empty for a
-	// recipe's.
+	// ContractBy is who wrote the contract: "model <name>", or "file <name>" that came with
+	// the program; empty for a recipe's.
 	ContractBy string
 	Finding    verify.Finding
 	// Checked is what each kernel said of the program, in the order of the
@@ -159,6 +168,9 @@ func (c *Candidate) ContractWords() string {
 	}
 	// The first line is the title, which is its author's.
 	title, rest, _ := strings.Cut(words, "\n")
+	if strings.HasPrefix(c.ContractBy, "file ") {
+		return fmt.Sprintf("%q (the contract came with the program, in its author's words: %s)\n%s", title, c.ContractBy, rest)
+	}
 	return fmt.Sprintf("%q (written from the request alone by %s, in its words)\n%s", title, c.ContractBy, rest)
 }
 
@@ -209,7 +221,7 @@ func (e *RejectedError) Unwrap() error { return e.Last }
 
 // Prepare makes a candidate. progress, if not nil, is called on the caller's
 // goroutine. The error is ErrRequest, ErrNoAnswer, ErrModel, a
-// *[RejectedError], the context's, or a fault of this machine (no clang).
+// *[RejectedError], a *[Question], the context's, or a fault of this machine (no clang).
 func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
 	return a.PrepareFor(ctx, req, []Target{a.Target}, progress)
 }
@@ -273,12 +285,30 @@ func (r Request) readable() error {
 			return fmt.Errorf("turn %d of the conversation: %w", i+1, err)
 		}
 	}
+	if len(r.Answers) > MaxAnswers {
+		return fmt.Errorf("%w: %d questions were answered, at most %d answers are read; ask anew, with all of it in one sentence", ErrRequest, len(r.Answers), MaxAnswers)
+	}
+	for i, a := range r.Answers {
+		for _, said := range []string{a.Question, a.Answer} {
+			if err := Readable(said); err != nil {
+				return fmt.Errorf("answer %d to a question: %w", i+1, err)
+			}
+		}
+	}
+	if r.Program != nil {
+		if err := r.Program.readable(); err != nil {
+			return err
+		}
+	}
 	return Readable(r.Text)
 }
 
 func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if err := p.req.readable(); err != nil {
 		return nil, err
+	}
+	if p.req.Program != nil {
+		return p.fromBrought(ctx)
 	}
 	var match *recipes.Match
 	err := p.step("match", func() (string, error) {
@@ -338,44 +368,66 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 func (p *preparation) gates(ctx context.Context, source string, opt program.Options, want *contract.Contract, check func(*program.Object) error) (*Candidate, error) {
 	c := &Candidate{Request: p.req, Source: source, Record: p.record, Contract: want}
 	err := p.step("compile", func() (string, error) {
-		if p.Compiler == nil {
-			return "", compile.ErrNoClang
-		}
-		res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
-		var bad *compile.Error
-		if errors.As(err, &bad) {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		o, err := p.compiled(ctx, source)
+		if err == nil && check != nil {
+			if err = check(o); err != nil {
+				err = &verify.Failure{Gate: verify.GateCompile, Err: err}
+			}
 		}
 		if err != nil {
 			return "", err
 		}
-		o, err := program.Parse(res.ELF)
-		if err == nil && check != nil {
-			err = check(o)
-		}
-		if err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		c.Object = o
-		if c.Manifest, err = program.Build(o, opt); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		if err := showsSomething(o); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		if c.Facts, err = o.Facts(); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		n := 0
-		for _, f := range c.Facts {
-			n += f.Instructions
-		}
-		return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(res.ELF)), nil
+		return c.build(o, opt)
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = p.step("facts", func() (string, error) {
+	return p.judged(ctx, c)
+}
+
+// compiled is a source's object. What is wrong with the source is a *[verify.Failure].
+func (p *preparation) compiled(ctx context.Context, source string) (*program.Object, error) {
+	if p.Compiler == nil {
+		return nil, compile.ErrNoClang
+	}
+	res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
+	var bad *compile.Error
+	if errors.As(err, &bad) {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, err := program.Parse(res.ELF)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	return o, nil
+}
+
+// build takes an object over, with the manifest of these options. The error is a
+// *[verify.Failure].
+func (c *Candidate) build(o *program.Object, opt program.Options) (detail string, err error) {
+	c.Object = o
+	if c.Manifest, err = program.Build(o, opt); err == nil {
+		err = showsSomething(o)
+	}
+	if err == nil {
+		c.Facts, err = o.Facts()
+	}
+	if err != nil {
+		return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	n := 0
+	for _, f := range c.Facts {
+		n += f.Instructions
+	}
+	return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(o.ELF())), nil
+}
+
+// judged takes a candidate that was built through the gates after compiling.
+func (p *preparation) judged(ctx context.Context, c *Candidate) (*Candidate, error) {
+	err := p.step("facts", func() (string, error) {
 		return plural(len(c.Manifest.Programs), "hook") + " found" + onKernels(p.targets), p.fits(c)
 	})
 	if err != nil {

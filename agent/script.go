@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kgent/agent/program"
 	"kgent/agent/program/bpftrace"
+	"kgent/agent/recipes"
 	"kgent/agent/verify"
 )
 
@@ -15,69 +17,94 @@ import (
 // knows what one would do.
 var ErrNoBpftrace = bpftrace.ErrNone
 
-// Script is a program in bpftrace's language that somebody brings along, or a model
+// IsScript reports whether what is brought is a script of bpftrace, by its name.
+func (b *Brought) IsScript() bool { return b.Source != "" && strings.HasSuffix(b.Called(), ".bt") }
+
+// script is a program in bpftrace's language that somebody brings along, or a model
 // wrote.
-type Script struct {
+type script struct {
 	Text string
 	// Name is a short name for it, such as its file's; empty is "script".
 	Name string
-	// Origin says where it came from, for the card: "script opens.bt", "model gpt-…".
-	Origin string
-	// Explanation is its author's own words about it, which are not to be trusted.
-	Explanation string
 }
 
-// FromScript takes a script through its gates: kgent's own reading of it, the real
-// bpftrace's translation for every kernel, and the facts of those kernels. What
-// comes of it is a candidate as any other, and needs the same approval; it is
-// UNPROVED and says why, so it counts as one tier more. A script that does not pass
-// is a *[RejectedError]. Errors are those of [Agent.PrepareFor], or
-// [ErrNoBpftrace].
-func (a *Agent) FromScript(ctx context.Context, req Request, s Script, targets []Target, progress func(Step)) (*Candidate, error) {
-	if len(targets) == 0 {
-		targets = []Target{a.Target}
+// fromScript judges the script that came with the request. It is UNPROVED and says why,
+// so it counts as one tier more; otherwise it is a candidate as any other.
+func (p *preparation) fromScript(ctx context.Context) (*Candidate, error) {
+	b := p.req.Program
+	if b.Contract != "" {
+		return nil, fmt.Errorf("%w: a contract came with %s; scripts are not held against any: leave it out, or bring a program in C", ErrRequest, b.Called())
 	}
-	p := preparation{Agent: a, req: req, targets: targets, progress: progress}
-	if p.progress == nil {
-		p.progress = func(Step) {}
-	}
-	if err := req.readable(); err != nil {
-		return nil, err
-	}
-	first := targets[0].Facts
-	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, Kernel: first.Release, BTF: first.BTFHash}
-	for _, t := range targets[1:] {
-		p.record.Others = append(p.record.Others, t.String())
-	}
-	att := p.record.attempt(s.Origin, s.Text)
-	c, err := p.scriptGates(ctx, s)
+	att := p.record.attempt("file "+b.Called(), b.Source)
+	c, err := p.scriptGates(ctx, script{Text: b.Source, Name: b.Called()})
 	att.end(err)
-	p.record.Seconds = a.Now().Sub(p.record.Started).Seconds()
-	var failed *verify.Failure
-	if errors.As(err, &failed) {
-		err = &RejectedError{Record: p.record, Last: err}
+	if _, failed := errors.AsType[*verify.Failure](err); failed {
+		return nil, &RejectedError{Record: p.record, Last: err}
 	}
 	if err != nil {
-		p.record.Outcome = err.Error()
 		return nil, err
 	}
-	p.record.Outcome = "candidate"
-	c.Origin, c.Explanation = s.Origin, s.Explanation
+	att.Verdict = c.Finding.Verdict.String()
+	c.Origin = "file " + b.Called()
+	c.Understood = []string{"the program is " + b.Called() + ", a bpftrace script, as it was brought"}
+	if m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID}); err == nil {
+		c.Duration = m.Duration
+	}
 	return c, nil
 }
 
-// scriptGates are the gates of a script: read, translate, facts, load.
-func (p *preparation) scriptGates(ctx context.Context, s Script) (*Candidate, error) {
+// explainScript fills in what can be said of a script.
+func (x *Explanation) explainScript(ctx context.Context, p *preparation) error {
+	c, err := p.scriptObjects(ctx, script{Text: x.Source, Name: x.Name})
+	if f, ok := errors.AsType[*verify.Failure](err); ok {
+		x.Unfit = f
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	x.Object, x.Manifest, x.Checked = c.Object, c.Manifest, UnprovedScript
+	x.describe(p.targets[0].Facts)
+	for _, f := range c.Facts {
+		x.Helpers = append(x.Helpers, append(slices.Clone(f.Helpers), f.Kfuncs...)...)
+	}
+	slices.Sort(x.Helpers)
+	x.Helpers = slices.Compact(x.Helpers)
+	return nil
+}
+
+// scriptGates takes a script through its gates: kgent's own reading of it, the facts of
+// every kernel, the real bpftrace's translation for each, and what the nodes say of it.
+// What comes of it is a candidate as any other, unproved. A script that does not pass
+// is a *[verify.Failure].
+func (p *preparation) scriptGates(ctx context.Context, s script) (*Candidate, error) {
+	c, err := p.scriptObjects(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	p.progress(Step{Name: "prove", State: "skipped", Detail: UnprovedScript})
+	err = p.step("load", func() (_ string, err error) {
+		c.Checked, err = p.load(ctx, c)
+		return "bpftrace makes the same of it there" + onKernels(p.targets), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// scriptObjects are the gates before nodes are asked.
+func (p *preparation) scriptObjects(ctx context.Context, s script) (*Candidate, error) {
 	if p.Bpftrace == nil {
 		return nil, ErrNoBpftrace
 	}
 	c := &Candidate{Request: p.req, Source: s.Text, Record: p.record}
-	var script *bpftrace.Script
+	var read *bpftrace.Script
 	err := p.step("read", func() (_ string, err error) {
-		if script, err = bpftrace.Parse([]byte(s.Text)); err != nil {
+		if read, err = bpftrace.Parse([]byte(s.Text)); err != nil {
 			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
 		}
-		return plural(len(script.Probes), "probe"), nil
+		return plural(len(read.Probes), "probe"), nil
 	})
 	if err != nil {
 		return nil, err
@@ -85,7 +112,7 @@ func (p *preparation) scriptGates(ctx context.Context, s Script) (*Candidate, er
 	// First of all whether the hooks exist: bpftrace's own words about that are of
 	// no help.
 	err = p.step("facts", func() (string, error) {
-		return plural(len(script.Probes), "hook") + " found" + onKernels(p.targets), p.scriptFits(script)
+		return plural(len(read.Probes), "hook") + " found" + onKernels(p.targets), p.scriptFits(read)
 	})
 	if err != nil {
 		return nil, err
@@ -93,26 +120,18 @@ func (p *preparation) scriptGates(ctx context.Context, s Script) (*Candidate, er
 	objects := make([]*program.Object, len(p.targets))
 	err = p.step("compile", func() (string, error) {
 		_, err := p.each(func(i int, t Target, _ *KernelResult) (err error) {
-			objects[i], err = p.Bpftrace.Translate(ctx, script, t.Facts)
+			objects[i], err = p.Bpftrace.Translate(ctx, read, t.Facts)
 			return untaken(err)
 		})
 		if err != nil {
 			return "", err
 		}
-		return p.scriptObject(c, s, script, objects)
+		return p.scriptObject(c, s, read, objects)
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.Finding = verify.Finding{Reason: UnprovedScript}
-	p.progress(Step{Name: "prove", State: "skipped", Detail: UnprovedScript})
-	err = p.step("load", func() (_ string, err error) {
-		c.Checked, err = p.load(ctx, c)
-		return "each node translates it alike" + onKernels(p.targets), err
-	})
-	if err != nil {
-		return nil, err
-	}
 	return c, nil
 }
 
@@ -130,7 +149,7 @@ func untaken(err error) error {
 
 // scriptObject fills in what follows from the objects, one for each kernel, which
 // must all do the same.
-func (p *preparation) scriptObject(c *Candidate, s Script, script *bpftrace.Script, objects []*program.Object) (string, error) {
+func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script, objects []*program.Object) (string, error) {
 	bad := func(err error) (string, error) {
 		return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
 	}
@@ -153,7 +172,7 @@ func (p *preparation) scriptObject(c *Candidate, s Script, script *bpftrace.Scri
 		name = "script"
 	}
 	c.Manifest, err = program.Build(c.Object, program.Options{Name: name, Title: firstLine(clip(p.req.Text, 120)), Script: &program.Script{
-		Language: bpftrace.Language, Text: s.Text, Requires: script.Requires.String(), By: p.Bpftrace.Version.String(),
+		Language: bpftrace.Language, Text: s.Text, Requires: read.Requires.String(), By: p.Bpftrace.Version.String(),
 	}})
 	if err != nil {
 		return bad(err)

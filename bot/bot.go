@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kgent/agent"
@@ -54,6 +55,8 @@ type Ask struct {
 	Duration time.Duration
 	// EventsPerSecond bounds the output of each node; 0 is DefaultEvents.
 	EventsPerSecond int
+	// Program, if set, is put to people instead of one that is looked for.
+	Program *agent.Brought
 	// ShowOnly ends after the card.
 	ShowOnly bool
 }
@@ -191,7 +194,7 @@ func (b *Bot) resolve(ctx context.Context, ask *Ask) ([]string, error) {
 
 // candidate prepares the program and opens its case.
 func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel) (Card, string, error) {
-	c, err := b.Agent.Prepare(ctx, agent.Request{ID: ask.ID, Text: ask.Text}, func(s agent.Step) {
+	c, err := b.Agent.Prepare(ctx, agent.Request{ID: ask.ID, Text: ask.Text, Program: ask.Program}, func(s agent.Step) {
 		ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
 	})
 	var rejected *agent.RejectedError
@@ -201,6 +204,9 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	case errors.Is(err, agent.ErrNoAnswer):
 		return Card{}, "", end(NoAnswer, output.ReasonCandidate, err)
 	case errors.As(err, &rejected):
+		if r := agent.RefusalOf(err); r != nil && len(r.Steps) > 0 {
+			err = fmt.Errorf("%w\n%s", err, strings.Join(r.Words()[1:], "\n"))
+		}
 		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
 	case err != nil:
 		return Card{}, "", err

@@ -22,6 +22,8 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
+	"kgent/bot/card"
+	"kgent/bot/explain"
 	"kgent/bot/thread"
 	"kgent/executor"
 	"kgent/executor/bus"
@@ -363,4 +365,21 @@ func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, *vmlinux.Type
 		return nil, nil, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
 	}
 	return facts, types, nil
+}
+
+// Explain implements thread.Maker. It is said for the first of the nodes' kernels.
+func (m *Maker) Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+	kernels, err := groups(nodes)
+	if err != nil {
+		return card.Card{}, err
+	}
+	targets, err := m.targets(ctx, kernels[:1])
+	if err != nil {
+		return card.Card{}, err
+	}
+	x, err := m.agent().Explain(ctx, &b, targets, progress)
+	if err != nil {
+		return card.Card{}, err
+	}
+	return explain.Card(x)
 }

@@ -76,6 +76,8 @@ type maker struct {
 	err   error
 	wait  chan struct{} // if set, it answers when this is closed
 
+	explained []agent.Brought
+
 	value, source, name, verdict, origin, contract string // of what it makes, if set
 }
 
@@ -122,6 +124,14 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	out, err := made(value)
 	out.Card.Contract = m.contract
 	return out, err
+}
+
+func (m *maker) Explain(_ context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+	progress(agent.Step{Name: "compile", State: "done"})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.explained = append(m.explained, b)
+	return card.Card{Title: "What " + b.Called() + " does", Blocks: []card.Block{card.Text{Body: "It counts, on " + nodes[0].Name + "."}}}, nil
 }
 
 func (m *maker) Params(job.Program) ([]thread.Param, error) {

@@ -78,16 +78,24 @@ func (c *Conversation) progressMessage(r Request) Message {
 	case r.State == Ended && r.Outcome == Rejected:
 		what := card.Card{Title: orElse(r.Heading, "No program"), Tone: card.Warning, Blocks: []card.Block{
 			card.Text{Body: sentence(cut(r.Detail, 1500))},
-			card.Note{Body: differently(r.Place)},
 		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
+		if r.Refusal != nil && len(r.Refusal.Steps) > 0 {
+			what.Blocks = append(what.Blocks, card.Text{Body: cut(strings.Join(r.Refusal.Words()[1:], "\n"), 1500)})
+		}
+		what.Blocks = append(what.Blocks, card.Note{Body: differently(r.Place)})
 		if r.Quiet {
 			what.Buttons = nil
 			what.Blocks = append(what.Blocks, card.Note{Body: "You wrote in a thread where kgent works for you, so it took your words as a change. Only you see this."})
 			return Message{Key: "w:" + hash(key), Place: r.Place, Only: r.Author.User, Reply: r.Reply, Card: what, Class: Urgent}
 		}
 		return r.message(key, Result, what)
+	case r.Outcome == Explained && r.Said != nil:
+		return r.message(key, Result, *r.Said)
 	case r.State == Preparing:
 		title := "Looking for a program"
+		if r.Program != nil {
+			title = "Reading the program"
+		}
 		if r.Revision > 1 || r.Change != nil {
 			title = "Making the program ready"
 		}

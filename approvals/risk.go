@@ -88,6 +88,9 @@ func Assess(p job.Program, proved bool) (Assessment, error) {
 		facts[i].Hook = m.Programs[i].Hook // Check holds both in the same order
 	}
 	a := Assessment{Facts: facts, Does: Words(facts, o.Maps())}
+	if m.Script != nil {
+		a.Does = wordsOfScript(a.Does)
+	}
 	a.Base, a.Why = Risk(facts)
 	a.Tier = a.Base
 	if !proved && a.Tier < Act {

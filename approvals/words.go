@@ -33,7 +33,7 @@ func Words(facts []program.Facts, maps []program.MapInfo) []string {
 		add("Prints lines of text.")
 	}
 	if len(out) == reports {
-		add("Reports nothing.")
+		add(nothing)
 	}
 	reasons := reasonsOf(facts)
 	for _, r := range reasons {
@@ -47,6 +47,18 @@ func Words(facts []program.Facts, maps []program.MapInfo) []string {
 		add("It changes nothing: it only looks.")
 	}
 	return out
+}
+
+const nothing = "Reports nothing."
+
+// wordsOfScript says of a script what its object does not show: its maps are known
+// there by numbers only.
+func wordsOfScript(does []string) []string {
+	out := slices.Clone(does)
+	if i := slices.Index(out, nothing); i >= 0 {
+		out[i] = "Prints lines, and shows its maps at the end, as the script itself says."
+	}
+	return append(out, "It is run by the node's bpftrace, as root with few rights: no shell, no network, no files to write.")
 }
 
 // runs says where programs run, those of one kind in one sentence.

@@ -252,6 +252,9 @@ func (m *Maker) Valid(p job.Program, params map[string]string) error {
 // describe is what a manifest says for the card.
 func describe(m *program.Manifest) output.Candidate {
 	c := output.Candidate{Name: m.Name, Title: m.Title, Hooks: []string{}, Params: []output.Param{}}
+	if m.Script != nil {
+		c.Script = m.Script.Text
+	}
 	for _, p := range m.Programs {
 		c.Hooks = append(c.Hooks, p.Hook.String())
 	}

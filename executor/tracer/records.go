@@ -307,7 +307,7 @@ func whole(f output.Fields, name string) (int64, bool) {
 // stacks makes stacks of a map that is keyed by them, and reports whether it did.
 func (t *translator) stacks(x bpftrace.Map, value any) bool {
 	list, keyed := value.(output.Fields)
-	if !keyed || !slices.ContainsFunc(x.Stack, func(s string) bool { return s != "" }) {
+	if !keyed || !countable(x.Call) || !slices.ContainsFunc(x.Stack, func(s string) bool { return s != "" }) {
 		return false
 	}
 	var out []output.Stack
@@ -359,6 +359,9 @@ func (t *translator) splitStack(x bpftrace.Map, joined string) (key output.Field
 			key = append(key, output.Field{Name: n, Value: t.clean(part)})
 			continue
 		}
+		if rest == "" || rest[0] == ',' {
+			continue // an empty stack, such as the kernel's of an idle processor
+		}
 		if rest, ok = strings.CutPrefix(rest, "\n"); !ok {
 			return nil, nil, false
 		}
@@ -384,11 +387,15 @@ func columns(x bpftrace.Map) []string {
 	return out
 }
 
+// countable reports whether a map's values say how often, so that its stacks can be
+// shown as such.
+func countable(call string) bool { return call == "" || call == "count" || call == "sum" }
+
 // stream describes the columns of a map.
 func stream(x bpftrace.Map) output.Stream {
 	s := output.Stream{Name: x.Name, Columns: []output.Column{}}
 	for i, n := range columns(x) {
-		if x.Stack[i] == "" {
+		if x.Stack[i] == "" || !countable(x.Call) {
 			s.Columns = append(s.Columns, output.Column{Name: n, Kind: "string", Width: 16})
 		}
 	}

@@ -43,3 +43,12 @@ func releaseOf(tool *bpftrace.Tool) string {
 	}
 	return tool.Version.String()
 }
+
+// bpftraceFinding says whether scripts can be judged and run here.
+func bpftraceFinding(ctx context.Context, getenv func(string) string) finding {
+	tool, err := findBpftrace(ctx, getenv)
+	if err != nil {
+		return finding{"tools", "bpftrace", stateOptional, "none; only bpftrace scripts need it", "apt-get install bpftrace"}
+	}
+	return finding{"tools", "bpftrace", stateOK, tool.Version.String() + ", " + tool.Path, ""}
+}

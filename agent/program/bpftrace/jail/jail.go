@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -57,6 +58,8 @@ func Command(self []string, s Spec) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("entering the jail: %w", err)
 	}
 	cmd := exec.Command(self[0], append(append([]string{}, self[1:]...), string(text))...)
+	// By the name that this program was called: it may go by that.
+	cmd.Args[0] = filepath.Base(os.Args[0])
 	cmd.Dir = "/"
 	cmd.Env = []string{}
 	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNS}

@@ -103,8 +103,11 @@ type Agent struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
-	// Bpftrace translates scripts; nil where there is none, see [Agent.FromScript].
+	// Bpftrace translates scripts; nil where there is none, and then scripts are refused.
 	Bpftrace *bpftrace.Tool
+	// Language is what a model writes where the request does not say: empty is C, the other
+	// is [LanguageBpftrace].
+	Language string
 	Target   Target
 	Budget   Budget
 	Effort   Effort
@@ -310,6 +313,9 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if p.req.Program != nil {
 		return p.fromBrought(ctx)
 	}
+	if p.Model != nil && p.req.wantsScript() {
+		return p.scriptFromModel(ctx)
+	}
 	var match *recipes.Match
 	err := p.step("match", func() (string, error) {
 		m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
@@ -323,6 +329,8 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	switch {
 	case err == nil:
 		return p.fromRecipe(ctx, match)
+	case errors.As(err, &none) && p.Model != nil && p.Language == LanguageBpftrace:
+		return p.scriptFromModel(ctx)
 	case errors.As(err, &none) && p.Model != nil:
 		return p.fromModel(ctx, none.Nearest)
 	case errors.As(err, &none):

@@ -40,8 +40,9 @@ type Maker struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
-	// Bpftrace translates scripts; nil refuses them.
+	// Bpftrace translates scripts; nil refuses them. Language is the agent's.
 	Bpftrace *bpftrace.Tool
+	Language string
 	Prover   agent.Prover
 	Budget   agent.Budget
 	Bus      bus.Control
@@ -217,7 +218,7 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Bpftrace: m.Bpftrace, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Bpftrace: m.Bpftrace, Language: m.Language, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

@@ -136,6 +136,10 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
 	tool, err := findBpftrace(ctx, sys.getenv)
 	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
 		return err
@@ -196,7 +200,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
 		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,

@@ -78,6 +78,10 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 			}
 		}
 	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil && !errors.Is(err, compile.ErrNoClang) {
 		return nil, err // without clang, the compile step says what to do
@@ -122,7 +126,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	return &host{
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Budget: agent.DefaultBudget, Now: time.Now,
+				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Budget: agent.DefaultBudget, Now: time.Now,
 				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 			},
 			Desk: &approvals.Desk{

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kgent/agent"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/bpftrace/jail"
 	"kgent/executor/redact"
@@ -51,4 +52,16 @@ func bpftraceFinding(ctx context.Context, getenv func(string) string) finding {
 		return finding{"tools", "bpftrace", stateOptional, "none; only bpftrace scripts need it", "apt-get install bpftrace"}
 	}
 	return finding{"tools", "bpftrace", stateOK, tool.Version.String() + ", " + tool.Path, ""}
+}
+
+// languageFromEnv reads KGENT_LANGUAGE: what a model writes where a request does not say.
+func languageFromEnv(getenv func(string) string) (string, error) {
+	switch l := getenv("KGENT_LANGUAGE"); l {
+	case "", "c":
+		return "", nil
+	case agent.LanguageBpftrace:
+		return l, nil
+	default:
+		return "", fmt.Errorf("KGENT_LANGUAGE: %.40q: want c or %s", l, agent.LanguageBpftrace)
+	}
 }

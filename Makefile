@@ -9,8 +9,8 @@ DURATION ?= 10s
 # and would not suffer Debian's npm beside it.
 PACKAGES      = clang-19
 NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
-BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
+TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
+BENCH_PACKAGES = $(TEST_PACKAGES)
 
 .PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation proof-cost proof-kernels proof-matrix bench vet fuzz clean
 

@@ -26,6 +26,7 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/agent/team"
@@ -107,6 +108,11 @@ type Agent struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	// Bpftrace translates scripts; nil where there is none, and then scripts are refused.
+	Bpftrace *bpftrace.Tool
+	// Language is what a model writes where the request does not say: empty is C, the other
+	// is [LanguageBpftrace].
+	Language string
 	Target   Target
 	Budget   Budget
 	Effort   Effort
@@ -336,6 +342,9 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if p.req.Program != nil {
 		return p.fromBrought(ctx)
 	}
+	if p.Model != nil && p.req.wantsScript() {
+		return p.scriptFromModel(ctx)
+	}
 	var match *recipes.Match
 	var own *team.Match
 	err := p.step("match", func() (string, error) {
@@ -361,6 +370,8 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 		return p.fromTeam(ctx, own)
 	case err == nil:
 		return p.recipe(ctx, match)
+	case errors.As(err, &none) && p.Model != nil && p.Language == LanguageBpftrace:
+		return p.scriptFromModel(ctx)
 	case errors.As(err, &none):
 		return p.beyond(ctx, none)
 	}

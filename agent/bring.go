@@ -46,6 +46,9 @@ type yardstick struct {
 // from the request. The model is told how the program calls its outputs, and nothing else
 // of it. Without any of them the program is unproved, and says so.
 func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
+	if p.req.Program.IsScript() {
+		return p.fromScript(ctx)
+	}
 	b := &bringing{preparation: p}
 	brought := p.req.Program
 	source, notes := brought.Source, []string(nil)

@@ -88,7 +88,7 @@ Exit codes:
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
 	}
 	o.flags(cmd)
-	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c) or an object (.o), instead of one that kgent finds or writes")
+	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c), an object (.o) or a bpftrace script (.bt), instead of one that kgent finds or writes")
 	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request")
 	return cmd
 }

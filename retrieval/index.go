@@ -35,6 +35,8 @@ type Index interface {
 	// Add puts the documents of a kernel in, or, with an empty kernel, those that do not
 	// depend on one. What was there for that kernel before is replaced.
 	Add(ctx context.Context, kernel string, documents []Document) error
+	// AddPrepared is Add for documents that have their vectors.
+	AddPrepared(ctx context.Context, kernel string, p *Prepared) error
 	// Has tells whether the documents of a kernel are there.
 	Has(ctx context.Context, kernel string) (bool, error)
 	// Search returns the best hits, best first; equally good ones in a fixed order.

@@ -1,0 +1,119 @@
+package retrieval
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+var (
+	// ErrNoKernel: the kernel was never added to the index.
+	ErrNoKernel = errors.New("the index does not have this kernel; add it first")
+	// ErrEmpty: there is no word in the request.
+	ErrEmpty = errors.New("there is nothing to search for: say it in words, or give a name")
+)
+
+// checked fills in what a query leaves open.
+func (q Query) checked() (Query, error) {
+	if strings.TrimSpace(q.Text) == "" {
+		return q, ErrEmpty
+	}
+	if len(q.Kinds) == 0 {
+		q.Kinds = Kinds()
+	}
+	for _, k := range q.Kinds {
+		if !slices.Contains(Kinds(), k) {
+			return q, fmt.Errorf("searching: there is no kind %q: use %v", k, Kinds())
+		}
+	}
+	switch {
+	case q.Limit == 0:
+		q.Limit = 10
+	case q.Limit < 0 || q.Limit > MaxLimit:
+		return q, fmt.Errorf("searching: a limit of %d: use 1 to %d", q.Limit, MaxLimit)
+	}
+	return q, nil
+}
+
+// prior is how much likelier a document is to be meant than one that fits as well. What
+// somebody has described is what on-call work needs; tracepoints are made to be used and
+// change little between kernels; of functions there are twenty times as many.
+func prior(d *Document) float64 {
+	switch {
+	case d.Kind == Hook && len(d.Texts) == 0 && len(d.Places) > 0 && d.Places[0].Kind == "fentry":
+		return 0.6
+	case d.Kind == Hook && len(d.Texts) == 0:
+		return 0.8
+	case d.Kind == Type && len(d.Texts) == 0:
+		return 0.7
+	case d.Kind == Hook && len(d.Places) > 0 && (d.Places[0].Kind == "fentry" || d.Places[0].Kind == "lsm"):
+		return 0.9
+	}
+	return 1
+}
+
+// fuse adds the scores of the two searches.
+func fuse(byWords []matched, byMeaning map[uint32]float64, w Weights, limit int, doc func(uint32) *Document) []Hit {
+	type scored struct {
+		id                     uint32
+		score, lexical, vector float64
+	}
+	total := w.Lexical + w.Vector
+	if byMeaning == nil {
+		total = w.Lexical
+	}
+	list := make([]scored, 0, len(byWords)+len(byMeaning))
+	seen := make(map[uint32]bool, len(byWords))
+	for _, m := range byWords {
+		seen[m.doc] = true
+		list = append(list, scored{id: m.doc, lexical: m.score, vector: byMeaning[m.doc]})
+	}
+	for id, score := range byMeaning {
+		if !seen[id] {
+			list = append(list, scored{id: id, vector: score})
+		}
+	}
+	for i := range list {
+		s := &list[i]
+		s.score = (w.Lexical*s.lexical + w.Vector*s.vector) / max(total, 1e-9) * prior(doc(s.id))
+	}
+	slices.SortFunc(list, func(a, b scored) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(doc(a.id).Kind, doc(b.id).Kind), cmp.Compare(doc(a.id).Name, doc(b.id).Name))
+	})
+	hits := make([]Hit, 0, limit)
+	for _, s := range list[:min(limit, len(list))] {
+		if s.score > 0 {
+			hits = append(hits, Hit{Document: *doc(s.id), Score: s.score, Lexical: s.lexical, Vector: s.vector})
+		}
+	}
+	return hits
+}
+
+// explain says why each hit was found.
+func explain(hits []Hit, said []concept) []Hit {
+	for i := range hits {
+		h := &hits[i]
+		has := analyze(&h.Document).weights
+		for _, c := range said {
+			best, weight := "", 0.0
+			for word, x := range c.weights {
+				if has[word] > 0 && (x > weight || x == weight && word < best) {
+					best, weight = word, x
+				}
+			}
+			switch {
+			case best == "":
+			case best == c.said || best == stem(c.said):
+				h.Why = append(h.Why, c.said)
+			default:
+				h.Why = append(h.Why, c.said+" → "+best)
+			}
+		}
+		if h.Vector >= 0.35 {
+			h.Why = append(h.Why, fmt.Sprintf("means about the same (%.2f)", h.Vector))
+		}
+	}
+	return hits
+}

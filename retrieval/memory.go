@@ -1,0 +1,257 @@
+package retrieval
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"kgent/retrieval/embed"
+)
+
+// Options are what an index is made with.
+type Options struct {
+	// Embedder makes vectors. Nil: the search is by words only.
+	Embedder embed.Embedder
+	// Cache is the directory in which prepared documents are kept; empty: none is.
+	Cache string
+	// Weights say how much the two searches count; zero: [DefaultWeights].
+	Weights Weights
+}
+
+// Weights say how much the two searches count for a hit's score.
+type Weights struct{ Lexical, Vector float64 }
+
+// DefaultWeights are those that did best on the requests for tuning.
+func DefaultWeights() Weights { return Weights{Lexical: 0.7, Vector: 0.3} }
+
+// maxKernels is how many kernels an index in memory tells apart.
+const maxKernels = 64
+
+// everywhere is the set of kernels of what does not depend on one.
+const everywhere = ^uint64(0)
+
+// Memory is an index in this process.
+type Memory struct {
+	options   Options
+	thesaurus *thesaurus
+
+	lock    sync.RWMutex
+	kernels map[string]int // the bit of each
+	common  bool           // what does not depend on a kernel is there
+	docs    []Document
+	sets    []uint64            // of kernels, for each document; 0: nobody has it any more
+	ids     map[[32]byte]uint32 // of documents, by what is in them
+	words   *words
+	dim     int
+	owner   []uint32 // of vectors: the document
+	scale   []float32
+	bytes   []int8
+	vectors map[uint32]bool // documents that have vectors
+}
+
+// Open makes an empty index in this process.
+func Open(options Options) (*Memory, error) {
+	t, err := theThesaurus()
+	if err != nil {
+		return nil, err
+	}
+	if options.Weights == (Weights{}) {
+		options.Weights = DefaultWeights()
+	}
+	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, ids: map[[32]byte]uint32{}, words: newWords(), vectors: map[uint32]bool{}}, nil
+}
+
+// Close gives nothing back: there is nothing to give.
+func (m *Memory) Close() error { return nil }
+
+// Has tells whether the documents of a kernel are there.
+func (m *Memory) Has(_ context.Context, kernel string) (bool, error) {
+	m.lock.RLock()
+	defer m.lock.RUnlock()
+	_, ok := m.kernels[kernel]
+	return ok || kernel == "" && m.common, nil
+}
+
+// Add prepares documents and puts them in.
+func (m *Memory) Add(ctx context.Context, kernel string, documents []Document) error {
+	p, err := Prepare(ctx, m.options.Embedder, documents)
+	if err != nil {
+		return err
+	}
+	return m.AddPrepared(ctx, kernel, p)
+}
+
+// digest names what is in a document.
+func digest(d *Document) ([32]byte, error) {
+	data, err := json.Marshal(d)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("naming %s %s: %w", d.Kind, d.Name, err)
+	}
+	return sha256.Sum256(data), nil
+}
+
+// AddPrepared puts documents in. Those that another kernel has already are shared.
+func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) error {
+	digests := make([][32]byte, len(p.Documents))
+	for i := range p.Documents {
+		var err error
+		if digests[i], err = digest(&p.Documents[i]); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("indexing %d documents: %w", len(p.Documents), err)
+	}
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	if p.Dim != 0 && m.dim != 0 && p.Dim != m.dim {
+		return fmt.Errorf("indexing %d documents: their vectors have %d numbers, those of the index %d", len(p.Documents), p.Dim, m.dim)
+	}
+	set := everywhere
+	if kernel != "" {
+		bit, ok := m.kernels[kernel]
+		if !ok {
+			if bit = len(m.kernels); bit >= maxKernels {
+				return fmt.Errorf("indexing kernel %.12s: there are %d kernels already, the most that are kept apart here; use Redis for more", kernel, maxKernels)
+			}
+		}
+		m.kernels[kernel] = bit
+		set = 1 << bit
+		// What it had before goes, what it has now comes.
+		for i := range m.sets {
+			if m.sets[i] != everywhere {
+				m.sets[i] &^= set
+			}
+		}
+	} else {
+		m.common = true
+		for i := range m.sets {
+			if m.sets[i] == everywhere {
+				m.sets[i] = 0
+			}
+		}
+	}
+	fresh := make([]bool, len(p.Documents))
+	place := make([]uint32, len(p.Documents))
+	for i, d := range p.Documents {
+		id, ok := m.ids[digests[i]]
+		if !ok {
+			id = uint32(len(m.docs))
+			m.ids[digests[i]] = id
+			m.docs = append(m.docs, d)
+			m.sets = append(m.sets, 0)
+			m.words.add(&d)
+			fresh[i] = true
+		}
+		m.sets[id] |= set
+		place[i] = id
+	}
+	if p.Dim != 0 {
+		m.dim = p.Dim
+		for i, owner := range p.Owner {
+			if fresh[owner] {
+				m.owner = append(m.owner, place[owner])
+				m.scale = append(m.scale, p.Scale[i])
+				m.bytes = append(m.bytes, p.vector(i)...)
+				m.vectors[place[owner]] = true
+			}
+		}
+	}
+	m.words.ready(m.thesaurus)
+	return nil
+}
+
+// Size is how much there is.
+type Size struct {
+	Documents int
+	Vectors   int
+	// VectorBytes are taken by the vectors.
+	VectorBytes int
+}
+
+// Size tells how much is in the index.
+func (m *Memory) Size() Size {
+	m.lock.RLock()
+	defer m.lock.RUnlock()
+	return Size{len(m.docs), len(m.owner), len(m.bytes) + 8*len(m.owner)}
+}
+
+// Search finds documents.
+func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {
+	q, err := q.checked()
+	if err != nil {
+		return nil, err
+	}
+	var target []float32
+	if m.options.Embedder != nil && m.options.Weights.Vector > 0 {
+		vectors, err := m.options.Embedder.Embed(ctx, []string{clean(q.Text)})
+		if err != nil {
+			return nil, fmt.Errorf("embedding the request: %w", err)
+		}
+		target = vectors[0]
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("searching: %w", err)
+	}
+	m.lock.RLock()
+	defer m.lock.RUnlock()
+	set := everywhere
+	if q.Kernel != "" {
+		bit, ok := m.kernels[q.Kernel]
+		if !ok {
+			return nil, fmt.Errorf("searching kernel %.12s: %w", q.Kernel, ErrNoKernel)
+		}
+		set = 1 << bit
+	}
+	var wanted [groups + 1]bool
+	kinds := map[Kind]bool{}
+	for _, k := range q.Kinds {
+		kinds[k] = true
+		wanted[groupOf(k)] = true
+	}
+	exact := kinds[Helper] == kinds[Kfunc] // else the kind itself must be looked at
+	accept := func(doc uint32) bool {
+		return m.sets[doc]&set != 0 && wanted[m.words.groups[doc]] && (exact || kinds[m.docs[doc].Kind])
+	}
+	said := concepts(q.Text, reader{m.words, m.thesaurus}, m.thesaurus)
+	byWords := lexical(said, func(w string) []posting { return m.words.lists[w] }, m.words, accept)
+	byMeaning := m.nearest(target, accept)
+	hits := fuse(byWords, byMeaning, m.options.Weights, q.Limit, func(id uint32) *Document { return &m.docs[id] })
+	return explain(hits, said), nil
+}
+
+// nearest compares the request with the vectors of all that is accepted: the best text of a
+// document counts.
+func (m *Memory) nearest(target []float32, accept func(uint32) bool) map[uint32]float64 {
+	if len(target) == 0 || len(target) != m.dim {
+		return nil
+	}
+	query := make([]int8, m.dim)
+	scale := embed.Quantize(target, query)
+	best := map[uint32]float64{}
+	last, in := ^uint32(0), false
+	for i, owner := range m.owner {
+		if owner != last {
+			last, in = owner, accept(owner)
+		}
+		if !in {
+			continue
+		}
+		score := float64(scale * m.scale[i] * float32(embed.DotInt8(query, m.bytes[i*m.dim:][:m.dim])))
+		if score > best[owner] {
+			best[owner] = score
+		}
+	}
+	return best
+}
+
+// clean is a request as the embedder sees it: bounded, and without what is no text.
+func clean(text string) string {
+	if len(text) > maxQueryBytes {
+		text = text[:maxQueryBytes]
+	}
+	return strings.ToValidUTF8(text, "")
+}

@@ -1,5 +1,7 @@
 package retrieval
 
+import "strings"
+
 // Kind is what sort of thing a document is about.
 type Kind string
 
@@ -34,10 +36,34 @@ type Document struct {
 	// Places are what can be attached to of a hook, the best first. Whether a kernel
 	// can attach there is for its facts to say.
 	Places []Place `json:"places,omitempty"`
+	// Uses are the places that a recipe attaches to: who asks for something like the recipe
+	// is likely to need them.
+	Uses []Place `json:"uses,omitempty"`
 	// Texts are how people ask for it and what it does, each a sentence or so. They are
 	// searched but not shown.
 	Texts []string `json:"texts,omitempty"`
 	// Words are further words that belong to it, as a struct's fields do. They are searched
 	// by their letters, not by their meaning.
 	Words []string `json:"words,omitempty"`
+}
+
+// plain is a place under the one name that all ways of writing it have: the version of a
+// library, the rate of a perf event and which end of a call do not matter.
+func (p Place) plain() Place {
+	switch p.Kind {
+	case "uprobe", "uretprobe":
+		binary, symbol, _ := strings.Cut(p.Target, ":")
+		binary, _, _ = strings.Cut(binary[strings.LastIndexByte(binary, '/')+1:], ".so")
+		return Place{"uprobe", binary + ":" + symbol}
+	case "perf_event":
+		target, _, _ := strings.Cut(strings.ReplaceAll(p.Target, "@", "/"), "/")
+		return Place{p.Kind, target}
+	case "kretprobe", "fexit", "fmod_ret", "kprobe":
+		return Place{"fentry", p.Target}
+	case "raw_tracepoint", "raw_tp":
+		return Place{"tp_btf", p.Target}
+	case "xdp", "tcx/ingress", "tcx/egress", "cgroup_skb/ingress", "cgroup_skb/egress":
+		return Place{p.Kind, ""} // whatever interface or cgroup
+	}
+	return p
 }

@@ -207,10 +207,10 @@ func Common() ([]Document, error) {
 	return docs, nil
 }
 
-// RecipeDocument is a recipe as a document: what it shows, and how people ask for it. Of a
+// RecipeDocument is a recipe as a document: what it shows, how people ask for it, where it attaches. Of a
 // description only what the recipe shows is taken, not what it says it does not.
-func RecipeDocument(name, title, description string, phrasings []string) Document {
-	d := Document{Kind: Recipe, Name: name, Title: title, Texts: texts([]string{title}, phrasings)}
+func RecipeDocument(name, title, description string, phrasings []string, uses []Place) Document {
+	d := Document{Kind: Recipe, Name: name, Title: title, Uses: uses, Texts: texts([]string{title}, phrasings)}
 	for sentence := range strings.SplitSeq(description, ". ") {
 		if low := strings.ToLower(sentence); !strings.Contains(low, " not ") && !strings.Contains(low, "cannot") && !strings.Contains(low, "n't ") {
 			d.Words = append(d.Words, sentence)

@@ -54,38 +54,92 @@ func prior(d *Document) float64 {
 	return 1
 }
 
-// fuse adds the scores of the two searches.
-func fuse(byWords []matched, byMeaning map[uint32]float64, w Weights, limit int, doc func(uint32) *Document) []Hit {
-	type scored struct {
-		id                     uint32
-		score, lexical, vector float64
-	}
+// scored is a document with the parts of its score.
+type scored struct {
+	id              uint32
+	score           float64
+	lexical, vector float64
+	recipes         float64 // of the recipe that fits best of those that use it
+}
+
+// join adds the scores of the two searches.
+func join(byWords []matched, byMeaning map[uint32]float64, w Weights) map[uint32]*scored {
 	total := w.Lexical + w.Vector
 	if byMeaning == nil {
 		total = w.Lexical
 	}
-	list := make([]scored, 0, len(byWords)+len(byMeaning))
-	seen := make(map[uint32]bool, len(byWords))
+	found := make(map[uint32]*scored, len(byWords)+len(byMeaning))
 	for _, m := range byWords {
-		seen[m.doc] = true
-		list = append(list, scored{id: m.doc, lexical: m.score, vector: byMeaning[m.doc]})
+		found[m.doc] = &scored{id: m.doc, lexical: m.score, vector: byMeaning[m.doc]}
 	}
 	for id, score := range byMeaning {
-		if !seen[id] {
-			list = append(list, scored{id: id, vector: score})
+		if found[id] == nil {
+			found[id] = &scored{id: id, vector: score}
 		}
 	}
-	for i := range list {
-		s := &list[i]
-		s.score = (w.Lexical*s.lexical + w.Vector*s.vector) / max(total, 1e-9) * prior(doc(s.id))
+	for _, s := range found {
+		s.score = (w.Lexical*s.lexical + w.Vector*s.vector) / max(total, 1e-9)
 	}
-	slices.SortFunc(list, func(a, b scored) int {
+	return found
+}
+
+// How much a recipe raises the hooks that it uses: a share of how far its own score is
+// above what recipes for something else have as well.
+const (
+	byRecipe    = 0.4
+	recipeFloor = 0.5
+)
+
+// byName is what a document gets whose very name was said.
+const byName = 1
+
+// raise adds to a hook what the score of a recipe that uses it says.
+func raise(found map[uint32]*scored, id uint32, score float64) {
+	s := found[id]
+	if s == nil {
+		s = &scored{id: id}
+		found[id] = s
+	}
+	s.recipes = max(s.recipes, score)
+}
+
+// namesIn are the names that a query says: identifiers, and a word that is all of it.
+func namesIn(text string) map[string]bool {
+	names := map[string]bool{}
+	words := cutWords(text)
+	for _, w := range words {
+		if strings.Contains(w, "_") || len(words) == 1 {
+			names[w] = true
+		}
+	}
+	return names
+}
+
+// lastPart is a name without what it is part of: openat of syscall/openat.
+func lastPart(name string) string {
+	return strings.ToLower(name[strings.LastIndexAny(name, "/:")+1:])
+}
+
+// best returns the best hits of what is accepted.
+func best(found map[uint32]*scored, names map[string]bool, limit int, accept func(uint32) bool, doc func(uint32) *Document) []Hit {
+	list := make([]*scored, 0, len(found))
+	for id, s := range found {
+		if !accept(id) {
+			continue
+		}
+		s.score = s.score*prior(doc(id)) + byRecipe*max(0, s.recipes-recipeFloor)
+		if names[lastPart(doc(id).Name)] {
+			s.score += byName
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *scored) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(doc(a.id).Kind, doc(b.id).Kind), cmp.Compare(doc(a.id).Name, doc(b.id).Name))
 	})
 	hits := make([]Hit, 0, limit)
 	for _, s := range list[:min(limit, len(list))] {
 		if s.score > 0 {
-			hits = append(hits, Hit{Document: *doc(s.id), Score: s.score, Lexical: s.lexical, Vector: s.vector})
+			hits = append(hits, Hit{Document: *doc(s.id), Score: s.score, Lexical: s.lexical, Vector: s.vector, Recipes: s.recipes})
 		}
 	}
 	return hits
@@ -110,6 +164,9 @@ func explain(hits []Hit, said []concept) []Hit {
 			default:
 				h.Why = append(h.Why, c.said+" → "+best)
 			}
+		}
+		if h.Recipes >= 0.35 {
+			h.Why = append(h.Why, fmt.Sprintf("a recipe for about this uses it (%.2f)", h.Recipes))
 		}
 		if h.Vector >= 0.35 {
 			h.Why = append(h.Why, fmt.Sprintf("means about the same (%.2f)", h.Vector))

@@ -21,11 +21,13 @@ const MaxLimit = 100
 // Hit is a document that was found.
 type Hit struct {
 	Document
-	// Score orders the hits of one search, from 0 to about 1.
+	// Score orders the hits of one search, from 0 to about 1.5.
 	Score float64 `json:"score"`
-	// Lexical and Vector are the two parts of Score.
+	// Lexical and Vector are the parts of Score: what it has of the words, how near its
+	// meaning is. Recipes is the score of the recipe that fits best of those that use a hook.
 	Lexical float64 `json:"lexical"`
 	Vector  float64 `json:"vector"`
+	Recipes float64 `json:"recipes,omitempty"`
 	// Why says in words what made it a hit: "packet → skb", "means about: …".
 	Why []string `json:"why,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -29,11 +30,24 @@ type labelled struct {
 
 func labelledSet(t testing.TB, file string) []labelled {
 	t.Helper()
+	var list []labelled
+	if strings.HasSuffix(file, ".tsv") {
+		// What the recipes' own matcher is held to; "no" and what follows are not asked here.
+		data, err := os.ReadFile(filepath.Join("../agent/recipes/testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if f := strings.Split(strings.TrimSpace(line), "\t"); len(f) >= 2 && f[1] != "no" && !strings.HasPrefix(line, "#") {
+				list = append(list, labelled{Ask: f[0], Recipe: f[1]})
+			}
+		}
+		return list
+	}
 	data, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []labelled
 	if err := yaml.UnmarshalWithOptions(data, &list, yaml.Strict()); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +84,22 @@ func wants(list []labelled, kind retrieval.Kind) (out []want) {
 	return out
 }
 
+var section = regexp.MustCompile(`SEC\("([^".]+)"\)`)
+
+// placeOf is the place that a section's name says.
+func placeOf(section string) retrieval.Place {
+	kind, target, _ := strings.Cut(section, "/")
+	switch kind {
+	case "tracepoint", "tp":
+		return retrieval.Place{Kind: "tracepoint", Target: strings.Replace(target, "/", ":", 1)}
+	case "tcx", "cgroup_skb":
+		return retrieval.Place{Kind: section}
+	case "perf_event":
+		return retrieval.Place{Kind: kind, Target: "cpu-clock"}
+	}
+	return retrieval.Place{Kind: kind, Target: target}
+}
+
 // recipeDocuments are kgent's recipes. They are read as files: this package knows nothing of
 // package recipes.
 func recipeDocuments(t testing.TB) []retrieval.Document {
@@ -91,7 +121,15 @@ func recipeDocuments(t testing.TB) []retrieval.Document {
 		if err := yaml.Unmarshal(data, &r); err != nil {
 			t.Fatal(err)
 		}
-		docs = append(docs, retrieval.RecipeDocument(r.Name, r.Title, r.Description, r.Phrasings))
+		source, err := os.ReadFile(filepath.Join(filepath.Dir(file), "program.bpf.c"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var uses []retrieval.Place
+		for _, m := range section.FindAllSubmatch(source, -1) {
+			uses = append(uses, placeOf(string(m[1])))
+		}
+		docs = append(docs, retrieval.RecipeDocument(r.Name, r.Title, r.Description, r.Phrasings, uses))
 	}
 	return docs
 }

@@ -57,9 +57,6 @@ func analyze(d *Document) analysis {
 	a := analysis{weights: map[string]uint8{}}
 	length := 0
 	put := func(word string, weight int) {
-		if silent[word] {
-			return
-		}
 		a.weights[word] = uint8(min(int(a.weights[word])+weight, 64))
 		length++
 	}
@@ -76,6 +73,9 @@ func analyze(d *Document) analysis {
 	text := func(s string, weight int) {
 		seen := map[string]bool{}
 		for _, w := range cutWords(s) {
+			if silent[w] {
+				continue
+			}
 			pieces := parts(w)
 			if len(pieces) > 1 {
 				pieces = append(pieces, w)
@@ -84,7 +84,7 @@ func analyze(d *Document) analysis {
 				if p = stem(p); !seen[p] {
 					seen[p] = true
 					put(p, weight)
-					if weight >= inText && !silent[p] {
+					if weight >= inText {
 						a.own = append(a.own, p)
 					}
 				}
@@ -183,58 +183,62 @@ type matched struct {
 // lexical scores all documents that accept lets through. The score is what the document
 // has of what a perfect one would have, so that it can be added to other scores.
 func lexical(query []concept, list func(word string) []posting, w *words, accept func(doc uint32) bool) []matched {
-	var rare [groups]map[string]float64
-	rarity := func(g group, word string, postings []posting) float64 {
-		if rare[g] == nil {
-			rare[g] = map[string]float64{}
-		}
-		if x, ok := rare[g][word]; ok {
-			return x
-		}
-		for g := range groups {
-			if rare[g] == nil {
-				rare[g] = map[string]float64{}
-			}
-		}
-		var with [groups]float64
-		for _, p := range postings {
-			with[w.groups[p.doc]]++
-		}
-		for g := range groups {
-			rare[g][word] = math.Log(1 + (float64(w.count[g])-with[g]+0.5)/(with[g]+0.5))
-		}
-		return rare[g][word]
+	const (
+		unknown = iota
+		in
+		out
+	)
+	state := make([]uint8, len(w.lengths))
+	scores := make([]float32, len(w.lengths))
+	best := make([]float32, len(w.lengths))
+	var found, touched []uint32
+	var perfect, mean [groups]float64
+	for g := range groups {
+		mean[g] = float64(max(1, w.total[g])) / float64(max(1, w.count[g]))
 	}
-	scores := map[uint32]float64{}
-	best := map[uint32]float64{}
-	var perfect [groups]float64
 	for _, c := range query {
-		clear(best)
+		touched = touched[:0]
 		var most [groups]float64
 		for word, weight := range c.weights {
 			postings := list(word)
+			var with, idf [groups]float64
 			for _, p := range postings {
-				if !accept(p.doc) {
+				with[w.groups[p.doc]]++
+			}
+			for g := range groups {
+				idf[g] = weight * math.Log(1+(float64(w.count[g])-with[g]+0.5)/(with[g]+0.5))
+			}
+			for _, p := range postings {
+				if state[p.doc] == unknown {
+					if state[p.doc] = out; accept(p.doc) {
+						state[p.doc] = in
+						found = append(found, p.doc)
+					}
+				}
+				if state[p.doc] == out {
 					continue
 				}
 				g := w.groups[p.doc]
-				idf := weight * rarity(g, word, postings)
 				times := float64(p.weight) / inText
-				norm := 1 - byLength + byLength*float64(w.lengths[p.doc])*float64(w.count[g])/float64(max(1, w.total[g]))
-				best[p.doc] = max(best[p.doc], idf*times*(saturation+1)/(times+saturation*norm))
-				most[g] = max(most[g], idf)
+				norm := 1 - byLength + byLength*float64(w.lengths[p.doc])/mean[g]
+				if best[p.doc] == 0 {
+					touched = append(touched, p.doc)
+				}
+				best[p.doc] = max(best[p.doc], float32(idf[g]*times*(saturation+1)/(times+saturation*norm)))
+				most[g] = max(most[g], idf[g])
 			}
 		}
-		for doc, score := range best {
-			scores[doc] += score
+		for _, doc := range touched {
+			scores[doc] += best[doc]
+			best[doc] = 0
 		}
 		for g := range groups {
 			perfect[g] += most[g] * (saturation + 1) / 1.6
 		}
 	}
-	out := make([]matched, 0, len(scores))
-	for doc, score := range scores {
-		out = append(out, matched{doc, score / max(perfect[w.groups[doc]], 1e-9)})
+	matches := make([]matched, len(found))
+	for i, doc := range found {
+		matches[i] = matched{doc, float64(scores[doc]) / max(perfect[w.groups[doc]], 1e-9)}
 	}
-	return out
+	return matches
 }

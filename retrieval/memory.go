@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,7 +50,8 @@ type Memory struct {
 	owner   []uint32 // of vectors: the document
 	scale   []float32
 	bytes   []int8
-	vectors map[uint32]bool // documents that have vectors
+	places  map[Place][]uint32 // hooks by what can be attached to
+	users   []uint32           // recipes that use places
 }
 
 // Open makes an empty index in this process.
@@ -61,7 +63,7 @@ func Open(options Options) (*Memory, error) {
 	if options.Weights == (Weights{}) {
 		options.Weights = DefaultWeights()
 	}
-	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, ids: map[[32]byte]uint32{}, words: newWords(), vectors: map[uint32]bool{}}, nil
+	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, ids: map[[32]byte]uint32{}, words: newWords(), places: map[Place][]uint32{}}, nil
 }
 
 // Close gives nothing back: there is nothing to give.
@@ -144,6 +146,16 @@ func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) er
 			m.docs = append(m.docs, d)
 			m.sets = append(m.sets, 0)
 			m.words.add(&d)
+			if d.Kind == Hook {
+				for _, p := range d.Places {
+					if p = p.plain(); !slices.Contains(m.places[p], id) {
+						m.places[p] = append(m.places[p], id)
+					}
+				}
+			}
+			if len(d.Uses) > 0 {
+				m.users = append(m.users, id)
+			}
 			fresh[i] = true
 		}
 		m.sets[id] |= set
@@ -156,7 +168,6 @@ func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) er
 				m.owner = append(m.owner, place[owner])
 				m.scale = append(m.scale, p.Scale[i])
 				m.bytes = append(m.bytes, p.vector(i)...)
-				m.vectors[place[owner]] = true
 			}
 		}
 	}
@@ -216,11 +227,34 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {
 	accept := func(doc uint32) bool {
 		return m.sets[doc]&set != 0 && wanted[m.words.groups[doc]] && (exact || kinds[m.docs[doc].Kind])
 	}
+	// Recipes say which hooks what they do takes.
+	consulted := func(doc uint32) bool {
+		return accept(doc) || kinds[Hook] && m.words.groups[doc] == recipeGroup && m.sets[doc]&set != 0
+	}
 	said := concepts(q.Text, reader{m.words, m.thesaurus}, m.thesaurus)
-	byWords := lexical(said, func(w string) []posting { return m.words.lists[w] }, m.words, accept)
-	byMeaning := m.nearest(target, accept)
-	hits := fuse(byWords, byMeaning, m.options.Weights, q.Limit, func(id uint32) *Document { return &m.docs[id] })
+	found := join(lexical(said, func(w string) []posting { return m.words.lists[w] }, m.words, consulted), m.nearest(target, consulted), m.options.Weights)
+	if kinds[Hook] {
+		m.recommend(found, accept)
+	}
+	hits := best(found, namesIn(q.Text), q.Limit, accept, func(id uint32) *Document { return &m.docs[id] })
 	return explain(hits, said), nil
+}
+
+// recommend raises the hooks of the recipes that fit.
+func (m *Memory) recommend(found map[uint32]*scored, accept func(uint32) bool) {
+	for _, user := range m.users {
+		s := found[user]
+		if s == nil {
+			continue
+		}
+		for _, p := range m.docs[user].Uses {
+			for _, id := range m.places[p.plain()] {
+				if accept(id) {
+					raise(found, id, s.score)
+				}
+			}
+		}
+	}
 }
 
 // nearest compares the request with the vectors of all that is accepted: the best text of a

@@ -99,6 +99,8 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Finder finds hooks for requests. Nil: by their names only.
+	Finder HookFinder
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover

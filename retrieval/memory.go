@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"kgent/retrieval/embed"
 )
@@ -28,8 +29,9 @@ type Weights struct{ Lexical, Vector float64 }
 // DefaultWeights are those that did best on the requests for tuning.
 func DefaultWeights() Weights { return Weights{Lexical: 0.7, Vector: 0.3} }
 
-// maxKernels is how many kernels an index in memory tells apart.
-const maxKernels = 64
+// maxKernels is how many kernels an index in memory tells apart; of more those asked about
+// longest ago are forgotten.
+const maxKernels = 63
 
 // everywhere is the set of kernels of what does not depend on one.
 const everywhere = ^uint64(0)
@@ -40,8 +42,10 @@ type Memory struct {
 	thesaurus *thesaurus
 
 	lock    sync.RWMutex
-	kernels map[string]int // the bit of each
-	common  bool           // what does not depend on a kernel is there
+	kernels map[string]int           // the bit of each
+	used    map[string]*atomic.Int64 // when each was asked about, by clock
+	clock   atomic.Int64             // counts searches
+	common  bool                     // what does not depend on a kernel is there
 	docs    []Document
 	sets    []uint64            // of kernels, for each document; 0: nobody has it any more
 	ids     map[[32]byte]uint32 // of documents, by what is in them
@@ -63,7 +67,7 @@ func Open(options Options) (*Memory, error) {
 	if options.Weights == (Weights{}) {
 		options.Weights = DefaultWeights()
 	}
-	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, ids: map[[32]byte]uint32{}, words: newWords(), places: map[Place][]uint32{}}, nil
+	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, used: map[string]*atomic.Int64{}, ids: map[[32]byte]uint32{}, words: newWords(), places: map[Place][]uint32{}}, nil
 }
 
 // Close gives nothing back: there is nothing to give.
@@ -117,10 +121,12 @@ func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) er
 		bit, ok := m.kernels[kernel]
 		if !ok {
 			if bit = len(m.kernels); bit >= maxKernels {
-				return fmt.Errorf("indexing kernel %.12s: there are %d kernels already, the most that are kept apart here; use Redis for more", kernel, maxKernels)
+				bit = m.forget()
 			}
 		}
 		m.kernels[kernel] = bit
+		m.used[kernel] = new(atomic.Int64)
+		m.used[kernel].Store(m.clock.Add(1))
 		set = 1 << bit
 		// What it had before goes, what it has now comes.
 		for i := range m.sets {
@@ -175,6 +181,20 @@ func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) er
 	return nil
 }
 
+// forget makes room for another kernel: that which was asked about longest ago goes.
+func (m *Memory) forget() (bit int) {
+	oldest := ""
+	for k := range m.kernels {
+		if oldest == "" || m.used[k].Load() < m.used[oldest].Load() || m.used[k].Load() == m.used[oldest].Load() && k < oldest {
+			oldest = k
+		}
+	}
+	bit = m.kernels[oldest]
+	delete(m.kernels, oldest)
+	delete(m.used, oldest)
+	return bit
+}
+
 // Size is how much there is.
 type Size struct {
 	Documents int
@@ -216,6 +236,7 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {
 			return nil, fmt.Errorf("searching kernel %.12s: %w", q.Kernel, ErrNoKernel)
 		}
 		set = 1 << bit
+		m.used[q.Kernel].Store(m.clock.Add(1))
 	}
 	var wanted [groups + 1]bool
 	kinds := map[Kind]bool{}

@@ -37,6 +37,7 @@ type Maker struct {
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
 	Prover   agent.Prover
+	Finder   agent.HookFinder // nil: hooks are found by their names only
 	Budget   agent.Budget
 	Bus      bus.Control
 	Signer   executor.CheckSigner
@@ -210,7 +211,7 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover, Finder: m.Finder}
 }
 
 // Params implements thread.Maker.

@@ -135,6 +135,10 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -191,7 +195,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Finder: finder, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
 		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,

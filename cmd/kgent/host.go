@@ -77,6 +77,10 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 			}
 		}
 	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return nil, err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil && !errors.Is(err, compile.ErrNoClang) {
 		return nil, err // without clang, the compile step says what to do
@@ -114,7 +118,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	return &host{
 		bot: &bot.Bot{
 			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: agent.DefaultBudget, Now: time.Now,
+				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Finder: finder, Budget: agent.DefaultBudget, Now: time.Now,
 				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 			},
 			Desk: &approvals.Desk{

@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
 
-.PHONY: build embeddings demo try screenshots test test-redis8 soak soak-machine mutation proof-cost proof-kernels proof-matrix bench vet fuzz clean
+.PHONY: build embeddings demo try screenshots test test-redis8 soak soak-machine mutation proof-cost proof-kernels proof-matrix retrieval bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -101,6 +101,13 @@ test-redis8:
 	@mkdir -p $(REDIS8)/path && ln -sf ../run $(REDIS8)/path/redis-server
 	@PATH=$(REDIS8)/path:$$PATH redis-server --version
 	PATH=$(REDIS8)/path:$$PATH $(GO) test -count 1 ./executor/bus/... ./approvals/... ./bot/thread ./bot/terminal ./bot/teamtest ./retrieval
+
+# What the search finds of requests that were labelled by hand, by words, by meaning and
+# by both: a table.
+retrieval:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	@GO='$(GO)' deploy/embeddings $(EMBEDDINGS)
+	KGENT_ABLATION=1 $(GO) test -count 1 -timeout 20m -v -run '^TestAblation$$' ./retrieval
 
 # Ratios against bpftrace and the plain reader, in the same run.
 bench:

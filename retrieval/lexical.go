@@ -48,7 +48,7 @@ func groupOf(k Kind) group {
 type analysis struct {
 	weights map[string]uint8 // of each word, in quarters
 	length  uint8            // about how many words, at most 255
-	own     []string         // words of its texts, not of its name
+	own     []string         // words of its texts, and of its name if it has texts
 }
 
 // analyze reads a document. The texts of a document that say a word over and over say it
@@ -68,6 +68,9 @@ func analyze(d *Document) analysis {
 		}
 		for _, p := range pieces {
 			put(stem(p), inName)
+			if len(d.Texts) > 0 {
+				a.own = append(a.own, stem(p))
+			}
 		}
 	}
 	text := func(s string, weight int) {

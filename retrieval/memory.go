@@ -47,8 +47,8 @@ type Memory struct {
 	clock   atomic.Int64             // counts searches
 	common  bool                     // what does not depend on a kernel is there
 	docs    []Document
-	sets    []uint64            // of kernels, for each document; 0: nobody has it any more
-	ids     map[[32]byte]uint32 // of documents, by what is in them
+	sets    []uint64      // of kernels, for each document; 0: nobody has it any more
+	ids     map[id]uint32 // of documents, by what is in them
 	words   *words
 	dim     int
 	owner   []uint32 // of vectors: the document
@@ -67,7 +67,7 @@ func Open(options Options) (*Memory, error) {
 	if options.Weights == (Weights{}) {
 		options.Weights = DefaultWeights()
 	}
-	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, used: map[string]*atomic.Int64{}, ids: map[[32]byte]uint32{}, words: newWords(), places: map[Place][]uint32{}}, nil
+	return &Memory{options: options, thesaurus: t, kernels: map[string]int{}, used: map[string]*atomic.Int64{}, ids: map[id]uint32{}, words: newWords(), places: map[Place][]uint32{}}, nil
 }
 
 // Close gives nothing back: there is nothing to give.
@@ -90,21 +90,24 @@ func (m *Memory) Add(ctx context.Context, kernel string, documents []Document) e
 	return m.AddPrepared(ctx, kernel, p)
 }
 
-// digest names what is in a document.
-func digest(d *Document) ([32]byte, error) {
+// id names what is in a document.
+type id [16]byte
+
+func idOf(d *Document) (id, error) {
 	data, err := json.Marshal(d)
 	if err != nil {
-		return [32]byte{}, fmt.Errorf("naming %s %s: %w", d.Kind, d.Name, err)
+		return id{}, fmt.Errorf("naming %s %s: %w", d.Kind, d.Name, err)
 	}
-	return sha256.Sum256(data), nil
+	sum := sha256.Sum256(data)
+	return id(sum[:16]), nil
 }
 
 // AddPrepared puts documents in. Those that another kernel has already are shared.
 func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) error {
-	digests := make([][32]byte, len(p.Documents))
+	ids := make([]id, len(p.Documents))
 	for i := range p.Documents {
 		var err error
-		if digests[i], err = digest(&p.Documents[i]); err != nil {
+		if ids[i], err = idOf(&p.Documents[i]); err != nil {
 			return err
 		}
 	}
@@ -145,27 +148,27 @@ func (m *Memory) AddPrepared(ctx context.Context, kernel string, p *Prepared) er
 	fresh := make([]bool, len(p.Documents))
 	place := make([]uint32, len(p.Documents))
 	for i, d := range p.Documents {
-		id, ok := m.ids[digests[i]]
+		at, ok := m.ids[ids[i]]
 		if !ok {
-			id = uint32(len(m.docs))
-			m.ids[digests[i]] = id
+			at = uint32(len(m.docs))
+			m.ids[ids[i]] = at
 			m.docs = append(m.docs, d)
 			m.sets = append(m.sets, 0)
 			m.words.add(&d)
 			if d.Kind == Hook {
 				for _, p := range d.Places {
-					if p = p.plain(); !slices.Contains(m.places[p], id) {
-						m.places[p] = append(m.places[p], id)
+					if p = p.plain(); !slices.Contains(m.places[p], at) {
+						m.places[p] = append(m.places[p], at)
 					}
 				}
 			}
 			if len(d.Uses) > 0 {
-				m.users = append(m.users, id)
+				m.users = append(m.users, at)
 			}
 			fresh[i] = true
 		}
-		m.sets[id] |= set
-		place[i] = id
+		m.sets[at] |= set
+		place[i] = at
 	}
 	if p.Dim != 0 {
 		m.dim = p.Dim
@@ -216,14 +219,39 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {
 	if err != nil {
 		return nil, err
 	}
-	var target []float32
-	if m.options.Embedder != nil && m.options.Weights.Vector > 0 {
-		vectors, err := m.options.Embedder.Embed(ctx, []string{clean(q.Text)})
-		if err != nil {
-			return nil, fmt.Errorf("embedding the request: %w", err)
-		}
-		target = vectors[0]
+	target, err := m.options.target(ctx, q.Text)
+	if err != nil {
+		return nil, err
 	}
+	return m.search(ctx, q, func(accept func(uint32) bool) neighbours {
+		return neighbours{scores: m.nearest(target, accept)}
+	})
+}
+
+// target is the vector of a request; nil without an embedder.
+func (o Options) target(ctx context.Context, text string) ([]float32, error) {
+	if o.Embedder == nil || o.Weights.Vector <= 0 {
+		return nil, nil
+	}
+	vectors, err := o.Embedder.Embed(ctx, []string{clean(text)})
+	if err != nil {
+		return nil, fmt.Errorf("embedding the request: %w", err)
+	}
+	if len(vectors) != 1 {
+		return nil, fmt.Errorf("embedding the request: %d vectors", len(vectors))
+	}
+	return vectors[0], nil
+}
+
+// neighbours are documents by how near their meaning is. Those that have vectors and are not
+// among them are at most at floor.
+type neighbours struct {
+	scores map[uint32]float64
+	floor  float64
+}
+
+// search joins the lexical search with a vector search.
+func (m *Memory) search(ctx context.Context, q Query, near func(accept func(uint32) bool) neighbours) ([]Hit, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("searching: %w", err)
 	}
@@ -238,7 +266,7 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {
 		set = 1 << bit
 		m.used[q.Kernel].Store(m.clock.Add(1))
 	}
-	var wanted [groups + 1]bool
+	var wanted [groups]bool
 	kinds := map[Kind]bool{}
 	for _, k := range q.Kinds {
 		kinds[k] = true
@@ -253,11 +281,20 @@ func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {
 		return accept(doc) || kinds[Hook] && m.words.groups[doc] == recipeGroup && m.sets[doc]&set != 0
 	}
 	said := concepts(q.Text, reader{m.words, m.thesaurus}, m.thesaurus)
-	found := join(lexical(said, func(w string) []posting { return m.words.lists[w] }, m.words, consulted), m.nearest(target, consulted), m.options.Weights)
+	byWords := lexical(said, func(w string) []posting { return m.words.lists[w] }, m.words, consulted)
+	byMeaning := near(consulted)
+	if byMeaning.floor > 0 {
+		for _, w := range byWords {
+			if _, ok := byMeaning.scores[w.doc]; !ok && len(m.docs[w.doc].Texts) > 0 {
+				byMeaning.scores[w.doc] = byMeaning.floor
+			}
+		}
+	}
+	found := join(byWords, byMeaning.scores, m.options.Weights)
 	if kinds[Hook] {
 		m.recommend(found, accept)
 	}
-	hits := best(found, namesIn(q.Text), q.Limit, accept, func(id uint32) *Document { return &m.docs[id] })
+	hits := best(found, namesIn(q.Text), q.Limit, accept, func(doc uint32) *Document { return &m.docs[doc] })
 	return explain(hits, said), nil
 }
 

@@ -133,6 +133,9 @@ type Candidate struct {
 	// Explanation is the author's own words about the program: a recipe's
 	// description, or what the model says, which is not to be trusted.
 	Explanation string
+	// Reading is what a second reading of the program found; nil if nobody read it again. See
+	// [Agent.Comprehend].
+	Reading *Reading
 	// Duration is how long the request asks to run; 0 when it does not say.
 	Duration time.Duration
 	Record   *Record

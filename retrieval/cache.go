@@ -58,6 +58,13 @@ func AddKernel(ctx context.Context, ix Index, facts *kernel.Facts, options Optio
 	if has, err := ix.Has(ctx, facts.Hash()); err != nil || has {
 		return err
 	}
+	if shared, ok := ix.(*Redis); ok { // which knows itself what it has vectors of
+		docs, err := FromKernel(ctx, facts)
+		if err != nil {
+			return fmt.Errorf("indexing kernel %s: %w", facts.Release, err)
+		}
+		return shared.Add(ctx, facts.Hash(), docs)
+	}
 	// The hash of a live kernel does not cover its modules, nor whether tracefs is mounted.
 	events, err := facts.Tracepoints()
 	if err != nil && !errors.Is(err, kernel.ErrNoTracefs) {
@@ -89,6 +96,9 @@ func AddCommon(ctx context.Context, ix Index, more []Document, options Options) 
 		return err
 	}
 	docs = append(docs, more...)
+	if shared, ok := ix.(*Redis); ok {
+		return shared.Add(ctx, "", docs)
+	}
 	data, err := json.Marshal(docs)
 	if err != nil {
 		return fmt.Errorf("naming the documents: %w", err)

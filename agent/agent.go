@@ -128,6 +128,8 @@ type Agent struct {
 	// Team, if set, lists the recipes that the team keeps: they answer what no built-in one
 	// does.
 	Team func(ctx context.Context) ([]team.Recipe, error)
+	// Finder finds hooks for requests. Nil: by their names only.
+	Finder HookFinder
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover

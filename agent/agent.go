@@ -45,6 +45,9 @@ type Request struct {
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
+	// Answers are what the person replied to each [Question] about this request, oldest
+	// first, at most [MaxAnswers].
+	Answers []Reply `json:"answers,omitempty"`
 }
 
 // Target is a kernel that a candidate is made for.
@@ -96,6 +99,7 @@ type Agent struct {
 	Compiler *compile.Compiler
 	Target   Target
 	Budget   Budget
+	Effort   Effort
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
@@ -206,7 +210,7 @@ func (e *RejectedError) Unwrap() error { return e.Last }
 
 // Prepare makes a candidate. progress, if not nil, is called on the caller's
 // goroutine. The error is ErrRequest, ErrNoAnswer, ErrModel, a
-// *[RejectedError], the context's, or a fault of this machine (no clang).
+// *[RejectedError], a *[Question], the context's, or a fault of this machine (no clang).
 func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
 	return a.PrepareFor(ctx, req, []Target{a.Target}, progress)
 }
@@ -268,6 +272,16 @@ func (r Request) readable() error {
 	for i, said := range r.Before {
 		if err := Readable(said); err != nil {
 			return fmt.Errorf("turn %d of the conversation: %w", i+1, err)
+		}
+	}
+	if len(r.Answers) > MaxAnswers {
+		return fmt.Errorf("%w: %d questions were answered, at most %d answers are read; ask anew, with all of it in one sentence", ErrRequest, len(r.Answers), MaxAnswers)
+	}
+	for i, a := range r.Answers {
+		for _, said := range []string{a.Question, a.Answer} {
+			if err := Readable(said); err != nil {
+				return fmt.Errorf("answer %d to a question: %w", i+1, err)
+			}
 		}
 	}
 	return Readable(r.Text)

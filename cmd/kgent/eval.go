@@ -1,21 +1,32 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"kgent/agent"
+	"kgent/agent/contract"
 	"kgent/agent/eval"
 	"kgent/agent/eval/workload"
+	"kgent/agent/program"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
+	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
+	"kgent/approvals"
 	"kgent/executor"
 	"kgent/executor/probe"
 	"kgent/executor/render"
@@ -23,12 +34,57 @@ import (
 	"kgent/retrieval/kernel"
 )
 
+// evalOptions are the flags of eval.
+type evalOptions struct {
+	mode    string
+	cases   []string
+	n       int
+	out     string
+	resume  bool
+	json    bool
+	rate    float64
+	seed    uint64
+	mutants int
+	budget  time.Duration
+}
+
 func evalCommand(sys system) *cobra.Command {
+	o := evalOptions{}
 	cmd := &cobra.Command{
 		Use:   "eval",
 		Short: "measure how well requests are answered, on real workloads",
-		Args:  cobra.NoArgs,
+		Long: `eval takes every request of its cases through one way of answering, runs the
+program that was accepted beside the case's workload, and judges what it shows.
+
+  --mode recipes   kgent without a model
+  --mode direct    the model alone, asked once
+  --mode paper     the model with examples and three tries, as the original Kgent
+  --mode full      kgent with the model
+  --mode gate      no requests and no model: right programs, wrong ones and
+                   mutants, held against their contracts
+  --mode noisy     kgent's loop before a source of typical mistakes (--rate)
+
+Modes with a model use OPENAI_BASE_URL, OPENAI_API_KEY and KGENT_MODEL. Results go
+to a journal in --out as they come; --resume goes on with it. It loads and runs
+programs as root, those of a model alone included, unless they would change
+something: use a machine that may be lost.`,
+		Example: `  kgent eval --mode recipes
+  kgent eval --mode full --cases 'tcp-*' --n 3 --out results/full
+  kgent eval check`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return evaluate(cmd.Context(), sys, o) },
 	}
+	f := cmd.Flags()
+	f.StringVar(&o.mode, "mode", "recipes", "recipes, direct, paper, full, gate or noisy")
+	f.StringArrayVar(&o.cases, "cases", nil, "only cases of this name or `pattern`, or a folder; may be repeated")
+	f.IntVar(&o.n, "n", 1, "how often every request is asked")
+	f.StringVar(&o.out, "out", "", "the `directory` for journal, report and picture (default out/eval/MODE)")
+	f.BoolVar(&o.resume, "resume", false, "go on with the journal in --out")
+	f.BoolVar(&o.json, "json", false, "print the report as JSON")
+	f.Float64Var(&o.rate, "rate", 0.3, "of noisy: the share of answers with a mistake")
+	f.Uint64Var(&o.seed, "seed", 1, "of noisy: other mistakes with another number")
+	f.IntVar(&o.mutants, "mutants", 5, "of gate: how many wrong variants of each right program")
+	f.DurationVar(&o.budget, "budget", proof.Defaults.Time, "of gate: how long a proof may take")
 	cmd.AddCommand(evalCheckCommand(sys), &cobra.Command{
 		Use: "workloads", Short: "list what the workloads of cases can do", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -37,6 +93,185 @@ func evalCommand(sys system) *cobra.Command {
 		},
 	})
 	return cmd
+}
+
+// evaluate measures.
+func evaluate(ctx context.Context, sys system, o evalOptions) error {
+	cases, err := selectCases(o.cases)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.n < 1 || o.rate < 0 || o.rate > 1 || o.mutants < 0 || o.budget <= 0 {
+		return usageError{errors.New("--n is at least 1, --rate from 0 to 1, --mutants not negative, --budget positive")}
+	}
+	if o.out == "" {
+		o.out = filepath.Join("out", "eval", o.mode)
+	}
+	bench, err := newEvalBench(ctx, sys)
+	if err != nil {
+		return err
+	}
+	if o.mode == "gate" {
+		return evalGate(ctx, sys, o, bench, cases)
+	}
+	answerer, model, done, err := newAnswerer(ctx, sys, o, bench)
+	if err != nil {
+		return err
+	}
+	defer done()
+	journal, err := eval.OpenJournal(o.out, o.resume)
+	if err != nil {
+		return err
+	}
+	defer journal.Close()
+	run := &eval.Run{Bench: bench, Mode: eval.Mode(o.mode), Model: model, Answer: answerer, Cases: cases, Repeats: o.n, Journal: journal, Acts: acts,
+		Progress: func(done, all int, r *eval.Result, again bool) {
+			state := "right"
+			switch {
+			case r.Outcome == eval.Faulty:
+				state = "NOT MEASURED: " + r.Why
+			case r.FalseAccept:
+				state = "WRONG"
+			case !r.Pass:
+				state = "not right"
+			}
+			if again {
+				state += " (measured before)"
+			}
+			line, _, _ := strings.Cut(state, "\n")
+			fmt.Fprintf(sys.err, "%d/%d %s #%d: %s %s, %s, %.1f s\n", done, all, r.Case, r.Request+1, r.Outcome, r.Verdict, text.Clean(line), r.Seconds)
+		}}
+	results, err := run.All(ctx)
+	if err != nil {
+		return fmt.Errorf("measuring: %w; what was measured is in %s, --resume goes on", err, o.out)
+	}
+	report := &eval.Report{Mode: run.Mode, Model: model, Kernel: bench.Facts.Release, Cases: len(cases), Repeats: o.n, Groups: eval.Summarize(results), Results: results}
+	return writeReport(sys, o, report, report.Text(), report.SVG())
+}
+
+// writeReport puts a report into its directory and prints it.
+func writeReport(sys system, o evalOptions, report any, words, svg string) error {
+	asJSON, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	files := map[string]string{"report.json": string(asJSON) + "\n", "report.txt": words}
+	if svg != "" {
+		files["report.svg"] = svg
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(o.out, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	if o.json {
+		_, err = fmt.Fprintf(sys.out, "%s\n", asJSON)
+		return err
+	}
+	for _, line := range strings.Split(strings.TrimRight(words, "\n"), "\n") {
+		fmt.Fprintln(sys.out, text.Clean(line))
+	}
+	fmt.Fprintf(sys.err, "Journal, report and picture are in %s.\n", o.out)
+	return nil
+}
+
+// acts says why a program would change something.
+func acts(facts []program.Facts) string {
+	tier, why := approvals.Risk(facts)
+	if tier < approvals.Act {
+		return ""
+	}
+	return strings.Join(why, "; ")
+}
+
+// evalLoader has the kernel's verifier look at programs.
+type evalLoader struct{ kernel executor.Kernel }
+
+func (l evalLoader) DryLoad(ctx context.Context, o *program.Object, m *program.Manifest) ([]program.Verified, error) {
+	return executor.DryLoad(ctx, l.kernel, o, m)
+}
+
+// newAnswerer makes what answers in a mode, and the name of its model.
+func newAnswerer(ctx context.Context, sys system, o evalOptions, b *eval.Bench) (a eval.Answerer, model string, done func(), err error) {
+	done = func() {}
+	loader := evalLoader{b.Kernel}
+	mine := &agent.Agent{UserID: userID, Recipes: b.Recipes, Compiler: b.Compiler, Budget: agent.DefaultBudget, Now: time.Now,
+		Target: agent.Target{Facts: b.Facts, Types: b.Types, Loader: loader}}
+	if o.mode == string(eval.ByRecipes) {
+		return eval.Agent{Agent: mine, Now: time.Now}, "", done, nil
+	}
+	getenv := sys.getenv
+	if o.mode == string(eval.Noisy) {
+		noise := &eval.Noise{Rate: o.rate, Seed: o.seed}
+		if err := noise.Start(); err != nil {
+			return nil, "", done, err
+		}
+		done = func() {
+			for _, kind := range slices.Sorted(maps.Keys(noise.Made())) {
+				fmt.Fprintf(sys.err, "handed out: %d× %s\n", noise.Made()[kind], kind)
+			}
+			noise.Close()
+		}
+		getenv = func(name string) string {
+			return map[string]string{"OPENAI_BASE_URL": noise.URL(), "KGENT_MODEL": "noise"}[name]
+		}
+		mine.Recipes = b.Recipes.None()
+		defer func() {
+			if err == nil {
+				a, model = eval.NoisyAgent{Agent: a.(eval.Agent), Bench: b, Noise: noise}, fmt.Sprintf("noise, rate %g, seed %d", o.rate, o.seed)
+			}
+		}()
+	}
+	if mine.Model, err = modelFromEnv(getenv); err != nil {
+		return nil, "", done, err
+	}
+	model = getenv("KGENT_MODEL")
+	if mine.Model == nil {
+		return nil, "", done, fmt.Errorf("--mode %s asks a model, and none is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL", o.mode)
+	}
+	b.Facts.Refused = map[string]string{}
+	for _, f := range probe.Inventory(ctx) {
+		if !f.OK {
+			b.Facts.Refused[string(f.Kind)] = f.Why
+		}
+	}
+	alone := &eval.Alone{Bench: b, Model: mine.Model, Loader: loader, Tries: 1, Tokens: agent.DefaultBudget.Tokens, Time: agent.DefaultBudget.Time, Now: time.Now}
+	switch eval.Mode(o.mode) {
+	case eval.Full, eval.Noisy:
+		return eval.Agent{Agent: mine, Now: time.Now}, model, done, nil
+	case eval.Paper:
+		alone.Tries, alone.Examples = 3, 2
+		return alone, model, done, nil
+	case eval.Direct:
+		return alone, model, done, nil
+	}
+	return nil, "", done, usageError{fmt.Errorf("--mode %q: want recipes, direct, paper, full, gate or noisy", o.mode)}
+}
+
+// evalGate holds programs against their contracts.
+func evalGate(ctx context.Context, sys system, o evalOptions, b *eval.Bench, cases []*eval.Case) error {
+	journal, err := eval.OpenGateJournal(o.out, o.resume)
+	if err != nil {
+		return err
+	}
+	defer journal.Close()
+	var known []*contract.Contract
+	for _, r := range b.Recipes.Recipes() {
+		known = append(known, r.Contract)
+	}
+	gate := &eval.Gate{Bench: b, Mutants: o.mutants, Loader: evalLoader{b.Kernel}, Now: time.Now,
+		Prover: &verify.Prover{Limits: proof.Limits{Time: o.budget}, Trusted: verify.TrustedAre(known)}}
+	for i, c := range cases {
+		err := gate.Case(ctx, c, func(name string) bool { return journal.Has(c.Name, name) }, func(j eval.Judgement) {
+			err = errors.Join(err, journal.Add(&j))
+			fmt.Fprintf(sys.err, "%d/%d %s: %s %s: %s, %.1f s\n", i+1, len(cases), j.Case, j.Kind, text.Clean(j.Program), cmp.Or(j.Verdict, "does not load"), j.Seconds)
+		})
+		if err != nil {
+			return fmt.Errorf("measuring: %w; what was measured is in %s, --resume goes on", err, o.out)
+		}
+	}
+	report := eval.SumUp(b.Facts.Release, len(cases), journal.Of(cases))
+	return writeReport(sys, o, report, report.Text(), "")
 }
 
 func evalCheckCommand(sys system) *cobra.Command {

@@ -189,6 +189,26 @@ func TestRecipesFitTheirKernel(t *testing.T) {
 	}
 }
 
+// A helper that the kernel has, but not for this kind of program, is told from the
+// table, before any kernel is asked.
+func TestHelperElsewhere(t *testing.T) {
+	m := host(t)
+	target := elsewhere(t, nil)
+	source := "#include \"kgent.bpf.h\"\nSEC(\"xdp\") int drop(struct xdp_md *ctx) { return bpf_get_func_ip(ctx) ? XDP_DROP : XDP_PASS; }\n"
+	res, err := m.compiler.Compile(t.Context(), source, m.types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := program.Parse(res.ELF)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f *verify.Failure
+	if err := verify.Types(o, target.Facts); !errors.As(err, &f) || f.Gate != verify.GateFacts || !strings.Contains(err.Error(), "program drop: bpf_get_func_ip cannot be called at xdp hooks") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // What is said after a request changes it; the rest of the way is the same.
 func TestConversation(t *testing.T) {
 	m := host(t)

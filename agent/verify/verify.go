@@ -21,6 +21,7 @@ import (
 
 	"kgent/agent/program"
 	"kgent/agent/verify/proof"
+	"kgent/retrieval/helpers"
 	"kgent/retrieval/kernel"
 )
 
@@ -75,7 +76,8 @@ func Facts(m *program.Manifest, k Hooks) error {
 }
 
 // Types checks that a kernel has the types, fields, enumerators and helpers that
-// a program uses. It is part of the gate facts.
+// a program uses, and that it may call these where it is. It is part of the gate
+// facts.
 func Types(o *program.Object, k *kernel.Facts) error {
 	vmlinux, modules, err := k.Specs()
 	if err != nil {
@@ -90,6 +92,26 @@ func Types(o *program.Object, k *kernel.Facts) error {
 	}
 	if len(absent) > 0 {
 		return &Failure{GateFacts, fmt.Errorf("it uses what kernel %s does not have: %s", k.Release, strings.Join(absent, ", "))}
+	}
+	return calls(o, k.Release)
+}
+
+// calls checks that every program may call the helpers that it calls.
+func calls(o *program.Object, release string) error {
+	facts, err := o.Facts()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range facts {
+		for _, h := range f.Helpers {
+			if err := helpers.Refuse(h, string(f.Hook.Kind), release); err != nil {
+				errs = append(errs, fmt.Errorf("program %s: %w", f.Program, err))
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return &Failure{GateFacts, errors.Join(errs...)}
 	}
 	return nil
 }

@@ -114,8 +114,10 @@ func Command(t *testing.T, comm, workload string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), path, args...)
-	// The race detector would let every process linger for a second at its end.
-	cmd.Env = append(os.Environ(), workloadEnv+"="+workload, "GORACE=atexit_sleep_ms=0")
+	debug := strings.TrimPrefix(os.Getenv("GODEBUG")+",asyncpreemptoff=1", ",")
+	// The race detector would let every process linger for a second at its end. And the
+	// runtime would send its own threads signals, which end a sleep with EINTR.
+	cmd.Env = append(os.Environ(), workloadEnv+"="+workload, "GORACE=atexit_sleep_ms=0", "GODEBUG="+debug)
 	return cmd
 }
 

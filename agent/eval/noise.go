@@ -129,7 +129,7 @@ func materialOf(ctx context.Context, b *Bench, c *Case) (*material, error) {
 		return nil, err
 	}
 	m := &material{contract: contract.Format(right.Contract), source: right.Text}
-	var set []any
+	set := []any{}
 	for _, p := range o.Params() {
 		value, ok := right.Program.Set[p.Name]
 		if !ok || value == "" {
@@ -144,7 +144,7 @@ func materialOf(ctx context.Context, b *Bench, c *Case) (*material, error) {
 			return nil, err
 		}
 	}
-	var programs, maps []any
+	programs, maps := []any{}, []any{}
 	for _, p := range o.Programs() {
 		programs = append(programs, map[string]any{"name": p.Name, "section": p.SectionName})
 	}

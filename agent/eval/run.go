@@ -135,7 +135,7 @@ func (p *Play) start(ctx context.Context, i int) error {
 		return err
 	}
 	p.running[i] = proc
-	p.heard(i, map[string]string{"pid": fmt.Sprint(proc.Pid), "comm": w.As})
+	p.heard(i, proc.Facts())
 	return nil
 }
 

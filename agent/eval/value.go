@@ -361,6 +361,9 @@ func (s Span) holds(c Cell) bool {
 	if u, ok := unitOf(c.Kind); ok {
 		return fits(u)
 	}
+	if strings.HasPrefix(c.Kind, "k_") {
+		return false // a process, a port, a size
+	}
 	for suffix, u := range map[string]float64{"_ns": 1, "_us": 1e3, "_ms": 1e6, "_s": 1e9, "_sec": 1e9, "_seconds": 1e9} {
 		if strings.HasSuffix(c.Name, suffix) {
 			return fits(u)

@@ -27,7 +27,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -170,7 +169,6 @@ func run(name string) error {
 		return errors.New("there is none of that name")
 	}
 	w := &W{Args: os.Args[2:], Dir: os.Args[1], in: bufio.NewReader(os.Stdin)}
-	fmt.Printf("fact pid=%d\nfact tid=%d\nfact ppid=%d\nfact dir=%s\n", os.Getpid(), syscall.Gettid(), os.Getppid(), w.Dir)
 	return f.Run(w)
 }
 
@@ -199,7 +197,7 @@ func Start(ctx context.Context, comm, name string, args []string) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{name: name + " as " + comm, facts: map[string]string{}, dir: dir}
+	p := &Process{name: name + " as " + comm, dir: dir}
 	link, work := filepath.Join(dir, comm), filepath.Join(dir, "w")
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Symlink(self, link), os.Mkdir(work, 0o777), os.Chmod(work, 0o777)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -220,6 +218,8 @@ func Start(ctx context.Context, comm, name string, args []string) (*Process, err
 		return nil, errors.Join(fmt.Errorf("starting workload %s: %w", p.name, err), os.RemoveAll(dir))
 	}
 	p.Pid = p.cmd.Process.Pid
+	// What the workload need not be asked for is no system call of its own.
+	p.facts = map[string]string{"pid": fmt.Sprint(p.Pid), "tid": fmt.Sprint(p.Pid), "ppid": fmt.Sprint(os.Getpid()), "comm": comm, "dir": work}
 	return p, nil
 }
 
@@ -238,6 +238,9 @@ func (p *Process) listen() {
 		}
 	}
 }
+
+// Facts are what is known of a workload so far.
+func (p *Process) Facts() map[string]string { return p.facts }
 
 // AwaitReady returns the facts of a workload that waits for the trace.
 func (p *Process) AwaitReady() (map[string]string, error) {

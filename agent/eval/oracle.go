@@ -322,6 +322,30 @@ func (c *Check) judgeSee(seen Seen) (string, error) {
 	return fmt.Sprintf("%d records hold %s, want %s", n, join(values), want), nil
 }
 
+// summable reports whether a column may be an amount: not what names something,
+// a process or a port, whose sum could be anything.
+func summable(c Cell, of []Value) bool {
+	switch c.Kind {
+	case "k_count", "k_bytes", "k_pages", "k_ns", "k_us", "k_ms":
+		return true
+	}
+	if strings.HasPrefix(c.Kind, "k_") {
+		return false
+	}
+	name := strings.ToLower(c.Name)
+	for _, id := range []string{"pid", "tid", "tgid", "uid", "gid", "port", "cpu"} {
+		if strings.HasSuffix(name, id) {
+			return false
+		}
+	}
+	for _, v := range of {
+		if v.in(c) {
+			return false
+		}
+	}
+	return true
+}
+
 // judgeTotal looks for a column whose sum fits.
 func (c *Check) judgeTotal(seen Seen) (string, error) {
 	of, err := fillAll(c.Of, seen.Facts)
@@ -353,6 +377,9 @@ func (c *Check) judgeTotal(seen Seen) (string, error) {
 			events[r.Stream]++
 		}
 		for j, cell := range r.Cells {
+			if !summable(cell, of) {
+				continue
+			}
 			if cell.IsNumber && (cell.Name != "" || r.Stream != "text") {
 				add(r.Stream, cell.Name, cell.Kind, cell.Number)
 			} else if cell.IsNumber {

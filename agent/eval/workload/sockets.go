@@ -207,6 +207,30 @@ func networkVerbs() []verb {
 			delete(w.opened, a[0])
 			return nil, unix.Close(fd)
 		}},
+		{"deafen", "NAME", "a socket receives nothing any more: whoever sends to it has to send again", func(w *W, a []string) (any, error) {
+			fd, err := w.file(a[0])
+			if err != nil {
+				return nil, err
+			}
+			drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+			return nil, unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
+		}},
+		{"await-retransmit", "NAME", "wait until a TCP socket has sent something again", func(w *W, a []string) (any, error) {
+			fd, err := w.file(a[0])
+			if err != nil {
+				return nil, err
+			}
+			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+				info, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
+				if err != nil {
+					return nil, err
+				}
+				if info.Total_retrans > 0 {
+					return nil, nil
+				}
+			}
+			return nil, errors.New("it has sent nothing again")
+		}},
 		{"udp", "LOCAL:PORT NAME", "open a UDP socket", func(w *W, a []string) (any, error) {
 			fd, err := udp(a[0])
 			if err != nil {

@@ -128,28 +128,43 @@ func (w *W) on(name string, f func() error) error {
 	}
 	t := w.threads[name]
 	if t == nil {
-		t = &thread{make(chan func() error), make(chan error)}
-		w.threads[name] = t
-		begun := make(chan error)
-		go func() {
-			err := Thread(name, func(tid int) error {
-				w.Say("tid_"+strings.ReplaceAll(name, "-", "_"), tid)
-				begun <- nil
-				for f := range t.do {
-					t.done <- f()
-				}
-				return nil
-			})
-			if err != nil {
-				begun <- err
-			}
-		}()
-		if err := <-begun; err != nil {
+		var err error
+		if t, err = begin(name, w); err != nil {
 			return err
 		}
+		w.threads[name] = t
 	}
 	t.do <- f
 	return <-t.done
+}
+
+// begin starts a thread of a name in the network of the thread that calls, and
+// says its id.
+func begin(name string, w *W) (*thread, error) {
+	network, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the thread's network: %w", err)
+	}
+	defer unix.Close(network)
+	t := &thread{make(chan func() error), make(chan error)}
+	begun := make(chan error)
+	go func() {
+		err := Thread(name, func(tid int) error {
+			if err := unix.Setns(network, unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("entering the workload's network: %w", err)
+			}
+			w.Say("tid_"+strings.ReplaceAll(name, "-", "_"), tid)
+			begun <- nil
+			for f := range t.do {
+				t.done <- f()
+			}
+			return nil
+		})
+		if err != nil {
+			begun <- err
+		}
+	}()
+	return t, <-begun
 }
 
 // may returns an error's name as a fact, "OK" without one.

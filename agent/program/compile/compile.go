@@ -306,7 +306,9 @@ func (c *Compiler) run(ctx context.Context, dir string, mode ...string) (elf, me
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	// Another process that is being started may hold the pipes until it is: on a
+	// machine that hardly gets on, for seconds.
+	cmd.WaitDelay = 20 * time.Second
 	out, msgs := &bounded{max: program.MaxELF}, &bounded{max: 256 << 10}
 	cmd.Stdout, cmd.Stderr = out, msgs
 	err = cmd.Run()

@@ -104,6 +104,9 @@ func evaluate(ctx context.Context, sys system, o evalOptions) error {
 	if o.n < 1 || o.rate < 0 || o.rate > 1 || o.mutants < 0 || o.budget <= 0 {
 		return usageError{errors.New("--n is at least 1, --rate from 0 to 1, --mutants not negative, --budget positive")}
 	}
+	if o.mode != "gate" && !slices.Contains(eval.Modes(), eval.Mode(o.mode)) {
+		return usageError{fmt.Errorf("--mode %q: want recipes, direct, paper, full, gate or noisy", o.mode)}
+	}
 	if o.out == "" {
 		o.out = filepath.Join("out", "eval", o.mode)
 	}
@@ -242,10 +245,8 @@ func newAnswerer(ctx context.Context, sys system, o evalOptions, b *eval.Bench) 
 	case eval.Paper:
 		alone.Tries, alone.Examples = 3, 2
 		return alone, model, done, nil
-	case eval.Direct:
-		return alone, model, done, nil
 	}
-	return nil, "", done, usageError{fmt.Errorf("--mode %q: want recipes, direct, paper, full, gate or noisy", o.mode)}
+	return alone, model, done, nil // direct
 }
 
 // evalGate holds programs against their contracts.

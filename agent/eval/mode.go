@@ -66,7 +66,8 @@ type Answerer interface {
 	Answer(ctx context.Context, c *Case, request string) Answer
 }
 
-// Agent answers as kgent does.
+// Agent answers as kgent does, one request at a time: it looks at the records of
+// the agent, which is its own while it answers.
 type Agent struct {
 	Agent *agent.Agent
 	Now   func() time.Time
@@ -75,20 +76,27 @@ type Agent struct {
 // Answer implements [Answerer].
 func (a Agent) Answer(ctx context.Context, _ *Case, request string) Answer {
 	began := a.Now()
+	var record *agent.Record
+	keep := a.Agent.Keep
+	defer func() { a.Agent.Keep = keep }()
+	a.Agent.Keep = func(r *agent.Record) {
+		record = r
+		if keep != nil {
+			keep(r)
+		}
+	}
 	c, err := a.Agent.Prepare(ctx, agent.Request{ID: "eval", Text: request}, nil)
 	out := Answer{Seconds: a.Now().Sub(began).Seconds()}
-	var record *agent.Record
 	var rejected *agent.RejectedError
 	var question *agent.Question
 	switch {
 	case err == nil:
 		out.Outcome, out.Object, out.Manifest, out.Origin = Answered, c.Object, c.Manifest, c.Origin
 		out.Verdict, out.Why = c.Finding.Verdict.String(), c.Finding.Reason
-		record = c.Record
 	case errors.As(err, &rejected):
-		out.Outcome, out.Why, record = Rejected, err.Error(), rejected.Record
+		out.Outcome, out.Why = Rejected, err.Error()
 	case errors.As(err, &question):
-		out.Outcome, out.Why, record = Asks, err.Error(), question.Record
+		out.Outcome, out.Why = Asks, err.Error()
 	case errors.Is(err, agent.ErrNoAnswer), errors.Is(err, agent.ErrRequest):
 		out.Outcome, out.Why = Refused, err.Error()
 	default:

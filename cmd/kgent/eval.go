@@ -194,59 +194,65 @@ func (l evalLoader) DryLoad(ctx context.Context, o *program.Object, m *program.M
 	return executor.DryLoad(ctx, l.kernel, o, m)
 }
 
-// newAnswerer makes what answers in a mode, and the name of its model.
+// newAnswerer makes what answers in a mode, and the name of its model. kgent's own
+// modes use the very agent of kgent ask.
 func newAnswerer(ctx context.Context, sys system, o evalOptions, b *eval.Bench) (a eval.Answerer, model string, done func(), err error) {
 	done = func() {}
-	loader := evalLoader{b.Kernel}
-	mine := &agent.Agent{UserID: userID, Recipes: b.Recipes, Compiler: b.Compiler, Budget: agent.DefaultBudget, Now: time.Now,
-		Target: agent.Target{Facts: b.Facts, Types: b.Types, Loader: loader}}
-	if o.mode == string(eval.ByRecipes) {
-		return eval.Agent{Agent: mine, Now: time.Now}, "", done, nil
-	}
 	getenv := sys.getenv
-	if o.mode == string(eval.Noisy) {
-		noise := &eval.Noise{Rate: o.rate, Seed: o.seed}
+	var noise *eval.Noise
+	switch eval.Mode(o.mode) {
+	case eval.ByRecipes:
+		host, err := newHostWith(ctx, sys, nil)
+		if err != nil {
+			return nil, "", done, err
+		}
+		return eval.Agent{Agent: host.agent, Now: time.Now}, "", host.close, nil
+	case eval.Noisy:
+		noise = &eval.Noise{Rate: o.rate, Seed: o.seed}
 		if err := noise.Start(); err != nil {
 			return nil, "", done, err
 		}
+		getenv = func(name string) string {
+			return map[string]string{"OPENAI_BASE_URL": noise.URL(), "KGENT_MODEL": fmt.Sprintf("noise-%g-%d", o.rate, o.seed)}[name]
+		}
 		done = func() {
-			for _, kind := range slices.Sorted(maps.Keys(noise.Made())) {
-				fmt.Fprintf(sys.err, "handed out: %d× %s\n", noise.Made()[kind], kind)
+			made := noise.Made()
+			for _, kind := range slices.Sorted(maps.Keys(made)) {
+				fmt.Fprintf(sys.err, "handed out: %d× %s\n", made[kind], kind)
 			}
 			noise.Close()
 		}
-		getenv = func(name string) string {
-			return map[string]string{"OPENAI_BASE_URL": noise.URL(), "KGENT_MODEL": "noise"}[name]
-		}
-		mine.Recipes = b.Recipes.None()
-		defer func() {
-			if err == nil {
-				a, model = eval.NoisyAgent{Agent: a.(eval.Agent), Bench: b, Noise: noise}, fmt.Sprintf("noise, rate %g, seed %d", o.rate, o.seed)
-			}
-		}()
 	}
-	if mine.Model, err = modelFromEnv(getenv); err != nil {
-		return nil, "", done, err
+	client, err := modelFromEnv(getenv)
+	if err == nil && client == nil {
+		err = fmt.Errorf("--mode %s asks a model, and none is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL", o.mode)
+	}
+	if err != nil {
+		done()
+		return nil, "", func() {}, err
 	}
 	model = getenv("KGENT_MODEL")
-	if mine.Model == nil {
-		return nil, "", done, fmt.Errorf("--mode %s asks a model, and none is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL", o.mode)
-	}
-	b.Facts.Refused = map[string]string{}
-	for _, f := range probe.Inventory(ctx) {
-		if !f.OK {
-			b.Facts.Refused[string(f.Kind)] = f.Why
-		}
-	}
-	alone := &eval.Alone{Bench: b, Model: mine.Model, Loader: loader, Tries: 1, Tokens: agent.DefaultBudget.Tokens, Time: agent.DefaultBudget.Time, Now: time.Now}
+	alone := &eval.Alone{Bench: b, Model: client, Loader: evalLoader{b.Kernel}, Tries: 1, Tokens: agent.DefaultBudget.Tokens, Time: agent.DefaultBudget.Time, Now: time.Now}
 	switch eval.Mode(o.mode) {
-	case eval.Full, eval.Noisy:
-		return eval.Agent{Agent: mine, Now: time.Now}, model, done, nil
+	case eval.Direct:
+		return alone, model, done, nil
 	case eval.Paper:
 		alone.Tries, alone.Examples = 3, 2
 		return alone, model, done, nil
 	}
-	return alone, model, done, nil // direct
+	host, err := newHostWith(ctx, sys, client)
+	if err != nil {
+		done()
+		return nil, "", func() {}, err
+	}
+	closing := done
+	done = func() { host.close(); closing() }
+	whole := eval.Agent{Agent: host.agent, Now: time.Now}
+	if noise == nil {
+		return whole, model, done, nil
+	}
+	host.agent.Recipes = host.agent.Recipes.None()
+	return eval.NoisyAgent{Agent: whole, Bench: b, Noise: noise}, model, done, nil
 }
 
 // evalGate holds programs against their contracts.

@@ -119,6 +119,9 @@ func materialOf(ctx context.Context, b *Bench, c *Case) (*material, error) {
 	if err != nil {
 		return nil, err
 	}
+	if right.Contract == nil {
+		return nil, errors.New("the right program has no contract")
+	}
 	for name, value := range right.Program.Set {
 		if strings.Contains(value, "$") {
 			return nil, fmt.Errorf("parameter %s is only known while the workload runs", name)

@@ -49,7 +49,7 @@ Exit codes:
 }
 
 func explainProgram(ctx context.Context, sys system, path, contractFile string) error {
-	brought, err := readBrought(path, contractFile)
+	brought, err := readBrought(ctx, path, contractFile)
 	if err != nil {
 		return usageError{err}
 	}

@@ -150,7 +150,7 @@ func (x *searching) wishes(in *symbolic.Input, bits uint, i int) []uint64 {
 	case isResult(in):
 		return []uint64{0, 3, ^uint64(3) & mask, ^uint64(1) & mask} // -4 (EINTR), -2 (ENOENT)
 	}
-	return []uint64{uint64(i%50) + 2, 1, 0}
+	return []uint64{uint64(i%50) + 2, 1, 0, mask}
 }
 
 // packetWishes are bytes of ordinary packets by their place: Ethernet, IPv4 or IPv6, TCP.

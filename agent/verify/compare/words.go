@@ -134,7 +134,7 @@ func (x *searching) valueOf(k decisive, m smt.Model) Value {
 	if end := slices.Index(all, 0); end >= 0 {
 		all = all[:end]
 	}
-	return Value{Name: clean(name, 96), Value: fmt.Sprintf("%q", clean(string(all), 64))}
+	return Value{Name: clean(name, 96), Value: textWords(all)}
 }
 
 // elements are the bytes of an array of an invocation that the machine has variables for.
@@ -499,10 +499,10 @@ func (s *session) value(m smt.Model, c column, d data) string {
 		if i := slices.Index(raw, 0); i >= 0 {
 			raw = raw[:i]
 		}
-		return fmt.Sprintf("%q", clean(string(raw), 64))
+		return textWords(raw)
 	case args:
 		raw := d.eval(m, c.off+4, min(c.size-4, 32))
-		return fmt.Sprintf("%q", clean(strings.TrimRight(string(raw), "\x00"), 64))
+		return textWords([]byte(strings.TrimRight(string(raw), "\x00")))
 	}
 	raw := d.eval(m, c.off, c.size)
 	switch {
@@ -519,6 +519,9 @@ func (s *session) value(m smt.Model, c column, d data) string {
 	}
 	return fmt.Sprintf("% x", raw)
 }
+
+// textWords quote a text in plain characters.
+func textWords(raw []byte) string { return strconv.QuoteToASCII(string(raw[:min(len(raw), 64)])) }
 
 // slotWords say which slots of a histogram hold something.
 func slotWords(raw []byte) string {

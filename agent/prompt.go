@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -35,6 +36,8 @@ type answer struct {
 	Top         int             `json:"top" doc:"show only the N largest rows; 0 all"`
 	IntervalMS  int64           `json:"interval_ms" doc:"show maps every so many milliseconds; 0 once at the end"`
 	Explanation string          `json:"explanation" doc:"two or three sentences for the person: what is shown and what is not"`
+
+	noted []string // of its differences from its source
 }
 
 type saidProgram struct {
@@ -54,7 +57,7 @@ type saidParameter struct {
 
 // question is the first message to the model: the conversation, and what is
 // known about the kernels that helps with it.
-func (a *Agent) question(req Request, targets []Target, nearest []*recipes.Recipe) (string, error) {
+func (a *Agent) question(ctx context.Context, req Request, targets []Target, nearest []*recipes.Recipe) (string, error) {
 	var b strings.Builder
 	conversation(&b, req)
 	if len(req.Before) > 0 {
@@ -63,7 +66,7 @@ func (a *Agent) question(req Request, targets []Target, nearest []*recipes.Recip
 	b.WriteString("\n")
 	kernelLines(&b, targets)
 	facts := targets[0].Facts
-	hooks, err := searchHooks(req, targets)
+	hooks, err := searchHooks(ctx, a.finder(), req, targets)
 	if err != nil {
 		return "", err
 	}

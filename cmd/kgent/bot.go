@@ -18,7 +18,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
-	"kgent/agent"
+	"kgent/agent/codegen"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/approvals"
@@ -135,6 +136,22 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	budget, effort, err := budgetFromEnv(sys.getenv)
+	if err != nil {
+		return err
+	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return err
+	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -191,8 +208,16 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
-		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Maker: &maker.Maker{
+			Recipes: library, Model: model, Compiler: compiler,
+			Bpftrace: tool, Language: language,
+			Budget: budget, Effort: effort,
+			Generate: codegen.C,
+			Prover:   prover,
+			Finder:   finder,
+			Bus:      line, Signer: desk, Now: time.Now,
+		},
+		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,
 	}

@@ -58,6 +58,8 @@ func strict(s site) ownership {
 // task is the column of something about the current task, where that means something.
 func (b *builder) task(s site, name, typ, is string) (column, error) {
 	switch o := strict(s); {
+	case !b.from.hook && !b.mine(s):
+		return column{}, no("%s is not about the task that runs then, so that it does not show what is asked for", b.about())
 	case o == own:
 		return made(name, typ, is), nil
 	case o == unknown && b.from.hook:
@@ -65,6 +67,29 @@ func (b *builder) task(s site, name, typ, is string) (column, error) {
 		return made(name, typ, is), nil
 	}
 	return column{}, no("at %s it is not known whose task runs, so nothing there is of one process or user", s.hook.Places[0])
+}
+
+// mine tells whether what a contract from elsewhere shows at a site is about the current
+// task: its columns say so, or, where none is of a task, its conditions.
+func (b *builder) mine(s site) bool {
+	of := false
+	for _, c := range columns(b.c, s) {
+		if c.value || !slices.Contains([]string{"k_pid", "k_tid", "k_uid"}, c.Type.Name) && c.Name != "comm" {
+			continue
+		}
+		if strings.HasPrefix(spelled(c.is), "current.") || spelled(c.is) == "process_comm(current.task)" {
+			return true
+		}
+		of = true
+	}
+	if of {
+		return false
+	}
+	when := ""
+	if s.cas != nil {
+		when = spelled(s.cas.When)
+	}
+	return strings.Contains(when, "task_wanted(") || strings.Contains(when, "[current.tid]") || strings.Contains(when, "current.tgid")
 }
 
 func (b *builder) remark(line string) {
@@ -100,6 +125,11 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 			return nil, err
 		}
 		return []column{c}, nil
+	}
+	if words := strings.Fields(k.said); b.from.hook && len(words) > 0 && !taskWords[k.word] {
+		if c, ok := byName(cols, strings.ToLower(words[len(words)-1])); ok {
+			return []column{c}, nil
+		}
 	}
 	switch k.word {
 	case "process", "comm":
@@ -179,6 +209,9 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	}
 	return one(b.field(cols, name))
 }
+
+// taskWords are keys that are about a task, whatever fields a record has.
+var taskWords = set("process comm user thread cgroup cpu")
 
 // oneOf is the only column of a kind, or the first of those names.
 func (b *builder) oneOf(k key, cols []column, names ...string) ([]column, error) {

@@ -58,6 +58,7 @@ type Composition struct {
 
 	asked ask
 	said  []string // what a recipe was found with, oldest first
+	other *ask     // what the words ask for without the recipe, where they name a hook
 }
 
 // NoError is the honest "no": the request was not composed.

@@ -189,8 +189,26 @@ func (c *Composer) fromRecipe(ctx context.Context, g reading) (*Composition, err
 		if err != nil {
 			return base{}, nil, err
 		}
+		if g.misread(m) {
+			return base{}, nil, errNoRecipe
+		}
 		return recipeBase(m), []string{rest}, nil
 	})
+}
+
+// misread tells whether a recipe took the name of a hook for a misspelt word.
+func (g reading) misread(m *recipes.Match) bool {
+	for _, p := range g.parts {
+		if !p.rule.subject {
+			continue
+		}
+		for _, v := range p.values {
+			if slices.ContainsFunc(m.Understood, func(line string) bool { return strings.HasPrefix(line, fmt.Sprintf("%q was read as ", v.text)) }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // recipeBase is a recipe with what the request says of its parameters.
@@ -236,12 +254,19 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			continue
 		}
 		from, said, err := answer(rest)
-		if err != nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
+		measured := slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && chosen(p) })
+		if err != nil && !measured && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
 			// Some recipes are asked for by the rows that they have, which are replaced.
 			from, said, err = answer(rest + " by process")
 		}
-		if living := g.living(chosen); living && (err != nil || !lives(from.contract)) {
+		switch living := g.living(chosen); {
+		case living && (err != nil || !lives(from.contract)):
 			if from, said, err = answer(rest + " lifetime"); err == nil && !lives(from.contract) {
+				continue
+			}
+		case err == nil && measured && !living:
+			// What is measured may be what tells recipes apart: "block latency".
+			if other, _, err := answer(rest + " latency"); err == nil && other.origin != from.origin {
 				continue
 			}
 		}
@@ -388,10 +413,38 @@ func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (
 	})
 	named := a.subject.kind == "tracepoint" && strings.ContainsAny(g.subjectText(), ":/")
 	timed := a.of == duration && !hasType(m.Recipe.Contract, "k_ns") && a.subject.kind != ""
-	if !opposite && !named && !timed {
-		return nil, nil
+	literal := a.subject.kind == "call" && len(g.left) == 0 && !g.plainWord() && !about(m, a.subject.name)
+	switch {
+	case opposite || named || timed || g.misread(m):
+		return c.Compose(ctx, text)
+	case literal:
+		// The recipe shows more than the one call that is named.
+		if res, err := c.fromHook(ctx, a); err == nil {
+			return res, nil
+		}
 	}
-	return c.Compose(ctx, text)
+	return nil, nil
+}
+
+// about tells whether a recipe is about a system call alone, or has been narrowed to it, or
+// bears its name.
+func about(m *recipes.Match, call string) bool {
+	for _, p := range m.Recipe.Params {
+		if p.Role == recipes.RoleSyscall {
+			return m.Options.Constants[p.Name] != ""
+		}
+	}
+	if strings.Contains("-"+m.Recipe.Name, "-"+strings.TrimRight(call, "0123456789")) {
+		return true
+	}
+	for _, h := range m.Recipe.Contract.Hooks {
+		for _, p := range h.Places {
+			if p.Target != "syscalls/sys_enter_"+call && p.Target != "syscalls/sys_exit_"+call {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // subjectText is the word that names what is watched.
@@ -488,7 +541,12 @@ func (c *Composer) alone(ctx context.Context, text string) (*Composition, error)
 			return instead, err
 		}
 		from := recipeBase(m)
-		return &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, said: []string{text}}, nil
+		res := &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, said: []string{text}}
+		g := c.read(text, false)
+		if a, err := g.ask(func(part) bool { return true }); err == nil && len(g.left) == 0 && a.subject.kind != "" && !g.plainWord() {
+			res.other = &a
+		}
+		return res, nil
 	}
 	return c.Compose(ctx, text)
 }
@@ -514,7 +572,10 @@ func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (
 
 func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*Composition, error) {
 	if len(last.said) > 0 {
-		return c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
+		res, err := c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
+		if err == nil || last.other == nil || ctx.Err() != nil {
+			return res, err
+		}
 	}
 	if len(g.left) > 0 {
 		return nil, g.leftOver(ask{})
@@ -522,6 +583,9 @@ func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*C
 	a, err := g.ask(func(part) bool { return true })
 	if err != nil {
 		return nil, err
+	}
+	if last.other != nil && !a.empty() {
+		return c.fromHook(ctx, last.other.refine(a))
 	}
 	if a.empty() {
 		return nil, no("it changes nothing that is known here")

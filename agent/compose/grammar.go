@@ -13,6 +13,7 @@ var phrases = map[string][]string{
 	"atmost":  {"at most", "no more than", "<=", "≤"},
 	"not":     {"not", "except", "except for", "excluding", "other than", "without", "but not", "and not", "ignoring", "ignore", "besides", "aside from", "apart from", "that are not", "which are not", "leaving out", "leave out", "minus", "!=", "by anyone but", "by anybody but", "by everyone but", "by everybody but", "by all but", "by anyone except", "by anything but", "by everything but", "from anyone but", "skip", "skipping", "unless from", "hide", "drop those of"},
 	"those":   {"those of", "those from", "those by", "those to", "those under", "those in", "those on", "those at", "those with", "the ones of", "the ones from", "the ones by", "the ones to", "of", "from", "by", "to", "on", "under", "in", "below", "the", "with", "calls of", "made by", "those made by", "from process", "of process", "by process", "anything under", "files under", "what is under"},
+	"whose":   {"of", "from", "by", "those of", "those from", "those by", "the ones of", "the ones from", "calls of", "calls by", "made by", "those made by", "process", "processes", "of process", "from process", "by process", "the process", "program", "what is from", "the calls of"},
 	"by":      {"by", "per", "for each", "for every", "grouped by", "group by", "broken down by", "break down by", "split by", "broken out by", "and by", "and per", "for each single", "keyed by", "in terms of each"},
 	"failing": {"that fail", "that failed", "which fail", "which failed", "failing", "failed", "fail", "fails", "unsuccessful", "that return an error", "that end in an error", "that fails", "with an error", "that returned an error"},
 	"calls":   {"calls", "call", "syscalls", "syscall", "system calls", "system call", "invocations", "invocation"},
@@ -31,6 +32,7 @@ type rule struct {
 	form    bool // it says how the answer is shown
 	key     bool // it says what rows are for
 	exclude bool // it leaves something out, which no recipe can
+	measure bool // it says what is measured
 }
 
 // keyWords are the words for what rows can be for, and what is meant.

@@ -287,8 +287,17 @@ func (r *reader) isName(t token) bool {
 		return false
 	}
 	word, isProgram := r.words(t.low)
-	return isProgram || !word && !reserved[t.low] && !upper.MatchString(t.text)
+	return isProgram || !word && !reserved[t.low] && !upper.MatchString(t.text) && (strings.ContainsAny(t.low, "-_.0123456789") || !noun.MatchString(t.low))
 }
+
+// noun matches words that are rather plain words that nobody knows than names.
+var noun = regexp.MustCompile(`(s|ing|ion|ly|ment|ness|ity|ance|ence|able|ible|ful|less|ive|ical|ous|ism|ship|ware|day|time)$`)
+
+// participle matches what "by" and a name may follow: "opened by cron".
+var participle = regexp.MustCompile(`(ed|en|wn|made|run|sent|done|read)$`)
+
+// keyed are participles before a "by" that says what rows are for.
+var keyed = set("grouped counted keyed split broken summed aggregated sorted")
 
 // key reads what rows can be for.
 func (r *reader) key(i int) []filling {
@@ -297,6 +306,9 @@ func (r *reader) key(i int) []filling {
 		if end := r.says(i, strings.Fields(words)); end > 0 {
 			out = append(out, filling{end, value{text: said(r.toks, i, end), word: k}})
 		}
+	}
+	if len(out) == 0 && i > 1 && r.toks[i-1].low == "by" && participle.MatchString(r.toks[i-2].low) && !keyed[r.toks[i-2].low] {
+		return nil // who does it
 	}
 	if len(out) == 0 && identifier.MatchString(r.toks[i].text) && (!reserved[r.toks[i].low] || fieldWords[r.toks[i].low]) {
 		out = append(out, filling{i + 1, value{text: r.toks[i].text, word: "." + r.toks[i].low}})

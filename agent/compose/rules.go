@@ -33,7 +33,7 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { a.rate = true; return a.setForm(count) }},
 	{form: true, patterns: []string{"as? a? histogram|histograms|distribution of?", "histogram of the?", "distribution of the?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(hist) }},
-	{form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long"},
+	{measure: true, form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long @does?", "as? a? histogram of how long it|they takes|take", "how long it|they takes|take|took"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf(duration, said); err != nil {
 				return err
@@ -42,7 +42,7 @@ var rules = compileRules([]rule{
 		}},
 	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|highest|largest|biggest", "the maximum of", "min|minimum|smallest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(stats) }},
-	{form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
+	{measure: true, form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if n := v["name"].word; n != "" {
 				if err := a.setText(&a.comm, "process", n); err != nil {
@@ -54,7 +54,7 @@ var rules = compileRules([]rule{
 			}
 			return a.setForm(stats)
 		}},
-	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up", "total"},
+	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up?", "total", "in total", "added up"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
 	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
@@ -93,34 +93,34 @@ var rules = compileRules([]rule{
 		}},
 
 	// ---- what is measured
-	{patterns: []string{"latency|latencies|duration|durations of?", "time", "the time", "time taken by?", "run time of?"},
+	{measure: true, patterns: []string{"latency|latencies|duration|durations of?", "time", "the time", "time taken by?", "run time of?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(duration, said) }},
-	{patterns: []string{"the? <field> argument|field|value of|in|to?", "argument|field <field> of?", "of the? <field> argument|field of?"},
+	{measure: true, patterns: []string{"the? <field> argument|field|value of|in|to?", "the? argument|field <field> of?", "of the? <field> argument|field of?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf("."+v["field"].word, said) }},
-	{form: true, patterns: []string{"sum|total of the? <field> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
+	{measure: true, form: true, patterns: []string{"sum|total of the? <field> of|in|at", "total <arg> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf("."+v["field"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(sum)
 		}},
-	{form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at"},
+	{measure: true, form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at", "as? a? histogram|distribution of the? argument|field <field> of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf("."+v["field"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(hist)
 		}},
-	{form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
+	{measure: true, form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf("."+v["field"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(stats)
 		}},
-	{patterns: []string{"the? bytes returned by", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
+	{measure: true, patterns: []string{"the? bytes returned by", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(result, said) }},
-	{patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
+	{measure: true, patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
 
 	// ---- what rows are for
@@ -232,7 +232,7 @@ var rules = compileRules([]rule{
 			a.only("path", "starts", strconv.Quote(v["path"].word), said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? process|program? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
+	{exclude: true, patterns: []string{"@not @whose? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("comm", "!=", strconv.Quote(v["name"].word), said)
 			return nil

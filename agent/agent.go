@@ -46,6 +46,9 @@ type Request struct {
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
+	// Answers are what the person replied to each [Question] about this request, oldest
+	// first, at most [MaxAnswers].
+	Answers []Reply `json:"answers,omitempty"`
 }
 
 // Target is a kernel that a candidate is made for.
@@ -81,7 +84,10 @@ type Budget struct {
 	// as many as programs.
 	Contracts int
 	Tokens    int // prompt and completion, of all calls together
-	Time      time.Duration
+	// Money is in the currency of the models' prices; 0 is no bound. With it set, a model
+	// without a price is not asked.
+	Money float64
+	Time  time.Duration
 }
 
 // DefaultBudget is enough for the requests people type.
@@ -97,9 +103,16 @@ type Agent struct {
 	Compiler *compile.Compiler
 	Target   Target
 	Budget   Budget
+	Effort   Effort
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Keep, if set, is given the record of every preparation when it has ended.
+	Keep func(*Record)
+	// Generate, if set, writes the program of a contract, so that no model has to.
+	Generate Generator
+	// Comparer tells whether two programs do the same. Nil makes one for this agent.
+	Comparer Comparer
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -132,6 +145,9 @@ type Candidate struct {
 	// Explanation is the author's own words about the program: a recipe's
 	// description, or what the model says, which is not to be trusted.
 	Explanation string
+	// Reading is what a second reading of the program found; nil if nobody read it again. See
+	// [Agent.Comprehend].
+	Reading *Reading
 	// Duration is how long the request asks to run; 0 when it does not say.
 	Duration time.Duration
 	Record   *Record
@@ -207,7 +223,7 @@ func (e *RejectedError) Unwrap() error { return e.Last }
 
 // Prepare makes a candidate. progress, if not nil, is called on the caller's
 // goroutine. The error is ErrRequest, ErrNoAnswer, ErrModel, a
-// *[RejectedError], the context's, or a fault of this machine (no clang).
+// *[RejectedError], a *[Question], the context's, or a fault of this machine (no clang).
 func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
 	return a.PrepareFor(ctx, req, []Target{a.Target}, progress)
 }
@@ -226,6 +242,14 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	}
 	first := targets[0].Facts
 	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record.Budget, p.record.Effort = a.Budget, a.Effort
+	p.model = a.Model
+	if a.Model != nil {
+		p.model = &recording{a.Model, p.record}
+	}
+	if a.Keep != nil {
+		defer func() { a.Keep(p.record) }()
+	}
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
@@ -246,6 +270,7 @@ type preparation struct {
 	targets  []Target
 	progress func(Step)
 	record   *Record
+	model    llm.Model // the agent's, on record
 }
 
 // Readable refuses requests that are no request.
@@ -269,6 +294,16 @@ func (r Request) readable() error {
 	for i, said := range r.Before {
 		if err := Readable(said); err != nil {
 			return fmt.Errorf("turn %d of the conversation: %w", i+1, err)
+		}
+	}
+	if len(r.Answers) > MaxAnswers {
+		return fmt.Errorf("%w: %d questions were answered, at most %d answers are read; ask anew, with all of it in one sentence", ErrRequest, len(r.Answers), MaxAnswers)
+	}
+	for i, a := range r.Answers {
+		for _, said := range []string{a.Question, a.Answer} {
+			if err := Readable(said); err != nil {
+				return fmt.Errorf("answer %d to a question: %w", i+1, err)
+			}
 		}
 	}
 	return Readable(r.Text)
@@ -398,6 +433,8 @@ const (
 	// requestsPerTry leaves room for what an endpoint does not support and for
 	// retries, over all tries together.
 	requestsPerTry = 3
+	// extraRequests are for a plan, a decision between readings, and tools.
+	extraRequests = 24
 	// maxEchoed is the longest answer, in bytes, that is sent back to its author:
 	// no program is that long, and what is too long is not mended by repeating it.
 	maxEchoed = 64 << 10
@@ -469,9 +506,8 @@ func showsSomething(o *program.Object) error {
 
 // detail is what is wrong with an answer, without whom it was asked of.
 func detail(err error) string {
-	var e *llm.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
+	if said := llm.DetailOf(err); said != "" {
+		return said
 	}
 	return clip(err.Error(), 2000)
 }

@@ -109,6 +109,7 @@ static __always_inline void packet_read(struct __sk_buff *ctx, __u64 off, void *
 	for (__u32 i = 0; i + 1 < size; i++)
 		if (off + i < length)
 			bpf_skb_load_bytes(ctx, off + i, to + i, 1);
+	barrier(); /* keeps these calls and the one above apart */
 }
 `,
 	"frame_read": `/* Reads bytes of a frame into zeroes; those behind its end stay 0. */
@@ -124,6 +125,21 @@ static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, 
 	for (__u32 i = 0; i + 1 < size; i++)
 		if (off + i < length)
 			bpf_xdp_load_bytes(ctx, off + i, to + i, 1);
+	barrier(); /* keeps these calls and the one above apart */
+}
+`,
+	"frame_read_at": `/* Reads bytes of a frame at a fixed place into zeroes; those behind its end stay 0. */
+static __always_inline void frame_read_at(struct xdp_md *ctx, __u32 off, void *to, __u32 size)
+{
+	void *from = (void *)(long)ctx->data + off, *end = (void *)(long)ctx->data_end;
+
+	if (from + size <= end) {
+		__builtin_memcpy(to, from, size);
+		return;
+	}
+	for (__u32 i = 0; i + 1 < size; i++)
+		if (from + i + 1 <= end)
+			((char *)to)[i] = ((char *)from)[i];
 }
 `,
 }

@@ -31,7 +31,7 @@ func (b *block) read(v *contract.Value) (expr, error) {
 			return expr{}, err
 		}
 		b.line("%s %s = 0;", typ, name)
-		b.fromPacket("&"+name, at, size)
+		b.fromPacket("&"+name, v.Args[1], at, size)
 		b.memo[v.ID] = e
 		return e, nil
 	}
@@ -55,11 +55,14 @@ func (b *block) length() expr {
 }
 
 // fromPacket reads bytes of the packet into zeroed memory; those behind its end stay 0.
-func (b *block) fromPacket(to string, at expr, size int) {
+func (b *block) fromPacket(to string, off *contract.Value, at expr, size int) {
 	b.f.context = true
 	name := "packet_read"
 	if b.f.place.Kind == "xdp" {
 		name = "frame_read"
+		if off.Op == contract.OpConst && off.Bits < 4096 {
+			name = "frame_read_at"
+		}
 	}
 	b.line("%s(ctx, %s, %s, %d);", b.f.g.use(name), at.text, to, size)
 }

@@ -414,8 +414,12 @@ func (g *generator) writeMaps(b *strings.Builder) {
 		} else {
 			key, size = strings.TrimSuffix(k.decl, " "+k.name), sizeOf(k.typ)
 		}
-		fmt.Fprintf(b, "%s\nstruct {\n\t__uint(type, BPF_MAP_TYPE_HASH);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, struct %s);\n} %s SEC(\".maps\");\n\n",
-			m.cell.text, roomFor(m.cell.size+size), key, m.cell.tag, m.mapName)
+		kind := "HASH"
+		if g.drops(m) {
+			kind = "LRU_HASH"
+		}
+		fmt.Fprintf(b, "%s\nstruct {\n\t__uint(type, BPF_MAP_TYPE_%s);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, struct %s);\n} %s SEC(\".maps\");\n\n",
+			m.cell.text, kind, roomFor(m.cell.size+size), key, m.cell.tag, m.mapName)
 	}
 	for _, m := range g.scratches {
 		b.WriteString(m.text())
@@ -423,6 +427,26 @@ func (g *generator) writeMaps(b *strings.Builder) {
 	if g.stacks {
 		fmt.Fprintf(b, "struct {\n\t__uint(type, BPF_MAP_TYPE_STACK_TRACE);\n\t__uint(max_entries, 16384);\n\t__uint(key_size, sizeof(__u32));\n\t__uint(value_size, 127 * sizeof(__u64));\n} %s SEC(\".maps\");\n\n", g.stackMap)
 	}
+}
+
+// drops tells whether a memory's map drops its oldest elements: where nothing is ever forgotten, and the
+// contract allows for it.
+func (g *generator) drops(m *memory) bool {
+	if !slices.ContainsFunc(g.c.Contract.Assume, func(w contract.Word) bool { return w.Name == "lru" }) {
+		return false
+	}
+	for _, h := range g.c.Contract.Hooks {
+		for _, s := range h.Steps {
+			all := slices.Clone(s.Otherwise)
+			for _, c := range s.Cases {
+				all = append(all, c.Effects...)
+			}
+			if slices.ContainsFunc(all, func(e *contract.Effect) bool { return e.Verb == contract.Forget && e.To == m.of.Name }) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // roomFor is how many elements of a size a map has room for: some megabytes.

@@ -255,7 +255,7 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
-	"match": "looking for a recipe", "compose": "composing from what is known", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
+	"match": "looking for a recipe", "compose": "composing from what is known", "contract": "the model writes down what is asked", "write": "the model writes a program", "plan": "the model divides the request", "generate": "making the program of it", "compare": "comparing two readings", "decide": "which reading is meant", "tool": "the model looks something up", "compile": "compiling", "facts": "checking the hooks",
 	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
 }
 

@@ -38,6 +38,8 @@ type Maker struct {
 	Compiler *compile.Compiler
 	Prover   agent.Prover
 	Budget   agent.Budget
+	Effort   agent.Effort
+	Generate agent.Generator // nil: models write all programs
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
@@ -210,7 +212,7 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

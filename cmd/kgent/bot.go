@@ -18,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
-	"kgent/agent"
+	"kgent/agent/codegen"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/approvals"
@@ -135,6 +135,10 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	budget, effort, err := budgetFromEnv(sys.getenv)
+	if err != nil {
+		return err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -191,7 +195,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Bus: line, Signer: desk, Now: time.Now},
 		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,

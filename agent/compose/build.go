@@ -114,6 +114,9 @@ func (b *builder) run(res *Composition) error {
 		if len(res.Contract.Tables) == 0 {
 			return no("it asks for the first %d of a list, which has no order", b.ask.top)
 		}
+		if len(res.Contract.Tables[0].Key) == 0 {
+			return no("it asks for the first %d rows, and there is only one: say what the rows are for", b.ask.top)
+		}
 		o.View.Top = b.ask.top
 		res.Understood = append(res.Understood, fmt.Sprintf("the first %d rows", b.ask.top))
 	}
@@ -214,7 +217,7 @@ func (b *builder) form() form {
 			return unsaid // the table's own form
 		}
 		return hist
-	case listed && (len(b.ask.keys) > 0 || b.ask.top > 0):
+	case listed && len(b.ask.keys) > 0:
 		return count
 	case listed && b.ask.every > 0 && b.ask.shape == "":
 		return count

@@ -337,7 +337,9 @@ func (b *builder) condWords(c cond) string {
 	case c.what == result && c.op == ">=":
 		return "what succeeds"
 	case c.op == "starts" || c.op == "starts not":
-		return fmt.Sprintf("paths that begin with %s, from %q", c.is, c.said)
+		return fmt.Sprintf("the path %s and what is below it, from %q", c.is, c.said)
+	case c.what == "constant":
+		return fmt.Sprintf("%s, from %q", c.is, c.said)
 	case c.op == "!=":
 		return fmt.Sprintf("%s %s, from %q", what, c.is, c.said)
 	}
@@ -426,7 +428,7 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		var parts []string
 		for _, p := range paths {
-			parts = append(parts, fmt.Sprintf("starts(%s, %s)", spelled(p.is), is))
+			parts = append(parts, under(spelled(p.is), is))
 		}
 		text := strings.Join(parts, " || ")
 		if c.op == "starts not" {
@@ -451,12 +453,21 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	return all([]column{col}, c.op, "")
 }
 
+// under is a condition for a path that is quoted or lies below it.
+func under(is, quoted string) string {
+	if strings.HasSuffix(quoted, `/"`) {
+		return fmt.Sprintf("starts(%s, %s)", is, quoted)
+	}
+	return fmt.Sprintf(`(%s) == %s || starts(%s, %s/")`, is, quoted, is, strings.TrimSuffix(quoted, `"`))
+}
+
 // notCalled leaves out a process by its name, and threads of that name.
 func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error) {
 	col, ok := byName(cols, "comm")
 	pid, hasPid := byName(cols, "pid")
 	current := ok && strings.Contains(spelled(col.is), "current") || hasPid && spelled(pid.is) == "current.tgid"
 	if ok && col.Type.Size == 16 && !current {
+		b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", c.is))
 		return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
 	}
 	if !ok && hasPid && !current {
@@ -595,6 +606,8 @@ func (b *builder) short(c cond) string {
 		return "successful"
 	case c.what == "comm":
 		return "not " + strings.Trim(c.is, `"`)
+	case c.what == "constant":
+		return c.is
 	case c.op == "starts":
 		return "under " + strings.Trim(c.is, `"`)
 	case c.op == "starts not":

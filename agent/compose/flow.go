@@ -144,7 +144,7 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		if n.task && whose("tracepoint", name) == somebody {
 			return base{}, no("at the tracepoint %s it is not known whose task runs, so nothing there is of one process or user", name)
 		}
-		n.task = n.task || whose("tracepoint", name) == own
+		n.task = n.task || whose("tracepoint", name) == own && (listing || slices.ContainsFunc(a.keys, func(k key) bool { return taskWords[k.word] && k.word != "cpu" }))
 		out.contract, err = c.tracepointBase(name, n)
 		out.lines = []string{"watched: every event of the tracepoint " + strings.Replace(name, "/", ":", 1)}
 	case "group":
@@ -573,8 +573,15 @@ func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (
 func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*Composition, error) {
 	if len(last.said) > 0 {
 		res, err := c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
-		if err == nil || last.other == nil || ctx.Err() != nil {
+		if last.other == nil || ctx.Err() != nil {
 			return res, err
+		}
+		if err == nil {
+			if a, askErr := g.ask(func(part) bool { return true }); askErr == nil && len(g.left) == 0 {
+				both := last.other.refine(a)
+				res.other = &both
+			}
+			return res, nil
 		}
 	}
 	if len(g.left) > 0 {

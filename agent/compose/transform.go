@@ -322,7 +322,13 @@ func prune(c *contract.Contract) (*contract.Contract, error) {
 			break
 		}
 	}
+	if len(out.Memories) == 0 {
+		out.Assume = nil // what is assumed is about what is remembered
+	}
 	for _, h := range out.Hooks {
+		h.Steps = slices.DeleteFunc(h.Steps, func(s *contract.Step) bool {
+			return len(h.Steps) > 1 && !slices.ContainsFunc(s.Cases, func(x *contract.Case) bool { return len(x.Effects) > 0 }) && len(s.Otherwise) == 0
+		})
 		used := map[string]bool{}
 		for _, s := range h.Steps {
 			for _, x := range s.Cases {

@@ -32,14 +32,13 @@ func (p *preparation) beyond(ctx context.Context, none *recipes.NoMatchError) (*
 // recipe answers a request with the recipe that was found, unless its words say something
 // else than the recipe shows and what they say can be composed.
 func (p *preparation) recipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
-	if len(p.req.Before) > 0 {
-		return p.fromRecipe(ctx, m)
-	}
 	composer, err := compose.New(p.Recipes, p.targets[0].Facts, compose.Options{UserID: p.UserID})
 	if err != nil {
 		return nil, err
 	}
-	switch instead, err := composer.Instead(ctx, m, p.req.Text); {
+	switch instead, err := composer.Instead(ctx, m, p.req.Before, p.req.Text); {
+	case err == nil && instead != nil && instead.Match != nil:
+		return p.fromRecipe(ctx, instead.Match)
 	case err != nil && errors.As(err, new(*compose.NoError)), err == nil && instead != nil:
 		return p.beyond(ctx, &recipes.NoMatchError{Reason: recipes.ReasonUnknown, Why: fmt.Sprintf("%s comes close but shows something else", m.Recipe.Name), Nearest: []*recipes.Recipe{m.Recipe}})
 	case err != nil:
@@ -72,6 +71,9 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 		if err != nil {
 			return "", err
 		}
+		if made.Match != nil {
+			return "recipe " + made.Match.Recipe.Name, nil
+		}
 		if source, err = p.generate(made); err != nil {
 			return "", err
 		}
@@ -79,6 +81,9 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if made.Match != nil {
+		return p.fromRecipe(ctx, made.Match)
 	}
 	att := p.record.attempt(made.Origin, source)
 	c, err := p.gates(ctx, source, made.Options, made.Contract, nil)

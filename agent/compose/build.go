@@ -413,6 +413,9 @@ func (b *builder) measure(s site) (column, error) {
 	case duration:
 		return b.theOne(cols, "a duration", func(c column) bool { return c.Type.Name == "k_ns" })
 	case bytes:
+		if b.from.hook && b.ask.subject.kind == "call" {
+			return column{}, no("it does not say which bytes: write \"the count argument\" (what is asked for) or \"the bytes returned\"")
+		}
 		return b.theOne(cols, "a size", func(c column) bool { return c.Type.Name == "k_bytes" })
 	case result:
 		col, err := b.theOne(cols, "a result", func(c column) bool { return c.Type.Name == "k_ret" })

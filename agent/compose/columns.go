@@ -9,6 +9,7 @@ import (
 
 	"kgent/agent/contract"
 	"kgent/retrieval/kernel/abi"
+	"kgent/retrieval/notes"
 )
 
 // made is a column with an expression that is known to be one.
@@ -61,12 +62,22 @@ func (b *builder) task(s site, name, typ, is string) (column, error) {
 	case !b.from.hook && !b.mine(s):
 		return column{}, no("%s is not about the task that runs then, so that it does not show what is asked for", b.about())
 	case o == own:
+		b.doubt(s)
 		return made(name, typ, is), nil
 	case o == unknown && b.from.hook:
 		b.remark(fmt.Sprintf("the process is the one that is running when %s fires; whether that is the one it is about is not known of this hook", s.hook.Places[0]))
 		return made(name, typ, is), nil
 	}
 	return column{}, no("at %s it is not known whose task runs, so nothing there is of one process or user", s.hook.Places[0])
+}
+
+// doubt says of hooks whose task is not always the one that they are about whose it is.
+func (b *builder) doubt(s site) {
+	for _, p := range s.hook.Places {
+		if n := notes.Of(p.Kind, p.Target); n != nil && n.Task != notes.Own && n.Whose != "" && !strings.HasPrefix(p.Target, "syscalls/") {
+			b.remark(fmt.Sprintf("whose process that is at %s: %s", p, n.Whose))
+		}
+	}
 }
 
 // mine tells whether what a contract from elsewhere shows at a site is about the current
@@ -467,7 +478,9 @@ func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error
 	pid, hasPid := byName(cols, "pid")
 	current := ok && strings.Contains(spelled(col.is), "current") || hasPid && spelled(pid.is) == "current.tgid"
 	if ok && col.Type.Size == 16 && !current {
-		b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", c.is))
+		if !strings.Contains(spelled(col.is), "process_comm(") {
+			b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", c.is))
+		}
 		return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
 	}
 	if !ok && hasPid && !current {

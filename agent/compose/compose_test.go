@@ -81,7 +81,7 @@ func requests(t testing.TB, file string) []request {
 func answered(c *Composer, r request) (*Composition, error) {
 	m, err := c.recipes.MatchAfter(r.before, r.text, recipes.MatchOptions{})
 	if err == nil {
-		if instead, err := c.Instead(context.Background(), m, r.text); instead != nil || err != nil {
+		if instead, err := c.Instead(context.Background(), m, r.before, r.text); instead != nil || err != nil {
 			return instead, err
 		}
 		return &Composition{Contract: m.Recipe.Contract, Options: m.Options, Duration: m.Duration, Origin: "recipe " + m.Recipe.Name, Understood: m.Understood}, nil

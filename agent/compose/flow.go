@@ -109,7 +109,7 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
 	}
 	for _, k := range a.keys {
-		n.result = n.result || k.word == "error"
+		n.result = n.result || k.word == "error" && a.subject.kind != "tracepoint"
 		n.args = n.args || strings.HasPrefix(k.word, ".") || slices.Contains([]string{"path", "signal", "request", "op"}, k.word)
 	}
 	n.duration = n.duration || a.of == duration
@@ -394,7 +394,19 @@ func shows(c *contract.Contract, f form, measured bool) bool {
 // Instead is what is to be composed in the place of a recipe's answer, when every word of
 // the request says something else than the recipe shows; nil when the recipe's answer stands. Recipes
 // know words; they do not see that "did not" turns one round, or that a time is to be measured.
-func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
+// In a conversation, before, they do not know what was composed in the place of a recipe.
+func (c *Composer) Instead(ctx context.Context, m *recipes.Match, before []string, text string) (*Composition, error) {
+	if len(before) > 0 {
+		last, _, err := c.follow(ctx, before)
+		if err != nil || last == nil || len(last.said) > 0 && last.asked.empty() {
+			return nil, err
+		}
+		return c.turn(ctx, last, text)
+	}
+	return c.insteadAlone(ctx, m, text)
+}
+
+func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
 	g := c.read(text, false)
 	a, err := g.ask(func(part) bool { return true })
 	if err != nil {
@@ -414,6 +426,7 @@ func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (
 	named := a.subject.kind == "tracepoint" && strings.ContainsAny(g.subjectText(), ":/")
 	timed := a.of == duration && !hasType(m.Recipe.Contract, "k_ns") && a.subject.kind != ""
 	literal := a.subject.kind == "call" && len(g.left) == 0 && !g.plainWord() && !about(m, a.subject.name)
+	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
 	switch {
 	case opposite || named || timed || g.misread(m):
 		return c.Compose(ctx, text)
@@ -423,7 +436,12 @@ func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (
 			return res, nil
 		}
 	}
-	return nil, nil
+	if averaged {
+		if res, err := c.Compose(ctx, text); err == nil {
+			return res, nil
+		}
+	}
+	return nil, ctx.Err()
 }
 
 // about tells whether a recipe is about a system call alone, or has been narrowed to it, or
@@ -498,23 +516,31 @@ func (g reading) asksMore(chosen func(part) bool) bool {
 // ComposeAfter composes what a conversation asks for: what was requested before, oldest
 // first, and what is said now. What is said now changes the request before it, or is one of its own.
 func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
-	var last *Composition
-	lost := ""
+	last, lost, err := c.follow(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	if last == nil && lost && leaning.MatchString(text) {
+		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")
+	}
+	return c.turn(ctx, last, text)
+}
+
+// follow is what the turns of a conversation have come to. lost: the last request was one
+// that is not known here.
+func (c *Composer) follow(ctx context.Context, before []string) (last *Composition, lost bool, err error) {
 	for _, said := range before {
 		next, err := c.turn(ctx, last, said)
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return nil, false, context.Cause(ctx)
 		case err == nil:
-			last, lost = next, ""
+			last, lost = next, false
 		case !leaning.MatchString(said):
-			last, lost = nil, said
+			last, lost = nil, true
 		}
 	}
-	if last == nil && lost != "" && leaning.MatchString(text) {
-		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")
-	}
-	return c.turn(ctx, last, text)
+	return last, lost, nil
 }
 
 // turn takes one more turn of a conversation.
@@ -537,11 +563,11 @@ func (c *Composer) turn(ctx context.Context, last *Composition, text string) (*C
 func (c *Composer) alone(ctx context.Context, text string) (*Composition, error) {
 	m, err := c.recipes.Match(text, recipes.MatchOptions{UserID: c.userID})
 	if err == nil {
-		if instead, err := c.Instead(ctx, m, text); instead != nil || err != nil {
+		if instead, err := c.insteadAlone(ctx, m, text); instead != nil || err != nil {
 			return instead, err
 		}
 		from := recipeBase(m)
-		res := &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, said: []string{text}}
+		res := &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, Match: m, said: []string{text}}
 		g := c.read(text, false)
 		if a, err := g.ask(func(part) bool { return true }); err == nil && len(g.left) == 0 && a.subject.kind != "" && !g.plainWord() {
 			res.other = &a

@@ -189,9 +189,9 @@ func (r *reader) fill(hole string, i int) []filling {
 		return one(value{word: t.text}, strings.HasPrefix(t.text, "/") && len(t.text) < 100)
 	case "name":
 		return one(value{word: t.text}, r.isName(t))
-	case "program":
-		_, isProgram := r.words(t.low)
-		return one(value{word: t.text}, isProgram)
+	case "program": // one that is no plain word, or is said to be one
+		isWord, isProgram := r.words(t.low)
+		return one(value{word: t.text}, isProgram && (!isWord || i > 0 && before[r.toks[i-1].low]))
 	case "field":
 		return one(value{word: t.low}, identifier.MatchString(t.text))
 	case "arg": // a field without a word that says so: none that means something else
@@ -287,8 +287,11 @@ func (r *reader) isName(t token) bool {
 		return false
 	}
 	word, isProgram := r.words(t.low)
-	return isProgram || !word && !reserved[t.low] && !upper.MatchString(t.text) && (strings.ContainsAny(t.low, "-_.0123456789") || !noun.MatchString(t.low))
+	return isProgram && !reserved[t.low] || !word && !reserved[t.low] && !upper.MatchString(t.text) && (strings.ContainsAny(t.low, "-_.0123456789") || !noun.MatchString(t.low))
 }
+
+// before are words that a program's name may follow.
+var before = set("of by from for in process program not except")
 
 // noun matches words that are rather plain words that nobody knows than names.
 var noun = regexp.MustCompile(`(s|ing|ion|ly|ment|ness|ity|ance|ence|able|ible|ful|less|ive|ical|ous|ism|ship|ware|day|time)$`)

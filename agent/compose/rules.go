@@ -59,7 +59,7 @@ var rules = compileRules([]rule{
 	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
 	{weak: true, patterns: []string{"break down", "breakdown of"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
-	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments"},
+	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments", "with their|its|the results|result|duration|arguments", "is|are anyone|anybody|somebody|someone|something @verb"},
 		do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
 	{form: true, patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setTop(v["n"]) }},
@@ -96,29 +96,31 @@ var rules = compileRules([]rule{
 	{measure: true, patterns: []string{"latency|latencies|duration|durations of?", "time", "the time", "time taken by?", "run time of?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(duration, said) }},
 	{measure: true, patterns: []string{"the? <field> argument|field|value of|in|to?", "the? argument|field <field> of?", "of the? <field> argument|field of?"},
-		do: func(a *ask, v map[string]value, said string) error { return a.setOf("."+v["field"].word, said) }},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setOf("."+v["field"].word+v["arg"].word, said)
+		}},
 	{measure: true, form: true, patterns: []string{"sum|total of the? <field> of|in|at", "total <arg> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if err := a.setOf("."+v["field"].word, said); err != nil {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(sum)
 		}},
 	{measure: true, form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at", "as? a? histogram|distribution of the? argument|field <field> of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if err := a.setOf("."+v["field"].word, said); err != nil {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(hist)
 		}},
 	{measure: true, form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if err := a.setOf("."+v["field"].word, said); err != nil {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(stats)
 		}},
-	{measure: true, patterns: []string{"the? bytes returned by", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
+	{measure: true, patterns: []string{"the? bytes returned by?", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(result, said) }},
 	{measure: true, patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
@@ -242,7 +244,7 @@ var rules = compileRules([]rule{
 			a.only("pid", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "@not @those? root", "@not @those? user root"},
+	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "of? users? @not @those? root", "@not @those? user root"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
@@ -280,7 +282,9 @@ var refinements = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"tracepoint", v["tracepoint"].word})
 		}},
-	{form: true, patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
+	{form: true, patterns: []string{"make it|that a list", "a list", "list", "just list them|it"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
+	{patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
 		do: func(a *ask, v map[string]value, said string) error { a.again = true; return nil }},
 })
 

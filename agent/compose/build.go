@@ -103,6 +103,9 @@ func (b *builder) run(res *Composition) error {
 		if !slices.ContainsFunc(res.Contract.Params, func(q *contract.Param) bool { return q.Name == p.name }) {
 			return no("%s cannot be narrowed to a %s (%s)", b.about(), p.what, p.value)
 		}
+		if was := constants[p.name]; was != "" && was != p.value && len(b.from.lines) > 0 && !b.from.hook {
+			return conflict("the "+p.what, was, p.value)
+		}
 		constants[p.name] = p.value
 		res.Understood = append(res.Understood, fmt.Sprintf("only the %s %s", p.what, p.value))
 	}

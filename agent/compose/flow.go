@@ -12,12 +12,16 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/recipes"
+	"kgent/retrieval/notes"
 )
 
 // Compose composes a contract for a request. The error is a [*NoError], or the
 // context's.
 func (c *Composer) Compose(ctx context.Context, text string) (*Composition, error) {
 	g := c.read(text, false)
+	if err := g.tangled(); err != nil {
+		return nil, err
+	}
 	a, askErr := g.ask(func(part) bool { return true })
 	var hookErr error
 	var hooked *Composition
@@ -112,6 +116,9 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		n.result = n.result || k.word == "error" && a.subject.kind != "tracepoint"
 		n.args = n.args || strings.HasPrefix(k.word, ".") || slices.Contains([]string{"path", "signal", "request", "op"}, k.word)
 	}
+	if a.subject.kind == "call" && c.namesText(a) {
+		n.result, n.args = true, true // texts of processes are read when the call returns: at its beginning they may not be in memory yet
+	}
 	n.duration = n.duration || a.of == duration
 	n.result = n.result || a.of == result
 	n.args = n.args || strings.HasPrefix(a.of, ".") || a.of == bytes
@@ -136,6 +143,9 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it returns", name)}
 		default:
 			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it begins", name)}
+		}
+		if also := alsoCalled(name); also != "" {
+			out.lines = append(out.lines, "not watched, though programs may call it instead: "+also)
 		}
 	case "tracepoint":
 		if n.duration || n.result {
@@ -176,6 +186,30 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 	return out, err
 }
 
+// namesText tells whether an ask is about a text among a call's arguments.
+func (c *Composer) namesText(a *ask) bool {
+	args, err := callArguments(c.facts, a.subject.name)
+	if err != nil {
+		return false
+	}
+	texts := map[string]bool{"path": true}
+	for _, x := range args {
+		texts["."+x.name] = x.typ == "char[256]"
+	}
+	return slices.ContainsFunc(a.conds, func(x cond) bool { return texts[x.what] }) || slices.ContainsFunc(a.keys, func(k key) bool { return texts[k.word] })
+}
+
+// alsoCalled says which calls programs may make instead of one.
+func alsoCalled(call string) string {
+	if call == "fork" {
+		return "clone and clone3, which libraries call for fork()"
+	}
+	if n := notes.Of("tracepoint", "syscalls/sys_enter_"+call); n != nil {
+		return strings.Join(n.See, "; ")
+	}
+	return ""
+}
+
 var errNoRecipe = errors.New("no recipe answers any part of it")
 
 // maxParts is how many parts of a request are tried apart.
@@ -184,12 +218,16 @@ const maxParts = 8
 // fromRecipe composes from a recipe: some parts of the request are taken out of it so that the
 // recipe answers the rest, and then applied to the recipe's contract.
 func (c *Composer) fromRecipe(ctx context.Context, g reading) (*Composition, error) {
+	literal := "" // a system call that is meant and no other
+	if a, err := g.ask(func(p part) bool { return p.rule.subject }); err == nil && a.subject.kind == "call" && !g.plainWord() {
+		literal = a.subject.name
+	}
 	return c.split(ctx, g, ask{}, func(rest string) (base, []string, error) {
 		m, err := c.recipes.Match(rest, recipes.MatchOptions{UserID: c.userID})
 		if err != nil {
 			return base{}, nil, err
 		}
-		if g.misread(m) {
+		if g.misread(m) || literal != "" && !about(m, literal) {
 			return base{}, nil, errNoRecipe
 		}
 		return recipeBase(m), []string{rest}, nil
@@ -221,7 +259,7 @@ func recipeBase(m *recipes.Match) base {
 func (c *Composer) split(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error)) (*Composition, error) {
 	var free []int
 	for i, p := range g.parts {
-		if !p.rule.subject && !p.rule.weak {
+		if !p.rule.subject && !p.rule.weak && !p.rule.task { // a recipe knows better whose part a process has
 			free = append(free, i)
 		}
 	}
@@ -582,6 +620,9 @@ func (c *Composer) alone(ctx context.Context, text string) (*Composition, error)
 // a [*NoError], or the context's.
 func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (*Composition, error) {
 	g := c.read(text, true)
+	if err := g.tangled(); err != nil {
+		return nil, err
+	}
 	res, err := c.refine(ctx, last, g)
 	if err != nil {
 		if errors.Is(err, errNoRecipe) {

@@ -33,6 +33,7 @@ type rule struct {
 	key     bool // it says what rows are for
 	exclude bool // it leaves something out, which no recipe can
 	measure bool // it says what is measured
+	task    bool // it names a process or user
 }
 
 // keyWords are the words for what rows can be for, and what is meant.
@@ -109,7 +110,7 @@ var fillers = set("a an the all any each every show me list trace print log watc
 
 // links join what is read on both sides of them; they are passed over only right before
 // something that is read.
-var links = set("of with and in on to but also only just plus that which who then for at")
+var links = set("of with and but also only just plus that which")
 
 // refining are fillers in what changes a request before it.
 var refining = set("those ones instead now make it them that again but too ok okay no yes actually then as thing the just only well also and same please")

@@ -58,7 +58,7 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
 	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
-	{weak: true, patterns: []string{"break down", "breakdown of"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
+	{weak: true, patterns: []string{"break down", "breakdown of", "i|we want|wanna to? know|see", "i|we would|'d? like to know|see", "i|we need to know|see"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
 	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments", "with their|its|the results|result|duration|arguments", "is|are anyone|anybody|somebody|someone|something @verb"},
 		do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
 	{form: true, patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
@@ -249,7 +249,7 @@ var rules = compileRules([]rule{
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{patterns: []string{"of|by|from process|program? <name>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
+	{task: true, patterns: []string{"of|by|from process|program? <name>", "by <program>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			name := v["name"].word
 			if name == "" {
@@ -257,18 +257,18 @@ var rules = compileRules([]rule{
 			}
 			return a.setText(&a.comm, "process", name)
 		}},
-	{patterns: []string{"of|by|from|for|in? only? pid|process =? <n>", "of|by|from|for|in? only? process id <n>"},
+	{task: true, patterns: []string{"of|by|from|for|in? only? pid|process =? <n>", "of|by|from|for|in? only? process id <n>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if n := v["n"].n; n == 0 || n > 1<<22 {
 				return &NoError{Why: fmt.Sprintf("%q is no process id", v["n"].text)}
 			}
 			return a.setText(&a.pid, "process id", strconv.FormatUint(v["n"].n, 10))
 		}},
-	{patterns: []string{"of|by|from|for? only? user|uid =? <n>", "of|by|from|for only? root", "of|by|from|for? only? user root"},
+	{task: true, patterns: []string{"of|by|from|for? only? user|uid =? <n>", "of|by|from|for only? root", "of|by|from|for? only? user root"},
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setText(&a.uid, "user", strconv.FormatUint(v["n"].n, 10))
 		}},
-	{patterns: []string{"of|by|from|for? only? user <user>"},
+	{task: true, patterns: []string{"of|by|from|for? only? user <user>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setText(&a.uid, "user", v["user"].word) }},
 })
 

@@ -8,6 +8,7 @@ import (
 	"kgent/agent/codegen"
 	"kgent/agent/compose"
 	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
@@ -63,7 +64,7 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 		if err != nil {
 			return "", err
 		}
-		made, err = composer.ComposeAfter(ctx, p.req.Before, p.req.Text)
+		made, err = composer.Continue(ctx, p.req.Before, p.previous(), p.req.Text)
 		var no *compose.NoError
 		if errors.As(err, &no) {
 			return "", &uncomposedError{err}
@@ -101,6 +102,19 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	c.Origin, c.Understood, c.Duration = made.Origin, made.Understood, made.Duration
 	c.Explanation = "Composed from the words of the request, and its program generated from the contract below; nobody has written it by hand."
 	return c, nil
+}
+
+// previous is what the request before came to, in a form that can be refined; nil when there is
+// none, or none that can be read.
+func (p *preparation) previous() *compose.Composition {
+	if p.req.Previous == nil || p.req.Previous.Contract == "" {
+		return nil
+	}
+	c, err := contract.Parse(p.req.Previous.Contract)
+	if err != nil {
+		return nil // what was said before still counts
+	}
+	return compose.Of(c, program.Options{Name: "refined", Constants: p.req.Previous.Values}, p.req.Previous.Origin)
 }
 
 // generate writes the program of a composed contract.

@@ -554,9 +554,18 @@ func (g reading) asksMore(chosen func(part) bool) bool {
 // ComposeAfter composes what a conversation asks for: what was requested before, oldest
 // first, and what is said now. What is said now changes the request before it, or is one of its own.
 func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
+	return c.Continue(ctx, before, nil, text)
+}
+
+// Continue is ComposeAfter where it is known what the last request came to, which a model
+// may have answered; nil where it is not.
+func (c *Composer) Continue(ctx context.Context, before []string, previous *Composition, text string) (*Composition, error) {
 	last, lost, err := c.follow(ctx, before)
 	if err != nil {
 		return nil, err
+	}
+	if previous != nil && (last == nil || contract.Format(last.Contract) != contract.Format(previous.Contract)) {
+		last = previous
 	}
 	if last == nil && lost && leaning.MatchString(text) {
 		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")

@@ -105,7 +105,7 @@ var aliases = expand(map[string]string{
 
 // fillers are words that carry nothing where everything else is accounted for: words of
 // asking, articles, and what every hook is.
-var fillers = set("a an the all any each every show me list trace print log watch see give display monitor record observe report please pls can could you i want wanna would like to know let us what which is are was were does do did be being been " +
+var fillers = set("a an the all any each every show me list trace print log watch see give display monitor record observe report please pls can could you i want wanna  let us what which is are was were does do did be being been " +
 	"its this these our my host system here call calls called calling syscall syscalls invocations kernel event events tracepoint tracepoints function fire fires fired firing happen happens happening occur occurs take takes took there's what's line lines")
 
 // links join what is read on both sides of them; they are passed over only right before

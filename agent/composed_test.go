@@ -76,3 +76,32 @@ func TestNotComposed(t *testing.T) {
 	}
 	wants(t, "the refusal", err.Error(), "rains", "by user")
 }
+
+// What a model answered is refined by what is composed on top of its contract.
+func TestComposedOnPrevious(t *testing.T) {
+	m := host(t)
+	b := newBench(t, m, yes{})
+	b.Model, b.Prover = nil, believes{}
+	previous := &agent.Previous{Origin: "model x", Values: map[string]string{"uid": "33"}, Contract: `contract "Parents"
+
+param pid: k_pid means "only this process, by its id; 0 is any"
+param comm: char[16] means "only threads or processes of this name, at most 15 bytes; empty is any"
+param uid: k_uid = -1 means "only this user, by id; -1 is any"
+
+table asked { pid: k_pid, comm: char[16] } : count
+
+hook tracepoint/syscalls/sys_enter_getppid()
+  case asks: task_wanted(pid, comm, uid)
+    add 1 to asked[pid: current.tgid, comm: current.comm]
+  otherwise nothing
+`}
+	here := agent.Target{Facts: m.facts, Types: m.types, Loader: yes{}}
+	c, err := b.prepareFor(agent.Request{Text: "not nginx, top 5", Before: []string{"who asks for parents, by and large"}, Previous: previous}, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "the contract", contract.Format(c.Contract), `current.comm != "nginx"`, "{ pid: k_pid, comm: char[16] } : count")
+	if want := []program.Constant{{Name: "uid", Value: "33"}}; !slices.Equal(c.Manifest.Constants, want) || c.Manifest.View.Top != 5 {
+		t.Errorf("%+v", c.Manifest)
+	}
+}

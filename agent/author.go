@@ -46,6 +46,8 @@ type author struct {
 	written  int // answers so far
 	mended   int // since the last fresh start
 	model    string
+	tools    *toolbox
+	look     bool // tools are worth their tokens for the next question
 }
 
 // noContract says why there is no contract: it is shown where the contract would be.
@@ -149,6 +151,8 @@ func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draf
 		if wrong.final {
 			return nil, d, &noContract{wrong.Error()}
 		}
+		var faults contract.Errors
+		a.look = errors.As(wrong.err, &faults) // names, places and types that there are not can be looked up
 		last = &noContract{clip(firstLine(wrong.Error()), 200)}
 		a.refused = append(a.refused, clip(wrong.Error(), 400))
 		why = "mended"
@@ -178,8 +182,8 @@ func (a *author) most() int {
 func (a *author) once(ctx context.Context, why string) (c *contract.Contract, d *Draft, ans llm.Answer, err error) {
 	err = a.step("contract", func() (string, error) {
 		var err error
-		ans, err = a.preparation.model.Complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
-			Schema: a.schema, Budget: a.budget, Record: a.record.call})
+		ans, err = a.tools.complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
+			Schema: a.schema, Budget: a.budget, Record: a.record.call}, a.look)
 		if err != nil && !answered(err) {
 			return "", err
 		}

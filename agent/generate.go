@@ -215,6 +215,7 @@ func (w *writing) secondReading(ctx context.Context, c *Candidate) (changed bool
 			w.record.reading(r)
 			return false, nil
 		}
+		w.look = lookable(err)
 		w.next(ans, feedback(err), false)
 	}
 }

@@ -29,6 +29,8 @@ type Record struct {
 	// Readings are the second, independent ones of the request.
 	Readings []*Reading       `json:"readings,omitempty"`
 	Calls    []llm.CallRecord `json:"calls,omitempty"` // to the model
+	// Lookups are the model's uses of tools.
+	Lookups []*Lookup `json:"lookups,omitempty"`
 	// Exchanges are what the model was asked and answered, for [Replay].
 	Exchanges []*Exchange `json:"exchanges,omitempty"`
 	// Budget and Effort are those of the request.

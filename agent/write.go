@@ -26,6 +26,8 @@ type writing struct {
 	schema  *llm.Schema
 	request string // the question without what the contract adds to it
 	author  *author
+	tools   *toolbox
+	look    bool // tools are worth their tokens for the next question
 
 	contract *contract.Contract // nil: there is none
 	draft    *Draft             // the contract's record
@@ -71,6 +73,10 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if w.author, err = p.newAuthor(w.budget); err != nil {
 		return nil, err
 	}
+	w.tools = &toolbox{writing: w, left: p.Effort.Tools}
+	w.author.tools = w.tools
+	w.look = w.tools.open() && w.few()
+	w.author.look = w.look
 	c, d, err := w.author.write(ctx)
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
@@ -121,8 +127,8 @@ func (w *writing) written(ctx context.Context, try int) (ans llm.Answer, parsed 
 	var salvaged []string
 	err = w.step("write", func() (string, error) {
 		var err error
-		ans, err = w.model.Complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
-			Schema: w.schema, Budget: w.budget, Record: w.record.call})
+		ans, err = w.tools.complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
+			Schema: w.schema, Budget: w.budget, Record: w.record.call}, w.look)
 		if err == nil {
 			*parsed, err = llm.Decode[answer](ans)
 		}
@@ -193,6 +199,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		return nil, err
 	}
 	say := hint
+	w.look = lookable(err)
 	if err != nil {
 		say = feedback(err)
 		w.last = err

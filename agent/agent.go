@@ -1,11 +1,12 @@
 // Package agent turns a request into a candidate: a program with its manifest,
 // checked as far as it can be before people are asked about it.
 //
-//	request ─▶ recipe, or a contract and then a program that a model writes ─▶ gates ─▶ Candidate
+//	request ─▶ recipe, or a composed contract, or a contract and a program that a model writes ─▶ gates ─▶ Candidate
 //	                           ▲                        ▲                        │
 //	                           └────────────────────────┴──────── feedback ──────┘
 //
-// A request that a built-in recipe answers needs no model. Otherwise a model,
+// A request that a built-in recipe answers needs no model, nor does one for which a
+// contract can be composed of what is known: the program is then generated. Otherwise a model,
 // when one is configured, writes first a contract, from the request and the
 // kernel's facts alone, and then the program. The first gate that a program fails
 // becomes the feedback for the next try, within a [Budget]; what a contract says
@@ -124,7 +125,7 @@ type Agent struct {
 // put to it.
 type Candidate struct {
 	Request  Request
-	Origin   string // "recipe tcp-connect" or "model <name>"
+	Origin   string // "recipe tcp-connect", "composed from recipe tcp-connect" or "model <name>"
 	Source   string
 	Object   *program.Object
 	Manifest *program.Manifest
@@ -144,6 +145,9 @@ type Candidate struct {
 	// Explanation is the author's own words about the program: a recipe's
 	// description, or what the model says, which is not to be trusted.
 	Explanation string
+	// Reading is what a second reading of the program found; nil if nobody read it again. See
+	// [Agent.Comprehend].
+	Reading *Reading
 	// Duration is how long the request asks to run; 0 when it does not say.
 	Duration time.Duration
 	Record   *Record
@@ -174,7 +178,7 @@ func (c *Candidate) ContractWords() string {
 
 // Step tells how preparation goes on.
 type Step struct {
-	Name    string // match, contract, write, compile, facts, prove, load
+	Name    string // match, compose, contract, write, compile, facts, prove, load
 	State   string // start, done, failed, skipped
 	Detail  string
 	Elapsed time.Duration
@@ -321,11 +325,9 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	var none *recipes.NoMatchError
 	switch {
 	case err == nil:
-		return p.fromRecipe(ctx, match)
-	case errors.As(err, &none) && p.Model != nil:
-		return p.fromModel(ctx, none.Nearest)
+		return p.recipe(ctx, match)
 	case errors.As(err, &none):
-		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		return p.beyond(ctx, none)
 	}
 	return nil, err
 }

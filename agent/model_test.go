@@ -42,7 +42,7 @@ func TestFirstTry(t *testing.T) {
 	if len(c.Facts) != 1 || c.Facts[0].Instructions == 0 {
 		t.Errorf("facts %+v", c.Facts)
 	}
-	if got, want := steps(b.steps), "match failed, contract failed, write done, compile done, facts done, prove done, load done"; got != want {
+	if got, want := steps(b.steps), "match failed, compose failed, contract failed, write done, compile done, facts done, prove done, load done"; got != want {
 		t.Errorf("steps %s, want %s", got, want)
 	}
 	r := c.Record

@@ -26,8 +26,8 @@ type Record struct {
 	// Contracts are those that a model wrote, in order, with what came of each.
 	Contracts []*Draft   `json:"contracts,omitempty"`
 	Attempts  []*Attempt `json:"attempts"`
-	// Readings are the second, independent ones of the request.
-	Readings []*Reading       `json:"readings,omitempty"`
+	// Opinions are the second, independent ones of the request.
+	Opinions []*Opinion       `json:"opinions,omitempty"`
 	Calls    []llm.CallRecord `json:"calls,omitempty"` // to the model
 	// Lookups are the model's uses of tools.
 	Lookups []*Lookup `json:"lookups,omitempty"`

@@ -221,7 +221,9 @@ func (x *searching) replay(f *suspect, m smt.Model) bool {
 			}
 			continue
 		}
-		return slices.ContainsFunc(last.out, func(c *claim) bool { return c.kind == f.claim.kind && c.subject == f.claim.subject && wrong(c) })
+		return slices.ContainsFunc(last.out, func(c *claim) bool {
+			return c.kind == f.claim.kind && c.subject == f.claim.subject && c.doubt == "" && wrong(c)
+		})
 	}
 	return false
 }

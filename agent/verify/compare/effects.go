@@ -20,6 +20,9 @@ type claim struct {
 	// either tells of a difference in a value what it is about ("“rport” of “connects”") and which
 	// value either program gives it; nil where the difference is whether there is something at all.
 	either func(m smt.Model) (about, a, b string)
+	// doubt is set for what has to hold for the other claims to mean what they say: if it does not,
+	// that is no difference, but nothing is known.
+	doubt string
 	// ask is a question of either or, if the terms themselves suggest one.
 	ask string
 }
@@ -240,7 +243,7 @@ func (x *both) column(kind Kind, of, words, within string, p paired, da, db data
 		return fmt.Sprintf("%s %s = %s", words, orRow(p.a.name), x.s.value(m, p.a, da)), fmt.Sprintf("%s %s = %s", words, orRow(p.b.name), x.s.value(m, p.b, db))
 	})
 	c.either = func(m smt.Model) (about, a, b string) {
-		return strings.TrimPrefix(called(p.a), "its ") + " of " + within, x.s.value(m, p.a, da), x.s.value(m, p.b, db)
+		return strings.Replace(called(p.a), "its ", "the ", 1) + " of " + within, x.s.value(m, p.a, da), x.s.value(m, p.b, db)
 	}
 	if kind == Member {
 		c.ask = x.sources(of, p, da, db)

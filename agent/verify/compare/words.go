@@ -555,14 +555,23 @@ func verdictWords(kind program.Kind, v uint64) string {
 
 // sources asks which of two inputs a member is, if each program shows one.
 func (x *both) sources(of string, p paired, da, db data) string {
-	if p.a.shape != number {
-		return ""
-	}
-	a, b := x.s.sourceOf(x.s.numberOf(p.a, da)), x.s.sourceOf(x.s.numberOf(p.b, db))
-	if a == "" || b == "" || a == b {
+	a, b := x.s.eachSource(p, da, db)
+	if a == "" {
 		return ""
 	}
 	return fmt.Sprintf("should %s of %s be %s or %s?", called(p.a), quote(of), a, b)
+}
+
+// eachSource names the two inputs that a column is in either program; empty if they are no two.
+func (s *session) eachSource(p paired, da, db data) (string, string) {
+	if p.a.shape != number {
+		return "", ""
+	}
+	a, b := s.sourceOf(s.numberOf(p.a, da)), s.sourceOf(s.numberOf(p.b, db))
+	if a == "" || b == "" || a == b {
+		return "", ""
+	}
+	return a, b
 }
 
 // sourceOf names the input that a number is; empty if it is more than that.

@@ -23,6 +23,8 @@ type Record struct {
 	Kernel          string   `json:"kernel"`
 	BTF             string   `json:"btf"`
 	Others          []string `json:"others,omitempty"` // kernels, and their nodes
+	// Plan is how a large request was divided; nil if it was not.
+	Plan *Plan `json:"plan,omitempty"`
 	// Contracts are those that a model wrote, in order, with what came of each.
 	Contracts []*Draft   `json:"contracts,omitempty"`
 	Attempts  []*Attempt `json:"attempts"`

@@ -77,7 +77,10 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	w.author.tools = w.tools
 	w.look = w.tools.open() && w.few()
 	w.author.look = w.look
-	c, d, err := w.author.write(ctx)
+	c, d, err := w.divided(ctx)
+	if c == nil && err == nil {
+		c, d, err = w.author.write(ctx)
+	}
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func TestSplit(t *testing.T) {
 // What cannot be divided is taken as a whole.
 func TestNotSplit(t *testing.T) {
 	whole := llmd.Rule{JSON: draft(), Match: llmd.Match{Schema: "kgent_contract", User: "and also"}}
-	drop := "contract \"a\"\nhook xdp()\n  case a: packet.len > 100\n    return XDP_DROP\n  otherwise\n    return XDP_PASS\n"
+	drop := "contract \"a\"\ntable dropped : count\nhook xdp()\n  case a: packet.len > 100\n    add 1 to dropped\n    return XDP_DROP\n  otherwise\n    return XDP_PASS\n"
 	for name, tc := range map[string]struct {
 		text      string
 		contracts []any

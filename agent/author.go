@@ -113,7 +113,7 @@ func contractQuestion(req Request, targets []Target) (string, error) {
 // write gets a first contract. The error is a *[noContract] when there is none, and else what
 // ends the whole preparation.
 func (a *author) write(ctx context.Context) (*contract.Contract, *Draft, error) {
-	share := a.Budget.Time * contractShare / 100
+	share := a.preparation.budget.Time * contractShare / 100
 	ctx, cancel := context.WithTimeoutCause(ctx, share, &noContract{fmt.Sprintf("there was none after %v", share.Round(time.Second))})
 	defer cancel()
 	return a.ask(ctx, "asked")
@@ -132,7 +132,7 @@ func (a *author) again(ctx context.Context, why, what string) (*contract.Contrac
 func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draft, error) {
 	last := &noContract{"there was no try left for one"}
 	for a.written < a.most() {
-		if spent := a.budget.Spent().Usage.Total(); spent > a.Budget.Tokens*contractShare/100 {
+		if spent := a.budget.Spent().Usage.Total(); spent > a.preparation.budget.Tokens*contractShare/100 {
 			return nil, nil, &noContract{fmt.Sprintf("there was none for %d tokens; %s", spent, last.why)}
 		}
 		a.written++
@@ -171,10 +171,10 @@ func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draf
 
 // most is how many contracts may be written.
 func (a *author) most() int {
-	if a.Budget.Contracts > 0 {
-		return a.Budget.Contracts
+	if a.preparation.budget.Contracts > 0 {
+		return a.preparation.budget.Contracts
 	}
-	return a.Budget.Tries
+	return a.preparation.budget.Tries
 }
 
 // once asks once and puts the answer on record. The error is a *[draftError] when the

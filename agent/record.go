@@ -35,6 +35,8 @@ type Record struct {
 	Lookups []*Lookup `json:"lookups,omitempty"`
 	// Exchanges are what the model was asked and answered, for [Replay].
 	Exchanges []*Exchange `json:"exchanges,omitempty"`
+	// Unsettled says why what the request did not use of its quota was not given back.
+	Unsettled string `json:"unsettled,omitempty"`
 	// Budget and Effort are those of the request.
 	Budget  Budget `json:"budget"`
 	Effort  Effort `json:"effort"`

@@ -19,6 +19,7 @@ import (
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
@@ -40,6 +41,7 @@ type Maker struct {
 	Budget   agent.Budget
 	Effort   agent.Effort
 	Generate agent.Generator // nil: models write all programs
+	Quota    *quota.Ledger   // nil: there are no quotas
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
@@ -212,7 +214,7 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Quota: m.Quota, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

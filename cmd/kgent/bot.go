@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kgent/agent/codegen"
+	"kgent/agent/quota"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/approvals"
@@ -190,12 +191,17 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
 	}
+	limits, err := quota.Limits{}.Set(sys.getenv("KGENT_MODEL_QUOTA"))
+	if err != nil {
+		return usageError{fmt.Errorf("KGENT_MODEL_QUOTA: %w", err)}
+	}
+	spent := &quota.Ledger{Store: quota.NewRedis(client), Limits: limits, Now: time.Now}
 	prover := newProver()
 	defer prover.Close()
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Bus: line, Signer: desk, Now: time.Now},
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Quota: spent, Bus: line, Signer: desk, Now: time.Now},
 		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,

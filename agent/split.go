@@ -69,7 +69,7 @@ func (w *writing) divided(ctx context.Context) (*contract.Contract, *Draft, erro
 		req := Request{ID: w.req.ID, Text: text, Answers: w.req.Answers}
 		part := *w.preparation
 		part.req = req
-		a, err := part.newAuthor(w.budget)
+		a, err := part.newAuthor(ctx, w.budget)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -203,8 +203,8 @@ func (b *toolbox) run(ctx context.Context, task llm.Task, c llm.ToolCall) (strin
 	})
 }
 
-func searchHooksTool(_ context.Context, b *toolbox, arg func(string) string) (string, error) {
-	hooks, err := searchHooks(Request{Text: clip(arg("query"), 200)}, b.targets)
+func searchHooksTool(ctx context.Context, b *toolbox, arg func(string) string) (string, error) {
+	hooks, err := searchHooks(ctx, b.finder(), Request{Text: clip(arg("query"), 200)}, b.targets)
 	if err != nil {
 		return "", err
 	}
@@ -371,8 +371,8 @@ func lookable(err error) bool {
 }
 
 // few tells whether so little was found for a request that a model should look for itself.
-func (w *writing) few() bool {
-	hooks, err := searchHooks(w.req, w.targets)
+func (w *writing) few(ctx context.Context) bool {
+	hooks, err := searchHooks(ctx, w.finder(), w.req, w.targets)
 	return err == nil && len(hooks) < fewHooks
 }
 

@@ -69,19 +69,19 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	w := &writing{preparation: p, asked: ctx, disputed: map[string]int{}}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
-	if w.request, err = p.question(p.req, p.targets, nearest); err != nil {
+	if w.request, err = p.question(ctx, p.req, p.targets, nearest); err != nil {
 		return nil, err
 	}
 	if w.schema, err = llm.SchemaOf[answer]("ebpf_program"); err != nil {
 		return nil, err
 	}
 	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.budget.Tokens, Money: p.budget.Money, Requests: requestsPerTry*(p.budget.Tries+max(p.budget.Contracts, p.budget.Tries)) + extraRequests})
-	if w.author, err = p.newAuthor(w.budget); err != nil {
+	if w.author, err = p.newAuthor(ctx, w.budget); err != nil {
 		return nil, err
 	}
 	w.tools = &toolbox{writing: w, left: p.Effort.Tools}
 	w.author.tools = w.tools
-	w.look = w.tools.open() && w.few()
+	w.look = w.tools.open() && w.few(ctx)
 	w.author.look = w.look
 	c, d, err := w.divided(ctx)
 	if c == nil && err == nil {

@@ -40,6 +40,7 @@ type writing struct {
 	said []string
 
 	messages []llm.Message
+	sample   int // fresh starts so far: each is drawn in another way
 	refused  []string
 	last     error
 	// disputed has the sample in which an obligation was first refuted.
@@ -94,6 +95,9 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 		return c, err
 	}
 	w.messages = []llm.Message{llm.User(w.question())}
+	if w.contract == nil && w.Effort.Samples > 1 {
+		return w.sampled(ctx)
+	}
 	for try := 1; try <= p.budget.Tries; try++ {
 		c, err := w.try(ctx, try)
 		if c != nil || err != nil {
@@ -175,8 +179,8 @@ func (w *writing) written(ctx context.Context, try int) (ans llm.Answer, parsed 
 	var salvaged []string
 	err = w.step("write", func() (string, error) {
 		var err error
-		ans, err = w.tools.complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
-			Schema: w.schema, Budget: w.budget, Record: w.record.call}, w.look)
+		ans, err = w.tools.complete(ctx, w.sampling(llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
+			Schema: w.schema, Budget: w.budget, Record: w.record.call}), w.look)
 		if err == nil {
 			*parsed, err = llm.Decode[answer](ans)
 		}
@@ -268,6 +272,7 @@ func (w *writing) next(ans llm.Answer, say string, fresh bool) {
 	question := w.question()
 	switch {
 	case fresh:
+		w.sample++
 		// Whoever starts again is told all of the contract: that it was read otherwise is known by now.
 		if w.contract != nil {
 			question += "\n# The whole contract\n```\n" + contract.Format(w.contract) + "```\n"

@@ -54,7 +54,8 @@ int on_sys_exit_read(struct trace_event_raw_sys_exit *ctx)
 	struct started_cell *started_cell = bpf_map_lookup_elem(&started, &tid);
 	if (!started_cell)
 		return 0;
-	if (bpf_ktime_get_ns() - started_cell->at >= threshold) {
+	__u64 took = bpf_ktime_get_ns() - started_cell->at;
+	if (took >= threshold) {
 		/* slow (line 11) */
 		struct slow_event *ev = bpf_ringbuf_reserve(&slow, sizeof(*ev), 0);
 		if (ev) {
@@ -62,7 +63,7 @@ int on_sys_exit_read(struct trace_event_raw_sys_exit *ctx)
 			ev->time = started_cell->at;
 			ev->pid = k_current_pid();
 			bpf_get_current_comm(ev->comm, 16);
-			ev->took = bpf_ktime_get_ns() - started_cell->at;
+			ev->took = took;
 			bpf_ringbuf_submit(ev, 0);
 		}
 		bpf_map_delete_elem(&started, &tid);

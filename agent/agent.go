@@ -26,8 +26,10 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/agent/verify"
 	"kgent/retrieval/kernel"
 )
@@ -46,6 +48,11 @@ type Request struct {
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
+	// Program, if set, is the program to be put to people, instead of one that is looked
+	// for or written.
+	Program *Brought `json:"program,omitempty"`
+	// Previous, if set, is what the request before came to. Text may refine it.
+	Previous *Previous `json:"previous,omitempty"`
 	// Answers are what the person replied to each [Question] about this request, oldest
 	// first, at most [MaxAnswers].
 	Answers []Reply `json:"answers,omitempty"`
@@ -101,6 +108,11 @@ type Agent struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	// Bpftrace translates scripts; nil where there is none, and then scripts are refused.
+	Bpftrace *bpftrace.Tool
+	// Language is what a model writes where the request does not say: empty is C, the other
+	// is [LanguageBpftrace].
+	Language string
 	Target   Target
 	Budget   Budget
 	Effort   Effort
@@ -113,6 +125,11 @@ type Agent struct {
 	Generate Generator
 	// Comparer tells whether two programs do the same. Nil makes one for this agent.
 	Comparer Comparer
+	// Team, if set, lists the recipes that the team keeps: they answer what no built-in one
+	// does.
+	Team func(ctx context.Context) ([]team.Recipe, error)
+	// Finder finds hooks for requests. Nil: by their names only.
+	Finder HookFinder
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -133,8 +150,8 @@ type Candidate struct {
 	// Contract says what the program is to do; nil when none could be written.
 	// Finding is what came of holding the program against it.
 	Contract *contract.Contract
-	// ContractBy is the model that wrote the contract, "model <name>"; empty for a
-	// recipe's.
+	// ContractBy is who wrote the contract: "model <name>", or "file <name>" that came with
+	// the program; empty for a recipe's.
 	ContractBy string
 	Finding    verify.Finding
 	// Checked is what each kernel said of the program, in the order of the
@@ -173,6 +190,12 @@ func (c *Candidate) ContractWords() string {
 	}
 	// The first line is the title, which is its author's.
 	title, rest, _ := strings.Cut(words, "\n")
+	if strings.HasPrefix(c.ContractBy, teamOrigin) {
+		return fmt.Sprintf("%q (kept by your team: %s)\n%s", title, c.ContractBy, rest)
+	}
+	if strings.HasPrefix(c.ContractBy, "file ") {
+		return fmt.Sprintf("%q (the contract came with the program, in its author's words: %s)\n%s", title, c.ContractBy, rest)
+	}
 	return fmt.Sprintf("%q (written from the request alone by %s, in its words)\n%s", title, c.ContractBy, rest)
 }
 
@@ -306,6 +329,11 @@ func (r Request) readable() error {
 			}
 		}
 	}
+	if r.Program != nil {
+		if err := r.Program.readable(); err != nil {
+			return err
+		}
+	}
 	return Readable(r.Text)
 }
 
@@ -313,9 +341,25 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if err := p.req.readable(); err != nil {
 		return nil, err
 	}
+	if p.req.Program != nil {
+		return p.fromBrought(ctx)
+	}
+	if p.Model != nil && p.req.wantsScript() {
+		return p.scriptFromModel(ctx)
+	}
 	var match *recipes.Match
+	var own *team.Match
 	err := p.step("match", func() (string, error) {
 		m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+		if none := (*recipes.NoMatchError)(nil); errors.As(err, &none) && p.Team != nil {
+			found, fault := p.Team(ctx)
+			if fault != nil {
+				return "", fault
+			}
+			if own = team.Find(found, p.req.Text); own != nil {
+				return "team recipe " + own.Recipe.Name, nil
+			}
+		}
 		if err != nil {
 			return "", err
 		}
@@ -324,8 +368,12 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	})
 	var none *recipes.NoMatchError
 	switch {
+	case err == nil && own != nil:
+		return p.fromTeam(ctx, own)
 	case err == nil:
 		return p.recipe(ctx, match)
+	case errors.As(err, &none) && p.Model != nil && p.Language == LanguageBpftrace:
+		return p.scriptFromModel(ctx)
 	case errors.As(err, &none):
 		return p.beyond(ctx, none)
 	}
@@ -364,49 +412,103 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 	return c, nil
 }
 
+// teamOrigin begins the origin of a team recipe's program.
+const teamOrigin = "team recipe "
+
+// fromTeam prepares the program of a team recipe. It goes through all gates, as when it was
+// new: what is stored is believed no more than a model.
+func (p *preparation) fromTeam(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	att := p.record.attempt(teamOrigin+r.Name, r.Source)
+	c, err := p.teamCandidate(ctx, m)
+	att.end(err)
+	if err != nil {
+		if f := (*verify.Failure)(nil); errors.As(err, &f) {
+			return nil, &RejectedError{Record: p.record, Last: err}
+		}
+		return nil, err
+	}
+	c.Origin, c.ContractBy = teamOrigin+r.Name, teamOrigin+r.Name
+	c.Understood = append(m.Understood, "it was made by "+clip(r.By, 80)+" on "+r.At.UTC().Format("2006-01-02")+", and approved as a recipe")
+	c.Duration = m.Duration
+	return c, nil
+}
+
+func (p *preparation) teamCandidate(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	k, err := contract.Parse(r.Contract)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateSymbolic, Err: fmt.Errorf("the contract of the team recipe %s cannot be read: %w", r.Name, err)}
+	}
+	opt := program.Options{Name: r.Name, Title: clip(k.Title, 120), Constants: m.Values, Interface: r.Interface, Cgroup: r.Cgroup, Hz: r.Hz, View: r.View}
+	return p.gates(ctx, r.Source, opt, k, nil)
+}
+
 // gates takes a source through compile, facts, prove and load. check, if not
 // nil, sees the object before its manifest is made.
 func (p *preparation) gates(ctx context.Context, source string, opt program.Options, want *contract.Contract, check func(*program.Object) error) (*Candidate, error) {
 	c := &Candidate{Request: p.req, Source: source, Record: p.record, Contract: want}
 	err := p.step("compile", func() (string, error) {
-		if p.Compiler == nil {
-			return "", compile.ErrNoClang
-		}
-		res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
-		var bad *compile.Error
-		if errors.As(err, &bad) {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		o, err := p.compiled(ctx, source)
+		if err == nil && check != nil {
+			if err = check(o); err != nil {
+				err = &verify.Failure{Gate: verify.GateCompile, Err: err}
+			}
 		}
 		if err != nil {
 			return "", err
 		}
-		o, err := program.Parse(res.ELF)
-		if err == nil && check != nil {
-			err = check(o)
-		}
-		if err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		c.Object = o
-		if c.Manifest, err = program.Build(o, opt); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		if err := showsSomething(o); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		if c.Facts, err = o.Facts(); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		n := 0
-		for _, f := range c.Facts {
-			n += f.Instructions
-		}
-		return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(res.ELF)), nil
+		return c.build(o, opt)
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = p.step("facts", func() (string, error) {
+	return p.judged(ctx, c)
+}
+
+// compiled is a source's object. What is wrong with the source is a *[verify.Failure].
+func (p *preparation) compiled(ctx context.Context, source string) (*program.Object, error) {
+	if p.Compiler == nil {
+		return nil, compile.ErrNoClang
+	}
+	res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
+	var bad *compile.Error
+	if errors.As(err, &bad) {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, err := program.Parse(res.ELF)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	return o, nil
+}
+
+// build takes an object over, with the manifest of these options. The error is a
+// *[verify.Failure].
+func (c *Candidate) build(o *program.Object, opt program.Options) (detail string, err error) {
+	c.Object = o
+	if c.Manifest, err = program.Build(o, opt); err == nil {
+		err = showsSomething(o)
+	}
+	if err == nil {
+		c.Facts, err = o.Facts()
+	}
+	if err != nil {
+		return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	n := 0
+	for _, f := range c.Facts {
+		n += f.Instructions
+	}
+	return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(o.ELF())), nil
+}
+
+// judged takes a candidate that was built through the gates after compiling.
+func (p *preparation) judged(ctx context.Context, c *Candidate) (*Candidate, error) {
+	err := p.step("facts", func() (string, error) {
 		return plural(len(c.Manifest.Programs), "hook") + " found" + onKernels(p.targets), p.fits(c)
 	})
 	if err != nil {

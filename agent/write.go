@@ -61,14 +61,14 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	ctx, cancel := context.WithTimeoutCause(ctx, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
 	defer cancel()
 	var err error
-	if w.request, err = p.question(p.req, p.targets, nearest); err != nil {
+	if w.request, err = p.question(ctx, p.req, p.targets, nearest); err != nil {
 		return nil, err
 	}
 	if w.schema, err = llm.SchemaOf[answer]("ebpf_program"); err != nil {
 		return nil, err
 	}
 	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Money: p.Budget.Money, Requests: requestsPerTry*(p.Budget.Tries+max(p.Budget.Contracts, p.Budget.Tries)) + extraRequests})
-	if w.author, err = p.newAuthor(w.budget); err != nil {
+	if w.author, err = p.newAuthor(ctx, w.budget); err != nil {
 		return nil, err
 	}
 	c, d, err := w.author.write(ctx)

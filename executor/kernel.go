@@ -16,6 +16,7 @@ import (
 	"kgent/executor/probe"
 	"kgent/executor/render"
 	"kgent/executor/render/symbol"
+	"kgent/executor/tracer"
 )
 
 // Sampling of what a run costs: for a short window now and then, because
@@ -35,6 +36,8 @@ type HostKernel struct {
 	node   string
 	loader *probe.Loader
 	env    *render.Env
+	// Scripts runs bpftrace's; nil refuses them. It is set before the first Load.
+	Scripts *tracer.Tracer
 
 	symbols sync.Once
 	kernel  *symbol.Kernel // nil when the kernel hides its addresses
@@ -59,6 +62,9 @@ func (k *HostKernel) kernelSymbols() *symbol.Kernel {
 
 // Load implements Kernel.
 func (k *HostKernel) Load(ctx context.Context, o *program.Object, m *program.Manifest) (Probe, error) {
+	if m.Script != nil {
+		return k.loadScript(ctx, o, m)
+	}
 	p := &hostProbe{kernel: k, view: m.View}
 	p.iterates = !slices.ContainsFunc(m.Programs, func(x program.Program) bool { return x.Hook.Kind != program.Iter })
 	infos := map[string]program.MapInfo{}

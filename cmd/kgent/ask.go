@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"kgent/agent"
+	"kgent/agent/program"
 	"kgent/approvals"
 	"kgent/bot"
 	"kgent/bot/console"
@@ -35,6 +38,8 @@ type askOptions struct {
 	format   string
 	save     string
 	record   string
+	// program and contract are files of a program that the person has.
+	program, contract string
 	// attached is called once the first node has attached every probe.
 	attached func()
 }
@@ -77,11 +82,14 @@ Exit codes:
   7  a node is unknown, cannot run it, or failed`,
 		Example: `  kgent ask "who is killing my process"
   kgent ask --duration 1m "fsync latency of postgres as a histogram"
+  kgent ask --program opens.bpf.c "which files does nginx fail to open"
   kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
 		Args: oneRequest,
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
 	}
 	o.flags(cmd)
+	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c), an object (.o) or a bpftrace script (.bt), instead of one that kgent finds or writes")
+	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request")
 	return cmd
 }
 
@@ -109,6 +117,10 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	}
 	if o.attached != nil {
 		ch = &watched{Channel: ch, attached: o.attached}
+	}
+	brought, err := readBrought(o.program, o.contract)
+	if err != nil {
+		return usageError{err}
 	}
 	if err := agent.Readable(request); err != nil {
 		ch.Error(output.Error{Code: "usage", Message: err.Error()})
@@ -143,7 +155,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	}
 	outcome := host.bot.Handle(ctx, bot.Ask{
 		ID: newID(), Text: request, Requester: person, Nodes: o.node,
-		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show,
+		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show, Program: brought,
 	}, ch)
 	code := exitCodes[outcome]
 	if code == exitOK && keep != nil && keep.err != nil {
@@ -165,6 +177,34 @@ func writeRecord(path string, r *agent.Record) error {
 		return fmt.Errorf("writing the record: %w", err)
 	}
 	return nil
+}
+
+// readBrought reads the files of a program that somebody has; without any it is nil.
+func readBrought(path, contractPath string) (*agent.Brought, error) {
+	if path == "" {
+		if contractPath != "" {
+			return nil, errors.New("--contract is for the program of --program, which is missing")
+		}
+		return nil, nil
+	}
+	raw, err := readFile(path, program.MaxELF)
+	if err != nil {
+		return nil, fmt.Errorf("--program: %w", err)
+	}
+	b := &agent.Brought{Name: filepath.Base(path)}
+	if bytes.HasPrefix(raw, []byte("\x7fELF")) {
+		b.ELF = raw
+	} else {
+		b.Source = string(raw)
+	}
+	if contractPath != "" {
+		raw, err := readFile(contractPath, agent.MaxSource)
+		if err != nil {
+			return nil, fmt.Errorf("--contract: %w", err)
+		}
+		b.Contract = string(raw)
+	}
+	return b, nil
 }
 
 // watched tells when the first node is attached.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kgent/agent/codegen"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/approvals"
@@ -139,6 +140,18 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return err
+	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -195,8 +208,16 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Bus: line, Signer: desk, Now: time.Now},
-		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Maker: &maker.Maker{
+			Recipes: library, Model: model, Compiler: compiler,
+			Bpftrace: tool, Language: language,
+			Budget: budget, Effort: effort,
+			Generate: codegen.C,
+			Prover:   prover,
+			Finder:   finder,
+			Bus:      line, Signer: desk, Now: time.Now,
+		},
+		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,
 	}

@@ -19,6 +19,7 @@ func hard() []Func {
 		{"signal-handlers", "starts a shell for each signal named, which handles it, sends it the signal when it is ready, and waits for its end; the facts are the shells' pids, $victim_0 and so on", signalHandlers},
 		{"dns-queries", "in a network of its own, with an IPv4 and an IPv6 server (ARGS 0 and 1): a query over IPv4 (name and type: ARGS 2 and 3) and one over IPv6 (4 and 5); an answer for answer.ev-zone.example; a query for port.ev-zone.example to port 5353", dnsQueries},
 		{"resp-commands", "writes Redis commands to a socket: pairs of a name and how many; besides a line that is no command", respCommands},
+		{"mappings", "maps memory: 12288 bytes writable, then executable ($unpacked and $unpacked_hex are where); 20480 writable, then only readable; 28672 readable, then executable; 36864 readable and then executable, where writable ones were unmapped", mappings},
 	}
 }
 
@@ -138,4 +139,56 @@ func handled(sig unix.Signal) (pid int, err error) {
 		return 0, err
 	}
 	return cmd.Process.Pid, cmd.Wait()
+}
+
+// mappings calls mmap, mprotect and munmap itself, as the runtime must know nothing of it.
+func mappings(w *W) error {
+	mmap := func(at, length uintptr, prot int) (uintptr, error) {
+		flags := unix.MAP_PRIVATE | unix.MAP_ANON
+		if at != 0 {
+			flags |= unix.MAP_FIXED_NOREPLACE
+		}
+		p, _, e := unix.Syscall6(unix.SYS_MMAP, at, length, uintptr(prot), uintptr(flags), ^uintptr(0), 0)
+		if e != 0 {
+			return 0, fmt.Errorf("mmap: %w", e)
+		}
+		return p, nil
+	}
+	mprotect := func(p, length uintptr, prot int) error {
+		if _, _, e := unix.Syscall(unix.SYS_MPROTECT, p, length, uintptr(prot)); e != 0 {
+			return fmt.Errorf("mprotect: %w", e)
+		}
+		return nil
+	}
+	for _, m := range []struct {
+		length       uintptr
+		first, later int
+	}{
+		{12288, unix.PROT_READ | unix.PROT_WRITE, unix.PROT_READ | unix.PROT_EXEC},
+		{20480, unix.PROT_READ | unix.PROT_WRITE, unix.PROT_READ},
+		{28672, unix.PROT_READ, unix.PROT_READ | unix.PROT_EXEC},
+	} {
+		p, err := mmap(0, m.length, m.first)
+		if err != nil {
+			return err
+		}
+		if m.length == 12288 {
+			w.Say("unpacked", p)
+			w.Say("unpacked_hex", fmt.Sprintf("0x%x", p))
+		}
+		if err := mprotect(p, m.length, m.later); err != nil {
+			return err
+		}
+	}
+	p, err := mmap(0, 36864, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return err
+	}
+	if _, _, e := unix.Syscall(unix.SYS_MUNMAP, p, 36864, 0); e != 0 {
+		return fmt.Errorf("munmap: %w", e)
+	}
+	if p, err = mmap(p, 36864, unix.PROT_READ); err != nil {
+		return err
+	}
+	return mprotect(p, 36864, unix.PROT_READ|unix.PROT_EXEC)
 }

@@ -43,7 +43,7 @@ const (
 	memory  = 4 << 30 // address space: most of it is LLVM's, and never touched
 	cpuTime = 5 * time.Minute
 	// lastWords is how long bpftrace has to print its maps after it is told to end.
-	lastWords = 5 * time.Second
+	lastWords = 12 * time.Second
 	// maxLine is the longest line read; a map of 4096 stacks stays below it.
 	maxLine     = 8 << 20
 	maxMessages = 64 << 10
@@ -173,6 +173,7 @@ func (r *Run) start() error {
 	}
 	r.cmd, err = jail.Command(r.tracer.Self, jail.Spec{
 		Path: r.tracer.Tool.Path, Args: []string{"-f", "json", file}, Env: bpftrace.Env(bpftrace.KernelBTF), Memory: memory, CPU: cpuTime, Trace: true,
+		UserProbes: slices.ContainsFunc(r.facts, func(f program.Facts) bool { return f.Hook.Kind.NeedsBinary() || f.Hook.Kind == program.ScriptEvent }),
 	})
 	if err != nil {
 		return err

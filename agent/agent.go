@@ -1,11 +1,12 @@
 // Package agent turns a request into a candidate: a program with its manifest,
 // checked as far as it can be before people are asked about it.
 //
-//	request ─▶ recipe, or a contract and then a program that a model writes ─▶ gates ─▶ Candidate
+//	request ─▶ recipe, or a composed contract, or a contract and a program that a model writes ─▶ gates ─▶ Candidate
 //	                           ▲                        ▲                        │
 //	                           └────────────────────────┴──────── feedback ──────┘
 //
-// A request that a built-in recipe answers needs no model. Otherwise a model,
+// A request that a built-in recipe answers needs no model, nor does one for which a
+// contract can be composed of what is known: the program is then generated. Otherwise a model,
 // when one is configured, writes first a contract, from the request and the
 // kernel's facts alone, and then the program. The first gate that a program fails
 // becomes the feedback for the next try, within a [Budget]; what a contract says
@@ -28,6 +29,7 @@ import (
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/agent/verify"
 	"kgent/retrieval/kernel"
 )
@@ -89,7 +91,10 @@ type Budget struct {
 	// as many as programs.
 	Contracts int
 	Tokens    int // prompt and completion, of all calls together
-	Time      time.Duration
+	// Money is in the currency of the models' prices; 0 is no bound. With it set, a model
+	// without a price is not asked.
+	Money float64
+	Time  time.Duration
 }
 
 // DefaultBudget is enough for the requests people type.
@@ -114,6 +119,15 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Keep, if set, is given the record of every preparation when it has ended.
+	Keep func(*Record)
+	// Generate, if set, writes the program of a contract, so that no model has to.
+	Generate Generator
+	// Comparer tells whether two programs do the same. Nil makes one for this agent.
+	Comparer Comparer
+	// Team, if set, lists the recipes that the team keeps: they answer what no built-in one
+	// does.
+	Team func(ctx context.Context) ([]team.Recipe, error)
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -126,7 +140,7 @@ type Agent struct {
 // put to it.
 type Candidate struct {
 	Request  Request
-	Origin   string // "recipe tcp-connect" or "model <name>"
+	Origin   string // "recipe tcp-connect", "composed from recipe tcp-connect" or "model <name>"
 	Source   string
 	Object   *program.Object
 	Manifest *program.Manifest
@@ -146,6 +160,9 @@ type Candidate struct {
 	// Explanation is the author's own words about the program: a recipe's
 	// description, or what the model says, which is not to be trusted.
 	Explanation string
+	// Reading is what a second reading of the program found; nil if nobody read it again. See
+	// [Agent.Comprehend].
+	Reading *Reading
 	// Duration is how long the request asks to run; 0 when it does not say.
 	Duration time.Duration
 	Record   *Record
@@ -171,6 +188,9 @@ func (c *Candidate) ContractWords() string {
 	}
 	// The first line is the title, which is its author's.
 	title, rest, _ := strings.Cut(words, "\n")
+	if strings.HasPrefix(c.ContractBy, teamOrigin) {
+		return fmt.Sprintf("%q (kept by your team: %s)\n%s", title, c.ContractBy, rest)
+	}
 	if strings.HasPrefix(c.ContractBy, "file ") {
 		return fmt.Sprintf("%q (the contract came with the program, in its author's words: %s)\n%s", title, c.ContractBy, rest)
 	}
@@ -179,7 +199,7 @@ func (c *Candidate) ContractWords() string {
 
 // Step tells how preparation goes on.
 type Step struct {
-	Name    string // match, contract, write, compile, facts, prove, load
+	Name    string // match, compose, contract, write, compile, facts, prove, load
 	State   string // start, done, failed, skipped
 	Detail  string
 	Elapsed time.Duration
@@ -243,6 +263,14 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	}
 	first := targets[0].Facts
 	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record.Budget, p.record.Effort = a.Budget, a.Effort
+	p.model = a.Model
+	if a.Model != nil {
+		p.model = &recording{a.Model, p.record}
+	}
+	if a.Keep != nil {
+		defer func() { a.Keep(p.record) }()
+	}
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
@@ -263,6 +291,7 @@ type preparation struct {
 	targets  []Target
 	progress func(Step)
 	record   *Record
+	model    llm.Model // the agent's, on record
 }
 
 // Readable refuses requests that are no request.
@@ -317,8 +346,18 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 		return p.scriptFromModel(ctx)
 	}
 	var match *recipes.Match
+	var own *team.Match
 	err := p.step("match", func() (string, error) {
 		m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+		if none := (*recipes.NoMatchError)(nil); errors.As(err, &none) && p.Team != nil {
+			found, fault := p.Team(ctx)
+			if fault != nil {
+				return "", fault
+			}
+			if own = team.Find(found, p.req.Text); own != nil {
+				return "team recipe " + own.Recipe.Name, nil
+			}
+		}
 		if err != nil {
 			return "", err
 		}
@@ -327,14 +366,14 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	})
 	var none *recipes.NoMatchError
 	switch {
+	case err == nil && own != nil:
+		return p.fromTeam(ctx, own)
 	case err == nil:
-		return p.fromRecipe(ctx, match)
+		return p.recipe(ctx, match)
 	case errors.As(err, &none) && p.Model != nil && p.Language == LanguageBpftrace:
 		return p.scriptFromModel(ctx)
-	case errors.As(err, &none) && p.Model != nil:
-		return p.fromModel(ctx, none.Nearest)
 	case errors.As(err, &none):
-		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		return p.beyond(ctx, none)
 	}
 	return nil, err
 }
@@ -369,6 +408,38 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 	c.Explanation = m.Recipe.Description
 	c.Duration = m.Duration
 	return c, nil
+}
+
+// teamOrigin begins the origin of a team recipe's program.
+const teamOrigin = "team recipe "
+
+// fromTeam prepares the program of a team recipe. It goes through all gates, as when it was
+// new: what is stored is believed no more than a model.
+func (p *preparation) fromTeam(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	att := p.record.attempt(teamOrigin+r.Name, r.Source)
+	c, err := p.teamCandidate(ctx, m)
+	att.end(err)
+	if err != nil {
+		if f := (*verify.Failure)(nil); errors.As(err, &f) {
+			return nil, &RejectedError{Record: p.record, Last: err}
+		}
+		return nil, err
+	}
+	c.Origin, c.ContractBy = teamOrigin+r.Name, teamOrigin+r.Name
+	c.Understood = append(m.Understood, "it was made by "+clip(r.By, 80)+" on "+r.At.UTC().Format("2006-01-02")+", and approved as a recipe")
+	c.Duration = m.Duration
+	return c, nil
+}
+
+func (p *preparation) teamCandidate(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	k, err := contract.Parse(r.Contract)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateSymbolic, Err: fmt.Errorf("the contract of the team recipe %s cannot be read: %w", r.Name, err)}
+	}
+	opt := program.Options{Name: r.Name, Title: clip(k.Title, 120), Constants: m.Values, Interface: r.Interface, Cgroup: r.Cgroup, Hz: r.Hz, View: r.View}
+	return p.gates(ctx, r.Source, opt, k, nil)
 }
 
 // gates takes a source through compile, facts, prove and load. check, if not
@@ -462,6 +533,8 @@ const (
 	// requestsPerTry leaves room for what an endpoint does not support and for
 	// retries, over all tries together.
 	requestsPerTry = 3
+	// extraRequests are for a plan, a decision between readings, and tools.
+	extraRequests = 24
 	// maxEchoed is the longest answer, in bytes, that is sent back to its author:
 	// no program is that long, and what is too long is not mended by repeating it.
 	maxEchoed = 64 << 10
@@ -533,9 +606,8 @@ func showsSomething(o *program.Object) error {
 
 // detail is what is wrong with an answer, without whom it was asked of.
 func detail(err error) string {
-	var e *llm.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
+	if said := llm.DetailOf(err); said != "" {
+		return said
 	}
 	return clip(err.Error(), 2000)
 }

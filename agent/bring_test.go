@@ -4,8 +4,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"kgent/agent"
+	"kgent/agent/program"
+	"kgent/agent/team"
 	"kgent/agent/verify/proof"
 )
 
@@ -137,4 +140,62 @@ func TestExplain(t *testing.T) {
 	if x, err = b.Explain(t.Context(), &agent.Brought{Source: "no C"}, targets, nil); err != nil || x.Unfit == nil || x.Object != nil {
 		t.Errorf("%+v, %v", x, err)
 	}
+}
+
+// Constants that a request chose become parameters where the program can be proved with them;
+// the recipe that a team keeps of it answers by its words, without a model.
+func TestTeamRecipe(t *testing.T) {
+	m := host(t)
+	b := newAuthors(t, m, yes{}, nil)
+	b.Model = nil
+	src := strings.Replace(edit(t, "	if (!k_task_wanted())\n		return 0;\n", "	if (bpf_get_current_pid_tgid() >> 32 < 100 /* 100: not the first ones */)\n		return 0;\n"), "KGENT_TASK_FILTER\n", "", 1)
+	kc := `contract "getppid calls by process"
+table calls { pid: k_pid, comm: char[16] } : count
+hook tracepoint/syscalls/sys_enter_getppid()
+  case asked: current.tgid >= 100
+    add 1 to calls[pid: current.tgid, comm: current.comm]
+  otherwise nothing
+`
+	opt := program.Options{Name: "parents", Title: "x"}
+	lifted, err := b.Lift(t.Context(), src, kc, opt, []agent.Target{b.Target}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lifted.Params["the_pid"] != "100" || len(lifted.Kept) != 0 || lifted.Finding.Verdict != proof.Verified {
+		t.Fatalf("lifted %v, kept %v, %s", lifted.Params, lifted.Kept, lifted.Finding.Reason)
+	}
+	wants(t, "the source", lifted.Source, "const volatile k_pid the_pid = 100;\n", "< the_pid /* 100: not the first ones */", "max_entries, 10240")
+	// One that the proof does not follow stays.
+	odd := strings.Replace(src, "< 100", "< 0x40 + 36", 1)
+	kept, err := b.Lift(t.Context(), odd, kc, opt, []agent.Target{b.Target}, nil)
+	if err != nil || len(kept.Params) != 0 || len(kept.Kept) != 1 || kept.Source != odd {
+		t.Errorf("%v: lifted %v, kept %v", err, kept.Params, kept.Kept)
+	}
+	if _, err := b.Lift(t.Context(), strings.Replace(src, "< 100", "< 101", 1), kc, opt, []agent.Target{b.Target}, nil); err == nil {
+		t.Error("a program that does not keep its contract is a recipe")
+	}
+
+	store := &team.Memory{}
+	b.Team = store.List
+	if err := store.Put(t.Context(), team.Recipe{Name: "parent-questions", Phrasings: []string{"parent questions of processes above {the_pid}"}, By: "ada",
+		Source: lifted.Source, Contract: string(lifted.ContractText()), Values: map[string]string{"the_pid": "100"}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.prepare(t.Context(), "Parent questions of processes above 4000, for 2 minutes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Origin != "team recipe parent-questions" || c.Finding.Verdict != proof.Verified || c.Duration != 2*time.Minute || len(c.Manifest.Constants) != 1 || c.Manifest.Constants[0].Value != "4000" {
+		t.Errorf("%s, %s, %v, %+v", c.Origin, c.Finding.Verdict, c.Duration, c.Manifest.Constants)
+	}
+	wants(t, "the contract's words", c.ContractWords(), "kept by your team: team recipe parent-questions")
+	// A built-in recipe is never stood in for, and what is stored is not believed.
+	evil := team.Recipe{Name: "evil", Phrasings: []string{"who sends signals", "parent questions of nobody at all"}, Source: strings.Replace(lifted.Source, "< the_pid", "> the_pid", 1), Contract: string(lifted.ContractText())}
+	if err := store.Put(t.Context(), evil); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := b.prepare(t.Context(), "who sends signals"); err != nil || c.Origin != "recipe signals" {
+		t.Errorf("%v, %v", c, err)
+	}
+	b.rejected("parent questions of nobody at all")
 }

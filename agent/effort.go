@@ -17,6 +17,9 @@ type Effort struct {
 	// Ask lets a real ambiguity be put to the person as a [Question]. Without it the
 	// contract's reading is kept, and the card says what the other one was.
 	Ask bool
+	// Split has a large request divided into parts, each with a contract of its own, which
+	// become one program.
+	Split bool
 	// Tools bounds what the model may look up on its own.
 	Tools ToolBounds
 }
@@ -29,4 +32,4 @@ type ToolBounds struct {
 }
 
 // DefaultEffort is enough for the requests people type, and cheap.
-var DefaultEffort = Effort{Independent: true, Samples: 1, Ask: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}
+var DefaultEffort = Effort{Independent: true, Samples: 1, Ask: true, Split: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}

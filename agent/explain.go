@@ -135,7 +135,7 @@ func (x *Explanation) describe(facts *kernel.Facts) {
 		if n := notes.Of(kind, target); n != nil {
 			e.Words = strings.TrimSpace(n.For(facts.Release, kind))
 		} else if line, _, err := placeLine(facts, kernel.Hook{Kind: kind, Target: target}); err == nil {
-			e.Words = "it hands over" + strings.TrimPrefix(line, e.Place)
+			e.Words = "it hands over " + strings.TrimPrefix(line, e.Place+": ")
 		}
 		x.Hooks = append(x.Hooks, e)
 	}

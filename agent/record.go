@@ -24,10 +24,17 @@ type Record struct {
 	BTF             string   `json:"btf"`
 	Others          []string `json:"others,omitempty"` // kernels, and their nodes
 	// Contracts are those that a model wrote, in order, with what came of each.
-	Contracts []*Draft         `json:"contracts,omitempty"`
-	Attempts  []*Attempt       `json:"attempts"`
-	Calls     []llm.CallRecord `json:"calls,omitempty"` // to the model
-	Outcome   string           `json:"outcome"`
+	Contracts []*Draft   `json:"contracts,omitempty"`
+	Attempts  []*Attempt `json:"attempts"`
+	// Opinions are the second, independent ones of the request.
+	Opinions []*Opinion       `json:"opinions,omitempty"`
+	Calls    []llm.CallRecord `json:"calls,omitempty"` // to the model
+	// Exchanges are what the model was asked and answered, for [Replay].
+	Exchanges []*Exchange `json:"exchanges,omitempty"`
+	// Budget and Effort are those of the request.
+	Budget  Budget `json:"budget"`
+	Effort  Effort `json:"effort"`
+	Outcome string `json:"outcome"`
 
 	mu sync.Mutex
 }

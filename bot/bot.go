@@ -88,6 +88,9 @@ type Channel interface {
 	Stage(output.Stage)
 	// Candidate shows the card.
 	Candidate(Card)
+	// Question asks the person what was meant, and returns one of the options or words of
+	// their own. An error says that nobody can be asked.
+	Question(ctx context.Context, q *agent.Question) (string, error)
 	// Decide waits for people's votes and calls vote for each until it returns
 	// false. It returns when that happened or ctx ended.
 	Decide(ctx context.Context, c Card, vote func(approvals.Vote) (more bool, err error)) error
@@ -192,13 +195,34 @@ func (b *Bot) resolve(ctx context.Context, ask *Ask) ([]string, error) {
 	return target.Resolve(cmp.Or(ask.Nodes, named, b.Home), nodes)
 }
 
+// prepare makes a candidate, and asks the person where their words can be read in several
+// ways.
+func (b *Bot) prepare(ctx context.Context, ask Ask, ch Channel) (*agent.Candidate, error) {
+	req := agent.Request{ID: ask.ID, Text: ask.Text, Program: ask.Program}
+	for {
+		c, err := b.Agent.Prepare(ctx, req, func(s agent.Step) {
+			ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
+		})
+		var unclear *agent.Question
+		if !errors.As(err, &unclear) || len(req.Answers) == agent.MaxAnswers {
+			return c, err
+		}
+		answer, nobody := ch.Question(ctx, unclear)
+		if nobody != nil {
+			return nil, err
+		}
+		req.Answers = append(req.Answers, agent.Reply{Question: unclear.Text, Answer: answer})
+	}
+}
+
 // candidate prepares the program and opens its case.
 func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel) (Card, string, error) {
-	c, err := b.Agent.Prepare(ctx, agent.Request{ID: ask.ID, Text: ask.Text, Program: ask.Program}, func(s agent.Step) {
-		ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
-	})
+	c, err := b.prepare(ctx, ask, ch)
+	var unclear *agent.Question
 	var rejected *agent.RejectedError
 	switch {
+	case errors.As(err, &unclear):
+		return Card{}, "", end(BadInput, output.ReasonCandidate, fmt.Errorf("it is not clear what is asked; say it in the request: %w", unclear))
 	case errors.Is(err, agent.ErrRequest):
 		return Card{}, "", end(BadInput, output.ReasonCandidate, err)
 	case errors.Is(err, agent.ErrNoAnswer):

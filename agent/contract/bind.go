@@ -172,7 +172,7 @@ func (k *checker) functionOffers(p *Place) ([]candidate, bool, error) {
 	if p.Kind == "fexit" || p.Kind == "kretprobe" || p.Kind == "fmod_ret" || p.Kind == "lsm" {
 		if b, _, _ := bare(fn.Proto.Return); b != nil {
 			if _, void := b.(*btf.Void); !void {
-				list = append(list, candidate{"ret", CheckedArg{Index: ArgReturn, Type: argType(fn.Proto.Return)}})
+				list = append(list, candidate{"ret", CheckedArg{Index: ArgReturn, Offset: uint32(8 * len(fn.Params())), Size: 8, Type: argType(fn.Proto.Return)}})
 			}
 		}
 	}

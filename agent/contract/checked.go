@@ -65,7 +65,8 @@ type CheckedArg struct {
 	// Index is its position in the kernel's list, from 0; the fields of a
 	// tracepoint's record have -1 and Offset; a return value has -2.
 	Index int
-	// Offset and Size are in bytes, for tracepoints from the start of the record.
+	// Offset and Size are in bytes, for tracepoints from the start of the record; for a function's
+	// return value, from that of the arguments, 8 bytes each, behind which programs find it.
 	Offset, Size uint32
 	// DataLoc says that the field leads to a text in the record.
 	DataLoc bool

@@ -146,7 +146,7 @@ var (
 )
 
 // empties are words that say nothing about what was missed.
-var empties = strings.Fields("the a an of by from to on in at for with my our its it this that was were is are did do does not and or which who events event calls call packets packet connections connection traffic process processes requests request one ones all any some threads thread signal signals files file opens open user users")
+var empties = strings.Fields("the a an of by from to on in at for with my our its it this that was were is are did do does not and or which who them they these those events event calls call packets packet connections connection traffic process processes requests request one ones all any some threads thread signal signals files file opens open user users")
 
 // read finds what somebody's words say that can be held against conditions.
 func read(thing string) []fact {

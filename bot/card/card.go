@@ -183,7 +183,7 @@ func Script(text string, most int) string {
 // Title is a program's title as cards show it: a recipe's stands as it is, any
 // other author's words are quoted as such.
 func Title(origin, title string) string {
-	if strings.HasPrefix(origin, "recipe ") {
+	if strings.HasPrefix(origin, "recipe ") || strings.HasPrefix(origin, "composed ") {
 		return title
 	}
 	return fmt.Sprintf("%q (the author's words)", title)
@@ -273,8 +273,21 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
-	"match": "looking for a recipe", "read": "reading the script", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
-	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
+	"match":    "looking for a recipe",
+	"compose":  "composing from what is known",
+	"plan":     "the model divides the request",
+	"contract": "the model writes down what is asked",
+	"generate": "making the program of it",
+	"write":    "the model writes a program",
+	"tool":     "the model looks something up",
+	"read":     "reading the script",
+	"compile":  "compiling",
+	"facts":    "checking the hooks",
+	"prove":    "proving",
+	"compare":  "comparing two readings",
+	"decide":   "which reading is meant",
+	"load":     "asking the kernel's verifier",
+	"approve":  "waiting for approval",
 }
 
 // few makes one item of many hooks, so that the question below them and what

@@ -45,6 +45,8 @@ type Maker struct {
 	Language string
 	Prover   agent.Prover
 	Budget   agent.Budget
+	Effort   agent.Effort
+	Generate agent.Generator // nil: models write all programs
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
@@ -218,7 +220,8 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Bpftrace: m.Bpftrace, Language: m.Language, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Bpftrace: m.Bpftrace, Language: m.Language,
+		Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

@@ -87,7 +87,10 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 		c.Log.Warn("opening a case", "request", r.ID, "try", try, "err", err)
 		err = nil
 	}
+	var unclear *agent.Question
 	switch {
+	case errors.As(err, &unclear):
+		return c.pose(ctx, r, unclear)
 	case errors.As(err, &reject):
 		return c.reject(ctx, r, *reject)
 	case err != nil && ctx.Err() == nil:
@@ -184,7 +187,7 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	if err != nil {
 		return Made{}, nil, err
 	}
-	req.Program = r.Program
+	req.Program, req.Answers = r.Program, r.answers()
 	if last != nil && r.Change == nil && r.Program == nil {
 		// "the same on db-4", or "on db-4" alone.
 		_, rest, _ := target.FromText(r.Text, known, lost...)

@@ -218,6 +218,9 @@ func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person, b
 			return nil
 		})
 	}
+	if last != nil && last.State == Asking && b == nil && last.mayAnswer(p) {
+		return c.replyTo(ctx, e, p, *last)
+	}
 	r := Request{
 		ID: hash("request " + e.Key), Place: e.Place, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Quiet: e.Kind == Reply, Reply: e.Reply,
 		Text: e.Text, Program: b, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
@@ -326,7 +329,7 @@ func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, 
 		}
 		r.Revision++
 		r.State, r.Author, r.AuthorPerson, r.Quiet = Preparing, r.named(e.By), p.ID, e.Kind == Reply
-		r.Steps, r.Votes, r.Copies, r.Refusal = nil, nil, nil, nil
+		r.Steps, r.Votes, r.Copies, r.Refusal, r.Posed = nil, nil, nil, nil, nil
 		return true
 	})
 	if say != nil {
@@ -345,6 +348,8 @@ func stale(r Request) error {
 	switch r.State {
 	case Preparing:
 		return refuse("the program is being made again, so there is nothing to decide yet; wait for the new card")
+	case Asking:
+		return refuse("first %s has to say what was meant", called(r.By))
 	case Pending:
 		return refuse("this card is out of date: revision %d is the newest; use its buttons", r.Revision)
 	case Approved:
@@ -406,6 +411,12 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 	p, err := c.person(ctx, e)
 	if err != nil {
 		return c.refuseOr(ctx, e, err)
+	}
+	if slices.Contains(ordinals, e.Verb) {
+		return c.chosen(ctx, e, p, r)
+	}
+	if e.Verb == verbCancel && r.State == Asking {
+		return c.withdraw(ctx, e, p, r)
 	}
 	switch e.Verb {
 	case verbApprove:

@@ -18,6 +18,7 @@ type State string
 
 const (
 	Preparing State = "preparing" // a program is being found, made or changed
+	Asking    State = "asking"    // who asked is asked what was meant
 	Pending   State = "pending"   // people are asked
 	Approved  State = "approved"  // enough agreed; it is about to start
 	Running   State = "running"
@@ -82,6 +83,9 @@ type Request struct {
 	Explain bool `json:"explain,omitempty"`
 	// Said is the explanation.
 	Said *card.Card `json:"said,omitempty"`
+	// Posed are the questions to who asked, oldest first; the last one is open while the
+	// request is Asking.
+	Posed []Posed `json:"posed,omitempty"`
 	// Refusal is what the gates said of the last program, when they refused it.
 	Refusal *agent.Refusal `json:"refusal,omitempty"`
 	// Change says what the coming revision changes of the program of Case, or

@@ -114,7 +114,11 @@ func (c *Conversation) whyMissed(ctx context.Context, r Request, thing string) (
 		case len(a.Spoken) > 0:
 			say("By its contract it shows that: no condition leaves out " + strings.Join(a.Spoken, ", ") + ", as far as can be told.")
 		case len(a.Read) > 0:
-			say("That cannot be told from its contract: no condition speaks of " + strings.Join(a.Read, ", ") + ". Other conditions may still leave it out:\n" + card.Contract(r.Card.Contract, 900))
+			s := "That cannot be told from its contract: no condition speaks of " + strings.Join(a.Read, ", ") + "."
+			if words := card.Contract(r.Card.Contract, 900); words != "" {
+				s += " Other conditions may still leave it out:\n" + words
+			}
+			say(s)
 		default:
 			say("kgent cannot tell: it did not understand what was missed. Name a port, an address, a process, a user, an error or a signal.")
 		}

@@ -31,10 +31,11 @@ func (c *Conversation) show(r Request) []Message {
 	if !r.Quiet || r.State != Preparing {
 		out = append(out, c.progressMessage(r))
 	}
+	out = append(out, questionMessages(r)...)
 	for _, o := range r.Old {
 		out = append(out, cardMessages(r, o.Revision, o.Copies, superseded(r, o))...)
 	}
-	if r.Card.Digest != "" && r.State != Preparing && r.Revision > 0 && r.Outcome != Rejected {
+	if r.Card.Digest != "" && r.State != Preparing && r.State != Asking && r.Revision > 0 && r.Outcome != Rejected {
 		out = append(out, cardMessages(r, r.Revision, r.Copies, c.candidateCard(r))...)
 	}
 	out = append(out, loudMessages(r)...)
@@ -89,6 +90,8 @@ func (c *Conversation) progressMessage(r Request) Message {
 			return Message{Key: "w:" + hash(key), Place: r.Place, Only: r.Author.User, Reply: r.Reply, Card: what, Class: Urgent}
 		}
 		return r.message(key, Result, what)
+	case r.State == Asking:
+		return r.message(key, Progress, card.Card{Title: "Waiting for an answer", Tone: card.Asking, Blocks: []card.Block{card.Note{Body: orElse(stepsText(r.Steps), "…")}}})
 	case r.Outcome == Explained && r.Said != nil:
 		return r.message(key, Result, *r.Said)
 	case r.State == Preparing:
@@ -550,7 +553,7 @@ func (c *Conversation) listCard(ctx context.Context, p approvals.Person, where P
 
 // scope says what a request would do, does or did, whatever its words were.
 func (r Request) scope() string {
-	if r.State == Preparing || r.Card.Digest == "" || r.Outcome == Rejected {
+	if r.State == Preparing || r.State == Asking || r.Card.Digest == "" || r.Outcome == Rejected {
 		return ""
 	}
 	s := fmt.Sprintf("%s on %s for %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), r.Card.Duration)
@@ -564,6 +567,8 @@ func stateWords(r Request) string {
 	switch r.State {
 	case Preparing:
 		return "is being prepared"
+	case Asking:
+		return "waits for " + called(r.By) + " to say what was meant"
 	case Pending:
 		return fmt.Sprintf("waits for approval until %s", r.Expires.UTC().Format("15:04 UTC"))
 	case Approved:

@@ -18,7 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
-	"kgent/agent"
+	"kgent/agent/codegen"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
@@ -136,6 +136,10 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	budget, effort, err := budgetFromEnv(sys.getenv)
+	if err != nil {
+		return err
+	}
 	language, err := languageFromEnv(sys.getenv)
 	if err != nil {
 		return usageError{err}
@@ -200,8 +204,9 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Prover: prover, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
-		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Prover: prover,
+			Budget: budget, Effort: effort, Generate: codegen.C, Bus: line, Signer: desk, Now: time.Now},
+		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent"
+	"kgent/agent/codegen"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/bpftrace"
@@ -41,11 +42,21 @@ const maxEvents = 100_000_000
 // embedded default.
 type host struct {
 	bot   *bot.Bot
+	agent *agent.Agent // the bot's
 	close func()
 }
 
 // newHost wires the parts together. Its errors say what this machine lacks.
 func newHost(ctx context.Context, sys system) (*host, error) {
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
+	return newHostWith(ctx, sys, model)
+}
+
+// newHostWith is newHost with another model than the environment names; nil: none.
+func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error) {
 	if err := kernel.EnsureMounts(ctx); err != nil && os.Geteuid() == 0 {
 		return nil, err
 	}
@@ -64,7 +75,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, err := modelFromEnv(sys.getenv)
+	budget, effort, err := budgetFromEnv(sys.getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -123,12 +134,14 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	done := make(chan error, 1)
 	go func() { done <- node.Serve(serving) }()
 
+	maker := &agent.Agent{
+		UserID: userID, Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Budget: budget, Effort: effort, Generate: codegen.C, Now: time.Now,
+		Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
+	}
 	return &host{
+		agent: maker,
 		bot: &bot.Bot{
-			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Budget: agent.DefaultBudget, Now: time.Now,
-				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
-			},
+			Agent: maker,
 			Desk: &approvals.Desk{
 				Store: &approvals.Memory{}, Policy: approvals.Local{Node: name, MaxEvents: maxEvents}, Signer: key,
 				Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader,
@@ -161,6 +174,22 @@ func userID(name string) (uint32, bool) {
 	}
 	id, err := strconv.ParseUint(u.Uid, 10, 32)
 	return uint32(id), err == nil
+}
+
+// budgetFromEnv reads what a model may cost for one request, and how much is asked of it:
+//
+//	KGENT_MODEL_BUDGET  "tries=6 tokens=250000 money=0.50 time=5m", over the defaults
+//	KGENT_MODEL_EFFORT  "independent=yes samples=1 ask=yes split=yes tools=12", over the defaults
+func budgetFromEnv(getenv func(string) string) (agent.Budget, agent.Effort, error) {
+	budget, err := agent.DefaultBudget.Set(getenv("KGENT_MODEL_BUDGET"))
+	if err != nil {
+		return budget, agent.Effort{}, fmt.Errorf("KGENT_MODEL_BUDGET: %w", err)
+	}
+	effort, err := agent.DefaultEffort.Set(getenv("KGENT_MODEL_EFFORT"))
+	if err != nil {
+		return budget, effort, fmt.Errorf("KGENT_MODEL_EFFORT: %w", err)
+	}
+	return budget, effort, nil
 }
 
 // modelFromEnv returns nil when no model is configured.

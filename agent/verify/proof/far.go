@@ -48,7 +48,7 @@ func (d *induction) packets(ctx context.Context, v *visit, hyp []smt.Term, claim
 		return claims
 	}
 	x := &far{session: d.session, ctx: ctx, visit: v}
-	same := d.samePacket(smt.Vars(append(slices.Clone(hyp), all...)...))
+	same := symbolic.SamePacket(d.b, smt.Vars(append(slices.Clone(hyp), all...)...))
 	terms := slices.DeleteFunc(slices.Clone(hyp), func(t smt.Term) bool { return slices.Contains(same, t) })
 	began := time.Now()
 	if !x.impossible(append(terms, d.b.Not(d.b.And(all...)))) {
@@ -93,7 +93,7 @@ func (x *far) impossible(terms []smt.Term) bool {
 
 // refuted asks the solver whether terms cannot all be true.
 func (x *far) refuted(terms []smt.Term, limit time.Duration) bool {
-	all := append(slices.Clone(terms), x.samePacket(smt.Vars(terms...))...)
+	all := append(slices.Clone(terms), symbolic.SamePacket(x.b, smt.Vars(terms...))...)
 	ctx, cancel := context.WithTimeout(x.ctx, limit)
 	defer cancel()
 	return x.ask(ctx, all...).Result == smt.Unsat

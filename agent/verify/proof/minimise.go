@@ -16,8 +16,8 @@ const maxWishes = 48
 func (x *searching) smaller(f difference) smt.Model {
 	fixed := append(slices.Clone(f.hyp), x.b.Not(f.claim.holds))
 	all := smt.Vars(fixed...)
-	fixed = append(fixed, x.apart(all)...)
-	fixed = append(fixed, x.texts(all, 1<<16)...)
+	fixed = append(fixed, symbolic.Apart(x.b, all)...)
+	fixed = append(fixed, symbolic.Texts(x.b, all, 1<<16)...)
 	model := x.modelOf(f, fixed)
 	if model == nil || f.claim.over != nil {
 		return model
@@ -60,46 +60,6 @@ func (x *searching) modelOf(f difference, fixed []smt.Term) smt.Model {
 		return nil
 	}
 	return a.Model
-}
-
-// apart says that objects that are read through different addresses are different
-// ones, far from each other, unless neither can be read. The machine takes them for
-// different whatever their addresses are; a counterexample must not depend on that.
-func (x *searching) apart(vars []smt.Term) []smt.Term {
-	b := x.b
-	type object struct {
-		base       smt.Term
-		invocation int // the kernel's memory is another one in each
-	}
-	var bases []object
-	fault := map[object]smt.Term{}
-	for _, v := range vars {
-		in := symbolic.InputOf(v)
-		if in == nil || in.Base == nil || in.Base.Width() != 64 || strings.HasPrefix(in.Name, "packet[") {
-			continue
-		}
-		o := object{in.Base, in.Invocation}
-		if !slices.Contains(bases, o) {
-			bases = append(bases, o)
-		}
-		if in.Event == symbolic.Fault {
-			fault[o] = v
-		}
-	}
-	var out []smt.Term
-	for i, p := range bases {
-		for _, q := range bases[i+1:] {
-			if p.invocation != q.invocation {
-				continue
-			}
-			differ := b.Ne(b.Extract(63, 16, p.base), b.Extract(63, 16, q.base))
-			if f, g := fault[p], fault[q]; f != nil && g != nil {
-				differ = b.Or(differ, b.And(f, g))
-			}
-			out = append(out, differ)
-		}
-	}
-	return out
 }
 
 // weight orders inputs: what people look at first gets its wish first.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
@@ -246,94 +245,8 @@ func (s *session) room(terms []smt.Term) []smt.Term {
 	return out
 }
 
-// facts are what the kernel guarantees about values that terms depend on: the ids of
-// tasks are less than 2^22 (PID_MAX_LIMIT), and nothing can be read at address 0.
-func (s *session) facts(terms []smt.Term) []smt.Term {
-	vars := smt.Vars(terms...)
-	out := append(s.samePacket(vars), s.texts(vars, 4)...)
-	for _, v := range vars {
-		in := symbolic.InputOf(v)
-		if in != nil && in.Event == symbolic.Fault && in.Base != nil {
-			out = append(out, s.b.Implies(s.b.Eq(in.Base, s.b.Const(in.Base.Width(), 0)), v))
-			continue
-		}
-		if in == nil || v.Width() != 32 || !strings.HasSuffix(in.Name, ".pid") && !strings.HasSuffix(in.Name, ".tgid") {
-			continue
-		}
-		of := symbolic.InputOf(in.Base)
-		if of == nil || of.Type == nil {
-			continue
-		}
-		p, ok := btf.UnderlyingType(of.Type).(*btf.Pointer)
-		if !ok {
-			continue
-		}
-		if t, ok := btf.UnderlyingType(p.Target).(*btf.Struct); ok && t.Name == "task_struct" {
-			out = append(out, s.b.Ult(v, s.b.Const(32, 1<<22)))
-		}
-	}
-	return out
-}
-
-// samePacket says of bytes of a packet that were read at offsets that depend on inputs: at equal
-// offsets they are the same byte.
-func (s *session) samePacket(vars []smt.Term) []smt.Term {
-	var far, near []smt.Term
-	at := map[smt.Term]uint64{}
-	for _, v := range vars {
-		in := symbolic.InputOf(v)
-		if in == nil || v.Width() != 8 || !strings.HasPrefix(in.Name, "packet[") {
-			continue
-		}
-		if in.Base != nil {
-			far = append(far, v)
-			continue
-		}
-		if _, i, ok := element(in.Name); ok {
-			near, at[v] = append(near, v), uint64(i)
-		}
-	}
-	var out []smt.Term
-	for i, v := range far {
-		in := symbolic.InputOf(v)
-		for _, w := range far[i+1:] {
-			if other := symbolic.InputOf(w); other.Invocation == in.Invocation {
-				out = append(out, s.b.Implies(s.b.Eq(in.Base, other.Base), s.b.Eq(v, w)))
-			}
-		}
-		for _, w := range near {
-			if symbolic.InputOf(w).Invocation == in.Invocation {
-				out = append(out, s.b.Implies(s.b.Eq(in.Base, s.b.Const(in.Base.Width(), at[w])), s.b.Eq(v, w)))
-			}
-		}
-	}
-	return out
-}
-
-// texts says of the length of a text that the bytes before it are not NUL, and the one there is: of the
-// first n bytes that terms depend on.
-func (s *session) texts(vars []smt.Term, n uint64) []smt.Term {
-	var out []smt.Term
-	for _, length := range vars {
-		l := symbolic.InputOf(length)
-		if l == nil || l.Base == nil || length.Width() != 32 || !strings.HasPrefix(l.Name, "strlen(") {
-			continue
-		}
-		for _, v := range vars {
-			in := symbolic.InputOf(v)
-			if in == nil || in.Base != l.Base || in.Kind != symbolic.Data || in.Invocation != l.Invocation || v.Width() != 8 || in.Offset < l.Offset {
-				continue
-			}
-			i := (in.Offset - l.Offset) / 8
-			if i >= n {
-				continue
-			}
-			at, nul := s.b.Const(32, i), s.b.Eq(v, s.b.Const(8, 0))
-			out = append(out, s.b.Implies(s.b.Ult(at, length), s.b.Not(nul)), s.b.Implies(s.b.Eq(at, length), nul))
-		}
-	}
-	return out
-}
+// facts are what the kernel guarantees about values that terms depend on.
+func (s *session) facts(terms []smt.Term) []smt.Term { return symbolic.Facts(s.b, terms...) }
 
 // written tells whether the contract names an assumption.
 func (s *session) written(name string) bool {

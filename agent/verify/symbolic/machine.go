@@ -116,6 +116,10 @@ type WorldOptions struct {
 	// Params names the variables of .rodata that are symbolic. The value of
 	// every other one is the object's.
 	Params []string
+	// Beside is another world that this one begins with, for two objects side by
+	// side: parameters of one name are the same variables, and so are the contents
+	// that maps of one name have. That these maps are of one kind is for the caller to see to.
+	Beside *World
 }
 
 // Thread is who runs: the current task of an invocation. Terms that are nil

@@ -47,6 +47,9 @@ type Cell struct {
 func (m *Machine) NewWorld(p *Program, opts WorldOptions) *World {
 	suffix := m.names.invocation(-1)
 	suffix = strings.Replace(suffix, "#-1", "", 1)
+	if opts.Beside != nil {
+		suffix = opts.Beside.origin.suffix
+	}
 	o := &origin{m: m, opts: opts, suffix: suffix, byName: p.Maps, regions: map[string]*Region{}, own: typesOf(&Kernel{})}
 	return &World{origin: o, elems: map[*Map][]*element{}, mem: map[*Region]*content{}}
 }

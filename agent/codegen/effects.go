@@ -1,0 +1,375 @@
+package codegen
+
+import (
+	"fmt"
+	"strings"
+
+	"kgent/agent/contract"
+)
+
+// cellRef is a cell of a memory that has been looked up: the variable with its address (nil if it is
+// not known) and the one with its key.
+type cellRef struct{ cell, key string }
+
+// cell asks for a memory's cell: whether it is known, or one of its fields.
+func (b *block) cell(v *contract.Value) (expr, error) {
+	ref, err := b.find(v.Index, v.Args)
+	if err != nil {
+		return expr{}, err
+	}
+	if v.Op == contract.OpKnown {
+		return expr{text: ref.cell, kind: truth}, nil
+	}
+	m := b.f.g.memories[v.Index]
+	e := expr{text: ref.cell + "->" + m.fields[v.Field].name}
+	switch v.Type.Kind {
+	case contract.Int:
+		e.bits, e.signed = v.Type.Bits, v.Type.Signed
+	case contract.Pointer:
+		if v.Type.Struct == "" { // kept as a number
+			e.bits = 64
+			return expr{text: cast("const void *", e), prec: prefix, kind: pointer}, nil
+		}
+		return pointTo(expr{text: e.text, bits: 64}, v.Type.Struct), nil
+	case contract.Bool:
+		e.kind = truth
+	}
+	return e, nil
+}
+
+// find looks a cell up, unless that has been done.
+func (b *block) find(memory int, key []*contract.Value) (*cellRef, error) {
+	id := b.f.cellID(memory, key)
+	for at := b; at != nil; at = at.outer {
+		if ref := at.cells[id]; ref != nil && ref.cell != "" {
+			return ref, nil
+		}
+	}
+	m := b.f.g.memories[memory]
+	name, err := b.key(memory, key)
+	if err != nil {
+		return nil, err
+	}
+	ref := &cellRef{b.f.names.pick(m.one), name}
+	b.line("struct %s *%s = bpf_map_lookup_elem(&%s, &%s);", m.cell.tag, ref.cell, m.mapName, name)
+	b.cells[id] = ref
+	return ref, nil
+}
+
+func (f *function) cellID(memory int, key []*contract.Value) string {
+	id := fmt.Sprint(memory)
+	for _, k := range key {
+		if k.ID == 0 {
+			return fmt.Sprintf("%s %p", id, k)
+		}
+		id += fmt.Sprint(" ", k.ID)
+	}
+	return id
+}
+
+// key puts the key of a memory's cell into a variable, unless there is one.
+func (b *block) key(memory int, key []*contract.Value) (string, error) {
+	id := b.f.cellID(memory, key)
+	for at := b; at != nil; at = at.outer {
+		if ref := at.cells[id]; ref != nil {
+			return ref.key, nil
+		}
+	}
+	m := b.f.g.memories[memory]
+	name, err := b.fillKey(m.key, m.keyRecord, key, m.one+"_key")
+	if err != nil {
+		return "", err
+	}
+	b.cells[id] = &cellRef{"", name}
+	return name, nil
+}
+
+// fillKey puts a key into a variable: a struct, or its only member.
+func (b *block) fillKey(members []member, rec *record, key []*contract.Value, name string) (string, error) {
+	if rec == nil {
+		m := members[0]
+		if isBytes(m.typ) {
+			name = b.f.names.pick(name)
+			b.line("%s = {};", typed(m, name))
+			return name, b.fill(name, sizeOf(m.typ), key[0])
+		}
+		e, err := b.value(key[0])
+		if err != nil {
+			return "", err
+		}
+		if e.kind == number && int(e.bits) == 8*sizeOf(m.typ) && b.f.names.used[e.text] {
+			return e.text, nil // a variable as it should be
+		}
+		name = b.f.names.pick(name)
+		b.line("%s = %s;", typed(m, name), e.stored(m.typ))
+		return name, nil
+	}
+	if b.f.stack += rec.size; b.f.stack > maxStack {
+		return "", b.f.unsupported(key[0], fmt.Sprintf("keys and texts of more than %d bytes at one place", maxStack))
+	}
+	name = b.f.names.pick(name)
+	b.line("struct %s %s = {};", rec.tag, name)
+	return name, b.set(name+".", members, key)
+}
+
+// typed declares a variable of a member's type.
+func typed(m member, name string) string {
+	return strings.Replace(m.decl, " "+m.name, " "+name, 1)
+}
+
+func isBytes(t contract.Type) bool {
+	switch t.Kind {
+	case contract.TextKind, contract.IPKind, contract.Bytes, contract.ArgsKind:
+		return true
+	}
+	return false
+}
+
+// stored writes an expression as it goes into a member: the low bits of a number are kept by C.
+func (e expr) stored(t contract.Type) string {
+	if e.kind == pointer {
+		return cast("__u64", e)
+	}
+	return e.text
+}
+
+// set fills members. Values that are nil are left as they are.
+func (b *block) set(to string, members []member, values []*contract.Value) error {
+	for i, v := range values {
+		if v == nil {
+			continue
+		}
+		m := members[i]
+		if isBytes(m.typ) {
+			if err := b.fill(to+m.name, sizeOf(m.typ), v); err != nil {
+				return err
+			}
+			continue
+		}
+		e, err := b.value(v)
+		if err != nil {
+			return err
+		}
+		b.line("%s%s = %s;", to, m.name, e.stored(m.typ))
+	}
+	return nil
+}
+
+// emit writes an event.
+func (b *block) emit(e *contract.CheckedEffect) error {
+	ev := b.f.g.events[e.Index]
+	name := b.f.names.pick("ev")
+	b.line("struct %s *%s = bpf_ringbuf_reserve(&%s, sizeof(*%s), 0);", ev.rec.tag, name, ev.mapName, name)
+	b.line("if (%s) {", name)
+	inner := b.inner()
+	if ev.rec.size > 1024 {
+		inner.line("k_zero(%s, sizeof(*%s));", name, name)
+	} else {
+		inner.line("__builtin_memset(%s, 0, sizeof(*%s));", name, name)
+	}
+	if err := inner.set(name+"->", ev.rec.members, e.Fields); err != nil {
+		return err
+	}
+	inner.line("bpf_ringbuf_submit(%s, 0);", name)
+	b.nest(inner)
+	b.line("}")
+	return nil
+}
+
+// add adds a sample to a table.
+func (b *block) add(e *contract.CheckedEffect) error {
+	t := b.f.g.tables[e.Index]
+	var cell string
+	inner := b.inner()
+	if len(t.key) == 0 {
+		key := b.f.names.pick("zero")
+		b.line("__u32 %s = 0;", key)
+		cell = b.f.names.pick(t.one)
+		b.line("%s = bpf_map_lookup_elem(&%s, &%s);", spaced(t.cellType+" *", cell), t.mapName, key)
+	} else {
+		key, err := b.fillKey(t.key, t.keyRecord, e.Key, t.one+"_key")
+		if err != nil {
+			return err
+		}
+		cell = b.f.names.pick(t.one)
+		b.line("%s = k_cell(&%s, &%s, %s);", spaced(t.cellType+" *", cell), t.mapName, key, t.cellType)
+	}
+	for i, v := range e.Fields {
+		if v == nil {
+			continue
+		}
+		if err := inner.sample(t, i, cell, v); err != nil {
+			return err
+		}
+	}
+	b.line("if (%s) {", cell)
+	b.nest(inner)
+	b.line("}")
+	return nil
+}
+
+// sample adds one value to one member of a cell.
+func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
+	of := t.of.Table.Values[i]
+	x, err := b.value(v)
+	if err != nil {
+		return err
+	}
+	at := "(*" + cell + ")"
+	if t.valueRecord {
+		at = cell + "->" + t.values[i]
+	}
+	switch of.Agg {
+	case contract.Count, contract.Sum:
+		switch {
+		case !t.perCPU:
+			b.line("__sync_fetch_and_add(&%s, %s);", at, x.text)
+		case v.Op == contract.OpConst && v.Bits == 1:
+			b.line("%s++;", at)
+		default:
+			b.line("%s += %s;", at, x.text)
+		}
+	case contract.Stats:
+		b.line("k_stats_add((struct k_stats *)&%s, %s);", at, x.u64().text)
+	case contract.Log2:
+		b.line("k_hist_add((struct k_hist *)&%s, %s);", at, x.u64().text)
+	case contract.Linear:
+		slot := b.f.names.pick("slot")
+		b.line("__u64 %s = %s / %dULL;", slot, x.firmU64().in(product), of.Step)
+		b.line("if (%s > %d)", slot, of.Slots-1)
+		b.line("\t%s = %d;", slot, of.Slots-1)
+		if t.valueRecord {
+			at += "[" + slot + "]"
+		} else {
+			at = "(*" + cell + ")[" + slot + "]"
+		}
+		if t.perCPU {
+			b.line("%s++;", at)
+		} else {
+			b.line("__sync_fetch_and_add(&%s, 1);", at)
+		}
+	case contract.Last:
+		b.line("%s = %s;", at, x.text)
+	default:
+		return &Unsupported{of.At, fmt.Sprintf("the %s of a table", of.Agg)}
+	}
+	return nil
+}
+
+// changes writes what a case does to memories. Everything is computed before anything changes.
+func (b *block) changes(list []contract.CheckedEffect) error {
+	var do []string
+	several := 0
+	for i := range list {
+		switch list[i].Verb {
+		case contract.Remember, contract.Change, contract.Forget:
+			several++
+		}
+	}
+	for i := range list {
+		e := &list[i]
+		switch e.Verb {
+		case contract.Remember:
+			m := b.f.g.memories[e.Index]
+			key, err := b.key(e.Index, e.Key)
+			if err != nil {
+				return err
+			}
+			if b.f.stack += m.cell.size; b.f.stack > maxStack {
+				return &Unsupported{e.At, fmt.Sprintf("remembering more than %d bytes at one place, with the texts that are looked at", maxStack)}
+			}
+			name := b.f.names.pick("new_" + m.one)
+			b.line("struct %s %s = {};", m.cell.tag, name)
+			if len(m.fields) == 0 {
+				b.line("%s.known = 1;", name)
+			}
+			if err := b.set(name+".", m.fields, e.Fields); err != nil {
+				return err
+			}
+			do = append(do, fmt.Sprintf("k_put(&%s, &%s, &%s);", m.mapName, key, name))
+		case contract.Change:
+			lines, err := b.change(e, several > 1)
+			if err != nil {
+				return err
+			}
+			do = append(do, lines...)
+		case contract.Forget:
+			key, err := b.key(e.Index, e.Key)
+			if err != nil {
+				return err
+			}
+			do = append(do, fmt.Sprintf("bpf_map_delete_elem(&%s, &%s);", b.f.g.memories[e.Index].mapName, key))
+		}
+	}
+	for _, l := range do {
+		b.line("%s", l)
+	}
+	return nil
+}
+
+// change sets fields of a known cell, in place. The values are computed first.
+func (b *block) change(e *contract.CheckedEffect, several bool) ([]string, error) {
+	m := b.f.g.memories[e.Index]
+	if several {
+		return nil, &Unsupported{e.At, "a change of a memory's cell beside other changes in one case"}
+	}
+	ref, err := b.find(e.Index, e.Key)
+	if err != nil {
+		return nil, err
+	}
+	inner := b.inner()
+	values := 0
+	for _, v := range e.Fields {
+		if v != nil {
+			values++
+		}
+	}
+	var do []string
+	for i, v := range e.Fields {
+		if v == nil {
+			continue
+		}
+		f := m.fields[i]
+		to := ref.cell + "->" + f.name
+		if isBytes(f.typ) {
+			if b.f.stack += sizeOf(f.typ); b.f.stack > maxStack {
+				return nil, &Unsupported{v.At, fmt.Sprintf("texts of more than %d bytes at one place", maxStack)}
+			}
+			name := b.f.names.pick("new_" + f.name)
+			inner.line("%s = {};", typed(f, name))
+			if err := inner.fill(name, sizeOf(f.typ), v); err != nil {
+				return nil, err
+			}
+			do = append(do, fmt.Sprintf("__builtin_memcpy(&%s, &%s, sizeof(%s));", to, name, name))
+			continue
+		}
+		x, err := inner.value(v)
+		if err != nil {
+			return nil, err
+		}
+		if values > 1 && readsCells(v) {
+			name := b.f.names.pick("new_" + f.name)
+			inner.line("%s = %s;", typed(f, name), x.stored(f.typ))
+			x = expr{text: name}
+		}
+		do = append(do, fmt.Sprintf("%s = %s;", to, x.stored(f.typ)))
+	}
+	out := []string{fmt.Sprintf("if (%s) {", ref.cell)}
+	for _, l := range append(inner.lines, do...) {
+		out = append(out, "\t"+l)
+	}
+	return append(out, "}"), nil
+}
+
+// readsCells tells whether a value depends on what is remembered.
+func readsCells(v *contract.Value) bool {
+	if v.Op == contract.OpKnown || v.Op == contract.OpCell {
+		return true
+	}
+	for _, a := range v.Args {
+		if readsCells(a) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,162 @@
+package codegen_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kgent/agent/codegen"
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/program/programtest"
+	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
+	"kgent/executor/probe"
+)
+
+// patient are limits for a machine that is busy with other tests.
+var patient = proof.Limits{Time: 3 * time.Minute, Query: 30 * time.Second, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
+
+func init() {
+	if d, err := time.ParseDuration(os.Getenv("KGENT_CODEGEN_TIME")); err == nil {
+		patient.Time = d
+	}
+}
+
+// thisKernel is read once for all tests.
+var thisKernel = sync.OnceValues(func() (*verify.ProofKernel, error) {
+	tools, err := programtest.Find()
+	if err != nil {
+		return nil, err
+	}
+	return verify.KernelOf(tools.Facts)
+})
+
+func here(t testing.TB) *verify.ProofKernel {
+	t.Helper()
+	k, err := thisKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// checked reads a contract and checks it on this kernel.
+func checked(t testing.TB, text string) *contract.Checked {
+	t.Helper()
+	c, err := contract.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := here(t).Check(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// built compiles a source and says how it is to be run.
+func built(t testing.TB, source string) (*program.Object, *program.Manifest) {
+	t.Helper()
+	o, err := programtest.Compile(source)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, numbered(source))
+	}
+	m, err := program.Build(o, program.Options{Name: "test", Title: "test", Interface: "lo"})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, numbered(source))
+	}
+	return o, m
+}
+
+// proved holds a program against its contract.
+func proved(t testing.TB, o *program.Object, m *program.Manifest, c *contract.Contract) *proof.Report {
+	t.Helper()
+	p := verify.Prover{Limits: patient, Trusted: func(*contract.Contract) bool { return true }}
+	r, err := p.ProveOn(context.Background(), here(t), o, m, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// loaded has this kernel's verifier accept a program.
+func loaded(t testing.TB, o *program.Object, m *program.Manifest) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	facts := programtest.Here(t).Facts
+	l := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
+	s, err := l.Load(ctx, o, m)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+func numbered(source string) string {
+	var b strings.Builder
+	for i, l := range strings.Split(source, "\n") {
+		b.WriteString(strings.Repeat(" ", 4-min(3, len(itoa(i+1)))) + itoa(i+1) + "  " + l + "\n")
+	}
+	return b.String()
+}
+
+func itoa(n int) string {
+	if n < 10 {
+		return string(rune('0' + n))
+	}
+	return itoa(n/10) + itoa(n%10)
+}
+
+// contracts are the texts of contracts in files, by a name.
+func contracts(t testing.TB, pattern string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no contracts found at %s: %v", pattern, err)
+	}
+	out := map[string]string{}
+	for _, p := range paths {
+		text, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[filepath.Base(filepath.Dir(p))] = string(text)
+	}
+	return out
+}
+
+// verdictOf is what becomes of a contract: its program's verdict, or why there is none.
+func verdictOf(t testing.TB, text string) (verdict, why, source string) {
+	t.Helper()
+	c := checked(t, text)
+	source, err := codegen.C(c)
+	if err != nil {
+		return "UNSUPPORTED", err.Error(), ""
+	}
+	o, err := programtest.Compile(source)
+	if err != nil {
+		return "NOT COMPILED", err.Error(), source
+	}
+	m, err := program.Build(o, program.Options{Name: "test", Title: "test", Interface: "lo"})
+	if err != nil {
+		return "NOT BUILT", err.Error(), source
+	}
+	r := proved(t, o, m, c.Contract)
+	verdict, why = r.Verdict.String(), strings.Join(r.Reasons, "; ")
+	if f := r.Feedback(); f != "" {
+		why += "\n" + f
+	}
+	if os.Geteuid() == 0 {
+		if err := loaded(t, o, m); err != nil {
+			return "NOT LOADED (" + verdict + ")", err.Error(), source
+		}
+	}
+	return verdict, why, source
+}

@@ -1,0 +1,57 @@
+package codegen_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// quick are recipes whose contracts are proved in less than a second.
+var quick = []string{"bash-commands", "mounts", "oom-kills", "process-exits", "slow-syscalls", "tcp-resets", "tcp-states"}
+
+// What is made of the contracts of the recipes is VERIFIED. All of them with KGENT_SOAK.
+func TestRecipes(t *testing.T) {
+	all := contracts(t, "../recipes/*/contract.kc")
+	for name, text := range all {
+		if os.Getenv("KGENT_SOAK") == "" && !slices.Contains(quick, name) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			verdict, why, source := verdictOf(t, text)
+			t.Logf("%s: %s", name, verdict)
+			if dir := os.Getenv("KGENT_CODEGEN_OUT"); dir != "" {
+				if err := os.WriteFile(filepath.Join(dir, name+".bpf.c"), []byte(source), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if verdict != "VERIFIED" {
+				t.Errorf("%s: %s\n%s", name, verdict, why)
+			}
+		})
+	}
+}
+
+// What is made of the contracts of the corpus is VERIFIED or, where something has no code, refused.
+func TestCorpus(t *testing.T) {
+	if os.Getenv("KGENT_SOAK") == "" {
+		t.Skip("proves some ninety programs: set KGENT_SOAK")
+	}
+	all := contracts(t, "../verify/corpus/ordinary/*/contract.kc")
+	for name, text := range contracts(t, "../verify/corpus/cases/*/contract.kc") {
+		all["case "+name] = text
+	}
+	for name, text := range all {
+		t.Run(name, func(t *testing.T) {
+			verdict, why, source := verdictOf(t, text)
+			t.Logf("%s: %s", name, verdict)
+			switch verdict {
+			case "VERIFIED":
+			case "UNSUPPORTED", "UNKNOWN":
+				t.Log(why)
+			default:
+				t.Errorf("%s: %s\n%s\n%s", name, verdict, why, numbered(source))
+			}
+		})
+	}
+}

@@ -3,8 +3,12 @@ package bpftrace
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"kgent/agent/program"
@@ -62,6 +66,60 @@ interval:s:1 { print(@h); } BEGIN { printf("go\n"); } profile:hz:9 { @p[kstack] 
 				t.Errorf("%s: helpers %q", name, x.Helpers)
 			}
 		}
+	}
+}
+
+// fewFacts are of the files that a bot has been sent.
+type fewFacts struct{ dir string }
+
+func (f fewFacts) RawBTF() ([]byte, error) { return os.ReadFile(KernelBTF) }
+
+func (f fewFacts) RawFormat(_, name string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(f.dir, name))
+}
+
+// A bot has no privileges, and translates for kernels of others all the same.
+func TestTranslateWithoutPrivileges(t *testing.T) {
+	const where = "KGENT_TEST_FORMATS"
+	s := parse(t, `tracepoint:syscalls:sys_enter_openat { @[comm, str(args->filename)] = count(); }`)
+	if dir := os.Getenv(where); dir != "" {
+		o, err := find(t).Translate(t.Context(), s, fewFacts{dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := o.Facts()
+		if err != nil || !slices.Contains(f[0].Helpers, "bpf_probe_read_str") {
+			t.Errorf("%v, %v", f, err)
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: only root can become somebody else")
+	}
+	facts, err := kernel.Live(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := facts.RawFormat("syscalls", "sys_enter_openat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "kgent-nobody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	err = errors.Join(os.WriteFile(filepath.Join(dir, "sys_enter_openat"), text, 0o644), os.Chown(dir, nobody, nobody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestTranslateWithoutPrivileges$")
+	cmd.Env = []string{where + "=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -180,7 +180,7 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.Budget.Time, fmt.Errorf("a request may take %v, and they are over", b.Budget.Time))
 	defer cancel()
 	budget := llm.NewBudget(llm.Bounds{Tokens: b.Budget.Tokens, Requests: requestsPerTry * max(b.Budget.Contracts, b.Budget.Tries)})
-	a, err := b.newAuthor(budget)
+	a, err := b.newAuthor(ctx, budget)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (p *preparation) scriptFromModel(asked context.Context) (*Candidate, error)
 	}
 	ctx, cancel := context.WithTimeoutCause(asked, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
 	defer cancel()
-	question, err := p.scriptQuestion()
+	question, err := p.scriptQuestion(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -121,12 +121,12 @@ func scriptFeedback(err error) string {
 
 // scriptQuestion is the first message: the conversation, and the hooks of the kernel that
 // may fit, as scripts name them.
-func (p *preparation) scriptQuestion() (string, error) {
+func (p *preparation) scriptQuestion(ctx context.Context) (string, error) {
 	var b strings.Builder
 	conversation(&b, p.req)
 	b.WriteString("\n")
 	kernelLines(&b, p.targets)
-	hooks, err := searchHooks(p.req, p.targets)
+	hooks, err := searchHooks(ctx, p.Finder, p.req, p.targets)
 	if err != nil {
 		return "", err
 	}

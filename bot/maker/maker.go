@@ -21,6 +21,7 @@ import (
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
@@ -44,9 +45,11 @@ type Maker struct {
 	Bpftrace *bpftrace.Tool
 	Language string
 	Prover   agent.Prover
+	Finder   agent.HookFinder // nil: hooks are found by their names only
 	Budget   agent.Budget
 	Effort   agent.Effort
 	Generate agent.Generator // nil: models write all programs
+	Quota    *quota.Ledger   // nil: there are no quotas
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
@@ -220,8 +223,17 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Bpftrace: m.Bpftrace, Language: m.Language,
-		Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{
+		Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler,
+		Bpftrace: m.Bpftrace, Language: m.Language,
+		Budget: m.Budget, Effort: m.Effort,
+		Generate: m.Generate,
+		Quota:    m.Quota,
+		Prover:   m.Prover,
+		Finder:   m.Finder,
+		Records:  &m.records,
+		Now:      m.Now,
+	}
 }
 
 // Params implements thread.Maker.

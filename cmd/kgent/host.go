@@ -89,6 +89,10 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 			}
 		}
 	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return nil, err
+	}
 	language, err := languageFromEnv(sys.getenv)
 	if err != nil {
 		return nil, err
@@ -135,8 +139,13 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 	go func() { done <- node.Serve(serving) }()
 
 	maker := &agent.Agent{
-		UserID: userID, Recipes: library, Model: model, Compiler: compiler, Bpftrace: tool, Language: language, Budget: budget, Effort: effort, Generate: codegen.C, Now: time.Now,
-		Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
+		UserID: userID, Recipes: library, Model: model, Compiler: compiler,
+		Bpftrace: tool, Language: language,
+		Budget: budget, Effort: effort,
+		Generate: codegen.C,
+		Finder:   finder,
+		Now:      time.Now,
+		Target:   agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 	}
 	return &host{
 		agent: maker,

@@ -56,7 +56,7 @@ func attempts(dir string) map[string]string {
 	note("gain privileges", syscall.Setuid(0))
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
-		if v, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+		if v, ok := strings.CutPrefix(line, "CapPrm:"); ok {
 			out["capabilities"] = strings.TrimSpace(v)
 		}
 	}

@@ -122,6 +122,10 @@ func (b *builder) keys(s site) ([]column, error) {
 			if c.is == nil {
 				return nil, no("%q cannot be a column here", k.said)
 			}
+			if c.Type.Size > longestKey {
+				c.Type.Size = longestKey
+				b.remark(fmt.Sprintf("rows by %s: cut to %d bytes", c.Name, longestKey-1))
+			}
 			if _, ok := byName(out, c.Name); !ok {
 				out = append(out, c)
 			}
@@ -129,6 +133,10 @@ func (b *builder) keys(s site) ([]column, error) {
 	}
 	return out, nil
 }
+
+// longestKey is the longest text that rows are for, with its NUL: a program has 512 bytes of
+// stack for everything.
+const longestKey = 128
 
 func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	one := func(c column, err error) ([]column, error) {

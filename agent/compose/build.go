@@ -31,6 +31,7 @@ type builder struct {
 	c      *contract.Contract
 	lines  []string
 	enough map[string]int64 // constants that the contract has to define
+	fixed  map[string]bool  // columns that have one value only, by a condition
 }
 
 func no(format string, args ...any) error { return &NoError{Why: fmt.Sprintf(format, args...)} }
@@ -40,7 +41,7 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}}
+	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}, fixed: map[string]bool{}}
 	b.lines = slices.Clone(from.lines)
 	if err := b.tables(); err != nil {
 		return nil, err
@@ -50,6 +51,12 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	}
 	if err := b.shape(); err != nil {
 		return nil, err
+	}
+	if len(b.c.Events) > 0 && len(b.fixed) > 0 { // a column that never changes says nothing
+		var err error
+		if b.c, err = dropMembers(b.c, b.fixed); err != nil {
+			return nil, err
+		}
 	}
 	out, err := prune(b.c)
 	if err != nil {

@@ -400,6 +400,11 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(errs) != 1 {
 			return nil, no("%s does not show how it ends (%q)", b.about(), c.said)
 		}
+		if n, ok := errs[0].is.(*contract.Name); ok {
+			if _, known := abi.Errno(n.Name); known { // it always fails here
+				return expression(strconv.FormatBool(c.op == "<"))
+			}
+		}
 		if c.op == "<" { // an error, whatever its sign
 			return expression(fmt.Sprintf("(%s) != 0", spelled(errs[0].is)))
 		}
@@ -412,6 +417,11 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		errs := typed(cols, "k_errno")
 		if len(errs) != 1 {
 			return nil, no("%s does not show an error (%q)", b.about(), c.said)
+		}
+		if n, ok := errs[0].is.(*contract.Name); ok {
+			if _, known := abi.Errno(n.Name); known { // it is always that one
+				return expression(strconv.FormatBool((n.Name == is) == (c.op == "==")))
+			}
 		}
 		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), is, is)
 		if c.op == "!=" {
@@ -468,6 +478,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if err := b.define(is); err != nil {
 			return nil, err
 		}
+	}
+	if c.op == "==" {
+		b.fixed[col.Name] = true
 	}
 	return all([]column{col}, c.op, "")
 }
@@ -537,6 +550,7 @@ func (b *builder) constant(cols []column, c cond) (contract.Expr, error) {
 			if err := b.define(c.is); err != nil {
 				return nil, err
 			}
+			b.fixed[name] = true
 			return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
 		}
 	}

@@ -78,7 +78,7 @@ Exit codes:
   0  it ran, or --show showed it
   1  a fault of kgent or of this host
   2  the command line or the request cannot be read
-  3  neither a recipe nor a model has a program for the request
+  3  there is no program for the request: no recipe, nothing composed, no model's
   4  not approved
   5  refused by policy
   6  no program passed the checks

@@ -272,7 +272,7 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	first := targets[0].Facts
 	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
 	p.record.Budget, p.record.Effort = a.Budget, a.Effort
-	p.model = a.Model
+	p.model, p.budget = a.Model, a.Budget
 	if a.Model != nil {
 		p.model = &recording{a.Model, p.record}
 	}

@@ -98,7 +98,12 @@ func (a *Agent) Comprehend(ctx context.Context, c *Candidate, targets []Target, 
 	if progress == nil {
 		progress = func(Step) {}
 	}
-	p := &preparation{Agent: a, targets: targets, progress: progress, record: record}
+	return (&preparation{Agent: a, targets: targets, progress: progress, record: record, model: a.Model}).comprehend(ctx, c, budget)
+}
+
+// comprehend is [Agent.Comprehend] within a preparation.
+func (p *preparation) comprehend(ctx context.Context, c *Candidate, budget *llm.Budget) (*Reading, error) {
+	a, targets := p.Agent, p.targets
 	x := &comprehension{c: c, judge: a.Prover, compare: &a.prover, reading: &Reading{}}
 	x.author = &author{preparation: p, budget: budget, schema: &llm.Schema{Name: "kgent_reading", JSON: contract.DraftSchema()}}
 	if x.judge == nil {
@@ -133,7 +138,7 @@ func (x *comprehension) read(ctx context.Context) error {
 	messages := []llm.Message{llm.User(question)}
 	for try := 0; ; try++ {
 		var d Draft
-		ans, err := x.Model.Complete(ctx, llm.Prompt{Purpose: "read the program", Task: llm.TaskComprehend, System: comprehendSystem(), Messages: messages,
+		ans, err := x.preparation.model.Complete(ctx, llm.Prompt{Purpose: "read the program", Task: llm.TaskComprehend, System: comprehendSystem(), Messages: messages,
 			Schema: x.schema, Budget: x.budget, Record: x.record.call})
 		if err != nil && !answered(err) {
 			return err

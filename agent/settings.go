@@ -28,6 +28,7 @@ func (e Effort) Set(text string) (Effort, error) {
 	err := settings(text, map[string]func(string) error{
 		"independent": yesNo(&e.Independent),
 		"samples":     number(&e.Samples, 1, 16),
+		"comprehend":  yesNo(&e.Comprehend),
 		"ask":         yesNo(&e.Ask),
 		"split":       yesNo(&e.Split),
 		"tools":       number(&e.Tools.Calls, 0, 200),

@@ -91,6 +91,36 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
 	}
+	made, err := w.made(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.comprehended(ctx, made); err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+// comprehended has a program that was not proved against a contract read again. That nobody could be asked is shown,
+// and no reason to give the program up.
+func (w *writing) comprehended(ctx context.Context, c *Candidate) error {
+	if !w.Effort.Comprehend || c.Reading != nil || c.Finding.Verdict == proof.Verified {
+		return nil
+	}
+	reading, err := w.comprehend(ctx, c, w.budget)
+	switch {
+	case w.asked.Err() != nil:
+		return context.Cause(w.asked)
+	case err != nil:
+		reading = &Reading{Reason: clip(firstLine(err.Error()), 200)}
+	}
+	c.Reading = reading
+	c.Understood = append(c.Understood, clip(oneLine(reading.String(), 600), 600))
+	return nil
+}
+
+// made has the program made: generated from the contract, or written.
+func (w *writing) made(ctx context.Context) (*Candidate, error) {
 	if c, err := w.fromContract(ctx); c != nil || err != nil {
 		return c, err
 	}
@@ -98,7 +128,7 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if w.contract == nil && w.Effort.Samples > 1 {
 		return w.sampled(ctx)
 	}
-	for try := 1; try <= p.budget.Tries; try++ {
+	for try := 1; try <= w.preparation.budget.Tries; try++ {
 		c, err := w.try(ctx, try)
 		if c != nil || err != nil {
 			return c, err
@@ -107,13 +137,12 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if w.spare != nil {
 		return w.spare, nil
 	}
-	return nil, &RejectedError{Record: p.record, Last: w.last}
+	return nil, &RejectedError{Record: w.record, Last: w.last}
 }
 
 // shared sets aside the request's share of the quotas, and narrows its budget to it. What it returns settles what was used; that is
 // done whatever happens to the request.
 func (p *preparation) shared(ctx context.Context) (settle func(), err error) {
-	p.budget = p.Agent.Budget
 	if p.Quota == nil {
 		return func() {}, nil
 	}

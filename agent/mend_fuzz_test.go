@@ -21,7 +21,7 @@ func mendedOf(source string) string {
 	return m.source
 }
 
-var sectionName = regexp.MustCompile(`SEC\(\s*"([a-z_]+[/"][^"]*)`)
+var sectionName = regexp.MustCompile(`SEC\(\s*"([a-z_]+[/"][^"\n]*)`)
 
 // Whatever a model writes is amended without a panic; lines keep their numbers, and no program is attached to anything that the
 // source did not name.

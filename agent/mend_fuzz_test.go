@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"kgent/agent/contract"
+	"kgent/agent/llm"
 	"kgent/retrieval/kernel"
 )
 
@@ -111,5 +114,26 @@ func TestSetOff(t *testing.T) {
 		if line = strings.TrimSuffix(line, "\n"); !strings.HasPrefix(line, "> ") && !slices.Contains(own, line) {
 			t.Errorf("%q is not set off", line)
 		}
+	}
+}
+
+// Like the other prompts: whoever changes these puts the new version and the sum that the test prints here.
+func TestSmallPromptsVersion(t *testing.T) {
+	const version, sum = "1", "731efe740ecb47b7"
+	var b strings.Builder
+	b.WriteString(planPrompt + whichPrompt)
+	for _, of := range []func(string) (*llm.Schema, error){llm.SchemaOf[plan], llm.SchemaOf[choice]} {
+		s, err := of("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(s.JSON)
+	}
+	h := sha256.Sum256([]byte(b.String()))
+	if got := hex.EncodeToString(h[:8]); SmallPromptsVersion != version || got != sum {
+		t.Errorf("the small prompts have version %s and the sum %s, the test knows version %s with %s", SmallPromptsVersion, got, version, sum)
+	}
+	if n := len(planPrompt) + len(whichPrompt); n > 2000 {
+		t.Errorf("they have %d bytes", n)
 	}
 }

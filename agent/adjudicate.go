@@ -15,6 +15,10 @@ import (
 //go:embed prompt/which.md
 var whichPrompt string
 
+// SmallPromptsVersion changes whenever the prompts for dividing requests and for deciding between readings, or
+// their schemas, do; it is in every record.
+const SmallPromptsVersion = "1"
+
 // split is where two readings of a request part.
 type split struct {
 	point    string // what is in question

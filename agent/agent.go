@@ -278,9 +278,9 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 		p.progress = func(Step) {}
 	}
 	first := targets[0].Facts
-	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, SmallVersion: SmallPromptsVersion, Kernel: first.Release, BTF: first.BTFHash}
 	p.record.Budget, p.record.Effort = a.Budget, a.Effort
-	p.model = a.Model
+	p.model, p.budget = a.Model, a.Budget
 	if a.Model != nil {
 		p.model = &recording{a.Model, p.record}
 	}

@@ -185,8 +185,8 @@ func (a *author) most() int {
 func (a *author) once(ctx context.Context, why string) (c *contract.Contract, d *Draft, ans llm.Answer, err error) {
 	err = a.step("contract", func() (string, error) {
 		var err error
-		ans, err = a.tools.complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
-			Schema: a.schema, Budget: a.budget, Record: a.record.call}, a.look)
+		ans, err = a.complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
+			Schema: a.schema, Budget: a.budget, Record: a.record.call})
 		if err != nil && !answered(err) {
 			return "", err
 		}
@@ -202,6 +202,14 @@ func (a *author) once(ctx context.Context, why string) (c *contract.Contract, d 
 		return fmt.Sprintf("contract %d by %s, %d tokens", a.written, a.model, ans.Usage.Total()), nil
 	})
 	return c, d, ans, err
+}
+
+// complete asks the model, with the tools that there are.
+func (a *author) complete(ctx context.Context, p llm.Prompt) (llm.Answer, error) {
+	if a.tools == nil {
+		return a.preparation.model.Complete(ctx, p)
+	}
+	return a.tools.complete(ctx, p, a.look)
 }
 
 // draftError is what is wrong with an answer.

@@ -177,9 +177,9 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 		return nil, nil
 	}
 	asked := ctx
-	ctx, cancel := context.WithTimeoutCause(ctx, b.Budget.Time, fmt.Errorf("a request may take %v, and they are over", b.Budget.Time))
+	ctx, cancel := context.WithTimeoutCause(ctx, b.preparation.budget.Time, fmt.Errorf("a request may take %v, and they are over", b.preparation.budget.Time))
 	defer cancel()
-	budget := llm.NewBudget(llm.Bounds{Tokens: b.Budget.Tokens, Requests: requestsPerTry * max(b.Budget.Contracts, b.Budget.Tries)})
+	budget := llm.NewBudget(llm.Bounds{Tokens: b.preparation.budget.Tokens, Requests: requestsPerTry * max(b.preparation.budget.Contracts, b.preparation.budget.Tries)})
 	a, err := b.newAuthor(ctx, budget)
 	if err != nil {
 		return nil, err

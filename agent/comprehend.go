@@ -110,8 +110,8 @@ func (p *preparation) reread(ctx context.Context, c *Candidate) error {
 	for _, call := range p.record.Calls {
 		spent += call.Usage.Total()
 	}
-	tokens, left := p.Budget.Tokens-spent, p.Budget.Time-p.Now().Sub(p.record.Started)
-	if p.Budget.Tokens > 0 && tokens <= 0 || left <= 0 {
+	tokens, left := p.budget.Tokens-spent, p.budget.Time-p.Now().Sub(p.record.Started)
+	if p.budget.Tokens > 0 && tokens <= 0 || left <= 0 {
 		c.Reading = &Reading{Reason: "the request's budget was used up"}
 		return nil
 	}

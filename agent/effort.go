@@ -35,4 +35,4 @@ type ToolBounds struct {
 }
 
 // DefaultEffort is enough for the requests people type, and cheap.
-var DefaultEffort = Effort{Independent: true, Samples: 1, Ask: true, Split: true, Comprehend: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}
+var DefaultEffort = Effort{Independent: true, Samples: 1, Comprehend: true, Ask: true, Split: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}

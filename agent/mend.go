@@ -33,12 +33,22 @@ type mending struct {
 // mend does all of it, in the order in which one thing makes another possible.
 func (m *mending) mend() {
 	m.values = map[string]string{}
+	if len(m.source) > maxMended {
+		return
+	}
 	for _, step := range []func(){m.lines, m.bcc, m.types, m.filter, m.perfBuffers, m.rings, m.maps, m.tags, m.printed, m.contexts, m.zeroed, m.counters, m.tasks} {
 		m.code = blank(m.source)
 		step()
 	}
 	m.code = blank(m.source)
 }
+
+const (
+	// maxMended is the longest source that is put right, in bytes: no program that people could approve is longer.
+	maxMended = 64 << 10
+	// maxFound bounds how many maps, calls and uses of one kind are looked at: mending takes milliseconds.
+	maxFound = 64
+)
 
 // note says what was done.
 func (m *mending) note(format string, args ...any) {
@@ -192,7 +202,7 @@ func (m *mending) mapsOf() []aMap {
 	var out []aMap
 	for at := 0; ; {
 		i := strings.Index(m.code[at:], "struct")
-		if i < 0 {
+		if i < 0 || len(out) == maxFound {
 			return out
 		}
 		from := at + i
@@ -206,7 +216,7 @@ func (m *mending) mapsOf() []aMap {
 		if closed < 0 {
 			return out
 		}
-		end := mapEnd.FindStringSubmatchIndex(m.code[closed:])
+		end := mapEnd.FindStringSubmatchIndex(m.code[closed:min(len(m.code), closed+200)])
 		if end == nil || !strings.Contains(m.source[closed+end[0]:closed+end[1]], `".maps"`) {
 			continue
 		}
@@ -243,7 +253,7 @@ func (m *mending) callsOf(name string) []call {
 	var out []call
 	for at := 0; ; {
 		i := strings.Index(m.code[at:], name)
-		if i < 0 {
+		if i < 0 || len(out) == maxFound {
 			return out
 		}
 		from := at + i

@@ -72,9 +72,9 @@ func bccMapDefinition(macro string, args []string) (def, value string) {
 
 // bccMethods writes out the calls on maps; values has the maps that came from BCC's macros.
 func (m *mending) bccMethods(values map[string]string) {
-	for from := 0; ; {
+	for from, n := 0, 0; len(values) > 0; n++ {
 		at := bccMethod.FindStringSubmatchIndex(m.code[from:])
-		if at == nil {
+		if at == nil || n == 4*maxFound || len(m.source) > 2*maxMended {
 			return
 		}
 		start, open := from+at[0], from+at[1]-1

@@ -19,10 +19,12 @@ type Record struct {
 	Seconds       float64   `json:"seconds"`
 	PromptVersion string    `json:"prompt_version"`
 	// ContractVersion is that of the prompt for contracts.
-	ContractVersion string   `json:"contract_version,omitempty"`
-	Kernel          string   `json:"kernel"`
-	BTF             string   `json:"btf"`
-	Others          []string `json:"others,omitempty"` // kernels, and their nodes
+	ContractVersion string `json:"contract_version,omitempty"`
+	// SmallVersion is that of the prompts for dividing requests and deciding between readings.
+	SmallVersion string   `json:"small_prompts_version,omitempty"`
+	Kernel       string   `json:"kernel"`
+	BTF          string   `json:"btf"`
+	Others       []string `json:"others,omitempty"` // kernels, and their nodes
 	// Plan is how a large request was divided; nil if it was not.
 	Plan *Plan `json:"plan,omitempty"`
 	// Contracts are those that a model wrote, in order, with what came of each.

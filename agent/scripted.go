@@ -43,7 +43,7 @@ func (p *preparation) scriptFromModel(asked context.Context) (*Candidate, error)
 	if p.Bpftrace == nil {
 		return nil, ErrNoBpftrace
 	}
-	ctx, cancel := context.WithTimeoutCause(asked, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
+	ctx, cancel := context.WithTimeoutCause(asked, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
 	question, err := p.scriptQuestion(ctx)
 	if err != nil {
@@ -53,14 +53,14 @@ func (p *preparation) scriptFromModel(asked context.Context) (*Candidate, error)
 	if err != nil {
 		return nil, err
 	}
-	budget := llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: requestsPerTry * p.Budget.Tries})
+	budget := llm.NewBudget(llm.Bounds{Tokens: p.budget.Tokens, Requests: requestsPerTry * p.budget.Tries})
 	messages := []llm.Message{llm.User(question)}
 	var last error
-	for try := 1; try <= p.Budget.Tries; try++ {
+	for try := 1; try <= p.budget.Tries; try++ {
 		var ans llm.Answer
 		var parsed scriptAnswer
 		err := p.step("write", func() (_ string, err error) {
-			ans, err = p.Model.Complete(ctx, llm.Prompt{Purpose: "write the script", Task: llm.TaskCode, System: scriptPrompt, Messages: messages, Schema: schema, Budget: budget, Record: p.record.call})
+			ans, err = p.model.Complete(ctx, llm.Prompt{Purpose: "write the script", Task: llm.TaskCode, System: scriptPrompt, Messages: messages, Schema: schema, Budget: budget, Record: p.record.call})
 			if err == nil {
 				parsed, err = llm.Decode[scriptAnswer](ans)
 			}

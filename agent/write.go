@@ -91,6 +91,11 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
 	}
+	return w.made(ctx)
+}
+
+// made has the program made: generated from the contract, or written.
+func (w *writing) made(ctx context.Context) (*Candidate, error) {
 	if c, err := w.fromContract(ctx); c != nil || err != nil {
 		return c, err
 	}
@@ -98,7 +103,7 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if w.contract == nil && w.Effort.Samples > 1 {
 		return w.sampled(ctx)
 	}
-	for try := 1; try <= p.budget.Tries; try++ {
+	for try := 1; try <= w.preparation.budget.Tries; try++ {
 		c, err := w.try(ctx, try)
 		if c != nil || err != nil {
 			return c, err
@@ -107,13 +112,12 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if w.spare != nil {
 		return w.spare, nil
 	}
-	return nil, &RejectedError{Record: p.record, Last: w.last}
+	return nil, &RejectedError{Record: w.record, Last: w.last}
 }
 
 // shared sets aside the request's share of the quotas, and narrows its budget to it. What it returns settles what was used; that is
 // done whatever happens to the request.
 func (p *preparation) shared(ctx context.Context) (settle func(), err error) {
-	p.budget = p.Agent.Budget
 	if p.Quota == nil {
 		return func() {}, nil
 	}

@@ -77,7 +77,11 @@ func (c *Conversation) progressMessage(r Request) Message {
 	key := "progress:" + r.ID
 	switch {
 	case r.State == Ended && r.Outcome == Rejected:
-		what := card.Card{Title: orElse(r.Heading, "No program"), Tone: card.Warning, Blocks: []card.Block{
+		title := "No program"
+		if r.Program != nil {
+			title = "The program was refused"
+		}
+		what := card.Card{Title: orElse(r.Heading, title), Tone: card.Warning, Blocks: []card.Block{
 			card.Text{Body: sentence(cut(r.Detail, 1500))},
 		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
 		if r.Refusal != nil && len(r.Refusal.Steps) > 0 {

@@ -110,6 +110,10 @@ type Agent struct {
 	Budget   Budget
 	Effort   Effort
 	Now      func() time.Time
+	// Lessons, if set, keep what programs were refuted for, and are told to later authors.
+	Lessons Lessons
+	// Warn, if set, hears of what went wrong beside the request.
+	Warn func(what string, err error)
 	// Records, if set, is shared with other agents.
 	Records *Records
 	// Generate, if set, writes the program of a contract, so that no model has to.

@@ -43,6 +43,9 @@ type Maker struct {
 	Budget   agent.Budget
 	Effort   agent.Effort
 	Generate agent.Generator // nil: models write all programs
+	// Lessons, if set, keep what programs were refuted for; Warn hears when that fails.
+	Lessons agent.Lessons
+	Warn    func(what string, err error)
 	// Team lists the team's own recipes; nil: there are none.
 	Team   func(ctx context.Context) ([]team.Recipe, error)
 	Bus    bus.Control
@@ -217,7 +220,7 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Team: m.Team, Now: m.Now, Records: &m.records, Prover: m.Prover}
+	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Effort: m.Effort, Generate: m.Generate, Team: m.Team, Lessons: m.Lessons, Warn: m.Warn, Now: m.Now, Records: &m.records, Prover: m.Prover}
 }
 
 // Params implements thread.Maker.

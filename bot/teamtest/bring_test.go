@@ -42,7 +42,7 @@ hook tracepoint/syscalls/sys_enter_getppid()
 // Programs come as files, on each service as it has them: one is explained, one is refused
 // with the input that shows it wrong, and why can be asked.
 func bringPrograms(t *testing.T, team *teamtest.Team) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	alice, err := team.Slack.As("alice")
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kgent/agent/codegen"
+	"kgent/agent/lessons"
 	"kgent/agent/program/compile"
 	"kgent/agent/recipes"
 	"kgent/agent/team"
@@ -204,8 +205,9 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Team: own.List, Bus: line, Signer: desk, Now: time.Now},
-		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Team: own.List, Bus: line, Signer: desk, Now: time.Now,
+			Lessons: lessons.NewRedis(client, time.Now), Warn: func(what string, err error) { log.Warn(what, "err", err) }},
+		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Team: own, Builtin: library,
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,

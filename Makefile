@@ -9,13 +9,19 @@ DURATION ?= 10s
 # and would not suffer Debian's npm beside it.
 PACKAGES      = clang-19
 NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
-BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
+TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
+BENCH_PACKAGES = $(TEST_PACKAGES)
 
-.PHONY: build demo try screenshots test test-redis8 soak soak-machine mutation proof-cost proof-kernels proof-matrix bench vet fuzz clean
+.PHONY: build embeddings demo try screenshots test test-redis8 eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix retrieval bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
+
+# What kgent search compares meanings with, beside the program: without it, words.
+EMBEDDINGS = bin/kgent.embeddings
+embeddings:
+	@deploy/debian-packages $(NODE_PACKAGES)
+	@GO='$(GO)' deploy/embeddings $(EMBEDDINGS)
 
 # One command from a fresh clone to the kernel's answer. YES=1 approves.
 demo:
@@ -42,11 +48,26 @@ screenshots:
 # Everything that can run here: real kernel, real clang.
 test: vet
 	@deploy/debian-packages $(TEST_PACKAGES)
+	@GO='$(GO)' deploy/embeddings $(EMBEDDINGS) || echo "testing the search by words only: its model could not be fetched"
 	$(GO) test -race -timeout 20m ./...
 
 vet:
 	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }
 	$(GO) vet ./...
+
+# How well requests are answered, on real workloads: MODE=recipes, gate, noisy, or
+# with a model (OPENAI_BASE_URL, KGENT_MODEL) direct, paper, full; CASES='tcp-*'. An
+# interrupted one goes on with RESUME=1.
+MODE ?= recipes
+CASES ?= *
+eval: build
+	@deploy/debian-packages $(TEST_PACKAGES)
+	bin/kgent eval --mode $(MODE) --cases '$(CASES)' --out out/eval/$(MODE) $(if $(RESUME),--resume)
+
+# That every oracle tells its right program from the wrong ones, really run.
+eval-check: build
+	@deploy/debian-packages $(TEST_PACKAGES)
+	bin/kgent eval check '$(CASES)'
 
 # Faults that take minutes: what test runs in a short form, in all variants.
 soak:
@@ -93,12 +114,21 @@ test-redis8:
 	@deploy/debian-root trixie $(REDIS8) redis-server
 	@mkdir -p $(REDIS8)/path && ln -sf ../run $(REDIS8)/path/redis-server
 	@PATH=$(REDIS8)/path:$$PATH redis-server --version
-	PATH=$(REDIS8)/path:$$PATH $(GO) test -count 1 ./executor/bus/... ./approvals/... ./bot/thread ./bot/terminal ./bot/teamtest
+	PATH=$(REDIS8)/path:$$PATH $(GO) test -count 1 ./executor/bus/... ./approvals/... ./bot/thread ./bot/terminal ./bot/teamtest ./retrieval
+
+# What the search finds of requests that were labelled by hand, by words, by meaning and
+# by both: a table.
+retrieval:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	@GO='$(GO)' deploy/embeddings $(EMBEDDINGS)
+	KGENT_ABLATION=1 $(GO) test -count 1 -timeout 20m -v -run '^TestAblation$$' ./retrieval
 
 # Ratios against bpftrace and the plain reader, in the same run.
 bench:
 	@deploy/debian-packages $(BENCH_PACKAGES)
-	deploy/bench
+	@deploy/debian-root trixie $(REDIS8) redis-server
+	@GO='$(GO)' deploy/embeddings $(EMBEDDINGS)
+	KGENT_REDIS8=$(REDIS8)/run deploy/bench
 
 # Every fuzz target for a while each: make fuzz FUZZTIME=1m
 FUZZTIME ?= 20s

@@ -77,9 +77,9 @@ type choice struct {
 // disagreement settles which of two readings the request asks for: first by asking a model, which is
 // not told whose they are; and where the request leaves it open, the person. It tells whether
 // the contract was changed.
-func (w *writing) disagreement(ctx context.Context, r *Reading, s split) (changed bool, err error) {
+func (w *writing) disagreement(ctx context.Context, r *Opinion, s split) (changed bool, err error) {
 	r.Result, r.Detail = differs, clip(s.point, 200)
-	w.record.reading(r)
+	w.record.opinion(r)
 	w.adjudicated = true
 	said, err := w.which(ctx, s)
 	switch {
@@ -104,7 +104,7 @@ func (w *writing) disagreement(ctx context.Context, r *Reading, s split) (change
 }
 
 // ask puts an ambiguity to the person, if that is wanted and was not done already.
-func (w *writing) ask(r *Reading, s split, said choice) error {
+func (w *writing) ask(r *Opinion, s split, said choice) error {
 	if !w.Effort.Ask || len(w.req.Answers) >= maxQuestions {
 		r.Decided = "the request does not say which one it means, and the contract's is taken"
 		return nil
@@ -137,7 +137,7 @@ func (w *writing) which(ctx context.Context, s split) (choice, error) {
 	fmt.Fprintf(&b, "\n# Where they differ\n%s\n\n# Then\nOne: %s\nTwo: %s\n", quote(s.scenario), oneLine(s.contract, 400), oneLine(s.other, 400))
 	var said choice
 	err = w.step("decide", func() (string, error) {
-		ans, err := w.Model.Complete(ctx, llm.Prompt{Purpose: "decide between two readings", Task: llm.TaskJudge, System: whichPrompt, Messages: []llm.Message{llm.User(b.String())},
+		ans, err := w.model.Complete(ctx, llm.Prompt{Purpose: "decide between two readings", Task: llm.TaskJudge, System: whichPrompt, Messages: []llm.Message{llm.User(b.String())},
 			Schema: schema, Budget: w.budget, Record: w.record.call})
 		if errors.Is(err, llm.ErrNotJSON) {
 			if object, _, err2 := llm.Fitted(schema, ans, err); err2 == nil {

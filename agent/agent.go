@@ -1,11 +1,12 @@
 // Package agent turns a request into a candidate: a program with its manifest,
 // checked as far as it can be before people are asked about it.
 //
-//	request ─▶ recipe, or a contract and then a program that a model writes ─▶ gates ─▶ Candidate
+//	request ─▶ recipe, or a composed contract, or a contract and a program that a model writes ─▶ gates ─▶ Candidate
 //	                           ▲                        ▲                        │
 //	                           └────────────────────────┴──────── feedback ──────┘
 //
-// A request that a built-in recipe answers needs no model. Otherwise a model,
+// A request that a built-in recipe answers needs no model, nor does one for which a
+// contract can be composed of what is known: the program is then generated. Otherwise a model,
 // when one is configured, writes first a contract, from the request and the
 // kernel's facts alone, and then the program. The first gate that a program fails
 // becomes the feedback for the next try, within a [Budget]; what a contract says
@@ -25,7 +26,9 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/team"
 	"kgent/agent/verify"
@@ -42,6 +45,9 @@ const MaxBefore = 32
 type Request struct {
 	ID   string `json:"id"` // names the request in its record
 	Text string `json:"text"`
+	// By and In are who asks and where, for the quotas of [Agent.Quota]; empty is nobody's.
+	By string `json:"by,omitempty"`
+	In string `json:"in,omitempty"`
 	// Before holds the earlier requests of the same conversation, oldest first,
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
@@ -106,6 +112,11 @@ type Agent struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	// Bpftrace translates scripts; nil where there is none, and then scripts are refused.
+	Bpftrace *bpftrace.Tool
+	// Language is what a model writes where the request does not say: empty is C, the other
+	// is [LanguageBpftrace].
+	Language string
 	Target   Target
 	Budget   Budget
 	Effort   Effort
@@ -116,6 +127,10 @@ type Agent struct {
 	Warn func(what string, err error)
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Quota, if set, bounds what all requests of a user and of a channel may take of the model in a day.
+	Quota *quota.Ledger
+	// Keep, if set, is given the record of every preparation when it has ended.
+	Keep func(*Record)
 	// Generate, if set, writes the program of a contract, so that no model has to.
 	Generate Generator
 	// Comparer tells whether two programs do the same. Nil makes one for this agent.
@@ -123,6 +138,8 @@ type Agent struct {
 	// Team, if set, lists the recipes that the team keeps: they answer what no built-in one
 	// does.
 	Team func(ctx context.Context) ([]team.Recipe, error)
+	// Finder finds hooks for requests. Nil: by their names only.
+	Finder HookFinder
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -135,7 +152,7 @@ type Agent struct {
 // put to it.
 type Candidate struct {
 	Request  Request
-	Origin   string // "recipe tcp-connect" or "model <name>"
+	Origin   string // "recipe tcp-connect", "composed from recipe tcp-connect" or "model <name>"
 	Source   string
 	Object   *program.Object
 	Manifest *program.Manifest
@@ -155,6 +172,9 @@ type Candidate struct {
 	// Explanation is the author's own words about the program: a recipe's
 	// description, or what the model says, which is not to be trusted.
 	Explanation string
+	// Reading is what a second reading of the program found; nil if nobody read it again. See
+	// [Agent.Comprehend].
+	Reading *Reading
 	// Duration is how long the request asks to run; 0 when it does not say.
 	Duration time.Duration
 	Record   *Record
@@ -191,7 +211,7 @@ func (c *Candidate) ContractWords() string {
 
 // Step tells how preparation goes on.
 type Step struct {
-	Name    string // match, contract, write, compile, facts, prove, load
+	Name    string // match, compose, contract, write, compile, facts, prove, load
 	State   string // start, done, failed, skipped
 	Detail  string
 	Elapsed time.Duration
@@ -255,6 +275,14 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	}
 	first := targets[0].Facts
 	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record.Budget, p.record.Effort = a.Budget, a.Effort
+	p.model = a.Model
+	if a.Model != nil {
+		p.model = &recording{a.Model, p.record}
+	}
+	if a.Keep != nil {
+		defer func() { a.Keep(p.record) }()
+	}
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
@@ -275,6 +303,8 @@ type preparation struct {
 	targets  []Target
 	progress func(Step)
 	record   *Record
+	model    llm.Model // the agent's, on record
+	budget   Budget    // the agent's, or what is left of a quota
 }
 
 // Readable refuses requests that are no request.
@@ -325,6 +355,9 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if p.req.Program != nil {
 		return p.fromBrought(ctx)
 	}
+	if p.Model != nil && p.req.wantsScript() {
+		return p.scriptFromModel(ctx)
+	}
 	var match *recipes.Match
 	var own *team.Match
 	err := p.step("match", func() (string, error) {
@@ -349,11 +382,11 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	case err == nil && own != nil:
 		return p.fromTeam(ctx, own)
 	case err == nil:
-		return p.fromRecipe(ctx, match)
-	case errors.As(err, &none) && p.Model != nil:
-		return p.fromModel(ctx, none.Nearest)
+		return p.recipe(ctx, match)
+	case errors.As(err, &none) && p.Model != nil && p.Language == LanguageBpftrace:
+		return p.scriptFromModel(ctx)
 	case errors.As(err, &none):
-		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		return p.beyond(ctx, none)
 	}
 	return nil, err
 }
@@ -586,9 +619,8 @@ func showsSomething(o *program.Object) error {
 
 // detail is what is wrong with an answer, without whom it was asked of.
 func detail(err error) string {
-	var e *llm.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
+	if said := llm.DetailOf(err); said != "" {
+		return said
 	}
 	return clip(err.Error(), 2000)
 }

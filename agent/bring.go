@@ -46,6 +46,9 @@ type yardstick struct {
 // from the request. The model is told how the program calls its outputs, and nothing else
 // of it. Without any of them the program is unproved, and says so.
 func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
+	if p.req.Program.IsScript() {
+		return p.fromScript(ctx)
+	}
 	b := &bringing{preparation: p}
 	brought := p.req.Program
 	source, notes := brought.Source, []string(nil)
@@ -177,7 +180,7 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.Budget.Time, fmt.Errorf("a request may take %v, and they are over", b.Budget.Time))
 	defer cancel()
 	budget := llm.NewBudget(llm.Bounds{Tokens: b.Budget.Tokens, Requests: requestsPerTry * max(b.Budget.Contracts, b.Budget.Tries)})
-	a, err := b.newAuthor(budget)
+	a, err := b.newAuthor(ctx, budget)
 	if err != nil {
 		return nil, err
 	}

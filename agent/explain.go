@@ -72,6 +72,9 @@ func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progr
 	}
 	p := &preparation{Agent: a, req: Request{Text: "what does this program do", Program: b}, targets: targets[:1], progress: progress, record: &Record{Started: a.Now()}}
 	x := &Explanation{Name: b.Called(), Source: b.Source}
+	if b.IsScript() {
+		return x, x.explainScript(ctx, p)
+	}
 	if x.Source != "" {
 		x.Source, x.Changed = amend(b.Source)
 	}

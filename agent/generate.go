@@ -29,8 +29,8 @@ type Comparer interface {
 	Compare(ctx context.Context, k *kernel.Facts, a, b compare.Program, assume []string) (*compare.Result, error)
 }
 
-// Reading is what a second, independent reading of the request came to.
-type Reading struct {
+// Opinion is what a second, independent reading of the request came to.
+type Opinion struct {
 	// By is who read: "model x".
 	By string `json:"by"`
 	// Result is "agrees", "differs" or "none".
@@ -78,14 +78,14 @@ func (w *writing) fromContract(ctx context.Context) (*Candidate, error) {
 		}
 		w.outcome(c.Finding.Verdict.String() + ": " + c.Finding.Reason)
 		if !w.Effort.Independent || w.adjudicated {
-			return w.withReadings(c), nil
+			return w.withOpinions(c), nil
 		}
-		changed, err := w.secondReading(ctx, c)
+		changed, err := w.secondOpinion(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		if !changed {
-			return w.withReadings(c), nil
+			return w.withOpinions(c), nil
 		}
 	}
 	return nil, nil
@@ -141,13 +141,13 @@ func (w *writing) generatedBy() string {
 	return "generated from the contract by model " + w.author.model
 }
 
-// withReadings says on a generated candidate how it came about and what second readings came to.
-func (w *writing) withReadings(c *Candidate) *Candidate {
+// withOpinions says on a generated candidate how it came about and what second readings came to.
+func (w *writing) withOpinions(c *Candidate) *Candidate {
 	if n := len(w.req.Before); n > 0 {
 		c.Understood = append(c.Understood, fmt.Sprintf("the model read it together with the %s before it in this conversation", plural(n, "request")))
 	}
 	c.Understood = append(c.Understood, c.ContractBy+" wrote the contract from the request alone, and the program was generated from it")
-	for _, r := range w.record.Readings {
+	for _, r := range w.record.Opinions {
 		c.Understood = append(c.Understood, r.words())
 	}
 	c.Understood = append(c.Understood, w.said...)
@@ -155,7 +155,7 @@ func (w *writing) withReadings(c *Candidate) *Candidate {
 }
 
 // words are a reading on a card.
-func (r *Reading) words() string {
+func (r *Opinion) words() string {
 	switch r.Result {
 	case agrees:
 		return fmt.Sprintf("a program that %s wrote from the request does the same as the contract (%s)", r.By, r.Detail)
@@ -169,25 +169,25 @@ func (r *Reading) words() string {
 	return "there is no second reading of the request: " + r.Detail
 }
 
-// secondReading has a program written from the request, and holds it against the contract from which c
+// secondOpinion has a program written from the request, and holds it against the contract from which c
 // was generated. It tells whether the contract was changed for what came out.
-func (w *writing) secondReading(ctx context.Context, c *Candidate) (changed bool, err error) {
+func (w *writing) secondOpinion(ctx context.Context, c *Candidate) (changed bool, err error) {
 	w.messages = []llm.Message{llm.User(w.question())}
 	const tries = 2 // one, and one repair of what is no reading
 	for try := 1; ; try++ {
 		ans, parsed, att, err := w.written(ctx, try)
-		r := &Reading{By: "model " + modelName(ans), Result: noneCan}
+		r := &Opinion{By: "model " + modelName(ans), Result: noneCan}
 		switch {
 		case w.asked.Err() != nil:
 			return false, context.Cause(w.asked)
 		case err != nil && att == nil: // the endpoint, or the budget; the contract's program stands
 			r.Detail = clip(firstLine(err.Error()), 200)
-			w.record.reading(r)
+			w.record.opinion(r)
 			return false, nil
 		case parsed.Cannot != "" && parsed.Source == "":
 			r.Detail = fmt.Sprintf("%s says of the request: %q", r.By, clip(parsed.Cannot, 200))
 			att.end(err)
-			w.record.reading(r)
+			w.record.opinion(r)
 			return false, nil
 		}
 		var other *Candidate
@@ -212,19 +212,20 @@ func (w *writing) secondReading(ctx context.Context, c *Candidate) (changed bool
 		}
 		if try == tries || !repairable(err) || ctx.Err() != nil {
 			r.Detail = fmt.Sprintf("the program that %s wrote did not pass (%s)", r.By, clip(firstLine(err.Error()), 160))
-			w.record.reading(r)
+			w.record.opinion(r)
 			return false, nil
 		}
+		w.look = lookable(err)
 		w.next(ans, feedback(err), false)
 	}
 }
 
 // compared notes what a program that passed the gates says of the contract: one that is proved keeps it;
 // where it could not be proved the two programs are compared.
-func (w *writing) compared(ctx context.Context, c, other *Candidate, r *Reading) (changed bool, err error) {
+func (w *writing) compared(ctx context.Context, c, other *Candidate, r *Opinion) (changed bool, err error) {
 	if other.Finding.Verdict == proof.Verified {
 		r.Result, r.Detail = agrees, "proved for all inputs"
-		w.record.reading(r)
+		w.record.opinion(r)
 		return false, nil
 	}
 	result, err := w.compare(ctx, c, other)
@@ -242,7 +243,7 @@ func (w *writing) compared(ctx context.Context, c, other *Candidate, r *Reading)
 	default:
 		r.Detail = "whether the two programs do the same could not be found out"
 	}
-	w.record.reading(r)
+	w.record.opinion(r)
 	return false, nil
 }
 
@@ -318,4 +319,4 @@ func interfaceIn(text string) string {
 	return ""
 }
 
-func (r *Record) reading(x *Reading) { r.Readings = append(r.Readings, x) }
+func (r *Record) opinion(x *Opinion) { r.Opinions = append(r.Opinions, x) }

@@ -66,7 +66,7 @@ func (a *Agent) Lift(ctx context.Context, source, contractText string, opt progr
 		if err != nil {
 			return nil, fmt.Errorf("lifting constants: %w", err)
 		}
-		all := constantsOf(k)
+		all := choicesOf(k)
 		if skip >= len(all) {
 			break
 		}
@@ -106,9 +106,9 @@ func (p *preparation) proved(ctx context.Context, source, text string, opt progr
 	return p.gates(ctx, source, opt, k, nil)
 }
 
-// constantsOf are the constants of a contract's conditions that a request may have chosen, in
+// choicesOf are the constants of a contract's conditions that a request may have chosen, in
 // their order.
-func constantsOf(c *contract.Contract) []liftable {
+func choicesOf(c *contract.Contract) []liftable {
 	var out []liftable
 	taken := map[string]bool{}
 	for _, p := range c.Params {

@@ -48,6 +48,7 @@ func mendDraft(raw json.RawMessage) (json.RawMessage, []string) {
 	for _, h := range objects(draft["hooks"]) {
 		mendHook(h)
 	}
+	// What is not one of the few assumptions there are is not assumed, which only asks for more.
 	var assume []any
 	for _, a := range list(draft["assume"]) {
 		if s := strings.ToLower(text(a)); s == "returns" || s == "identity" || s == "lru" {
@@ -352,7 +353,6 @@ var phrases = []struct {
 	{regexp.MustCompile(`\bcurrent->`), "current.task."},
 	{regexp.MustCompile(`->`), "."},
 	{regexp.MustCompile(`\b(?:ctx|args)\.([a-z_])`), "$1"},
-	{regexp.MustCompile(`\bcurrent\.pid\b`), "current.tgid"},
 	{regexp.MustCompile(`\bretval\b`), "ret"},
 	{regexp.MustCompile(`\b(?:AND|and)\b`), "&&"},
 	{regexp.MustCompile(`\b(?:OR|or)\b`), "||"},

@@ -139,6 +139,10 @@ var taskVariable = regexp.MustCompile(`\bstruct[ \t\n]+task_struct[ \t\n]*\*[ \t
 // that the verifier does not let anybody follow.
 func (m *mending) tasks() {
 	var edits []edit
+	var within []call // a field is named there, not read
+	for _, name := range []string{"bpf_core_field_exists", "bpf_core_field_size", "bpf_core_field_offset", "bpf_core_read", "bpf_core_read_str", "BPF_CORE_READ", "BPF_CORE_READ_INTO", "BPF_CORE_READ_STR_INTO", "BPF_CORE_READ_BITFIELD_PROBED", "sizeof", "typeof"} {
+		within = append(within, m.callsOf(name)...)
+	}
 	for _, at := range taskVariable.FindAllStringSubmatchIndex(m.code, -1) {
 		v := m.code[at[2]:at[3]]
 		use := regexp.MustCompile(`(?:^|[^A-Za-z0-9_&>.])(` + regexp.QuoteMeta(v) + `((?:->[A-Za-z_][A-Za-z0-9_.]*)+))[ \t]*([^ \t])`)
@@ -148,7 +152,7 @@ func (m *mending) tasks() {
 			last := path[strings.LastIndexAny(path, ">.")+1:]
 			before := strings.TrimRight(m.code[:at[1]+u[2]], " \t")
 			equals := next == '=' && m.code[at[1]+u[6]+1] == '='
-			if last == "comm" || last == "" || next == '[' || next == '(' || next == '=' && !equals || strings.HasSuffix(before, "&") && !strings.HasSuffix(before, "&&") {
+			if slices.ContainsFunc(within, func(c call) bool { return c.from < at[1]+u[2] && at[1]+u[3] < c.to }) || last == "comm" || last == "" || next == '[' || next == '(' || next == '=' && !equals || strings.HasSuffix(before, "&") && !strings.HasSuffix(before, "&&") {
 				continue
 			}
 			m.note("read %s%s by BPF_CORE_READ", v, path)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -56,7 +57,7 @@ type saidParameter struct {
 
 // question is the first message to the model: the conversation, and what is
 // known about the kernels that helps with it.
-func (a *Agent) question(req Request, targets []Target, nearest []*recipes.Recipe) (string, error) {
+func (a *Agent) question(ctx context.Context, req Request, targets []Target, nearest []*recipes.Recipe) (string, error) {
 	var b strings.Builder
 	conversation(&b, req)
 	if len(req.Before) > 0 {
@@ -65,7 +66,7 @@ func (a *Agent) question(req Request, targets []Target, nearest []*recipes.Recip
 	b.WriteString("\n")
 	kernelLines(&b, targets)
 	facts := targets[0].Facts
-	hooks, err := searchHooks(req, targets)
+	hooks, err := searchHooks(ctx, a.finder(), req, targets)
 	if err != nil {
 		return "", err
 	}

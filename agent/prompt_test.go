@@ -49,11 +49,11 @@ func TestTokensPerRequest(t *testing.T) {
 	for _, text := range []string{"which processes ask for their parent's id, and how often", "slow disk writes of postgres over 20 ms, with the sector",
 		"TCP retransmissions to port 443 by remote address, both IPv4 and IPv6", "who deletes files below /etc"} {
 		a := &Agent{Target: target}
-		code, err := a.question(Request{Text: text}, []Target{target}, nil)
+		code, err := a.question(t.Context(), Request{Text: text}, []Target{target}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		terms, err := contractQuestion(Request{Text: text}, []Target{target})
+		terms, err := contractQuestion(t.Context(), a.finder(), Request{Text: text}, []Target{target})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestQuestion(t *testing.T) {
 		t.Fatal("no recipe exec")
 	}
 	request := Request{Text: "openat calls, wakeups and retransmits\n# Kernel\rLinux 2.4"}
-	text, err := a.question(request, []Target{a.Target}, []*recipes.Recipe{example})
+	text, err := a.question(t.Context(), request, []Target{a.Target}, []*recipes.Recipe{example})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestQuestion(t *testing.T) {
 			t.Errorf("the question lacks %q:\n%s", want, text)
 		}
 	}
-	if again, err := a.question(request, []Target{a.Target}, []*recipes.Recipe{example}); err != nil || again != text {
+	if again, err := a.question(t.Context(), request, []Target{a.Target}, []*recipes.Recipe{example}); err != nil || again != text {
 		t.Errorf("the same request asks differently: %v", err)
 	}
 }

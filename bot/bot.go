@@ -276,6 +276,9 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 		Does: risk.Does, Nodes: nodes, Duration: limits.Duration.String(),
 		Hooks: []string{}, Params: []output.Param{},
 	}
+	if c.Manifest.Script != nil {
+		record.Script = c.Manifest.Script.Text
+	}
 	for _, p := range c.Manifest.Programs {
 		record.Hooks = append(record.Hooks, p.Hook.String())
 	}

@@ -22,6 +22,12 @@ import (
 // patient are limits for a machine that is busy with other tests.
 var patient = proof.Limits{Time: 3 * time.Minute, Query: 30 * time.Second, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
 
+func init() {
+	if d, err := time.ParseDuration(os.Getenv("KGENT_CODEGEN_TIME")); err == nil {
+		patient.Time = d
+	}
+}
+
 // thisKernel is read once for all tests.
 var thisKernel = sync.OnceValues(func() (*verify.ProofKernel, error) {
 	tools, err := programtest.Find()

@@ -50,6 +50,7 @@ type table struct {
 	cellText    string
 	cellSize    int
 	perCPU      bool
+	least       bool // it keeps the least of something
 }
 
 // memory is a memory with its map.
@@ -198,6 +199,10 @@ func (g *generator) table(t *contract.CheckedTable) error {
 			out.perCPU = out.perCPU && added[t.Values[i].Type.Meaning]
 		case contract.Min, contract.Max, contract.Last:
 			out.perCPU = false
+			out.least = out.least || v.Agg == contract.Min
+			if n := sizeOf(t.Values[i].Type); n < 4 && v.Agg != contract.Last {
+				return &Unsupported{v.At, fmt.Sprintf("the %s of numbers of %d bits", v.Agg, 8*n)}
+			}
 		case contract.Stats:
 			own = true
 		}
@@ -397,8 +402,11 @@ func (g *generator) writeMaps(b *strings.Builder) {
 		if t.cellText != "" {
 			b.WriteString(t.cellText + "\n")
 		}
-		if t.perCPU {
+		switch {
+		case t.perCPU:
 			kind = "PERCPU_" + kind
+		case t.least: // an array would have a 0 from the start
+			kind = "HASH"
 		}
 		fmt.Fprintf(b, "struct {\n\t__uint(type, BPF_MAP_TYPE_%s);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, %s);\n} %s SEC(\".maps\") KGENT_OUTPUT;\n\n",
 			kind, rows, key, t.cellType, t.mapName)
@@ -414,8 +422,12 @@ func (g *generator) writeMaps(b *strings.Builder) {
 		} else {
 			key, size = strings.TrimSuffix(k.decl, " "+k.name), sizeOf(k.typ)
 		}
-		fmt.Fprintf(b, "%s\nstruct {\n\t__uint(type, BPF_MAP_TYPE_HASH);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, struct %s);\n} %s SEC(\".maps\");\n\n",
-			m.cell.text, roomFor(m.cell.size+size), key, m.cell.tag, m.mapName)
+		kind := "HASH"
+		if g.drops(m) {
+			kind = "LRU_HASH"
+		}
+		fmt.Fprintf(b, "%s\nstruct {\n\t__uint(type, BPF_MAP_TYPE_%s);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, struct %s);\n} %s SEC(\".maps\");\n\n",
+			m.cell.text, kind, roomFor(m.cell.size+size), key, m.cell.tag, m.mapName)
 	}
 	for _, m := range g.scratches {
 		b.WriteString(m.text())
@@ -423,6 +435,26 @@ func (g *generator) writeMaps(b *strings.Builder) {
 	if g.stacks {
 		fmt.Fprintf(b, "struct {\n\t__uint(type, BPF_MAP_TYPE_STACK_TRACE);\n\t__uint(max_entries, 16384);\n\t__uint(key_size, sizeof(__u32));\n\t__uint(value_size, 127 * sizeof(__u64));\n} %s SEC(\".maps\");\n\n", g.stackMap)
 	}
+}
+
+// drops tells whether a memory's map drops its oldest elements: where nothing is ever forgotten, and the
+// contract allows for it.
+func (g *generator) drops(m *memory) bool {
+	if !slices.ContainsFunc(g.c.Contract.Assume, func(w contract.Word) bool { return w.Name == "lru" }) {
+		return false
+	}
+	for _, h := range g.c.Contract.Hooks {
+		for _, s := range h.Steps {
+			all := slices.Clone(s.Otherwise)
+			for _, c := range s.Cases {
+				all = append(all, c.Effects...)
+			}
+			if slices.ContainsFunc(all, func(e *contract.Effect) bool { return e.Verb == contract.Forget && e.To == m.of.Name }) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // roomFor is how many elements of a size a map has room for: some megabytes.

@@ -65,7 +65,7 @@ func pasted(text string) (rest string, programs []string) {
 // nothing, for pictures, logs and all else.
 func kindOf(name string) string {
 	switch ext := strings.ToLower(path.Ext(name)); ext {
-	case ".c":
+	case ".c", ".bt":
 		return "c"
 	case ".kc":
 		return "contract"

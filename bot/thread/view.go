@@ -250,6 +250,9 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 			{Label: "Verdict", Text: cut(verdict, 260)},
 		},
 	)
+	if k.Script != "" {
+		what.Blocks = append(what.Blocks, card.Code{Body: card.Script(k.Script, maxScript)})
+	}
 	if k.Contract != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: "What it has to do, by its contract:\n" + card.Contract(k.Contract, maxContract)})
 	}
@@ -286,6 +289,10 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})
 	return what
 }
+
+// maxScript is how much of a script a card shows, in bytes: as much as services let
+// a block of code have. It says so when there is more.
+const maxScript = 2400
 
 // maxContract is how much of a contract a card shows, in bytes: what can be read
 // without scrolling for long. The rest is in a file.

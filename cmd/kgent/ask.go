@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ type askOptions struct {
 	show     bool
 	format   string
 	save     string
+	record   string
 	// program and contract are files of a program that the person has.
 	program, contract string
 	// attached is called once the first node has attached every probe.
@@ -51,6 +53,7 @@ func (o *askOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
 	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line")
 	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`")
+	f.StringVar(&o.record, "record", "", "write what was tried, and what the model said, to this `file`, however it ends; see kgent replay")
 }
 
 func oneRequest(_ *cobra.Command, args []string) error {
@@ -85,7 +88,7 @@ Exit codes:
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
 	}
 	o.flags(cmd)
-	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c) or an object (.o), instead of one that kgent finds or writes")
+	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c), an object (.o) or a bpftrace script (.bt), instead of one that kgent finds or writes")
 	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request")
 	return cmd
 }
@@ -136,6 +139,15 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		return exitError(exitNode)
 	}
 	defer host.close()
+	if o.record != "" {
+		var wrote error
+		host.agent.Keep = func(r *agent.Record) { wrote = writeRecord(o.record, r) }
+		defer func() {
+			if wrote != nil {
+				fmt.Fprintf(sys.err, "kgent: %s\n", harmless(wrote))
+			}
+		}()
+	}
 	var keep *saving
 	if o.save != "" {
 		keep = &saving{Channel: ch, dir: o.save, show: o.show}
@@ -151,6 +163,18 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	}
 	if code != exitOK {
 		return exitError(code)
+	}
+	return nil
+}
+
+// writeRecord writes a record to a file that only its owner reads: it has the request in it.
+func writeRecord(path string, r *agent.Record) error {
+	raw, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(raw, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the record: %w", err)
 	}
 	return nil
 }

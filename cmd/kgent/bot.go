@@ -20,7 +20,9 @@ import (
 
 	"kgent/agent/codegen"
 	"kgent/agent/lessons"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/team"
 	"kgent/approvals"
@@ -141,6 +143,18 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return err
+	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -200,13 +214,29 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
 	}
+	limits, err := quota.Limits{}.Set(sys.getenv("KGENT_MODEL_QUOTA"))
+	if err != nil {
+		return usageError{fmt.Errorf("KGENT_MODEL_QUOTA: %w", err)}
+	}
+	spent := &quota.Ledger{Store: quota.NewRedis(client), Limits: limits, Now: time.Now}
 	prover := newProver()
 	defer prover.Close()
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Budget: budget, Effort: effort, Generate: codegen.C, Team: own.List, Bus: line, Signer: desk, Now: time.Now,
-			Lessons: lessons.NewRedis(client, time.Now), Warn: func(what string, err error) { log.Warn(what, "err", err) }},
+		Maker: &maker.Maker{
+			Recipes: library, Model: model, Compiler: compiler,
+			Bpftrace: tool, Language: language,
+			Budget: budget, Effort: effort,
+			Generate: codegen.C,
+			Quota:    spent,
+			Prover:   prover,
+			Finder:   finder,
+			Team:     own.List,
+			Lessons:  lessons.NewRedis(client, time.Now),
+			Warn:     func(what string, err error) { log.Warn(what, "err", err) },
+			Bus:      line, Signer: desk, Now: time.Now,
+		},
 		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Team: own, Builtin: library,
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },

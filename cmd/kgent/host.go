@@ -17,6 +17,7 @@ import (
 	"kgent/agent/codegen"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
@@ -41,11 +42,21 @@ const maxEvents = 100_000_000
 // embedded default.
 type host struct {
 	bot   *bot.Bot
+	agent *agent.Agent // the bot's
 	close func()
 }
 
 // newHost wires the parts together. Its errors say what this machine lacks.
 func newHost(ctx context.Context, sys system) (*host, error) {
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
+	return newHostWith(ctx, sys, model)
+}
+
+// newHostWith is newHost with another model than the environment names; nil: none.
+func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error) {
 	if err := kernel.EnsureMounts(ctx); err != nil && os.Geteuid() == 0 {
 		return nil, err
 	}
@@ -64,10 +75,6 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, err := modelFromEnv(sys.getenv)
-	if err != nil {
-		return nil, err
-	}
 	budget, effort, err := budgetFromEnv(sys.getenv)
 	if err != nil {
 		return nil, err
@@ -82,6 +89,14 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 			}
 		}
 	}
+	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	if err != nil {
+		return nil, err
+	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil && !errors.Is(err, compile.ErrNoClang) {
 		return nil, err // without clang, the compile step says what to do
@@ -92,6 +107,13 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)
 	}
 	kern := executor.NewKernel(name, loader, env)
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return nil, err // without bpftrace, a script's first step says what to do
+	}
+	if tool != nil {
+		kern.Scripts = scriptTracer(name, tool, env.Redact)
+	}
 
 	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {
@@ -100,7 +122,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	line := bus.NewMemory()
 	labels := map[string]string{"arch": facts.Arch, "kernel": facts.Release}
 	node := &executor.Executor{
-		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels},
+		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels, Bpftrace: releaseOf(tool)},
 		Verifier: &job.Verifier{Node: name, Labels: labels, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,
@@ -116,12 +138,19 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	done := make(chan error, 1)
 	go func() { done <- node.Serve(serving) }()
 
+	maker := &agent.Agent{
+		UserID: userID, Recipes: library, Model: model, Compiler: compiler,
+		Bpftrace: tool, Language: language,
+		Budget: budget, Effort: effort,
+		Generate: codegen.C,
+		Finder:   finder,
+		Now:      time.Now,
+		Target:   agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
+	}
 	return &host{
+		agent: maker,
 		bot: &bot.Bot{
-			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Budget: budget, Effort: effort, Generate: codegen.C, Now: time.Now,
-				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
-			},
+			Agent: maker,
 			Desk: &approvals.Desk{
 				Store: &approvals.Memory{}, Policy: approvals.Local{Node: name, MaxEvents: maxEvents}, Signer: key,
 				Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader,

@@ -22,6 +22,7 @@ import (
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/verify"
+	"kgent/agent/verify/compare"
 	"kgent/agent/verify/proof"
 	"kgent/agent/verify/smt"
 	"kgent/executor/render/text"
@@ -47,6 +48,7 @@ type verification struct {
 	sys      system
 	program  string
 	contract string
+	same     string
 	btf      []string
 	json     bool
 	solver   string
@@ -65,6 +67,11 @@ Without --contract only what needs none is checked: no bytes that were never
 written and no kernel addresses in the output, byte order, units, sizes, memory
 read by the right helper. That alone never makes a program VERIFIED.
 
+With --same-as, two programs are held against each other: whether they show the
+same for the same input, else an input that tells them apart. The exit codes are
+then 0 for SAME (the result says for how long sequences of events), 1 for
+DIFFERENT and 3 for UNKNOWN.
+
 Exit codes:
   0  VERIFIED  the program keeps the contract, for every input, on every kernel named
   1  REFUTED   there is an input for which it does not; it is printed
@@ -72,7 +79,8 @@ Exit codes:
   3  UNKNOWN   neither could be shown; the reason is printed
   4  the program, the contract or the command line cannot be read`,
 		Example: `  kgent verify connects.bpf.c --contract connects.kc
-  kgent verify connects.o --contract connects.kc --btf debian-6.1.btf --btf debian-6.12.btf --json`,
+  kgent verify connects.o --contract connects.kc --btf debian-6.1.btf --btf debian-6.12.btf --json
+  kgent verify connects.bpf.c --same-as other.bpf.c`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return v.wrong(fmt.Errorf("want one program; got %d arguments", len(args)))
@@ -87,6 +95,7 @@ Exit codes:
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return v.wrong(err) })
 	f := cmd.Flags()
 	f.StringVar(&v.contract, "contract", "", "the contract; see kgent contract")
+	f.StringVar(&v.same, "same-as", "", "another program: whether both show the same, instead of a proof")
 	f.StringArrayVar(&v.btf, "btf", nil, "types of a kernel to prove it for, a BTF file or an ELF file that has some; may be repeated (default this kernel)")
 	f.BoolVar(&v.json, "json", false, "print a JSON object for each kernel")
 	f.StringVar(&v.solver, "solver", "builtin", "what answers the questions: builtin, z3, or both, which must agree")
@@ -118,6 +127,9 @@ func (v *verification) run(ctx context.Context) error {
 	if v.budget <= 0 {
 		return v.wrong(fmt.Errorf("--budget %v: want more than nothing, such as 10s", v.budget))
 	}
+	if v.same != "" && v.contract != "" {
+		return v.wrong(errors.New("--same-as and --contract: want one of them; hold each program against the contract on its own"))
+	}
 	var c *contract.Contract
 	if v.contract != "" {
 		if c, err = readContract(v.sys, v.contract); err != nil {
@@ -128,17 +140,14 @@ func (v *verification) run(ctx context.Context) error {
 	if err != nil {
 		return v.wrong(err)
 	}
-	object, err := readProgram(ctx, v.program, types, v.sys.getenv)
-	if err != nil {
-		return v.wrong(err)
-	}
-	name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(v.program), ".o"), ".bpf.c")
-	// Interface and cgroup are where it would be attached, which no proof is about.
-	manifest, err := program.Build(object, program.Options{Name: "program", Title: name, Interface: "lo"})
+	object, manifest, err := v.read(ctx, v.program, types)
 	if err != nil {
 		return v.wrong(err)
 	}
 	prover := &verify.Prover{Limits: proof.Limits{Time: v.budget}, Solver: solver}
+	if v.same != "" {
+		return v.compare(ctx, prover, kernels, types, compare.Program{Name: v.program, Object: object, Manifest: manifest})
+	}
 	worst := verifyVerified
 	for _, k := range kernels {
 		r, err := prover.ProveOn(ctx, k, object, manifest, c)
@@ -154,6 +163,18 @@ func (v *verification) run(ctx context.Context) error {
 		return exitError(worst)
 	}
 	return nil
+}
+
+// read reads a program, and builds the manifest that it would have.
+func (v *verification) read(ctx context.Context, path string, types compile.Types) (*program.Object, *program.Manifest, error) {
+	object, err := readProgram(ctx, path, types, v.sys.getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".o"), ".bpf.c")
+	// Interface and cgroup are where it would be attached, which no proof is about.
+	manifest, err := program.Build(object, program.Options{Name: "program", Title: name, Interface: "lo"})
+	return object, manifest, err
 }
 
 // graver is the code that a run with both verdicts ends with: what is wrong

@@ -30,6 +30,7 @@ func Classes(ctx context.Context, programs []Program, opt Options) ([]Class, []*
 			case Same:
 				at = c
 				classes[c].Within = shorter(classes[c].Within, r.Within)
+				classes[c].OneProcessor = classes[c].OneProcessor || r.OneProcessor
 			case Different:
 				differences = append(differences, r.Difference)
 			default:

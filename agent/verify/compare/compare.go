@@ -102,6 +102,8 @@ type Result struct {
 	// Within is, of Same, how long the sequences of invocations are that it was shown
 	// for; 0 is any length.
 	Within int `json:"within,omitempty"`
+	// OneProcessor says that Same was shown for sequences that all happen on one processor only.
+	OneProcessor bool `json:"one_processor,omitempty"`
 	// How says in words what Same rests on.
 	How string `json:"how,omitempty"`
 	// Reasons say why the verdict is Unknown, the most important first.
@@ -175,6 +177,8 @@ type Class struct {
 	Members []int `json:"members"`
 	// Within is the least [Result.Within] among the comparisons that made the class; 0 is any length.
 	Within int `json:"within,omitempty"`
+	// OneProcessor says that it is so for one of the comparisons, see [Result.OneProcessor].
+	OneProcessor bool `json:"one_processor,omitempty"`
 	// Doubts say of which other classes it is not known whether they are this one, and why.
 	Doubts []string `json:"doubts,omitempty"`
 }

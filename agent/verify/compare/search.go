@@ -32,6 +32,10 @@ type searching struct {
 	begin [2]*symbolic.World
 	*session
 	ctx context.Context
+	// cpu is the processor on which all happens; nil: each invocation is on any one.
+	cpu smt.Term
+	// severalCPUs says that what was not followed was about several processors.
+	severalCPUs bool
 	// arrays are the bytes that the difference at hand is about.
 	arrays []smt.Term
 }
@@ -62,19 +66,38 @@ func (x *searching) rates() *Difference {
 	return nil
 }
 
-// decide finds the verdict.
+// decide finds the verdict: first with each invocation on any processor; if elements that are kept for
+// each processor stand in the way of that, with all of them on one.
 func (x *searching) decide(r *Result) error {
+	if err := x.attempt(r); err != nil || r.Verdict != Unknown || !x.severalCPUs {
+		return err
+	}
+	x.doubts = nil
+	x.cpu = x.b.Var(32, &smt.Info{Name: "cpu", Data: &symbolic.Input{Kind: symbolic.Data, Name: "cpu", Invocation: -1, Bits: 32, Pc: -1}})
+	x.assumes(oneProcessor)
+	again := &Result{}
+	if err := x.attempt(again); err != nil {
+		return err
+	}
+	*r = *again
+	return nil
+}
+
+// oneProcessor is the name of the assumption that all happens on one processor.
+const oneProcessor = "one processor"
+
+func (x *searching) attempt(r *Result) error {
 	wa := x.machine.NewWorld(x.side[left].any(), symbolic.WorldOptions{Default: symbolic.Fresh, Params: x.params})
 	wb := x.machine.NewWorld(x.side[right].any(), symbolic.WorldOptions{Default: symbolic.Fresh, Params: x.params, Beside: wa})
 	x.begin = [2]*symbolic.World{wa, wb}
 	at := []*moment{{world: x.begin}}
-	done, induced := 0, false
+	defer func() { r.Assumptions = x.assumptions() }()
+	done := 0
 	var inductive error
 	for n := 1; n <= x.limits.Scenario; n++ {
 		next, d := x.longer(at)
 		if d != nil {
-			r.Verdict, r.Difference, r.Reasons = Different, d, nil
-			r.Assumptions = x.assumptions()
+			r.Verdict, r.Difference = Different, d
 			return nil
 		}
 		if len(x.doubts) > 0 {
@@ -83,40 +106,35 @@ func (x *searching) decide(r *Result) error {
 		done = n
 		if len(next) == 0 {
 			r.Verdict, r.How = Same, "neither remembers anything from one invocation to the next"
+			if x.cpu != nil {
+				r.Within, r.OneProcessor = n, true
+			}
 			if n > 1 {
 				r.How = fmt.Sprintf("no sequence of invocations leaves anything to remember that %d of them do not", n-1)
 			}
-			r.Assumptions = x.assumptions()
 			return nil
 		}
-		if !induced {
-			induced = true
+		if n == 1 && x.cpu == nil {
 			if inductive = x.induct(); inductive == nil {
 				r.Verdict, r.How = Same, "whatever both have come to remember, they do the same with it and remember the same again"
-				r.Assumptions = x.assumptions()
 				return nil
 			}
 		}
-		if len(next) > maxMoments {
+		if len(next) > maxMoments && n < x.limits.Scenario {
 			x.doubt("there are more than %d ways in which %d invocations can go; longer sequences were not tried", maxMoments, n)
 			break
 		}
 		at = next
 	}
-	r.Assumptions = x.assumptions()
-	if done > 0 {
-		r.Verdict, r.Within = Same, done
-		r.How = fmt.Sprintf("no sequence of up to %d invocations from fresh maps on tells them apart", done)
-		if done == 1 {
-			r.How = "no single invocation with fresh maps tells them apart"
-		}
-		r.Reasons = x.doubts
-		if inductive != nil {
-			r.Reasons = append(r.Reasons, "longer ones were not ruled out: "+inductive.Error())
-		}
+	r.Reasons = slices.Clone(x.doubts)
+	if done < 2 { // of programs that remember something one invocation says next to nothing
 		return nil
 	}
-	r.Reasons = x.doubts
+	r.Verdict, r.Within, r.OneProcessor = Same, done, x.cpu != nil
+	r.How = fmt.Sprintf("no sequence of up to %d invocations from fresh maps on tells them apart", done)
+	if inductive != nil {
+		r.Reasons = append(r.Reasons, "longer ones were not ruled out: "+inductive.Error())
+	}
 	return nil
 }
 
@@ -187,7 +205,7 @@ func (x *searching) runs(p place, n int, from [2]*symbolic.World) ([2][]*ran, er
 		}
 		var err error
 		if inv == nil {
-			if inv, err = x.machine.Invoke(prog, symbolic.Start{N: n}); err != nil {
+			if inv, err = x.machine.Invoke(prog, symbolic.Start{N: n, Cpu: x.cpu}); err != nil {
 				return out, err
 			}
 		}
@@ -249,6 +267,10 @@ func (x *searching) pair(pr *both, f *suspect, hyp []smt.Term) (*Difference, boo
 		case smt.Unknown:
 			x.doubt("at %s, whether %s can differ was not settled: %s", pr.place.name, c.subject, a.Why)
 		default:
+			if c.doubt != "" {
+				x.doubt("at %s, %s", pr.place.name, c.doubt)
+				continue
+			}
 			g := *f
 			g.both, g.base, g.query, g.claim = pr, slices.Concat(hyp, known), query, c
 			if d := x.confirm(&g); d != nil {
@@ -271,6 +293,7 @@ func (x *searching) followed(pr *both) error {
 		case r.path.Crash != nil:
 			return fmt.Errorf("%s does what no kernel lets a program do: %s", name, r.path.Crash.What)
 		case len(r.path.Unknown) > 0:
+			x.severalCPUs = x.severalCPUs || strings.Contains(r.path.Unknown[0].What, "as several processors see them")
 			return fmt.Errorf("what %s does is not followed: %s", name, r.path.Unknown[0].What)
 		case len(r.path.Timers) > 0:
 			return fmt.Errorf("%s sets a timer, and what runs later is not followed", name)
@@ -321,14 +344,15 @@ func (s *session) given(assumption string) bool { return slices.Contains(s.opt.A
 
 // assumptionWords are what may be taken for granted, by its name in contracts.
 var assumptionWords = map[string]string{
-	"room":    "ring buffers and maps have room; where they have not, kgent counts what is lost and says so",
-	"lru":     "a map that drops its oldest entries when full still has the ones that are asked for",
-	"returns": "a call that was seen to begin on a thread ends on that thread before the next one begins there",
+	"room":       "ring buffers and maps have room; where they have not, kgent counts what is lost and says so",
+	"lru":        "a map that drops its oldest entries when full still has the ones that are asked for",
+	oneProcessor: "all happens on one processor",
+	"returns":    "a call that was seen to begin on a thread ends on that thread before the next one begins there",
 }
 
 func (s *session) assumptions() []string {
 	out := []string{"no other processor changes what a program remembers while it uses it", "within one run of a program the clock stands still; later runs see later times"}
-	for _, n := range []string{"room", "lru", "returns"} {
+	for _, n := range []string{oneProcessor, "room", "lru", "returns"} {
 		if s.assumed[n] {
 			out = append(out, assumptionWords[n])
 		}

@@ -36,11 +36,21 @@ func (x *both) table(t tablePair) error {
 	if err != nil {
 		return err
 	}
+	if !same {
+		if rows, err = x.merged(t, rows); err != nil {
+			return err
+		}
+	}
 	b := x.s.b
+	first := len(x.out)
+	defer func() { x.keys(t, first) }()
 	for _, r := range rows {
 		now, err := x.look(t, r, x.a.after, x.b.after)
 		if err != nil {
 			return err
+		}
+		if !same {
+			x.anywhere(t, r, &now)
 		}
 		words := func(m smt.Model) string { return x.rowWords(t, r, m) }
 		x.claim(Table, t.name, b.Eq(now[left].shown, now[right].shown), func(m smt.Model) (string, string) {
@@ -87,6 +97,65 @@ func (x *both) atOnce(t tablePair) {
 	c.ask = fmt.Sprintf("must the rows of %s be exact when several processors add to them at once?", quote(t.name))
 }
 
+// keys puts a claim before those about the rows of a table, if either program changes one row: that it
+// is the same one. It fails only where what the table shows differs, too.
+func (x *both) keys(t tablePair, first int) {
+	var key [2]*symbolic.Bytes
+	for who, r := range []*ran{x.a, x.b} {
+		for _, e := range r.effectsOf(symbolic.Update, symbolic.Write, symbolic.Delete) {
+			if e.Map == nil || e.Map.Name != mapOf(t, who) {
+				continue
+			}
+			if key[who] != nil && !sameBytes(key[who], e.Key) {
+				return
+			}
+			key[who] = e.Key
+		}
+	}
+	if key[left] == nil || key[right] == nil || first >= len(x.out) {
+		return
+	}
+	da, db := x.a.data(key[left]), x.b.data(key[right])
+	b := x.s.b
+	rows := slices.Clone(x.out[first:])
+	var same, shown []smt.Term
+	ask := ""
+	for _, p := range t.key {
+		eq := x.s.same(p, da, db)
+		same = append(same, eq)
+		if from, to := x.s.eachSource(p, da, db); ask == "" && from != "" && !eq.IsTrue() {
+			ask = fmt.Sprintf("should the rows of %s be told apart by %s or by %s?", quote(t.name), from, to)
+		}
+	}
+	for _, c := range rows {
+		shown = append(shown, c.holds)
+	}
+	keyWords := func(m smt.Model, d data, of func(paired) column) string {
+		out := ""
+		for _, p := range t.key {
+			if out != "" {
+				out += ", "
+			}
+			out += fmt.Sprintf("%s = %s", keyName(p.a.name), x.s.value(m, of(p), d))
+		}
+		return out
+	}
+	value := func(m smt.Model) (string, string) {
+		return keyWords(m, da, func(p paired) column { return p.a }), keyWords(m, db, func(p paired) column { return p.b })
+	}
+	x.out = x.out[:first]
+	c := x.claim(Table, t.name, b.Or(b.And(same...), b.And(shown...)), func(m smt.Model) (string, string) {
+		ka, kb := value(m)
+		return fmt.Sprintf("changes the row of table %s for %s", quote(t.name), ka), fmt.Sprintf("changes the row for %s", kb)
+	})
+	c.ask = ask
+	c.either = func(m smt.Model) (about, a, b string) {
+		a, b = value(m)
+		return "this", "counted under " + a + " in " + quote(t.name), "under " + b
+	}
+	x.out = append(x.out, rows...)
+}
+
 // addable tells whether all that is in the cells of a table is added up, so that one for each CPU
 // shows what one for all does.
 func addable(t tablePair) error {
@@ -98,6 +167,81 @@ func addable(t tablePair) error {
 		}
 	}
 	return nil
+}
+
+// merged are the rows of a table that one program keeps for each CPU and the other for all, each once
+// whatever the CPU. Only the copy of the CPU that the programs run on may have changed.
+func (x *both) merged(t tablePair, rows []row) ([]row, error) {
+	in, ok := x.inv().Input("cpu")
+	if !ok {
+		return nil, fmt.Errorf("at %s the processor is not known", x.place.name)
+	}
+	var out []row
+	for _, r := range rows {
+		if r.cpu != nil && r.cpu != in.Term {
+			for who, run := range []*ran{x.a, x.b} {
+				m := x.s.side[who].maps()[mapOf(t, who)]
+				if !perCPU(m.Type) {
+					continue
+				}
+				key := r.key
+				if who == right {
+					var err error
+					if key, err = x.s.convert(t.name, key, t.key, false, t.b.keySize); err != nil {
+						return nil, err
+					}
+				}
+				p, was := run.from.Lookup(m, key, r.cpu)
+				q, is := run.after.Lookup(m, key, r.cpu)
+				b := x.s.b
+				c := x.claim(Table, t.name, b.Or(b.Eq(r.cpu, in.Term), b.And(b.Eq(run.term(p), run.term(q)), x.s.equalBytes(run.data(was), 0, run.data(is), 0, was.Len()))), nil)
+				c.doubt = fmt.Sprintf("copies of other processors in table %s may change, which is not followed", quote(t.name))
+			}
+		}
+		if !slices.ContainsFunc(out, func(o row) bool { return sameBytes(o.key, r.key) }) {
+			out = append(out, row{key: r.key})
+		}
+	}
+	return out, nil
+}
+
+// anywhere says of a row that is kept for each CPU that it is shown if one of them has it. All begin
+// with nothing.
+func (x *both) anywhere(t tablePair, r row, now *[2]found) {
+	b := x.s.b
+	for who, run := range []*ran{x.a, x.b} {
+		g := []grid{t.a, t.b}[who]
+		if !g.perCPU {
+			continue
+		}
+		m := x.s.side[who].maps()[mapOf(t, who)]
+		any := []smt.Term{now[who].shown}
+		for _, c := range run.after.Cells(m) {
+			key := c.Key
+			if who == right {
+				var err error
+				if key, err = x.s.convert(t.name, key, t.key, true, t.a.keySize); err != nil {
+					continue
+				}
+			}
+			there := b.And(run.term(c.Present), x.s.equalBytes(run.data(key), 0, data{r.key, nil}, 0, r.key.Len()))
+			if g.array {
+				there = b.And(there, b.Not(x.zero(run.data(c.Value))))
+			}
+			any = append(any, there)
+		}
+		now[who].shown = b.Or(any...)
+	}
+}
+
+// zero says that all bytes are zero.
+func (x *both) zero(d data) smt.Term {
+	var all []smt.Term
+	for off := 0; off < d.Len(); off += 8 {
+		n := min(8, d.Len()-off)
+		all = append(all, x.s.b.Eq(d.at(off, n), x.s.b.Const(uint(8*n), 0)))
+	}
+	return x.s.b.And(all...)
 }
 
 // rows are all that were touched, each once.
@@ -204,12 +348,7 @@ func (x *both) look(t tablePair, r row, a, b *symbolic.World) ([2]found, error) 
 		f := found{there: run.term(there), value: run.data(value)}
 		f.shown = f.there
 		if g.array { // rows of zeroes are not shown
-			var zero []smt.Term
-			for off := 0; off < value.Len(); off += 8 {
-				n := min(8, value.Len()-off)
-				zero = append(zero, x.s.b.Eq(f.value.at(off, n), x.s.b.Const(uint(8*n), 0)))
-			}
-			f.shown = x.s.b.And(f.there, x.s.b.Not(x.s.b.And(zero...)))
+			f.shown = x.s.b.And(f.there, x.s.b.Not(x.zero(f.value)))
 		}
 		out[who] = f
 	}

@@ -99,6 +99,11 @@ func (inv *Invocation) probe(space Space, addr smt.Term, n int, root string) (da
 
 func (inv *Invocation) probeAlternatives(space Space, addr smt.Term, n int, root string, budget int) ([]octet, smt.Term) {
 	b := inv.m.b
+	if c, x, y, ok := inv.sumOfChoices(addr); ok && budget > 1 {
+		dx, fx := inv.probeAlternatives(space, x, n, root, budget/2)
+		dy, fy := inv.probeAlternatives(space, y, n, root, budget/2)
+		return chooseOctets(b, c, dx, dy), b.Ite(c, fx, fy)
+	}
 	base, off := inv.splitAddress(addr)
 	if base.Op() == smt.OpIte && budget > 1 {
 		args := base.Args()
@@ -132,6 +137,36 @@ func (inv *Invocation) probeAlternatives(space Space, addr smt.Term, n int, root
 		}
 	}
 	return data, fault
+}
+
+// sumOfChoices takes an address apart that is a sum of choices, such as (c ? p : q) + (c ? 96 : 8): compilers
+// make one read of two that way. It is x where c holds and y elsewhere.
+func (inv *Invocation) sumOfChoices(addr smt.Term) (c, x, y smt.Term, ok bool) {
+	args := addr.Args()
+	if addr.Op() != smt.OpAdd || len(args) == 2 && args[0].Op() == smt.OpIte && args[1].Op() == smt.OpConst {
+		return nil, nil, nil, false // the latter is an object and an offset in it
+	}
+	b := inv.m.b
+	x, y = b.Const(64, 0), b.Const(64, 0)
+	for _, a := range args {
+		inner, extended := a, false
+		if parts := a.Args(); a.Op() == smt.OpConcat && len(parts) == 2 {
+			if zero, ok := parts[0].Const(); ok && zero == 0 {
+				inner, extended = parts[1], true
+			}
+		}
+		if inner.Op() != smt.OpIte || c != nil && inner.Args()[0] != c {
+			x, y = b.Add(x, a), b.Add(y, a)
+			continue
+		}
+		c = inner.Args()[0]
+		then, other := inner.Args()[1], inner.Args()[2]
+		if extended {
+			then, other = b.ZeroExt(64, then), b.ZeroExt(64, other)
+		}
+		x, y = b.Add(x, then), b.Add(y, other)
+	}
+	return c, x, y, c != nil
 }
 
 func chooseOctets(b *smt.Builder, c smt.Term, x, y []octet) []octet {
@@ -438,6 +473,9 @@ func (inv *Invocation) strlen(space Space, addr smt.Term) smt.Term {
 
 func (inv *Invocation) strlenAlternatives(space Space, addr smt.Term, budget int) smt.Term {
 	b := inv.m.b
+	if c, x, y, ok := inv.sumOfChoices(addr); ok && budget > 1 {
+		return b.Ite(c, inv.strlenAlternatives(space, x, budget/2), inv.strlenAlternatives(space, y, budget/2))
+	}
 	base, off := inv.splitAddress(addr)
 	if base.Op() == smt.OpIte && budget > 1 {
 		args, delta := base.Args(), b.Const(64, uint64(off))

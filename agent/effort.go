@@ -20,6 +20,9 @@ type Effort struct {
 	// Split has a large request divided into parts, each with a contract of its own, which
 	// become one program.
 	Split bool
+	// Comprehend has a program that a model wrote read again, without the request, and the two
+	// readings compared: see [Agent.Comprehend]. What differs is on the card.
+	Comprehend bool
 	// Tools bounds what the model may look up on its own.
 	Tools ToolBounds
 }
@@ -32,4 +35,4 @@ type ToolBounds struct {
 }
 
 // DefaultEffort is enough for the requests people type, and cheap.
-var DefaultEffort = Effort{Independent: true, Samples: 1, Ask: true, Split: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}
+var DefaultEffort = Effort{Independent: true, Samples: 1, Ask: true, Split: true, Comprehend: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}

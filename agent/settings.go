@@ -30,6 +30,7 @@ func (e Effort) Set(text string) (Effort, error) {
 		"samples":     number(&e.Samples, 1, 16),
 		"ask":         yesNo(&e.Ask),
 		"split":       yesNo(&e.Split),
+		"comprehend":  yesNo(&e.Comprehend),
 		"tools":       number(&e.Tools.Calls, 0, 200),
 		"tools-bytes": number(&e.Tools.Bytes, 0, 1<<24),
 		"tools-time":  span(&e.Tools.Time, 0, time.Hour),

@@ -121,6 +121,10 @@ type Agent struct {
 	Budget   Budget
 	Effort   Effort
 	Now      func() time.Time
+	// Lessons, if set, keep what programs were refuted for, and are told to later authors.
+	Lessons Lessons
+	// Warn, if set, hears of what went wrong beside the request.
+	Warn func(what string, err error)
 	// Records, if set, is shared with other agents.
 	Records *Records
 	// Quota, if set, bounds what all requests of a user and of a channel may take of the model in a day.

@@ -177,13 +177,24 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 		return nil, nil
 	}
 	asked := ctx
-	ctx, cancel := context.WithTimeoutCause(ctx, b.preparation.budget.Time, fmt.Errorf("a request may take %v, and they are over", b.preparation.budget.Time))
+	settled, err := b.shared(ctx)
+	if asked.Err() != nil {
+		return nil, context.Cause(asked)
+	}
+	if err != nil {
+		b.tried = append(b.tried, "the model may not be asked for one: "+clip(firstLine(err.Error()), 200))
+		return nil, nil
+	}
+	defer settled()
+	ctx, cancel := context.WithTimeoutCause(ctx, b.budget.Time, fmt.Errorf("a request may take %v, and they are over", b.budget.Time))
 	defer cancel()
-	budget := llm.NewBudget(llm.Bounds{Tokens: b.preparation.budget.Tokens, Requests: requestsPerTry * max(b.preparation.budget.Contracts, b.preparation.budget.Tries)})
+	budget := llm.NewBudget(llm.Bounds{Tokens: b.budget.Tokens, Money: b.budget.Money, Requests: requestsPerTry * max(b.budget.Contracts, b.budget.Tries)})
 	a, err := b.newAuthor(ctx, budget)
 	if err != nil {
 		return nil, err
 	}
+	// It looks nothing up: the form is all that it is told.
+	a.tools = &toolbox{writing: &writing{preparation: b.preparation, asked: asked, budget: budget, author: a}}
 	a.question += "\n" + formOf(b.object)
 	a.messages = []llm.Message{llm.User(a.question)}
 	c, _, err := a.write(ctx)

@@ -44,6 +44,7 @@ func (p *preparation) prove(ctx context.Context, c *Candidate) (finding verify.F
 		finding, err = verify.Judged(kernels, reports)
 		return finding.Reason, err
 	})
+	p.learn(ctx, err)
 	return finding, err
 }
 

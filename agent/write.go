@@ -34,6 +34,7 @@ type writing struct {
 	contract *contract.Contract // nil: there is none
 	draft    *Draft             // the contract's record
 	settled  map[string]string  // the request's values for the standard filter
+	known    string             // mistakes made before at the contract's hooks
 	// unread says why there is no contract.
 	unread string
 	// said is what people have to know of how the contract came about.
@@ -160,6 +161,7 @@ func (w *writing) take(ctx context.Context, c *contract.Contract, d *Draft, err 
 	case err == nil:
 		w.contract, w.draft, w.unread = c, d, ""
 		w.settled = settle(w.contract)
+		w.known = w.lessons(ctx, c)
 		return nil
 	case errors.As(err, &none):
 		w.contract, w.draft, w.settled, w.unread = nil, nil, nil, none.why
@@ -173,7 +175,11 @@ func (w *writing) question() string {
 	if w.contract == nil {
 		return w.request
 	}
-	return w.request + "\n" + promise(w.contract)
+	question := w.request + "\n" + promise(w.contract)
+	if w.known != "" {
+		question += "\n" + w.known
+	}
+	return question
 }
 
 // written has one program written, and puts the answer on record: the attempt is nil when there was

@@ -120,6 +120,23 @@ func (s *Redis) List(ctx context.Context) ([]Recipe, error) {
 	return out, nil
 }
 
+// Reseal seals all recipes with the present secret, so that they outlive the one before it.
+func (s *Redis) Reseal(ctx context.Context) error {
+	if len(s.secrets) == 1 {
+		return nil
+	}
+	all, err := s.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		if err := s.Put(ctx, r); err != nil && !errors.Is(err, ErrFull) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Redis) open(name string, raw []byte, seal string) (r Recipe, err error) {
 	if !slices.ContainsFunc(s.secrets, func(k []byte) bool { return hmac.Equal([]byte(seal), []byte(sealOf(k, name, raw))) }) {
 		return r, errors.New("its seal does not hold: somebody else wrote it")

@@ -43,6 +43,8 @@ type Recipe struct {
 	// Program and Manifest are the object and manifest that people approved.
 	Program  []byte `json:"program,omitempty"`
 	Manifest []byte `json:"manifest,omitempty"`
+	// Nodes are those that it was approved for at first.
+	Nodes []string `json:"nodes,omitempty"`
 	// By made it, Case is the approval that it was kept by, At when.
 	By   string    `json:"by"`
 	Case string    `json:"case"`

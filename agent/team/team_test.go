@@ -100,6 +100,15 @@ func TestRedisSeal(t *testing.T) {
 	if err != nil || len(all) != 1 || all[0].Name != "mine" || len(left) != 3 {
 		t.Errorf("%+v, %v; left out %v", all, err, left)
 	}
+	// A key that takes the place of another.
+	next, _ := team.NewRedis(client, bytes.Repeat([]byte{3}, 32), bytes.Repeat([]byte{1}, 32))
+	if err := next.Reseal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	alone, _ := team.NewRedis(client, bytes.Repeat([]byte{3}, 32))
+	if all, err := alone.List(t.Context()); err != nil || len(all) != 1 || all[0].Name != "mine" {
+		t.Errorf("after the change of keys: %+v, %v", all, err)
+	}
 	if _, err := team.NewRedis(client, []byte("short")); err == nil {
 		t.Error("a short secret is taken")
 	}

@@ -23,6 +23,7 @@ import (
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/quota"
 	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
 	"kgent/bot/card"
@@ -50,9 +51,14 @@ type Maker struct {
 	Effort   agent.Effort
 	Generate agent.Generator // nil: models write all programs
 	Quota    *quota.Ledger   // nil: there are no quotas
-	Bus      bus.Control
-	Signer   executor.CheckSigner
-	Now      func() time.Time
+	// Lessons, if set, keep what programs were refuted for; Warn hears when that fails.
+	Lessons agent.Lessons
+	Warn    func(what string, err error)
+	// Team lists the team's own recipes; nil: there are none.
+	Team   func(ctx context.Context) ([]team.Recipe, error)
+	Bus    bus.Control
+	Signer executor.CheckSigner
+	Now    func() time.Time
 
 	records agent.Records
 	mu      sync.Mutex
@@ -232,6 +238,9 @@ func (m *Maker) agent() *agent.Agent {
 		Quota:    m.Quota,
 		Prover:   m.Prover,
 		Finder:   m.Finder,
+		Team:     m.Team,
+		Lessons:  m.Lessons,
+		Warn:     m.Warn,
 		Records:  &m.records,
 		Now:      m.Now,
 	}
@@ -407,4 +416,57 @@ func (m *Maker) Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeIn
 		return card.Card{}, err
 	}
 	return explain.Card(x)
+}
+
+// Recipe implements thread.Maker.
+func (m *Maker) Recipe(ctx context.Context, source string, p job.Program, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Kept, error) {
+	fail := func(err error) (thread.Kept, error) { return thread.Kept{}, err }
+	kernels, err := groups(nodes)
+	if err != nil {
+		return fail(err)
+	}
+	targets, err := m.targets(ctx, kernels)
+	if err != nil {
+		return fail(err)
+	}
+	was, err := program.DecodeManifest(p.Manifest)
+	if err != nil {
+		return fail(err)
+	}
+	opt := program.Options{Name: was.Name, Title: was.Title, Constants: map[string]string{}, Means: was.Means, View: was.View}
+	recipe := team.Recipe{View: was.View, Values: map[string]string{}}
+	for _, k := range was.Constants {
+		opt.Constants[k.Name], recipe.Values[k.Name] = k.Value, k.Value
+	}
+	for _, x := range was.Programs {
+		switch h := x.Hook; {
+		case h.Kind.NeedsInterface():
+			opt.Interface = h.Target
+		case h.Kind.NeedsCgroup():
+			opt.Cgroup = h.Target
+		case h.Hz != 0:
+			opt.Hz = h.Hz
+		}
+	}
+	lifted, err := m.agent().Lift(ctx, source, string(p.Contract), opt, targets, progress)
+	if err != nil {
+		return fail(forChat(err))
+	}
+	manifest, err := lifted.Manifest.Encode()
+	if err != nil {
+		return fail(err)
+	}
+	recipe.Source, recipe.Contract = lifted.Source, string(lifted.ContractText())
+	recipe.Interface, recipe.Cgroup, recipe.Hz = opt.Interface, opt.Cgroup, opt.Hz
+	for name, value := range lifted.Params {
+		recipe.Values[name] = strings.Trim(value, `"`)
+	}
+	out := thread.Kept{Recipe: recipe, Lifted: lifted.Params, Left: lifted.Kept}
+	out.Program = job.Program{ELF: lifted.Object.ELF(), Manifest: manifest, Contract: lifted.ContractText()}
+	out.Source, out.Card = lifted.Source, describe(lifted.Manifest)
+	out.Card.Origin, out.Card.Verdict, out.Card.Reason, out.Card.Contract = "a recipe to be kept", lifted.Finding.Verdict.String(), lifted.Finding.Reason, lifted.ContractWords()
+	for i, k := range lifted.Checked {
+		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, BTF: kernels[i].btf, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
+	}
+	return out, nil
 }

@@ -112,6 +112,7 @@ func TestScenario(t *testing.T) {
 			newPlay(t, c.here, c.there, l).run("testdata/incident.yaml")
 		})
 	}
+	t.Run("program", func(t *testing.T) { bringPrograms(t, team) })
 	t.Run("audit", func(t *testing.T) {
 		out := team.AsBot("audit", "verify")
 		t.Log(out)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/approvals"
 	"kgent/bot/card"
 	"kgent/executor/bus"
@@ -38,6 +40,10 @@ type Conversation struct {
 	// Recipes are what can be asked for without a model, for help and
 	// completion.
 	Recipes []Recipe
+	// Team keeps the team's own recipes; nil: there are none. Builtin are those that they
+	// must not stand in for.
+	Team    team.Store
+	Builtin *recipes.Library
 	// Results makes what a run's output is shown as.
 	Results func(r Request) Output
 	Now     func() time.Time

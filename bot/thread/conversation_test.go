@@ -19,6 +19,8 @@ import (
 	"kgent/agent"
 	"kgent/agent/program"
 	"kgent/agent/program/programtest"
+	"kgent/agent/recipes"
+	ownrecipes "kgent/agent/team"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/approvals/policy"
@@ -77,6 +79,7 @@ type maker struct {
 	wait  chan struct{} // if set, it answers when this is closed
 
 	explained []agent.Brought
+	notKept   error
 
 	value, source, name, verdict, origin, contract string // of what it makes, if set
 	kc                                             string // the contract in its text form
@@ -126,6 +129,19 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	out, err := made(value)
 	out.Card.Contract = m.contract
 	return out, err
+}
+
+func (m *maker) Recipe(_ context.Context, source string, p job.Program, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Kept, error) {
+	progress(agent.Step{Name: "prove", State: "done"})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out, err := made("7")
+	if m.notKept != nil {
+		err = m.notKept
+	}
+	out.Card.Verdict, out.Card.Origin, out.Program.Contract = "VERIFIED", "a recipe to be kept", []byte(portContract)
+	return thread.Kept{Made: out, Lifted: map[string]string{"the_port": "443"}, Left: []string{"the_x stays 5: it is so"}, Recipe: ownrecipes.Recipe{
+		Source: "const volatile k_port the_port = 443;\n" + source, Contract: string(p.Contract) + "# lifted\n", Values: map[string]string{"the_port": "443", "wanted": "7"}}}, err
 }
 
 func (m *maker) Explain(_ context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
@@ -464,6 +480,7 @@ type team struct {
 	discord *chat
 	// terminal is there for what is said differently in one.
 	terminal *chat
+	kept     ownrecipes.Memory
 	key      approvals.Key
 	warned   bytes.Buffer
 	events   int
@@ -503,7 +520,8 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 	}
 	c := &thread.Conversation{
 		Name: name, Store: store, Maker: tm.maker, Policy: p, Runner: tm.fleet, Platforms: []thread.Platform{tm.slack, tm.discord, tm.terminal},
-		Desk:    &approvals.Desk{Store: swapped{tm.cases, &tm.swaps}, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
+		Desk: &approvals.Desk{Store: swapped{tm.cases, &tm.swaps}, Policy: p, Signer: &tm.key, Audit: tm.log, Now: time.Now, Random: rand.Reader},
+		Team: &tm.kept, Builtin: builtin(tm.T),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, tm.TempDir(), time.Now) }, Now: time.Now,
 		Recipes: []thread.Recipe{{Name: "parents", Title: "getppid calls", Example: "who calls getppid"}},
 		Log:     slog.New(slog.NewTextHandler(&tm.warned, nil)),
@@ -522,6 +540,18 @@ func (tm *team) start(name string) (*thread.Conversation, func()) {
 		<-done
 	}
 }
+
+// builtin are kgent's own recipes, read once.
+func builtin(t *testing.T) *recipes.Library {
+	t.Helper()
+	l, err := library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+var library = sync.OnceValues(recipes.Default)
 
 func (tm *team) account(who string) thread.Account {
 	surface, user, ok := strings.Cut(who, ":")

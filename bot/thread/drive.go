@@ -173,6 +173,9 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	if err != nil {
 		return Made{}, nil, fmt.Errorf("asking for the nodes: %w", err)
 	}
+	if r.Keep != nil {
+		return c.makeRecipe(ctx, r, known)
+	}
 	req, nodes, err := c.aim(*r, known, lost)
 	if err != nil {
 		heading := "Which nodes?"
@@ -373,7 +376,13 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 			return err
 		}
 	}
+	var purpose approvals.Purpose
+	subject, keep := "", r.Keep
+	if keep != nil {
+		purpose, subject = keep.purpose(), keep.subject()
+	}
 	cs, err := c.Desk.Open(ctx, approvals.Candidate{
+		Purpose: purpose, Subject: subject,
 		Program: made.Program, Nodes: nodes, Limits: limits, Digest: digest, Tier: risk.Tier, Proved: proved,
 		Requester: author(*r), Authors: r.Authors,
 		Asked: strings.Join(append(slices.Clone(r.Before), r.Text), " / "), Origin: made.Card.Origin,
@@ -410,7 +419,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 			return false
 		}
 		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes, r.Edits = Pending, cs.ID, shown, limits, steps, selector, edits
-		r.Link = link
+		r.Link, r.Keep = link, keep
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
 		r.Quiet, r.Parked = false, nil
@@ -525,6 +534,9 @@ func (c *Conversation) places(ctx context.Context, cs approvals.Case, of func(co
 // start signs the grant of an approved request, or finds the one that was
 // signed.
 func (c *Conversation) start(ctx context.Context, r Request) error {
+	if r.Keep != nil {
+		return c.carryOut(ctx, r)
+	}
 	cs, err := c.Desk.Get(ctx, r.Case)
 	if err == nil && r.StopBy == nil {
 		err = c.sameKernels(ctx, r)

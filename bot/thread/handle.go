@@ -30,6 +30,7 @@ const (
 	verbStop    = "stop"
 	verbAgain   = "again"
 	verbSave    = "save"
+	verbKeep    = "keep" // opens a form for name and phrasings
 )
 
 // idOf is what the buttons of a revision carry: nothing but a name. It is made
@@ -134,9 +135,12 @@ func (c *Conversation) commanded(ctx context.Context, e Event) (bool, error) {
 		if word == "nodes" {
 			return true, c.answer(ctx, e, c.nodesCard(ctx, columns(e.Place)))
 		}
-		return true, c.answer(ctx, e, c.recipesCard(columns(e.Place)))
+		return true, c.answer(ctx, e, c.withTeam(ctx, c.recipesCard(columns(e.Place))))
 	case "stop":
 		return true, c.stopThread(ctx, e)
+	}
+	if m := forgets.FindStringSubmatch(e.Text); m != nil {
+		return true, c.forget(ctx, e, m[1])
 	}
 	return false, nil
 }
@@ -290,7 +294,7 @@ func (c *Conversation) requests(ctx context.Context, p Place) ([]Request, error)
 // latest returns the newest request of a thread, or nil.
 func (c *Conversation) latest(ctx context.Context, p Place) (*Request, error) {
 	all, err := c.requests(ctx, p)
-	all = slices.DeleteFunc(all, func(r Request) bool { return r.Explain })
+	all = slices.DeleteFunc(all, func(r Request) bool { return r.Explain || r.Keep != nil })
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
@@ -440,6 +444,8 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 		return c.again(ctx, e, p, r)
 	case verbSave:
 		return c.save(ctx, e, r)
+	case verbKeep:
+		return c.keepAs(ctx, e, p, r)
 	}
 	return c.refused(ctx, e, refuse("kgent does not know what to do with %q; it may be from an older release", e.Verb))
 }
@@ -591,7 +597,7 @@ func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
 
 // edit makes a revision with other limits, nodes or parameters.
 func (c *Conversation) edit(ctx context.Context, e Event, p approvals.Person, r Request) error {
-	if idOf(r) != e.ID || r.State != Pending {
+	if idOf(r) != e.ID || r.State != Pending || r.Keep != nil {
 		return c.refused(ctx, e, stale(r))
 	}
 	change, nodes, err := c.edited(ctx, e, r)
@@ -750,6 +756,9 @@ func (c *Conversation) refine(ctx context.Context, e Event, p approvals.Person, 
 	text := strings.TrimSpace(e.Fields["text"])
 	if err := agent.Readable(text); err != nil {
 		return c.refused(ctx, e, err)
+	}
+	if r.Keep != nil {
+		return c.refused(ctx, e, refuse("this is about a recipe; ask for something else in the thread"))
 	}
 	if r.State == Preparing || r.State == Pending {
 		return c.revise(ctx, e, p, r.ID, func(r *Request) error {
@@ -938,7 +947,7 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 		what := refusal(e, err)
 		return nil, &what
 	}
-	if !slices.Contains([]string{verbDeny, verbGlass, verbEdit, verbRefine}, e.Verb) {
+	if !slices.Contains([]string{verbDeny, verbGlass, verbEdit, verbRefine, verbKeep}, e.Verb) {
 		return nil, nil
 	}
 	r, err := c.Store.Load(ctx, requestOf(e.ID))
@@ -948,7 +957,7 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 	case err != nil:
 		c.Log.Warn("opening a form", "err", err)
 		return no(refuse("kgent cannot look this up right now; try again in a minute"))
-	case e.Verb != verbRefine && (r.State != Pending || idOf(r) != e.ID):
+	case e.Verb != verbRefine && e.Verb != verbKeep && (r.State != Pending || idOf(r) != e.ID):
 		return no(stale(r))
 	}
 	if err := c.closed(ctx, e); err != nil {
@@ -956,6 +965,10 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 	}
 	form := &card.Form{Verb: e.Verb, ID: e.ID}
 	switch e.Verb {
+	case verbKeep:
+		if form, err = c.keepForm(ctx, r, e.ID); err != nil {
+			return no(err)
+		}
 	case verbDeny:
 		form.Title, form.Submit = "Deny", "Deny"
 		form.Inputs = []card.Input{{Name: "reason", Label: "Why not?", Hint: "It is shown in the thread and kept in the log", Multiline: true, Max: 500}}

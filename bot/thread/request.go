@@ -83,6 +83,8 @@ type Request struct {
 	Explain bool `json:"explain,omitempty"`
 	// Said is the explanation.
 	Said *card.Card `json:"said,omitempty"`
+	// Keep, if set, is a recipe to be kept or removed; nothing is to run then.
+	Keep *Keep `json:"keep,omitempty"`
 	// Posed are the questions to who asked, oldest first; the last one is open while the
 	// request is Asking.
 	Posed []Posed `json:"posed,omitempty"`
@@ -190,6 +192,9 @@ type Maker interface {
 	Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
 	// Explain says what a program does, on one of these kernels. Nothing is loaded.
 	Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error)
+	// Recipe makes a recipe of a proved program and its source: constants become parameters
+	// where that is proved.
+	Recipe(ctx context.Context, source string, p job.Program, nodes []bus.NodeInfo, progress func(agent.Step)) (Kept, error)
 	// Params returns the parameters of a program that may be changed.
 	Params(p job.Program) ([]Param, error)
 	// Valid returns nil when a program takes these values of its parameters, or

@@ -59,7 +59,7 @@ func (c *Conversation) answered(ctx context.Context, e Event, text string) (bool
 		}
 		return true, c.tell(ctx, e, all[i], whyRefused(all[i]))
 	}
-	i := slices.IndexFunc(all, func(r Request) bool { return r.Case != "" && !r.Explain })
+	i := slices.IndexFunc(all, func(r Request) bool { return r.Case != "" && !r.Explain && r.Keep == nil })
 	if i < 0 {
 		return false, nil
 	}

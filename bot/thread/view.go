@@ -80,7 +80,11 @@ func (c *Conversation) progressMessage(r Request) Message {
 	key := "progress:" + r.ID
 	switch {
 	case r.State == Ended && r.Outcome == Rejected:
-		what := card.Card{Title: orElse(r.Heading, "No program"), Tone: card.Warning, Blocks: []card.Block{
+		title := "No program"
+		if r.Program != nil {
+			title = "The program was refused"
+		}
+		what := card.Card{Title: orElse(r.Heading, title), Tone: card.Warning, Blocks: []card.Block{
 			card.Text{Body: sentence(cut(r.Detail, 1500))},
 		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
 		if r.Refusal != nil && len(r.Refusal.Steps) > 0 {
@@ -218,6 +222,9 @@ func superseded(r Request, o Old) card.Card {
 // candidateCard is what people decide on. All of it follows from the program,
 // the policy and what people said; the author's own words are quoted.
 func (c *Conversation) candidateCard(r Request) card.Card {
+	if r.Keep != nil {
+		return c.keepCard(r)
+	}
 	k := r.Card
 	what := card.Card{Title: card.Title(k.Origin, cut(k.Title, 100))}
 	if denied := r.denial(); denied != "" {
@@ -396,6 +403,12 @@ func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
 // decisionWords say how the question itself was decided.
 func decisionWords(r Request) (string, card.Tone) {
 	switch {
+	case r.Keep != nil && r.State != Ended:
+		return "Approved.", card.Good
+	case r.Keep != nil && r.Outcome == Completed:
+		return "Approved: " + r.Detail + ".", card.Good
+	case r.Keep != nil && r.Outcome == FailedAll:
+		return "Approved, but nothing was changed: " + cut(r.Detail, 300), card.Bad
 	case r.State == Running && r.StopBy != nil:
 		return "Approved. It is being stopped.", card.Good
 	case r.State == Running && !r.Dispatched:
@@ -483,6 +496,9 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 	id := idOf(r)
 	what.Buttons = []card.Button{
 		{Verb: verbAgain, ID: id, Label: "Run again"}, {Verb: verbRefine, ID: id, Label: "Refine"}, {Verb: verbSave, ID: id, Label: "Save"},
+	}
+	if c.mayKeep(r) == nil {
+		what.Buttons = append(what.Buttons, card.Button{Verb: verbKeep, ID: id, Label: "Save as recipe"})
 	}
 	out := []Message{r.message("result:"+r.ID, Result, what)}
 	for i, f := range files {
@@ -604,6 +620,30 @@ func (c *Conversation) helpCard(where Place) card.Card {
 		card.List{Heading: "Commands", Items: []string{"list: what waits for you, what runs, what you asked for", "nodes: where it can run", "recipes: what it knows without a model", "help: this"}},
 		card.Note{Body: "Durations: “for 2 minutes”. Nodes: a name, key=value, all, any 2 of key=value."},
 	}}
+}
+
+// withTeam adds the team's own recipes to the built-in ones.
+func (c *Conversation) withTeam(ctx context.Context, what card.Card) card.Card {
+	if c.Team == nil {
+		return what
+	}
+	all, err := c.Team.List(ctx)
+	if err != nil {
+		c.Log.Warn("listing team recipes", "err", err)
+		what.Blocks = append(what.Blocks, card.Note{Body: "Your team's own recipes cannot be read right now."})
+		return what
+	}
+	var items []string
+	for _, r := range all {
+		items = append(items, r.Name+": “"+strings.Join(r.Phrasings, "”, “")+"”, by "+cut(r.By, 60)+" on "+r.At.UTC().Format("2006-01-02"))
+	}
+	if len(items) > 20 {
+		items = append(items[:20], fmt.Sprintf("and %d more", len(items)-20))
+	}
+	if len(items) > 0 {
+		what.Blocks = append(what.Blocks, card.List{Heading: "Your team's own", Items: items}, card.Note{Body: "“forget recipe NAME” asks for one to be removed."})
+	}
+	return what
 }
 
 func (c *Conversation) nodesCard(ctx context.Context, width int) card.Card {

@@ -19,10 +19,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"kgent/agent/codegen"
+	"kgent/agent/lessons"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/quota"
 	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/approvals/policy"
@@ -124,7 +126,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 		return err
 	}
 	secrets := map[string]seals{}
-	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret, terminal.BoardSecret} {
+	for _, purpose := range []string{approvals.StoreSecret, thread.StoreSecret, terminal.BoardSecret, team.StoreSecret} {
 		if secrets[purpose], err = keyDir(f.keys).seals(purpose); err != nil {
 			return err
 		}
@@ -195,6 +197,14 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	own, err := team.NewRedis(client, secrets[team.StoreSecret].current, secrets[team.StoreSecret].others...)
+	if err != nil {
+		return err
+	}
+	own.Warn = func(name string, err error) { log.Warn("a team recipe is left out", "recipe", name, "err", err) }
+	if err := own.Reseal(ctx); err != nil {
+		return err
+	}
 	if lost, err := threads.SetAside(ctx); err != nil {
 		return fmt.Errorf("looking for open requests: %w", err)
 	} else if len(lost) > 0 {
@@ -222,9 +232,13 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 			Quota:    spent,
 			Prover:   prover,
 			Finder:   finder,
+			Team:     own.List,
+			Lessons:  lessons.NewRedis(client, time.Now),
+			Warn:     func(what string, err error) { log.Warn(what, "err", err) },
 			Bus:      line, Signer: desk, Now: time.Now,
 		},
 		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Team: own, Builtin: library,
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,
 	}

@@ -29,7 +29,8 @@ func TestReadmeExamples(t *testing.T) {
 		"which processes on db-3 get ECONNREFUSED, and from where?": "tcp-connect",
 		"fsync latency of postgres as a histogram for a minute":     "fsync-latency",
 		"which programs are executed on db-1 for a minute":          "exec",
-		// What no recipe answers: the example of a model.
+		// What no recipe answers: the examples of a model.
+		"count with bpftrace who calls fsync":              "",
 		"which processes give up the CPU with sched_yield": "",
 		"request": "", // of the usage
 	}

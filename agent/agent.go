@@ -296,7 +296,11 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	case err == nil:
 		return p.fromRecipe(ctx, match)
 	case errors.As(err, &none) && p.Model != nil:
-		return p.fromModel(ctx, none.Nearest)
+		examples, err := p.examples(ctx, p.req, none.Nearest)
+		if err != nil {
+			return nil, err
+		}
+		return p.fromModel(ctx, examples)
 	case errors.As(err, &none):
 		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}

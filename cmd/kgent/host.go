@@ -77,7 +77,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 			}
 		}
 	}
-	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	finder, err := modelsFinder(ctx, sys, model, nil, sys.notice)
 	if err != nil {
 		return nil, err
 	}

@@ -9,10 +9,10 @@ DURATION ?= 10s
 # and would not suffer Debian's npm beside it.
 PACKAGES      = clang-19
 NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
-TEST_PACKAGES = $(PACKAGES) gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
-BENCH_PACKAGES = $(TEST_PACKAGES) bpftrace
+TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
+BENCH_PACKAGES = $(TEST_PACKAGES)
 
-.PHONY: build embeddings demo try screenshots test test-redis8 soak soak-machine mutation proof-cost proof-kernels proof-matrix retrieval bench vet fuzz clean
+.PHONY: build embeddings demo try screenshots test test-redis8 eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix retrieval bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -54,6 +54,20 @@ test: vet
 vet:
 	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }
 	$(GO) vet ./...
+
+# How well requests are answered, on real workloads: MODE=recipes, gate, noisy, or
+# with a model (OPENAI_BASE_URL, KGENT_MODEL) direct, paper, full; CASES='tcp-*'. An
+# interrupted one goes on with RESUME=1.
+MODE ?= recipes
+CASES ?= *
+eval: build
+	@deploy/debian-packages $(TEST_PACKAGES)
+	bin/kgent eval --mode $(MODE) --cases '$(CASES)' --out out/eval/$(MODE) $(if $(RESUME),--resume)
+
+# That every oracle tells its right program from the wrong ones, really run.
+eval-check: build
+	@deploy/debian-packages $(TEST_PACKAGES)
+	bin/kgent eval check '$(CASES)'
 
 # Faults that take minutes: what test runs in a short form, in all variants.
 soak:

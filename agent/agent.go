@@ -1,11 +1,12 @@
 // Package agent turns a request into a candidate: a program with its manifest,
 // checked as far as it can be before people are asked about it.
 //
-//	request ─▶ recipe, or a contract and then a program that a model writes ─▶ gates ─▶ Candidate
+//	request ─▶ recipe, or a composed contract, or a contract and a program that a model writes ─▶ gates ─▶ Candidate
 //	                           ▲                        ▲                        │
 //	                           └────────────────────────┴──────── feedback ──────┘
 //
-// A request that a built-in recipe answers needs no model. Otherwise a model,
+// A request that a built-in recipe answers needs no model, nor does one for which a
+// contract can be composed of what is known: the program is then generated. Otherwise a model,
 // when one is configured, writes first a contract, from the request and the
 // kernel's facts alone, and then the program. The first gate that a program fails
 // becomes the feedback for the next try, within a [Budget]; what a contract says
@@ -25,8 +26,11 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
+	"kgent/agent/team"
 	"kgent/agent/verify"
 	"kgent/retrieval/kernel"
 )
@@ -41,10 +45,21 @@ const MaxBefore = 32
 type Request struct {
 	ID   string `json:"id"` // names the request in its record
 	Text string `json:"text"`
+	// By and In are who asks and where, for the quotas of [Agent.Quota]; empty is nobody's.
+	By string `json:"by,omitempty"`
+	In string `json:"in,omitempty"`
 	// Before holds the earlier requests of the same conversation, oldest first,
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
 	Before []string `json:"before,omitempty"`
+	// Program, if set, is the program to be put to people, instead of one that is looked
+	// for or written.
+	Program *Brought `json:"program,omitempty"`
+	// Previous, if set, is what the request before came to. Text may refine it.
+	Previous *Previous `json:"previous,omitempty"`
+	// Answers are what the person replied to each [Question] about this request, oldest
+	// first, at most [MaxAnswers].
+	Answers []Reply `json:"answers,omitempty"`
 }
 
 // Target is a kernel that a candidate is made for.
@@ -80,7 +95,10 @@ type Budget struct {
 	// as many as programs.
 	Contracts int
 	Tokens    int // prompt and completion, of all calls together
-	Time      time.Duration
+	// Money is in the currency of the models' prices; 0 is no bound. With it set, a model
+	// without a price is not asked.
+	Money float64
+	Time  time.Duration
 }
 
 // DefaultBudget is enough for the requests people type.
@@ -94,11 +112,28 @@ type Agent struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	// Bpftrace translates scripts; nil where there is none, and then scripts are refused.
+	Bpftrace *bpftrace.Tool
+	// Language is what a model writes where the request does not say: empty is C, the other
+	// is [LanguageBpftrace].
+	Language string
 	Target   Target
 	Budget   Budget
+	Effort   Effort
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Quota, if set, bounds what all requests of a user and of a channel may take of the model in a day.
+	Quota *quota.Ledger
+	// Keep, if set, is given the record of every preparation when it has ended.
+	Keep func(*Record)
+	// Generate, if set, writes the program of a contract, so that no model has to.
+	Generate Generator
+	// Comparer tells whether two programs do the same. Nil makes one for this agent.
+	Comparer Comparer
+	// Team, if set, lists the recipes that the team keeps: they answer what no built-in one
+	// does.
+	Team func(ctx context.Context) ([]team.Recipe, error)
 	// Finder finds hooks for requests. Nil: by their names only.
 	Finder HookFinder
 	// Prover holds programs against their contracts. Nil makes one for this
@@ -113,7 +148,7 @@ type Agent struct {
 // put to it.
 type Candidate struct {
 	Request  Request
-	Origin   string // "recipe tcp-connect" or "model <name>"
+	Origin   string // "recipe tcp-connect", "composed from recipe tcp-connect" or "model <name>"
 	Source   string
 	Object   *program.Object
 	Manifest *program.Manifest
@@ -121,8 +156,8 @@ type Candidate struct {
 	// Contract says what the program is to do; nil when none could be written.
 	// Finding is what came of holding the program against it.
 	Contract *contract.Contract
-	// ContractBy is the model that wrote the contract, "model <name>"; empty for a
-	// recipe's.
+	// ContractBy is who wrote the contract: "model <name>", or "file <name>" that came with
+	// the program; empty for a recipe's.
 	ContractBy string
 	Finding    verify.Finding
 	// Checked is what each kernel said of the program, in the order of the
@@ -161,12 +196,18 @@ func (c *Candidate) ContractWords() string {
 	}
 	// The first line is the title, which is its author's.
 	title, rest, _ := strings.Cut(words, "\n")
+	if strings.HasPrefix(c.ContractBy, teamOrigin) {
+		return fmt.Sprintf("%q (kept by your team: %s)\n%s", title, c.ContractBy, rest)
+	}
+	if strings.HasPrefix(c.ContractBy, "file ") {
+		return fmt.Sprintf("%q (the contract came with the program, in its author's words: %s)\n%s", title, c.ContractBy, rest)
+	}
 	return fmt.Sprintf("%q (written from the request alone by %s, in its words)\n%s", title, c.ContractBy, rest)
 }
 
 // Step tells how preparation goes on.
 type Step struct {
-	Name    string // match, contract, write, compile, facts, prove, load
+	Name    string // match, compose, contract, write, compile, facts, prove, load
 	State   string // start, done, failed, skipped
 	Detail  string
 	Elapsed time.Duration
@@ -211,7 +252,7 @@ func (e *RejectedError) Unwrap() error { return e.Last }
 
 // Prepare makes a candidate. progress, if not nil, is called on the caller's
 // goroutine. The error is ErrRequest, ErrNoAnswer, ErrModel, a
-// *[RejectedError], the context's, or a fault of this machine (no clang).
+// *[RejectedError], a *[Question], the context's, or a fault of this machine (no clang).
 func (a *Agent) Prepare(ctx context.Context, req Request, progress func(Step)) (*Candidate, error) {
 	return a.PrepareFor(ctx, req, []Target{a.Target}, progress)
 }
@@ -230,6 +271,14 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	}
 	first := targets[0].Facts
 	p.record = &Record{Request: req, Started: a.Now(), PromptVersion: PromptVersion, ContractVersion: ContractPromptVersion, Kernel: first.Release, BTF: first.BTFHash}
+	p.record.Budget, p.record.Effort = a.Budget, a.Effort
+	p.model = a.Model
+	if a.Model != nil {
+		p.model = &recording{a.Model, p.record}
+	}
+	if a.Keep != nil {
+		defer func() { a.Keep(p.record) }()
+	}
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
@@ -250,6 +299,8 @@ type preparation struct {
 	targets  []Target
 	progress func(Step)
 	record   *Record
+	model    llm.Model // the agent's, on record
+	budget   Budget    // the agent's, or what is left of a quota
 }
 
 // Readable refuses requests that are no request.
@@ -275,6 +326,21 @@ func (r Request) readable() error {
 			return fmt.Errorf("turn %d of the conversation: %w", i+1, err)
 		}
 	}
+	if len(r.Answers) > MaxAnswers {
+		return fmt.Errorf("%w: %d questions were answered, at most %d answers are read; ask anew, with all of it in one sentence", ErrRequest, len(r.Answers), MaxAnswers)
+	}
+	for i, a := range r.Answers {
+		for _, said := range []string{a.Question, a.Answer} {
+			if err := Readable(said); err != nil {
+				return fmt.Errorf("answer %d to a question: %w", i+1, err)
+			}
+		}
+	}
+	if r.Program != nil {
+		if err := r.Program.readable(); err != nil {
+			return err
+		}
+	}
 	return Readable(r.Text)
 }
 
@@ -282,9 +348,25 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if err := p.req.readable(); err != nil {
 		return nil, err
 	}
+	if p.req.Program != nil {
+		return p.fromBrought(ctx)
+	}
+	if p.Model != nil && p.req.wantsScript() {
+		return p.scriptFromModel(ctx)
+	}
 	var match *recipes.Match
+	var own *team.Match
 	err := p.step("match", func() (string, error) {
 		m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+		if none := (*recipes.NoMatchError)(nil); errors.As(err, &none) && p.Team != nil {
+			found, fault := p.Team(ctx)
+			if fault != nil {
+				return "", fault
+			}
+			if own = team.Find(found, p.req.Text); own != nil {
+				return "team recipe " + own.Recipe.Name, nil
+			}
+		}
 		if err != nil {
 			return "", err
 		}
@@ -293,16 +375,14 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	})
 	var none *recipes.NoMatchError
 	switch {
+	case err == nil && own != nil:
+		return p.fromTeam(ctx, own)
 	case err == nil:
-		return p.fromRecipe(ctx, match)
-	case errors.As(err, &none) && p.Model != nil:
-		examples, err := p.examples(ctx, p.req, none.Nearest)
-		if err != nil {
-			return nil, err
-		}
-		return p.fromModel(ctx, examples)
+		return p.recipe(ctx, match)
+	case errors.As(err, &none) && p.Model != nil && p.Language == LanguageBpftrace:
+		return p.scriptFromModel(ctx)
 	case errors.As(err, &none):
-		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
+		return p.beyond(ctx, none)
 	}
 	return nil, err
 }
@@ -339,49 +419,103 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 	return c, nil
 }
 
+// teamOrigin begins the origin of a team recipe's program.
+const teamOrigin = "team recipe "
+
+// fromTeam prepares the program of a team recipe. It goes through all gates, as when it was
+// new: what is stored is believed no more than a model.
+func (p *preparation) fromTeam(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	att := p.record.attempt(teamOrigin+r.Name, r.Source)
+	c, err := p.teamCandidate(ctx, m)
+	att.end(err)
+	if err != nil {
+		if f := (*verify.Failure)(nil); errors.As(err, &f) {
+			return nil, &RejectedError{Record: p.record, Last: err}
+		}
+		return nil, err
+	}
+	c.Origin, c.ContractBy = teamOrigin+r.Name, teamOrigin+r.Name
+	c.Understood = append(m.Understood, "it was made by "+clip(r.By, 80)+" on "+r.At.UTC().Format("2006-01-02")+", and approved as a recipe")
+	c.Duration = m.Duration
+	return c, nil
+}
+
+func (p *preparation) teamCandidate(ctx context.Context, m *team.Match) (*Candidate, error) {
+	r := m.Recipe
+	k, err := contract.Parse(r.Contract)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateSymbolic, Err: fmt.Errorf("the contract of the team recipe %s cannot be read: %w", r.Name, err)}
+	}
+	opt := program.Options{Name: r.Name, Title: clip(k.Title, 120), Constants: m.Values, Interface: r.Interface, Cgroup: r.Cgroup, Hz: r.Hz, View: r.View}
+	return p.gates(ctx, r.Source, opt, k, nil)
+}
+
 // gates takes a source through compile, facts, prove and load. check, if not
 // nil, sees the object before its manifest is made.
 func (p *preparation) gates(ctx context.Context, source string, opt program.Options, want *contract.Contract, check func(*program.Object) error) (*Candidate, error) {
 	c := &Candidate{Request: p.req, Source: source, Record: p.record, Contract: want}
 	err := p.step("compile", func() (string, error) {
-		if p.Compiler == nil {
-			return "", compile.ErrNoClang
-		}
-		res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
-		var bad *compile.Error
-		if errors.As(err, &bad) {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+		o, err := p.compiled(ctx, source)
+		if err == nil && check != nil {
+			if err = check(o); err != nil {
+				err = &verify.Failure{Gate: verify.GateCompile, Err: err}
+			}
 		}
 		if err != nil {
 			return "", err
 		}
-		o, err := program.Parse(res.ELF)
-		if err == nil && check != nil {
-			err = check(o)
-		}
-		if err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		c.Object = o
-		if c.Manifest, err = program.Build(o, opt); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		if err := showsSomething(o); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		if c.Facts, err = o.Facts(); err != nil {
-			return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
-		}
-		n := 0
-		for _, f := range c.Facts {
-			n += f.Instructions
-		}
-		return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(res.ELF)), nil
+		return c.build(o, opt)
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = p.step("facts", func() (string, error) {
+	return p.judged(ctx, c)
+}
+
+// compiled is a source's object. What is wrong with the source is a *[verify.Failure].
+func (p *preparation) compiled(ctx context.Context, source string) (*program.Object, error) {
+	if p.Compiler == nil {
+		return nil, compile.ErrNoClang
+	}
+	res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
+	var bad *compile.Error
+	if errors.As(err, &bad) {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, err := program.Parse(res.ELF)
+	if err != nil {
+		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	return o, nil
+}
+
+// build takes an object over, with the manifest of these options. The error is a
+// *[verify.Failure].
+func (c *Candidate) build(o *program.Object, opt program.Options) (detail string, err error) {
+	c.Object = o
+	if c.Manifest, err = program.Build(o, opt); err == nil {
+		err = showsSomething(o)
+	}
+	if err == nil {
+		c.Facts, err = o.Facts()
+	}
+	if err != nil {
+		return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
+	}
+	n := 0
+	for _, f := range c.Facts {
+		n += f.Instructions
+	}
+	return fmt.Sprintf("%s, %s, %d bytes", plural(len(c.Facts), "program"), plural(n, "instruction"), len(o.ELF())), nil
+}
+
+// judged takes a candidate that was built through the gates after compiling.
+func (p *preparation) judged(ctx context.Context, c *Candidate) (*Candidate, error) {
+	err := p.step("facts", func() (string, error) {
 		return plural(len(c.Manifest.Programs), "hook") + " found" + onKernels(p.targets), p.fits(c)
 	})
 	if err != nil {
@@ -408,6 +542,8 @@ const (
 	// requestsPerTry leaves room for what an endpoint does not support and for
 	// retries, over all tries together.
 	requestsPerTry = 3
+	// extraRequests are for a plan, a decision between readings, and tools.
+	extraRequests = 24
 	// maxEchoed is the longest answer, in bytes, that is sent back to its author:
 	// no program is that long, and what is too long is not mended by repeating it.
 	maxEchoed = 64 << 10
@@ -479,9 +615,8 @@ func showsSomething(o *program.Object) error {
 
 // detail is what is wrong with an answer, without whom it was asked of.
 func detail(err error) string {
-	var e *llm.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
+	if said := llm.DetailOf(err); said != "" {
+		return said
 	}
 	return clip(err.Error(), 2000)
 }

@@ -75,17 +75,12 @@ func (r *Reading) String() string {
 	return "There is no second reading: " + r.Reason
 }
 
-// comparer tells whether two programs show the same. [*verify.Prover] is one.
-type comparer interface {
-	Compare(ctx context.Context, k *kernel.Facts, a, b compare.Program, assume []string) (*compare.Result, error)
-}
-
 // comprehension is one second reading.
 type comprehension struct {
 	*author // for what the model says; it is told of no request
 	c       *Candidate
 	judge   Prover
-	compare comparer
+	compare Comparer
 	reading *Reading
 }
 
@@ -109,8 +104,8 @@ func (a *Agent) Comprehend(ctx context.Context, c *Candidate, targets []Target, 
 	if x.judge == nil {
 		x.judge = &a.prover
 	}
-	if own, ok := a.Prover.(comparer); ok {
-		x.compare = own
+	if a.Comparer != nil {
+		x.compare = a.Comparer
 	}
 	for _, t := range targets {
 		types, err := contract.NewTypes(t.Facts)

@@ -42,7 +42,7 @@ func TestFirstTry(t *testing.T) {
 	if len(c.Facts) != 1 || c.Facts[0].Instructions == 0 {
 		t.Errorf("facts %+v", c.Facts)
 	}
-	if got, want := steps(b.steps), "match failed, contract failed, write done, compile done, facts done, prove done, load done"; got != want {
+	if got, want := steps(b.steps), "match failed, compose failed, contract failed, write done, compile done, facts done, prove done, load done"; got != want {
 		t.Errorf("steps %s, want %s", got, want)
 	}
 	r := c.Record
@@ -92,21 +92,12 @@ func TestFeedback(t *testing.T) {
 		{name: "stack", first: answer(edit(t, "struct req_key key = {};", "struct req_key key = {}; char path[1024];\n\tbpf_probe_read_user_str(path, sizeof(path), (void *)ctx->args[0]); barrier_var(ctx); if (path[5] == 'x') key.pid = path[7];")),
 			want: []string{"stack"}, gate: verify.GateCompile},
 		{name: "no program", first: answer(counting[:strings.Index(counting, "SEC(\"tp")]).with("programs", []any{}), want: []string{"holds no program"}, gate: verify.GateCompile},
-		{name: "nothing to see", first: answer(edit(t, ` KGENT_OUTPUT;`, `;`)).with("maps", []any{said{"name": "calls", "role": "internal"}}),
+		{name: "nothing to see", first: answer(edit(t, ` KGENT_OUTPUT;`, "; struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 9); __type(key, int); __type(value, int); } other SEC(\".maps\");")).with("maps", []any{said{"name": "calls", "role": "internal"}}),
 			want: []string{"shows nothing"}, gate: verify.GateCompile},
-		{name: "ring without a type", first: onEvents.with("source", ringed(t, "")).with("maps", []any{said{"name": "events", "role": "internal"}}), want: []string{"ring buffer needs __type(value"}, gate: verify.GateCompile},
+		{name: "ring without a type", first: onEvents.with("source", strings.Replace(ringed(t, ""), "sizeof(*e), 0", "20, 0", 1)).with("maps", []any{said{"name": "events", "role": "internal"}}), want: []string{"ring buffer needs __type(value"}, gate: verify.GateCompile},
 		{name: "perf buffer", first: answer(edit(t, "KGENT_TASK_FILTER", "KGENT_TASK_FILTER\nstruct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(key_size, 4); __uint(value_size, 4); } pb SEC(\".maps\");")).
 			with("maps", []any{said{"name": "calls", "role": "output"}, said{"name": "pb", "role": "internal"}}), want: []string{"perf buffers are not read"}, gate: verify.GateCompile},
 
-		{name: "another section", first: answer(counting).with("programs", []any{said{"name": "asked", "section": "tp/syscalls/sys_exit_getppid"}}),
-			want: []string{"disagree", "sys_enter_getppid", "sys_exit_getppid"}, gate: verify.GateCompile},
-		{name: "a program too many", first: answer(counting).with("programs", []any{said{"name": "asked", "section": "tp/syscalls/sys_enter_getppid"}, said{"name": "left", "section": "xdp"}}),
-			want: []string{"names left"}, gate: verify.GateCompile},
-		{name: "a program too few", first: answer(counting).with("programs", []any{}), want: []string{`the program asked`}, gate: verify.GateCompile},
-		{name: "a map too few", first: answer(counting).with("maps", []any{}), want: []string{"the map calls"}, gate: verify.GateCompile},
-		{name: "a map too many", first: answer(counting).with("maps", []any{said{"name": "calls", "role": "output"}, said{"name": "other", "role": "internal"}}),
-			want: []string{"names other"}, gate: verify.GateCompile},
-		{name: "another role", first: answer(counting).with("maps", []any{said{"name": "calls", "role": "events"}}), want: []string{`"events" in "maps" but "output"`}, gate: verify.GateCompile},
 		{name: "no such parameter", first: answer(counting).with("parameters", []any{said{"name": "port", "value": "443"}}),
 			want: []string{`no parameter "port"`, "comm"}, gate: verify.GateCompile},
 		{name: "value that does not fit", first: answer(counting).with("parameters", []any{said{"name": "pid", "value": "postgres"}}), want: []string{"parameter pid"}, gate: verify.GateCompile},
@@ -122,8 +113,8 @@ func TestFeedback(t *testing.T) {
 		{name: "unchecked look-up", real: true, first: answer(edit(t, cell, "k_count *n = bpf_map_lookup_elem(&calls, &key);\n\t(*n)++;")),
 			want: []string{"nothing that the kernel forbids", "(*n)++", "25"}, gate: verify.GateSymbolic},
 		{name: "loop without end", real: true, first: answer(edit(t, "key.pid = k_current_pid();", "for (volatile int i = 0; i >= 0;) key.pid++;")), want: []string{"verifier"}, gate: verify.GateKernel},
-		{name: "helper of another kind", real: true, first: answer(edit(t, "key.pid = k_current_pid();", "key.pid = bpf_get_hash_recalc(ctx);")), want: []string{"verifier", "get_hash_recalc"}, gate: verify.GateKernel},
-		{name: "memory of the kernel", real: true, first: answer(edit(t, "key.pid = k_current_pid();", "struct task_struct *t = (void *)bpf_get_current_task();\n\tkey.pid = t->tgid;")),
+		{name: "helper of another kind", real: true, first: answer(edit(t, "key.pid = k_current_pid();", "key.pid = bpf_get_hash_recalc(ctx);")), want: []string{"get_hash_recalc"}, gate: verify.GateFacts},
+		{name: "memory of the kernel", real: true, first: answer(edit(t, "key.pid = k_current_pid();", "struct task_struct *t = (void *)(8 + bpf_get_current_task());\n\tkey.pid = t->tgid;")),
 			want: []string{"verifier", "program.bpf.c:23"}, gate: verify.GateKernel},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -151,6 +142,35 @@ func TestFeedback(t *testing.T) {
 			if len(asked[1]) > 20_000 {
 				t.Errorf("the feedback has %d bytes", len(asked[1]))
 			}
+		})
+	}
+}
+
+// What an answer says wrongly of its own source costs nothing: the source counts.
+func TestSourceCounts(t *testing.T) {
+	m := host(t)
+	for _, tc := range []struct {
+		name  string
+		first said
+		want  []string // in the note
+	}{
+		{name: "another section", first: answer(counting).with("programs", []any{said{"name": "asked", "section": "tp/syscalls/sys_exit_getppid"}}), want: []string{"sys_enter_getppid", "sys_exit_getppid"}},
+		{name: "a program too many", first: answer(counting).with("programs", []any{said{"name": "asked", "section": "tp/syscalls/sys_enter_getppid"}, said{"name": "left", "section": "xdp"}}), want: []string{"names left"}},
+		{name: "a program too few", first: answer(counting).with("programs", []any{}), want: []string{`the program asked`}},
+		{name: "a map too few", first: answer(counting).with("maps", []any{}), want: []string{"the map calls"}},
+		{name: "a map too many", first: answer(counting).with("maps", []any{said{"name": "calls", "role": "output"}, said{"name": "other", "role": "internal"}}), want: []string{"names other"}},
+		{name: "another role", first: answer(counting).with("maps", []any{said{"name": "calls", "role": "events"}}), want: []string{`"events" in "maps" but "output"`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t, m, yes{}, tc.first)
+			c, err := b.prepare(t.Context(), beyond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Source != counting || len(c.Record.Attempts) != 1 {
+				t.Errorf("%d attempts", len(c.Record.Attempts))
+			}
+			wants(t, "the notes", strings.Join(c.Record.Attempts[0].Notes, "\n"), tc.want...)
 		})
 	}
 }

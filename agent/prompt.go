@@ -36,6 +36,8 @@ type answer struct {
 	Top         int             `json:"top" doc:"show only the N largest rows; 0 all"`
 	IntervalMS  int64           `json:"interval_ms" doc:"show maps every so many milliseconds; 0 once at the end"`
 	Explanation string          `json:"explanation" doc:"two or three sentences for the person: what is shown and what is not"`
+
+	noted []string // of its differences from its source
 }
 
 type saidProgram struct {

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/retrieval/kernel"
 )
 
 // writing is the making of a program by a model, with the contract that it is held against.
@@ -24,6 +28,8 @@ type writing struct {
 	schema  *llm.Schema
 	request string // the question without what the contract adds to it
 	author  *author
+	tools   *toolbox
+	look    bool // tools are worth their tokens for the next question
 
 	contract *contract.Contract // nil: there is none
 	draft    *Draft             // the contract's record
@@ -34,11 +40,14 @@ type writing struct {
 	said []string
 
 	messages []llm.Message
+	sample   int // fresh starts so far: each is drawn in another way
 	refused  []string
 	last     error
 	// disputed has the sample in which an obligation was first refuted.
 	disputed map[string]int
 	reread   bool
+	// adjudicated: two readings of the request differed, and it was decided between them.
+	adjudicated bool
 	// otherwise is at which point a program was first refuted that was written from the
 	// request: those after it were told.
 	otherwise string
@@ -53,26 +62,43 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if p.Compiler == nil { // what the model writes could not even be compiled
 		return nil, compile.ErrNoClang
 	}
+	settled, err := p.shared(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
 	w := &writing{preparation: p, asked: ctx, disputed: map[string]int{}}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
-	var err error
 	if w.request, err = p.question(ctx, p.req, p.targets, nearest); err != nil {
 		return nil, err
 	}
 	if w.schema, err = llm.SchemaOf[answer]("ebpf_program"); err != nil {
 		return nil, err
 	}
-	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Requests: requestsPerTry * (p.Budget.Tries + max(p.Budget.Contracts, p.Budget.Tries))})
+	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.budget.Tokens, Money: p.budget.Money, Requests: requestsPerTry*(p.budget.Tries+max(p.budget.Contracts, p.budget.Tries)) + extraRequests})
 	if w.author, err = p.newAuthor(ctx, w.budget); err != nil {
 		return nil, err
 	}
-	c, d, err := w.author.write(ctx)
+	w.tools = &toolbox{writing: w, left: p.Effort.Tools}
+	w.author.tools = w.tools
+	w.look = w.tools.open() && w.few(ctx)
+	w.author.look = w.look
+	c, d, err := w.divided(ctx)
+	if c == nil && err == nil {
+		c, d, err = w.author.write(ctx)
+	}
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
 	}
+	if c, err := w.fromContract(ctx); c != nil || err != nil {
+		return c, err
+	}
 	w.messages = []llm.Message{llm.User(w.question())}
-	for try := 1; try <= p.Budget.Tries; try++ {
+	if w.contract == nil && w.Effort.Samples > 1 {
+		return w.sampled(ctx)
+	}
+	for try := 1; try <= p.budget.Tries; try++ {
 		c, err := w.try(ctx, try)
 		if c != nil || err != nil {
 			return c, err
@@ -83,6 +109,45 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	}
 	return nil, &RejectedError{Record: p.record, Last: w.last}
 }
+
+// shared sets aside the request's share of the quotas, and narrows its budget to it. What it returns settles what was used; that is
+// done whatever happens to the request.
+func (p *preparation) shared(ctx context.Context) (settle func(), err error) {
+	p.budget = p.Agent.Budget
+	if p.Quota == nil {
+		return func() {}, nil
+	}
+	want := quota.Use{Tokens: p.budget.Tokens, Micros: int64(p.budget.Money * 1e6)}
+	if want.Micros == 0 { // a request may be dear, but not take all that there is for a day
+		const part = 8
+		want.Micros = max(p.Quota.Limits.User.Micros, p.Quota.Limits.Channel.Micros) / part
+	}
+	share, err := p.Quota.Take(ctx, p.req.By, p.req.In, want)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrModel, err)
+	}
+	p.budget.Tokens = share.Allowed.Tokens
+	if share.Allowed.Micros > 0 {
+		p.budget.Money = float64(share.Allowed.Micros) / 1e6
+	}
+	return func() {
+		var used quota.Use
+		for _, c := range p.record.Calls {
+			used = used.Plus(quota.Use{Tokens: c.Usage.Total(), Micros: int64(c.Cost * 1e6)})
+		}
+		if len(p.record.Calls) > 0 {
+			used.Requests = 1
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settling)
+		defer cancel()
+		if err := share.Settle(ctx, used); err != nil { // its whole share counts as used then, until the day ends
+			p.record.Unsettled = err.Error()
+		}
+	}, nil
+}
+
+// settling is how long booking what a request has cost may take.
+const settling = 5 * time.Second
 
 // take takes over what the author of the contract has brought. An error ends the preparation.
 func (w *writing) take(ctx context.Context, c *contract.Contract, d *Draft, err error) error {
@@ -107,34 +172,46 @@ func (w *writing) question() string {
 	return w.request + "\n" + promise(w.contract)
 }
 
-// try has one program written and judged. It returns a candidate or an error when that is the
-// end of it, and neither when there may be another try.
-func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
-	var ans llm.Answer
-	var parsed answer
-	err := w.step("write", func() (string, error) {
+// written has one program written, and puts the answer on record: the attempt is nil when there was
+// none, because the endpoint or the budget failed.
+func (w *writing) written(ctx context.Context, try int) (ans llm.Answer, parsed *answer, att *Attempt, err error) {
+	parsed = &answer{}
+	var salvaged []string
+	err = w.step("write", func() (string, error) {
 		var err error
-		ans, err = w.Model.Complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
-			Schema: w.schema, Budget: w.budget, Record: w.record.call})
-		if err != nil {
-			return "", err
+		ans, err = w.tools.complete(ctx, w.sampling(llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
+			Schema: w.schema, Budget: w.budget, Record: w.record.call}), w.look)
+		if err == nil {
+			*parsed, err = llm.Decode[answer](ans)
 		}
-		if parsed, err = llm.Decode[answer](ans); err != nil {
+		if *parsed, salvaged, err = orSalvaged(*parsed, w.schema, ans, err); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("try %d by %s, %d tokens", try, modelName(ans), ans.Usage.Total()), nil
 	})
 	if err != nil && !answered(err) {
+		return ans, parsed, nil, err
+	}
+	source, notes := w.amended(parsed)
+	att = w.record.attempt("model "+modelName(ans), source)
+	att.Notes = append(salvaged, notes...)
+	if err != nil {
+		att.Answer = clip(ans.Text, maxKept)
+	} else {
+		parsed.Source = source
+	}
+	return ans, parsed, att, err
+}
+
+// try has one program written and judged. It returns a candidate or an error when that is the
+// end of it, and neither when there may be another try.
+func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
+	ans, parsed, att, err := w.written(ctx, try)
+	if att == nil {
 		if w.spare != nil && w.asked.Err() == nil {
 			return w.spare, nil
 		}
 		return nil, w.unanswered(w.asked, ctx, err, w.last)
-	}
-	source, notes := amend(parsed.Source)
-	att := w.record.attempt("model "+modelName(ans), source)
-	att.Notes = notes
-	if err != nil {
-		att.Answer = clip(ans.Text, maxKept)
 	}
 	var c *Candidate
 	switch {
@@ -143,17 +220,17 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 	case err == nil && parsed.Cannot != "" && parsed.Source == "":
 		err = fmt.Errorf("%w: the model says: %q", ErrNoAnswer, clip(parsed.Cannot, 500))
 	case err == nil:
-		parsed.Source = source
-		c, err = w.judge(ctx, &parsed, try)
+		c, err = w.judge(ctx, parsed, try)
+		att.Notes = append(att.Notes, parsed.noted...)
 	}
 	att.end(err)
 	att.Contract = slices.Index(w.record.Contracts, w.draft) + 1
 	hint := ""
 	if err == nil {
-		w.describe(c, ans, &parsed)
+		w.describe(c, ans, parsed)
 		att.Verdict = c.Finding.Verdict.String()
 		w.outcome(c.Finding.Verdict.String() + ": " + c.Finding.Reason)
-		if hint = avoidable(c.Finding); hint == "" || w.spare != nil || try == w.Budget.Tries {
+		if hint = avoidable(c.Finding); hint == "" || w.spare != nil || try == w.preparation.budget.Tries {
 			if w.spare != nil && c.Finding.Verdict != proof.Verified {
 				c = w.spare
 			}
@@ -174,6 +251,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		return nil, err
 	}
 	say := hint
+	w.look = lookable(err)
 	if err != nil {
 		say = feedback(err)
 		w.last = err
@@ -194,6 +272,7 @@ func (w *writing) next(ans llm.Answer, say string, fresh bool) {
 	question := w.question()
 	switch {
 	case fresh:
+		w.sample++
 		// Whoever starts again is told all of the contract: that it was read otherwise is known by now.
 		if w.contract != nil {
 			question += "\n# The whole contract\n```\n" + contract.Format(w.contract) + "```\n"
@@ -301,8 +380,13 @@ func ofMeaning(x *proof.Counterexample) bool {
 func (w *writing) readAgain(ctx context.Context, r *proof.Report) (changed bool, err error) {
 	w.reread = true
 	before := w.draft.Text
+	who := "Programs that others wrote from the same request do something else than this contract asks for, and the same thing each time."
 	point := fmt.Sprintf("independent programs broke the contract at the same point (it must hold that %s)", clip(r.Counterexample.Words, 160))
-	c, d, err := w.author.readAgain(ctx, r.Counterexample)
+	if w.adjudicated {
+		who = "A program that was written from the same request, by somebody who did not see this contract, does something else than it asks for; and whoever was asked which of the two the request means chose the program's."
+		point = fmt.Sprintf("an independent program broke the contract (it must hold that %s)", clip(r.Counterexample.Words, 160))
+	}
+	c, d, err := w.author.readAgain(ctx, who, r.Counterexample)
 	var none *noContract
 	switch {
 	case errors.As(err, &none):
@@ -320,6 +404,40 @@ func (w *writing) readAgain(ctx context.Context, r *proof.Report) (changed bool,
 	return true, w.take(ctx, c, d, nil)
 }
 
+// amended is the source of an answer as it is compiled: what models write by habit is put right.
+// Parameters that are set in the source by its own means are set as all are.
+func (w *writing) amended(ans *answer) (source string, notes []string) {
+	source, notes = amend(ans.Source)
+	if strings.TrimSpace(source) == "" {
+		return source, notes
+	}
+	facts := w.targets[0].Facts
+	m := mending{source: source, notes: notes, facts: facts, record: func(name string, fields []kernel.TracepointField) string {
+		record, err := w.recordType(facts, name, fields)
+		if err != nil {
+			return "" // the gates say what cannot be read
+		}
+		return record
+	}}
+	for _, x := range ans.Maps {
+		if x.Role == string(program.RoleOutput) {
+			m.shown = append(m.shown, x.Name)
+		}
+	}
+	if w.contract != nil {
+		for _, t := range w.contract.Tables {
+			m.shown = append(m.shown, t.Name)
+		}
+	}
+	m.mend()
+	for _, name := range slices.Sorted(maps.Keys(m.values)) {
+		if !slices.ContainsFunc(ans.Parameters, func(p saidParameter) bool { return p.Name == name }) {
+			ans.Parameters = append(ans.Parameters, saidParameter{name, m.values[name]})
+		}
+	}
+	return m.source, m.notes
+}
+
 func (w *writing) fromAnswer(ctx context.Context, ans *answer) (*Candidate, error) {
 	if strings.TrimSpace(ans.Source) == "" {
 		return nil, &verify.Failure{Gate: verify.GateCompile, Err: errors.New(`"source" is empty: write the whole program there, or say in "cannot" why there is none`)}
@@ -330,8 +448,9 @@ func (w *writing) fromAnswer(ctx context.Context, ans *answer) (*Candidate, erro
 		opt.Constants[c.Name] = c.Value
 	}
 	return w.gates(ctx, ans.Source, opt, w.contract, func(o *program.Object) error {
+		ans.noted = nil
 		if d := ans.disagreements(o); len(d) > 0 {
-			return fmt.Errorf("the answer and its source disagree: %s", strings.Join(d, "; "))
+			ans.noted = append(ans.noted, "the answer describes its source wrongly, and the source counts: "+strings.Join(d, "; "))
 		}
 		if w.contract == nil {
 			return nil

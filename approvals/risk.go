@@ -76,15 +76,8 @@ type Assessment struct {
 // counts as one tier more.
 func Assess(p job.Program, proved bool) (Assessment, error) {
 	fail := func(err error) (Assessment, error) { return Assessment{}, fmt.Errorf("judging program: %w", err) }
-	o, err := program.Parse(p.ELF)
+	o, m, err := program.Open(p.ELF, p.Manifest)
 	if err != nil {
-		return fail(err)
-	}
-	m, err := program.DecodeManifest(p.Manifest)
-	if err != nil {
-		return fail(err)
-	}
-	if err := m.Check(o); err != nil {
 		return fail(err)
 	}
 	facts, err := o.Facts()
@@ -95,6 +88,9 @@ func Assess(p job.Program, proved bool) (Assessment, error) {
 		facts[i].Hook = m.Programs[i].Hook // Check holds both in the same order
 	}
 	a := Assessment{Facts: facts, Does: Words(facts, o.Maps())}
+	if m.Script != nil {
+		a.Does = wordsOfScript(a.Does)
+	}
 	a.Base, a.Why = Risk(facts)
 	a.Tier = a.Base
 	if !proved && a.Tier < Act {
@@ -279,7 +275,7 @@ func (r *risk) hook(f program.Facts) {
 		if keyboard(f.Hook.Target) {
 			r.add(ObserveSensitive, "listens at "+printable(f.Hook.Target)+", where keystrokes pass", "program %s", f.Program)
 		}
-	case program.Iter, program.PerfEvent:
+	case program.Iter, program.PerfEvent, program.Interval, program.Software, program.ScriptEvent:
 	default:
 		r.add(Act, "runs at a kind of hook this release knows nothing about", strings.ReplaceAll(printable(string(k)), "%", "?")+" of program %s", f.Program)
 	}

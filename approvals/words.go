@@ -33,7 +33,7 @@ func Words(facts []program.Facts, maps []program.MapInfo) []string {
 		add("Prints lines of text.")
 	}
 	if len(out) == reports {
-		add("Reports nothing.")
+		add(nothing)
 	}
 	reasons := reasonsOf(facts)
 	for _, r := range reasons {
@@ -47,6 +47,18 @@ func Words(facts []program.Facts, maps []program.MapInfo) []string {
 		add("It changes nothing: it only looks.")
 	}
 	return out
+}
+
+const nothing = "Reports nothing."
+
+// wordsOfScript says of a script what its object does not show: its maps are known
+// there by numbers only.
+func wordsOfScript(does []string) []string {
+	out := slices.Clone(does)
+	if i := slices.Index(out, nothing); i >= 0 {
+		out[i] = "Prints lines, and shows its maps at the end, as the script itself says."
+	}
+	return append(out, "It is run by the node's bpftrace, as root with few rights: no shell, no network, no files to write.")
 }
 
 // runs says where programs run, those of one kind in one sentence.
@@ -114,6 +126,12 @@ func where(h program.Hook) (one, many, target, rest string) {
 		return "whenever a process passes the marker ", "whenever a process passes the markers ", printable(h.Symbol), " of " + printable(h.Binary)
 	case program.PerfEvent:
 		return fmt.Sprintf("%d times a second on every CPU", h.Hz), "", "", ""
+	case program.Interval:
+		return "every so often (interval ", "every so often (intervals ", printable(h.Target), ")"
+	case program.Software:
+		return "at every so many events of the kernel's (", "at every so many events of the kernel's (", printable(h.Target), ")"
+	case program.ScriptEvent:
+		return "once, at the ", "once, at the ", map[string]string{"BEGIN": "beginning", "END": "end"}[h.Target], ""
 	case program.XDP:
 		return "for every packet that ", "for every packet that ", printable(h.Target), " receives, before anything else sees it"
 	case program.TCXIngress:

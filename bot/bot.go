@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kgent/agent"
@@ -54,6 +55,8 @@ type Ask struct {
 	Duration time.Duration
 	// EventsPerSecond bounds the output of each node; 0 is DefaultEvents.
 	EventsPerSecond int
+	// Program, if set, is put to people instead of one that is looked for.
+	Program *agent.Brought
 	// ShowOnly ends after the card.
 	ShowOnly bool
 }
@@ -85,6 +88,9 @@ type Channel interface {
 	Stage(output.Stage)
 	// Candidate shows the card.
 	Candidate(Card)
+	// Question asks the person what was meant, and returns one of the options or words of
+	// their own. An error says that nobody can be asked.
+	Question(ctx context.Context, q *agent.Question) (string, error)
 	// Decide waits for people's votes and calls vote for each until it returns
 	// false. It returns when that happened or ctx ended.
 	Decide(ctx context.Context, c Card, vote func(approvals.Vote) (more bool, err error)) error
@@ -189,18 +195,42 @@ func (b *Bot) resolve(ctx context.Context, ask *Ask) ([]string, error) {
 	return target.Resolve(cmp.Or(ask.Nodes, named, b.Home), nodes)
 }
 
+// prepare makes a candidate, and asks the person where their words can be read in several
+// ways.
+func (b *Bot) prepare(ctx context.Context, ask Ask, ch Channel) (*agent.Candidate, error) {
+	req := agent.Request{ID: ask.ID, Text: ask.Text, Program: ask.Program}
+	for {
+		c, err := b.Agent.Prepare(ctx, req, func(s agent.Step) {
+			ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
+		})
+		var unclear *agent.Question
+		if !errors.As(err, &unclear) || len(req.Answers) == agent.MaxAnswers {
+			return c, err
+		}
+		answer, nobody := ch.Question(ctx, unclear)
+		if nobody != nil {
+			return nil, err
+		}
+		req.Answers = append(req.Answers, agent.Reply{Question: unclear.Text, Answer: answer})
+	}
+}
+
 // candidate prepares the program and opens its case.
 func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel) (Card, string, error) {
-	c, err := b.Agent.Prepare(ctx, agent.Request{ID: ask.ID, Text: ask.Text}, func(s agent.Step) {
-		ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
-	})
+	c, err := b.prepare(ctx, ask, ch)
+	var unclear *agent.Question
 	var rejected *agent.RejectedError
 	switch {
+	case errors.As(err, &unclear):
+		return Card{}, "", end(BadInput, output.ReasonCandidate, fmt.Errorf("it is not clear what is asked; say it in the request: %w", unclear))
 	case errors.Is(err, agent.ErrRequest):
 		return Card{}, "", end(BadInput, output.ReasonCandidate, err)
 	case errors.Is(err, agent.ErrNoAnswer):
 		return Card{}, "", end(NoAnswer, output.ReasonCandidate, err)
 	case errors.As(err, &rejected):
+		if r := agent.RefusalOf(err); r != nil && len(r.Steps) > 0 {
+			err = fmt.Errorf("%w\n%s", err, strings.Join(r.Words()[1:], "\n"))
+		}
 		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
 	case err != nil:
 		return Card{}, "", err
@@ -245,6 +275,9 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 		Verdict: c.Finding.Verdict.String(), Reason: c.Finding.Reason, Contract: c.ContractWords(), Tier: risk.Tier.String(), Why: risk.Why,
 		Does: risk.Does, Nodes: nodes, Duration: limits.Duration.String(),
 		Hooks: []string{}, Params: []output.Param{},
+	}
+	if c.Manifest.Script != nil {
+		record.Script = c.Manifest.Script.Text
 	}
 	for _, p := range c.Manifest.Programs {
 		record.Hooks = append(record.Hooks, p.Hook.String())

@@ -53,13 +53,17 @@ func candidate(t *testing.T) *agent.Candidate {
 
 // preparer is an agent that knows one answer.
 type preparer struct {
-	c   *agent.Candidate
-	err error
-	got agent.Request
+	c       *agent.Candidate
+	err     error
+	got     agent.Request
+	unclear *agent.Question // asked until it is answered
 }
 
 func (p *preparer) Prepare(_ context.Context, req agent.Request, progress func(agent.Step)) (*agent.Candidate, error) {
 	p.got = req
+	if p.unclear != nil && len(req.Answers) == 0 {
+		return nil, p.unclear
+	}
 	progress(agent.Step{Name: "match", State: "start"})
 	progress(agent.Step{Name: "match", State: "done", Detail: "recipe parents", Elapsed: 3 * time.Millisecond})
 	return p.c, p.err
@@ -93,6 +97,7 @@ type channel struct {
 	errs    []output.Error
 	summary []output.Summary
 	votes   []approvals.Vote
+	answer  string // to a question
 	err     error
 }
 
@@ -104,6 +109,13 @@ func (c *channel) Stage(s output.Stage) { c.say("%s %s", s.Name, s.State) }
 func (c *channel) Candidate(card bot.Card) {
 	c.card = card
 	c.say("candidate")
+}
+func (c *channel) Question(_ context.Context, q *agent.Question) (string, error) {
+	c.say("question %s", q.Text)
+	if c.answer == "" {
+		return "", errors.New("nobody there")
+	}
+	return c.answer, nil
 }
 func (c *channel) Decide(_ context.Context, _ bot.Card, vote func(approvals.Vote) (bool, error)) error {
 	for _, v := range c.votes {
@@ -246,6 +258,26 @@ func TestNamedNodes(t *testing.T) {
 		}
 		if tc.fault == "" && len(ch.errs) != 0 || tc.fault != "" && (len(ch.errs) != 1 || !strings.Contains(ch.errs[0].Message, tc.fault)) {
 			t.Errorf("%q: %+v, want %q", tc.words, ch.errs, tc.fault)
+		}
+	}
+}
+
+// Words that can be read in several ways are asked about, where somebody can be asked.
+func TestUnclear(t *testing.T) {
+	for answer, want := range map[string]bot.Outcome{"": bot.BadInput, "real errors": bot.Ran} {
+		o := newOffice(t, candidate(t))
+		o.agent.unclear = &agent.Question{Text: "Does “failed” include EINTR?", Options: []string{"yes", "no"}}
+		ch := &channel{answer: answer, votes: yes()}
+		if got := o.Handle(t.Context(), bot.Ask{ID: "1", Text: "who fails", Requester: me}, ch); got != want {
+			t.Errorf("%q: outcome %d, want %d: %+v", answer, got, want, ch.errs)
+		}
+		switch {
+		case answer == "":
+			if len(ch.errs) != 1 || !strings.Contains(ch.errs[0].Message, "Does “failed” include EINTR? (1) yes (2) no") {
+				t.Errorf("%+v", ch.errs)
+			}
+		case !reflect.DeepEqual(o.agent.got.Answers, []agent.Reply{{Question: "Does “failed” include EINTR?", Answer: answer}}):
+			t.Errorf("%+v", o.agent.got.Answers)
 		}
 	}
 }

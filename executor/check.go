@@ -182,6 +182,9 @@ func (e *Executor) checkHooks(m *program.Manifest) error {
 	}
 	var errs []error
 	for _, p := range m.Programs {
+		if p.Hook.Kind.OfScripts() {
+			continue
+		}
 		kind, place := p.Hook.Place()
 		if err := e.Hooks.CheckHook(kind, place); err != nil {
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))

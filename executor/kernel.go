@@ -15,6 +15,7 @@ import (
 	"kgent/executor/probe"
 	"kgent/executor/render"
 	"kgent/executor/render/symbol"
+	"kgent/executor/tracer"
 )
 
 // Sampling of what a run costs: for a short window now and then, because
@@ -34,6 +35,8 @@ type HostKernel struct {
 	node   string
 	loader *probe.Loader
 	env    *render.Env
+	// Scripts runs bpftrace's; nil refuses them. It is set before the first Load.
+	Scripts *tracer.Tracer
 
 	symbols sync.Once
 	kernel  *symbol.Kernel // nil when the kernel hides its addresses
@@ -58,6 +61,9 @@ func (k *HostKernel) kernelSymbols() *symbol.Kernel {
 
 // Load implements Kernel.
 func (k *HostKernel) Load(ctx context.Context, o *program.Object, m *program.Manifest) (Probe, error) {
+	if m.Script != nil {
+		return k.loadScript(ctx, o, m)
+	}
 	p := &hostProbe{kernel: k, view: m.View}
 	infos := map[string]program.MapInfo{}
 	for _, info := range o.Maps() {

@@ -88,15 +88,8 @@ func (r *run) run(ctx context.Context) {
 // admit holds a program against its manifest and, as one of the tier, against
 // the node's policy.
 func (e *Executor) admit(p job.Program, tier string) (*program.Object, *program.Manifest, error) {
-	o, err := program.Parse(p.ELF)
+	o, m, err := program.Open(p.ELF, p.Manifest)
 	if err != nil {
-		return nil, nil, err
-	}
-	m, err := program.DecodeManifest(p.Manifest)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := m.Check(o); err != nil {
 		return nil, nil, err
 	}
 	if err := e.Policy.Check(o, m, tier, e.cpus); err != nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"kgent/agent/llm/schema"
 )
 
 // Decode reads a structured answer into the Go type its schema describes. Fields that the type does not have, fields
@@ -94,10 +96,127 @@ func onceEach(raw []byte) error {
 }
 
 // Object takes the one JSON object out of the text of an answer that does not satisfy its schema, for callers
-// that can do with less.
+// that can do with less. Slips of models that nothing holds to JSON are put right: line breaks in
+// texts, texts in three quotes or in backticks, commas before a bracket.
 func Object(text string) (json.RawMessage, error) {
 	object, _, err := extract(text)
-	return object, err
+	if err == nil {
+		return object, nil
+	}
+	if object, _, again := extract(mendJSON(text)); again == nil {
+		return object, nil
+	}
+	return nil, err
+}
+
+// Fitted is the object of an answer that lacks what can be done without, or has more than was asked for: brought to the
+// schema by [schema.Schema.Fit], with what was done about it. The error is that of the answer as it came.
+func Fitted(s *Schema, a Answer, failed error) (object json.RawMessage, did []string, err error) {
+	if !errors.Is(failed, ErrNotJSON) {
+		return nil, nil, failed
+	}
+	shape, err := schema.Parse(s.JSON)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := Object(a.Text)
+	if err != nil {
+		return nil, nil, failed
+	}
+	object, did, err = shape.Fit(raw)
+	if err != nil || shape.Validate(object) != nil {
+		return nil, nil, failed
+	}
+	return object, append(did, "the answer was brought to its form"), nil
+}
+
+// mendJSON puts right what is not JSON and has one meaning.
+func mendJSON(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		switch quoted, n := quotedValue(text[i:], b.String()); {
+		case n > 0:
+			b.WriteString(quoted)
+			i += n
+		case text[i] == '"':
+			s, n := mendString(text[i:])
+			b.WriteString(s)
+			i += n
+		case text[i] == ',' && strings.IndexAny(strings.TrimLeft(text[i+1:], " \t\r\n"), "}]") == 0:
+			i++
+		default:
+			b.WriteByte(text[i])
+			i++
+		}
+	}
+	return b.String()
+}
+
+// quotedValue reads a text in three quotes or in backticks, where a value stands.
+func quotedValue(text, before string) (json string, n int) {
+	if before = strings.TrimRight(before, " \t\r\n"); before == "" || before[len(before)-1] != ':' {
+		return "", 0
+	}
+	for _, mark := range []string{`"""`, "```", "`"} {
+		rest, ok := strings.CutPrefix(text, mark)
+		if !ok {
+			continue
+		}
+		value, _, ok := strings.Cut(rest, mark)
+		if !ok {
+			return "", 0
+		}
+		n = len(value) + 2*len(mark)
+		if first, after, ok := strings.Cut(value, "\n"); ok && mark == "```" && !strings.ContainsAny(first, " ;{") {
+			value = after
+		}
+		return quoteJSON(value), n
+	}
+	return "", 0
+}
+
+func quoteJSON(s string) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(s) != nil {
+		return `""`
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// mendString reads one text in quotes, with control characters and escapes in it that JSON does not have.
+func mendString(text string) (json string, n int) {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := 1; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			b.WriteByte('"')
+			return b.String(), i + 1
+		case c == '\\' && i+1 < len(text):
+			i++
+			switch {
+			case strings.IndexByte(`"\/bfnrtu`, text[i]) >= 0:
+				b.WriteByte('\\')
+				b.WriteByte(text[i])
+			case text[i] == '\n': // a line that goes on
+				b.WriteString(`\\\n`)
+			default:
+				b.WriteByte(text[i])
+			}
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\r':
+			b.WriteString(`\r`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case c < ' ':
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return text, len(text) // never closed
 }
 
 // extract takes the one JSON object out of an answer: the whole text; or, from endpoints that do not enforce the form,

@@ -14,12 +14,16 @@ const (
 	TaskContract Task = "contract"
 	// TaskCode: a program is written.
 	TaskCode Task = "code"
+	// TaskPlan: a large request is divided into parts.
+	TaskPlan Task = "plan"
+	// TaskJudge: it is said which of two readings a request asks for.
+	TaskJudge Task = "judge"
 	// TaskComprehend: a program is read, and the contract that it keeps is written down.
 	TaskComprehend Task = "comprehend"
 )
 
 // Tasks are all of them.
-func Tasks() []Task { return []Task{TaskContract, TaskCode, TaskComprehend} }
+func Tasks() []Task { return []Task{TaskContract, TaskCode, TaskPlan, TaskJudge, TaskComprehend} }
 
 // ByTask asks one model for some tasks and another for the rest.
 type ByTask struct {
@@ -39,6 +43,8 @@ func (b *ByTask) Complete(ctx context.Context, p Prompt) (Answer, error) {
 //
 //	KGENT_MODEL_CONTRACT  the model that writes contracts, at the same endpoint
 //	KGENT_MODEL_CODE      the model that writes programs, at the same endpoint
+//	KGENT_MODEL_PLAN      the model that divides large requests, at the same endpoint
+//	KGENT_MODEL_JUDGE     the model that decides between readings of a request, at the same endpoint
 //	KGENT_MODEL_COMPREHEND  the model that reads programs again, at the same endpoint
 //
 // name other models for single tasks. KGENT_MODEL_PRICE may then have a price for each model:

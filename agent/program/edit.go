@@ -41,7 +41,7 @@ type Setting struct {
 // Editable lists the parameters of a program with what its manifest sets them
 // to. Both are as they are stored.
 func Editable(elf, manifest []byte) ([]Setting, error) {
-	o, m, err := open(elf, manifest)
+	o, m, err := Open(elf, manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func Editable(elf, manifest []byte) ([]Setting, error) {
 // The object stays as it is. What a kernel's verifier said of it does not hold
 // for other values: it has to be asked again.
 func WithConstants(elf, manifest []byte, values map[string]string) ([]byte, error) {
-	o, m, err := open(elf, manifest)
+	o, m, err := Open(elf, manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -88,18 +88,6 @@ func (m *Manifest) With(o *Object, values map[string]string) (*Manifest, error) 
 		return nil, err
 	}
 	return &next, nil
-}
-
-func open(elf, manifest []byte) (*Object, *Manifest, error) {
-	o, err := Parse(elf)
-	if err != nil {
-		return nil, nil, err
-	}
-	m, err := DecodeManifest(manifest)
-	if err != nil {
-		return nil, nil, err
-	}
-	return o, m, m.Check(o)
 }
 
 func (m *Manifest) set(o *Object, values map[string]string) error {

@@ -105,6 +105,9 @@ func (e *UnsupportedHookError) Error() string {
 // HookOf derives a program's hook from its section. Interface and cgroup stay
 // empty: a section does not name them.
 func HookOf(p *ebpf.ProgramSpec) (Hook, error) {
+	if point, ok := strings.CutPrefix(p.SectionName, scriptSection); ok {
+		return ScriptHook(point)
+	}
 	prefix, target, _ := strings.Cut(p.SectionName, "/")
 	prefix = strings.TrimSuffix(prefix, ".s") // sleepable
 	need := func(h Hook) (Hook, error) {

@@ -44,6 +44,9 @@ type Manifest struct {
 	Means map[string]string `json:"means,omitempty"`
 	Maps  []Map             `json:"maps"`
 	View  View              `json:"view"`
+	// Script, if set, is what is run; the object is what it was judged by. Version
+	// is then [ScriptManifestVersion].
+	Script *Script `json:"script,omitempty"`
 }
 
 // Program is one program of the object and where it is attached.
@@ -90,13 +93,18 @@ type Options struct {
 	// Hz, if not 0, overrides the rate of perf_event programs.
 	Hz   int
 	View View
+	// Script is what the object came of, if [ParseScript] read it.
+	Script *Script
 }
 
 // Build derives the manifest of an object. It fails with an error that says
 // what to change when the object breaks a convention.
 func Build(o *Object, opt Options) (*Manifest, error) {
 	m := &Manifest{Version: ManifestVersion, Name: opt.Name, Title: opt.Title, View: opt.View, Means: maps.Clone(opt.Means),
-		Programs: []Program{}, Constants: []Constant{}, Maps: []Map{}}
+		Programs: []Program{}, Constants: []Constant{}, Maps: []Map{}, Script: opt.Script}
+	if opt.Script != nil {
+		m.Version = ScriptManifestVersion
+	}
 	for _, p := range o.Programs() {
 		h, err := HookOf(p)
 		if err != nil {
@@ -155,7 +163,7 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, errors.New("decoding manifest: data after its end")
 	}
-	if m.Version != ManifestVersion {
+	if m.Version != ManifestVersion && (m.Version != ScriptManifestVersion || m.Script == nil) || m.Version == ManifestVersion && m.Script != nil {
 		return nil, fmt.Errorf("decoding manifest: version %d, this kgent reads version %d: use the same release of kgent on both sides", m.Version, ManifestVersion)
 	}
 	return &m, nil
@@ -173,6 +181,9 @@ func (m *Manifest) Check(o *Object) error {
 	}
 	if m.View.Interval != 0 && (m.View.Interval < 100*time.Millisecond || m.View.Interval > time.Hour) {
 		return fmt.Errorf("manifest: interval %v: want 100ms to 1h", m.View.Interval)
+	}
+	if err := m.checkScript(o); err != nil {
+		return err
 	}
 	if err := m.checkPrograms(o); err != nil {
 		return err

@@ -54,6 +54,8 @@ type Counts struct {
 type Object struct {
 	elf  []byte
 	spec *ebpf.CollectionSpec
+	// script is true of what [ParseScript] read.
+	script bool
 }
 
 // Parse reads an ELF object. It accepts any bytes and reports what is wrong
@@ -90,6 +92,9 @@ func Parse(raw []byte) (_ *Object, err error) {
 		}
 	}
 	for name, p := range spec.Programs {
+		if strings.HasPrefix(p.SectionName, scriptSection) {
+			return nil, fmt.Errorf("parsing object: program %s: SEC(%q) is for scripts only", name, p.SectionName)
+		}
 		for _, ins := range p.Instructions {
 			// Variables of the kernel's configuration (__kconfig) look like a
 			// map of descriptor 0, standard input, until they are loaded.
@@ -158,7 +163,7 @@ func (o *Object) Altered(programs map[string]asm.Instructions) (*Object, error) 
 		}
 		p.Instructions = slices.Clone(code)
 	}
-	return &Object{spec: spec}, nil
+	return &Object{spec: spec, script: o.script}, nil
 }
 
 // ELF returns the object's bytes, which must not be changed; nil of an

@@ -203,6 +203,13 @@ var (
 // leans reports whether text seems to change a request before it.
 func leans(text string) bool { return leaning.MatchString(text) || repeats.MatchString(text) }
 
+// Again reports whether text asks for nothing but the same once more: "again", "the same",
+// "run it again please", or nothing at all.
+func Again(text string) bool {
+	rest := leadIn.ReplaceAllString(repeats.ReplaceAllString(text, "$1"), "")
+	return strings.Trim(rest, " \t\r\n.,;!?") == ""
+}
+
 // asksAnew reports whether text begins as a request does.
 func asksAnew(text string) bool { return anewWords.MatchString(text) }
 

@@ -272,3 +272,9 @@ func (l *lexicon) correct(low string) (string, bool) {
 	}
 	return found, found != ""
 }
+
+// Word tells of a word in lower case whether it means something in requests, and whether it
+// is the name of a program, for who reads requests beside the matcher. It can be both.
+func (l *Library) Word(low string) (word, program bool) {
+	return l.lexicon.isWord(low), l.lexicon.programs[low] != ""
+}

@@ -131,6 +131,10 @@ func Load(fsys fs.FS) (*Library, error) {
 	return l, nil
 }
 
+// None returns a library that reads sentences as this one does and has no
+// recipe: every request is left to a model.
+func (l *Library) None() *Library { return &Library{lexicon: l.lexicon} }
+
 // Recipes returns all recipes by name order. The slice must not be changed.
 func (l *Library) Recipes() []*Recipe { return l.recipes }
 

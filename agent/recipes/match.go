@@ -126,6 +126,9 @@ func (l *Library) Match(text string, opt MatchOptions) (*Match, error) {
 		return nil, &NoMatchError{Reason: ReasonAction, Nearest: nearest(fits),
 			Why: fmt.Sprintf("it asks to change something (%q), and recipes only watch", verb)}
 	}
+	if len(fits) == 0 {
+		return nil, &NoMatchError{Reason: ReasonUnknown, Why: "there are no recipes"}
+	}
 	if !fits[0].ok() {
 		return nil, refusal(q, fits)
 	}

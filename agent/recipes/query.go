@@ -89,6 +89,24 @@ func (q *query) said(first, last int) string {
 	return strings.Join(out, " ")
 }
 
+// pointsBack reports whether the words from last on are about somebody whom the words
+// before name: "ledgerd eats a CPU. Profile it". Then that name is part of what is
+// asked, and not to be passed over.
+func (q *query) pointsBack(last int) bool {
+	for i := last; i < len(q.words); i++ {
+		if !q.is(i, "it", "its", "it's", "they", "their", "them", "he", "his") {
+			continue
+		}
+		first := 0
+		if q.is(first, "our", "my", "the", "this", "that") {
+			first++
+		}
+		_, n := q.lex.lookup(q.words[first:last])
+		return n == 0 && first < last && !q.is(first, asking...)
+	}
+	return false
+}
+
 // findStory finds the words before the last sentence. They tell what happened
 // ("our uploads vanish. Trace deletions under /srv"), and what nobody can explain in
 // them is no part of the request; unless they ask for something themselves.
@@ -98,6 +116,9 @@ func (l *Library) findStory(q *query) {
 		last--
 	}
 	if last <= 0 {
+		return
+	}
+	if q.pointsBack(last) {
 		return
 	}
 	told := map[string]bool{}

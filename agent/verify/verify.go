@@ -64,6 +64,9 @@ var _ Hooks = (*kernel.Facts)(nil)
 func Facts(m *program.Manifest, k Hooks) error {
 	var errs []error
 	for _, p := range m.Programs {
+		if p.Hook.Kind.OfScripts() {
+			continue
+		}
 		kind, target := p.Hook.Place()
 		if err := k.CheckHook(kind, target); err != nil && !errors.Is(err, kernel.ErrOnNode) {
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))

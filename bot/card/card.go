@@ -165,10 +165,25 @@ func Contract(words string, most int) string {
 	return s[:max(strings.LastIndexByte(s, '\n'), 0)] + "\n… the whole contract is beside the source"
 }
 
+// terminalScript is how much of a script a terminal's card shows, in bytes: all of it.
+const terminalScript = 16 << 10
+
+// Script is the part of a script that a card shows: all of one that has at most
+// most bytes, which is said otherwise.
+func Script(text string, most int) string {
+	text = strings.TrimSpace(text)
+	if len(text) <= most {
+		return text
+	}
+	shown := text[:most]
+	shown = shown[:max(strings.LastIndexByte(shown, '\n'), 0)]
+	return fmt.Sprintf("%s\n… THIS IS NOT ALL OF IT: %d more lines are with the source", shown, strings.Count(text[len(shown):], "\n"))
+}
+
 // Title is a program's title as cards show it: a recipe's stands as it is, any
 // other author's words are quoted as such.
 func Title(origin, title string) string {
-	if strings.HasPrefix(origin, "recipe ") {
+	if strings.HasPrefix(origin, "recipe ") || strings.HasPrefix(origin, "composed ") {
 		return title
 	}
 	return fmt.Sprintf("%q (the author's words)", title)
@@ -189,6 +204,9 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 		{Label: "verdict", Text: verdict},
 		{Label: "digest", Text: short(c.Digest)},
 	})
+	if c.Script != "" {
+		card.Blocks = append(card.Blocks, Code{Body: Script(c.Script, terminalScript)})
+	}
 	card.Blocks = append(card.Blocks, List{"it does", c.Does}, List{"it listens at", few(c.Hooks)})
 	if len(c.Params) > 0 {
 		items := make([]string, len(c.Params))
@@ -255,8 +273,21 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
-	"match": "looking for a recipe", "contract": "the model writes down what is asked", "write": "the model writes a program", "compile": "compiling", "facts": "checking the hooks",
-	"prove": "proving", "load": "asking the kernel's verifier", "approve": "waiting for approval",
+	"match":    "looking for a recipe",
+	"compose":  "composing from what is known",
+	"plan":     "the model divides the request",
+	"contract": "the model writes down what is asked",
+	"generate": "making the program of it",
+	"write":    "the model writes a program",
+	"tool":     "the model looks something up",
+	"read":     "reading the script",
+	"compile":  "compiling",
+	"facts":    "checking the hooks",
+	"prove":    "proving",
+	"compare":  "comparing two readings",
+	"decide":   "which reading is meant",
+	"load":     "asking the kernel's verifier",
+	"approve":  "waiting for approval",
 }
 
 // few makes one item of many hooks, so that the question below them and what

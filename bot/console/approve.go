@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"sync"
 
+	"kgent/agent"
 	"kgent/approvals"
 	"kgent/bot"
 )
@@ -20,6 +23,66 @@ type Approver struct {
 	In  io.Reader
 	// Out shows the question; it is not where records are printed.
 	Out io.Writer
+	// typed are the lines of In, for all questions together.
+	typed *typed
+}
+
+// typed reads an input once.
+type typed struct {
+	once  sync.Once
+	lines <-chan string
+}
+
+// from is the approver with its input begun at the first question.
+func (a Approver) from() Approver {
+	a.typed = &typed{}
+	return a
+}
+
+// next returns what is typed next; ok is false at the end.
+func (a Approver) next(ctx context.Context) (line string, ok bool, err error) {
+	a.typed.once.Do(func() { a.typed.lines = lines(ctx, a.In) })
+	select {
+	case <-ctx.Done():
+		return "", false, context.Cause(ctx)
+	case line, ok = <-a.typed.lines:
+		if !ok && ctx.Err() != nil {
+			return "", false, context.Cause(ctx)
+		}
+		return line, ok, nil
+	}
+}
+
+// question asks what was meant.
+func (a Approver) question(ctx context.Context, q *agent.Question) (string, error) {
+	if a.Yes { // it approves; it does not say what was meant
+		return "", ErrNobody
+	}
+	fmt.Fprintf(a.Out, "\nWhat is meant? %s\n", clean(q.Text))
+	for i, o := range q.Options {
+		fmt.Fprintf(a.Out, "  %d. %s\n", i+1, clean(o))
+	}
+	if q.Example != "" {
+		fmt.Fprintf(a.Out, "They differ, for example: %s\n", clean(q.Example))
+	}
+	for {
+		fmt.Fprintf(a.Out, "A number, or your own words: ")
+		line, ok, err := a.next(ctx)
+		if err != nil || !ok {
+			fmt.Fprintln(a.Out)
+			return "", errors.Join(err, ErrNobody)
+		}
+		line = strings.TrimSpace(line)
+		if n, err := strconv.Atoi(line); err == nil {
+			if n >= 1 && n <= len(q.Options) {
+				return q.Options[n-1], nil
+			}
+			continue
+		}
+		if agent.Readable(line) == nil {
+			return line, nil
+		}
+	}
 }
 
 // ErrNobody says that nobody can be asked.
@@ -33,21 +96,17 @@ func (a Approver) decide(ctx context.Context, c bot.Card, vote func(approvals.Vo
 		_, err := cast(approvals.Approve, "")
 		return err
 	}
-	answers := lines(ctx, a.In)
 	for {
 		fmt.Fprintf(a.Out, "Run it? [y]es, [n]o, [s]how the source: ")
-		var answer string
-		select {
-		case <-ctx.Done():
+		line, ok, err := a.next(ctx)
+		if err != nil || !ok {
 			fmt.Fprintln(a.Out)
-			return context.Cause(ctx)
-		case line, ok := <-answers:
-			if !ok {
-				fmt.Fprintln(a.Out)
-				return ErrNobody
+			if err == nil {
+				err = ErrNobody
 			}
-			answer = strings.ToLower(strings.TrimSpace(line))
+			return err
 		}
+		answer := strings.ToLower(strings.TrimSpace(line))
 		choice := approvals.Deny
 		switch answer {
 		case "y", "yes":

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"kgent/agent"
 	"kgent/approvals"
 	"kgent/bot"
 	"kgent/bot/card"
@@ -89,7 +90,14 @@ type Text struct {
 // longer takes output.
 func NewText(w io.Writer, lost func(error), approve Approver, term Terminal) *Text {
 	opt, rows := term.options(), term.rows()
-	return &Text{out: writer{w: w, lost: lost}, approve: approve, term: term, opt: opt, rows: rows, table: text.NewTable(rows), streams: map[string]output.Stream{}, nodes: map[string]bool{}}
+	return &Text{out: writer{w: w, lost: lost}, approve: approve.from(), term: term, opt: opt, rows: rows, table: text.NewTable(rows), streams: map[string]output.Stream{}, nodes: map[string]bool{}}
+}
+
+// Question implements [bot.Channel].
+func (t *Text) Question(ctx context.Context, q *agent.Question) (string, error) {
+	t.failed = nil
+	t.print("")
+	return t.approve.question(ctx, q)
 }
 
 func (t *Text) print(s string) {

@@ -273,3 +273,31 @@ func TestLost(t *testing.T) {
 		}
 	}
 }
+
+// What was meant is asked for: a number, or words, and nobody's when nobody answers.
+func TestQuestion(t *testing.T) {
+	q := &agent.Question{Text: "Does \x1b[31mfailed include EINTR?", Options: []string{"yes", "no"}, Example: "ret = -4"}
+	for in, want := range map[string]string{"2\n": "no", "7\n1\n": "yes", "only EPERM\n": "only EPERM", "\n\n": "", "": ""} {
+		var asked bytes.Buffer
+		ch := console.NewText(io.Discard, never(t), console.Approver{Person: ada, In: strings.NewReader(in + "y\n"), Out: &asked}, console.Terminal{})
+		if want == "" {
+			ch = console.NewText(io.Discard, never(t), console.Approver{Person: ada, In: strings.NewReader(in), Out: &asked}, console.Terminal{})
+		}
+		got, err := ch.Question(t.Context(), q)
+		if got != want || (err != nil) != (want == "") || !strings.Contains(asked.String(), "  2. no\n") || strings.Contains(asked.String(), "\x1b") {
+			t.Errorf("%q: %q, %v\n%s", in, got, err, asked.String())
+		}
+		if want == "" {
+			continue
+		}
+		// The approval reads on from there.
+		n := 0
+		if err := ch.Decide(t.Context(), aCard(), func(v approvals.Vote) (bool, error) { n++; return false, nil }); err != nil || n != 1 {
+			t.Errorf("%q: %d votes, %v", in, n, err)
+		}
+	}
+	ch := console.NewText(io.Discard, never(t), console.Approver{Person: ada, Yes: true, In: strings.NewReader("1\n"), Out: io.Discard}, console.Terminal{})
+	if _, err := ch.Question(t.Context(), q); !errors.Is(err, console.ErrNobody) {
+		t.Errorf("who approves beforehand was asked: %v", err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 
+	"kgent/agent"
 	"kgent/approvals"
 	"kgent/bot"
 	"kgent/executor/output"
@@ -19,7 +20,7 @@ type JSON struct {
 // NewJSON returns a channel that prints to w. lost is called once when w no
 // longer takes output.
 func NewJSON(w io.Writer, lost func(error), approve Approver) *JSON {
-	return &JSON{out: writer{w: w, lost: lost}, approve: approve}
+	return &JSON{out: writer{w: w, lost: lost}, approve: approve.from()}
 }
 
 func (j *JSON) record(r output.Record) {
@@ -28,6 +29,11 @@ func (j *JSON) record(r output.Record) {
 		line, _ = output.Encode(output.Error{Code: "internal", Message: err.Error()})
 	}
 	j.out.write(line)
+}
+
+// Question asks beside the records.
+func (j *JSON) Question(ctx context.Context, q *agent.Question) (string, error) {
+	return j.approve.question(ctx, q)
 }
 
 func (j *JSON) Stage(s output.Stage)     { j.record(s) }

@@ -28,6 +28,8 @@ type message struct {
 	Mentions   []user  `json:"mentions"`
 	Components []shown `json:"components"`
 	Embeds     []embed `json:"embeds"`
+
+	Attachments []seenFile `json:"attachments"`
 }
 
 type embed struct {
@@ -206,7 +208,7 @@ func (a *Adapter) sayOnce(ctx context.Context, front thread.Front, m message, ar
 	e := thread.Event{
 		Key: Surface + ":" + m.ID, Kind: thread.Ask, Message: m.ID, At: arrived,
 		By:    thread.Account{Surface: Surface, Tenant: m.GuildID, User: m.Author.ID, Name: name(m.Author, m.Member)},
-		Place: place(m.GuildID, ch, m.ID), Text: words(m, me),
+		Place: place(m.GuildID, ch, m.ID), Text: words(m, me), Files: attachedTo(m),
 	}
 	switch {
 	case m.GuildID == "" || mentions(m.Content, me):

@@ -18,10 +18,15 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
+	"kgent/bot/card"
+	"kgent/bot/explain"
 	"kgent/bot/thread"
 	"kgent/executor"
 	"kgent/executor/bus"
@@ -36,9 +41,15 @@ type Maker struct {
 	Recipes  *recipes.Library
 	Model    llm.Model // nil: no model is configured
 	Compiler *compile.Compiler
+	// Bpftrace translates scripts; nil refuses them. Language is the agent's.
+	Bpftrace *bpftrace.Tool
+	Language string
 	Prover   agent.Prover
 	Finder   agent.HookFinder // nil: hooks are found by their names only
 	Budget   agent.Budget
+	Effort   agent.Effort
+	Generate agent.Generator // nil: models write all programs
+	Quota    *quota.Ledger   // nil: there are no quotas
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
@@ -172,14 +183,15 @@ func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]str
 // prove says what is proved of a stored program for these kernels, which may be
 // others than the ones that it was made for.
 func (m *Maker) prove(ctx context.Context, out *thread.Made, kernels []group, progress func(agent.Step)) error {
-	o, err := program.Parse(out.Program.ELF)
+	o, manifest, err := program.Open(out.Program.ELF, out.Program.Manifest)
 	if err != nil {
 		return err
 	}
-	c := &agent.Candidate{Object: o}
-	if c.Manifest, err = program.DecodeManifest(out.Program.Manifest); err != nil {
-		return err
+	if manifest.Script != nil { // what it does on another kernel, the node there says
+		out.Card.Verdict, out.Card.Reason = proof.Unknown.String(), agent.UnprovedScript
+		return nil
 	}
+	c := &agent.Candidate{Object: o, Manifest: manifest}
 	if len(out.Program.Contract) > 0 {
 		if c.Contract, err = contract.Parse(string(out.Program.Contract)); err != nil {
 			return fmt.Errorf("reading the contract: %w", err)
@@ -211,7 +223,17 @@ func (m *Maker) targets(ctx context.Context, kernels []group) ([]agent.Target, e
 }
 
 func (m *Maker) agent() *agent.Agent {
-	return &agent.Agent{Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler, Budget: m.Budget, Now: m.Now, Records: &m.records, Prover: m.Prover, Finder: m.Finder}
+	return &agent.Agent{
+		Recipes: m.Recipes, Model: m.Model, Compiler: m.Compiler,
+		Bpftrace: m.Bpftrace, Language: m.Language,
+		Budget: m.Budget, Effort: m.Effort,
+		Generate: m.Generate,
+		Quota:    m.Quota,
+		Prover:   m.Prover,
+		Finder:   m.Finder,
+		Records:  &m.records,
+		Now:      m.Now,
+	}
 }
 
 // Params implements thread.Maker.
@@ -251,6 +273,9 @@ func (m *Maker) Valid(p job.Program, params map[string]string) error {
 // describe is what a manifest says for the card.
 func describe(m *program.Manifest) output.Candidate {
 	c := output.Candidate{Name: m.Name, Title: m.Title, Hooks: []string{}, Params: []output.Param{}}
+	if m.Script != nil {
+		c.Script = m.Script.Text
+	}
 	for _, p := range m.Programs {
 		c.Hooks = append(c.Hooks, p.Hook.String())
 	}
@@ -364,4 +389,21 @@ func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, *vmlinux.Type
 		return nil, nil, fmt.Errorf("reading the types of %s: %w", g.nodes[0], err)
 	}
 	return facts, types, nil
+}
+
+// Explain implements thread.Maker. It is said for the first of the nodes' kernels.
+func (m *Maker) Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+	kernels, err := groups(nodes)
+	if err != nil {
+		return card.Card{}, err
+	}
+	targets, err := m.targets(ctx, kernels[:1])
+	if err != nil {
+		return card.Card{}, err
+	}
+	x, err := m.agent().Explain(ctx, &b, targets, progress)
+	if err != nil {
+		return card.Card{}, err
+	}
+	return explain.Card(x)
 }

@@ -49,6 +49,7 @@ type message struct {
 	Hidden      bool            `json:"hidden"`
 	Tab         string          `json:"tab"`
 	Attachments []attachment    `json:"attachments"`
+	Files       []sharedFile    `json:"files"`
 }
 
 type attachment struct {
@@ -194,7 +195,7 @@ func (a *Adapter) event(me self, c callback) (*inbound, error) {
 		e.Kind = thread.Reply
 	}
 	if e.Kind != thread.Home {
-		e.Message, e.Text = m.TS, words(m.Text, me.User)
+		e.Message, e.Text, e.Files = m.TS, words(m.Text, me.User), attachedTo(m)
 		if e.Kind == thread.Reply && e.Text == "" {
 			return nil, nil // a file without a word
 		}
@@ -255,7 +256,7 @@ func (a *Adapter) interaction(me self, i interaction) (*inbound, error) {
 		e.Key = key(tenant, i.Channel.ID, ts, i.ActionTS, by.User)
 		e.Kind, e.Message, e.At = thread.Ask, ts, a.at(i.ActionTS)
 		e.Place = thread.Place{Surface: surface, Tenant: tenant, Channel: i.Channel.ID, Thread: or(m.ThreadTS, ts)}
-		e.Text, e.Reply = words(contents(m), me.User), a.hook(i.Response)
+		e.Text, e.Reply, e.Files = words(contents(m), me.User), a.hook(i.Response), attachedTo(m)
 		return &inbound{event: e}, nil
 	}
 	return nil, nil

@@ -364,6 +364,11 @@ func (c *Conversation) sweep(ctx context.Context) {
 		}
 		for _, id := range ids {
 			r, err := c.Store.Load(ctx, id)
+			if err == nil && r.State == Asking {
+				if err := c.unanswered(ctx, r); err != nil && ctx.Err() == nil {
+					c.Log.Warn("ending a question", "request", id, "err", err)
+				}
+			}
 			if err != nil || r.State != Pending {
 				continue
 			}

@@ -76,7 +76,10 @@ type maker struct {
 	err   error
 	wait  chan struct{} // if set, it answers when this is closed
 
+	explained []agent.Brought
+
 	value, source, name, verdict, origin, contract string // of what it makes, if set
+	kc                                             string // the contract in its text form
 }
 
 func (m *maker) set(wait chan struct{}) {
@@ -110,6 +113,7 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	out, err := made(cmp.Or(m.value, "7"))
 	out.Source, out.Card.Name = cmp.Or(m.source, out.Source), cmp.Or(m.name, out.Card.Name)
 	out.Card.Verdict, out.Card.Origin = cmp.Or(m.verdict, out.Card.Verdict), cmp.Or(m.origin, out.Card.Origin)
+	out.Program.Contract = []byte(m.kc)
 	return out, err
 }
 
@@ -122,6 +126,14 @@ func (m *maker) Remake(_ context.Context, p job.Program, params map[string]strin
 	out, err := made(value)
 	out.Card.Contract = m.contract
 	return out, err
+}
+
+func (m *maker) Explain(_ context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+	progress(agent.Step{Name: "compile", State: "done"})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.explained = append(m.explained, b)
+	return card.Card{Title: "What " + b.Called() + " does", Blocks: []card.Block{card.Text{Body: "It counts, on " + nodes[0].Name + "."}}}, nil
 }
 
 func (m *maker) Params(job.Program) ([]thread.Param, error) {
@@ -236,6 +248,19 @@ type chat struct {
 	posts    map[string]int // how often each key was posted
 	fail     func(m thread.Message, posting bool) error
 	bots     map[string]string
+	files    map[string]string // what is attached, by id
+	reads    int
+}
+
+func (c *chat) Read(_ context.Context, _ thread.Place, f thread.Attached, most int) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reads++
+	data, ok := c.files[f.ID]
+	if !ok {
+		return nil, &thread.GoneError{Why: "it is gone"}
+	}
+	return []byte(data), nil
 }
 
 type posted struct {

@@ -1,6 +1,7 @@
 package thread
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
+	"kgent/agent/recipes"
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/approvals/audit"
@@ -58,6 +60,9 @@ func (c *Conversation) drive(ctx context.Context, id string) error {
 // the reason why there is none. When people change their mind meanwhile, what
 // was prepared is thrown away.
 func (c *Conversation) prepare(ctx context.Context, r Request) error {
+	if r.Explain {
+		return c.explain(ctx, r)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -83,7 +88,10 @@ func (c *Conversation) prepare(ctx context.Context, r Request) error {
 		c.Log.Warn("opening a case", "request", r.ID, "try", try, "err", err)
 		err = nil
 	}
+	var unclear *agent.Question
 	switch {
+	case errors.As(err, &unclear):
+		return c.pose(ctx, r, unclear)
 	case errors.As(err, &reject):
 		return c.reject(ctx, r, *reject)
 	case err != nil && ctx.Err() == nil:
@@ -129,7 +137,7 @@ func (c *Conversation) reject(ctx context.Context, r Request, because rejection)
 		if now.State != Preparing || now.Revision != r.Revision {
 			return false
 		}
-		now.Steps, now.Nodes, now.Text = r.Steps, r.Nodes, r.Text
+		now.Steps, now.Nodes, now.Text, now.Refusal = r.Steps, r.Nodes, r.Text, r.Refusal
 		now.State, now.Outcome, now.Detail, now.EndedAt = Ended, Rejected, because.why, c.Now().UTC().Round(0)
 		now.Heading = because.heading
 		return true
@@ -176,6 +184,21 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	r.Nodes = strings.Join(nodes, ",")
 	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(nodes, n.Name) })
 
+	last, err := c.before(ctx, *r)
+	if err != nil {
+		return Made{}, nil, err
+	}
+	req.Program, req.Answers = r.Program, r.answers()
+	if last != nil && r.Change == nil && r.Program == nil {
+		// "the same on db-4", or "on db-4" alone.
+		_, rest, _ := target.FromText(r.Text, known, lost...)
+		if recipes.Again(rest) && (last.ID == r.ID || last.ID == r.Follows) {
+			r.again(*last)
+		} else if req.Previous, err = c.previous(ctx, *last); err != nil {
+			return Made{}, nil, err
+		}
+	}
+
 	var made Made
 	show := c.progress(ctx, *r)
 	if r.Change == nil {
@@ -184,7 +207,58 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 		made, err = c.remake(ctx, *r, infos, show.step)
 	}
 	r.Steps = show.close()
+	r.Refusal = agent.RefusalOf(err)
 	return made, nodes, prepared(err)
+}
+
+// maxFollowed is how far back a conversation is followed to its last program.
+const maxFollowed = 8
+
+// before returns what the request goes on from, as far as there was a program: an earlier
+// revision of itself, or an earlier request. Nil: there is none, or it is forgotten.
+func (c *Conversation) before(ctx context.Context, r Request) (*Request, error) {
+	if r.Revision > 1 && r.Case != "" {
+		return &r, nil
+	}
+	for range maxFollowed {
+		if r.Follows == "" {
+			return nil, nil
+		}
+		next, err := c.Store.Load(ctx, r.Follows)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrSeal):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case next.Case != "":
+			return &next, nil
+		}
+		r = next
+	}
+	return nil, nil
+}
+
+// again makes a request one for the very program of an earlier one: what is asked for is
+// the same, where and for how long may differ.
+func (r *Request) again(last Request) {
+	r.Change = &Change{From: last.Case}
+	r.Card, r.Source, r.Understood, r.Explanation, r.Limits = last.Card, last.Source, last.Understood, last.Explanation, last.Limits
+}
+
+// previous is the contract that a request is to refine; nil when the one before had none.
+func (c *Conversation) previous(ctx context.Context, last Request) (*agent.Previous, error) {
+	p, err := c.Desk.Program(ctx, last.Case)
+	switch {
+	case errors.Is(err, approvals.ErrNotFound), errors.Is(err, approvals.ErrSwapped):
+		return nil, nil // then the words alone are read
+	case err != nil:
+		return nil, err
+	}
+	k, values := contractOf(p)
+	if k == nil {
+		return nil, nil
+	}
+	return &agent.Previous{Contract: string(p.Contract), Origin: last.Card.Origin, Values: values}, nil
 }
 
 // remake uses the program of an earlier case.
@@ -240,6 +314,7 @@ func prepared(err error) error {
 // aim finds the nodes that a request is for, and its words without them.
 func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) (agent.Request, []string, error) {
 	req := agent.Request{ID: r.ID, Text: r.Text}
+	req.By, req.In = cmp.Or(r.AuthorPerson, r.Person), Place{Surface: r.Place.Surface, Tenant: r.Place.Tenant, Channel: r.Place.Channel}.String()
 	selector := r.Nodes
 	said := append(slices.Clone(r.Before), r.Text)
 	var unknown error

@@ -74,23 +74,16 @@ func (c *Conversation) handle(ctx context.Context, e Event) error {
 
 // asked handles words that were addressed to kgent.
 func (c *Conversation) asked(ctx context.Context, e Event) error {
-	switch word := strings.ToLower(strings.Trim(e.Text, " \t\n.!?")); word {
-	case "", "help", "hello", "hi":
-		return c.whisper(ctx, e, c.helpCard(e.Place))
-	case "list", "status", "runs":
-		return c.opened(ctx, e)
-	case "nodes", "recipes":
-		// Which nodes there are is nobody else's business.
-		if err := c.known(ctx, e); err != nil {
-			return c.refuseOr(ctx, e, err)
+	if len(e.Files) == 0 {
+		if done, err := c.commanded(ctx, e); done {
+			return err
 		}
-		if word == "nodes" {
-			return c.answer(ctx, e, c.nodesCard(ctx, columns(e.Place)))
-		}
-		return c.answer(ctx, e, c.recipesCard(columns(e.Place)))
-	case "stop":
-		return c.stopThread(ctx, e)
 	}
+	words, b, done, err := c.talked(ctx, e)
+	if done || err != nil {
+		return err
+	}
+	e.Text = words
 	p, err := c.mayAsk(ctx, e)
 	if err != nil {
 		return c.refuseOr(ctx, e, err)
@@ -98,7 +91,54 @@ func (c *Conversation) asked(ctx context.Context, e Event) error {
 	if err := agent.Readable(e.Text); err != nil {
 		return c.refused(ctx, e, err)
 	}
-	return c.begin(ctx, e, p)
+	return c.begin(ctx, e, p, b)
+}
+
+// talked finds a program in what was said, and answers what is asked about it or about what
+// stands in the thread. done is false when the words are a request, with or without a program.
+func (c *Conversation) talked(ctx context.Context, e Event) (words string, b *agent.Brought, done bool, err error) {
+	words = e.Text
+	if len(e.Files) > 0 || strings.Contains(e.Text, "```") {
+		if err := c.known(ctx, e); err != nil { // nothing is read for strangers
+			return words, nil, true, c.refuseOr(ctx, e, err)
+		}
+		if words, b, err = c.brought(ctx, e); err != nil {
+			return words, nil, true, c.refuseOr(ctx, e, err)
+		}
+	}
+	e.Text = words
+	what := asksWhat.MatchString(words)
+	switch {
+	case b != nil && (what || words == ""):
+		return words, b, true, c.beginExplaining(ctx, e, b)
+	case b == nil && what:
+		done, err = c.explainLast(ctx, e)
+	case b == nil:
+		done, err = c.answered(ctx, e, words)
+	}
+	return words, b, done, err
+}
+
+// commanded handles words that are a command, and reports whether they were.
+func (c *Conversation) commanded(ctx context.Context, e Event) (bool, error) {
+	switch word := strings.ToLower(strings.Trim(e.Text, " \t\n.!?")); word {
+	case "", "help", "hello", "hi":
+		return true, c.whisper(ctx, e, c.helpCard(e.Place))
+	case "list", "status", "runs":
+		return true, c.opened(ctx, e)
+	case "nodes", "recipes":
+		// Which nodes there are is nobody else's business.
+		if err := c.known(ctx, e); err != nil {
+			return true, c.refuseOr(ctx, e, err)
+		}
+		if word == "nodes" {
+			return true, c.answer(ctx, e, c.nodesCard(ctx, columns(e.Place)))
+		}
+		return true, c.answer(ctx, e, c.recipesCard(columns(e.Place)))
+	case "stop":
+		return true, c.stopThread(ctx, e)
+	}
+	return false, nil
 }
 
 // known makes sure that an account is a person's of the organisation.
@@ -146,19 +186,27 @@ func (c *Conversation) replied(ctx context.Context, e Event) error {
 	if strings.ToLower(strings.Trim(e.Text, " \t\n.!")) == "stop" {
 		return c.stopThread(ctx, e)
 	}
-	if !mine || agent.Readable(e.Text) != nil {
+	if !mine {
+		return nil
+	}
+	words, b, done, err := c.talked(ctx, e)
+	if done || err != nil {
+		return err
+	}
+	e.Text = words
+	if agent.Readable(e.Text) != nil {
 		return nil
 	}
 	p, err := c.mayAsk(ctx, e)
 	if err != nil {
 		return c.refuseOr(ctx, e, err)
 	}
-	return c.begin(ctx, e, p)
+	return c.begin(ctx, e, p, b)
 }
 
 // begin makes a request of an event's words, or the next revision of one that
 // is still undecided in the same thread.
-func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person) error {
+func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person, b *agent.Brought) error {
 	last, err := c.latest(ctx, e.Place)
 	if err != nil {
 		return err
@@ -166,14 +214,19 @@ func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person) e
 	if last != nil && (last.State == Preparing || last.State == Pending) && e.Place.Thread != "" {
 		return c.revise(ctx, e, p, last.ID, func(r *Request) error {
 			r.Before, r.Text, r.Change, r.Edits = recent(r.words()), e.Text, nil, nil
+			r.Program = b
 			return nil
 		})
 	}
+	if last != nil && last.State == Asking && b == nil && last.mayAnswer(p) {
+		return c.replyTo(ctx, e, p, *last)
+	}
 	r := Request{
 		ID: hash("request " + e.Key), Place: e.Place, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Quiet: e.Kind == Reply, Reply: e.Reply,
-		Text: e.Text, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
+		Text: e.Text, Program: b, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	}
 	if last != nil {
+		r.Follows = last.ID
 		// The nodes may have been changed since they were named in words.
 		r.Before, r.Nodes = recent(last.words()), last.Nodes
 	}
@@ -237,6 +290,7 @@ func (c *Conversation) requests(ctx context.Context, p Place) ([]Request, error)
 // latest returns the newest request of a thread, or nil.
 func (c *Conversation) latest(ctx context.Context, p Place) (*Request, error) {
 	all, err := c.requests(ctx, p)
+	all = slices.DeleteFunc(all, func(r Request) bool { return r.Explain })
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
@@ -275,7 +329,7 @@ func (c *Conversation) revise(ctx context.Context, e Event, p approvals.Person, 
 		}
 		r.Revision++
 		r.State, r.Author, r.AuthorPerson, r.Quiet = Preparing, r.named(e.By), p.ID, e.Kind == Reply
-		r.Steps, r.Votes, r.Copies = nil, nil, nil
+		r.Steps, r.Votes, r.Copies, r.Refusal, r.Posed = nil, nil, nil, nil, nil
 		return true
 	})
 	if say != nil {
@@ -294,6 +348,8 @@ func stale(r Request) error {
 	switch r.State {
 	case Preparing:
 		return refuse("the program is being made again, so there is nothing to decide yet; wait for the new card")
+	case Asking:
+		return refuse("first %s has to say what was meant", called(r.By))
 	case Pending:
 		return refuse("this card is out of date: revision %d is the newest; use its buttons", r.Revision)
 	case Approved:
@@ -355,6 +411,12 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 	p, err := c.person(ctx, e)
 	if err != nil {
 		return c.refuseOr(ctx, e, err)
+	}
+	if slices.Contains(ordinals, e.Verb) {
+		return c.chosen(ctx, e, p, r)
+	}
+	if e.Verb == verbCancel && r.State == Asking {
+		return c.withdraw(ctx, e, p, r)
 	}
 	switch e.Verb {
 	case verbApprove:
@@ -691,13 +753,13 @@ func (c *Conversation) refine(ctx context.Context, e Event, p approvals.Person, 
 	}
 	if r.State == Preparing || r.State == Pending {
 		return c.revise(ctx, e, p, r.ID, func(r *Request) error {
-			r.Before, r.Text, r.Change, r.Edits = recent(r.words()), text, nil, nil
+			r.Before, r.Text, r.Change, r.Edits, r.Program = recent(r.words()), text, nil, nil, nil
 			return nil
 		})
 	}
 	return c.create(ctx, e, Request{
 		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
-		Text: text, Before: recent(r.words()), Nodes: r.Nodes, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
+		Text: text, Before: recent(r.words()), Follows: r.ID, Nodes: r.Nodes, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	})
 }
 
@@ -708,7 +770,7 @@ func (c *Conversation) again(ctx context.Context, e Event, p approvals.Person, r
 	}
 	return c.create(ctx, e, Request{
 		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
-		Text: r.Text, Before: r.Before, Nodes: strings.Join(r.Card.Nodes, ","), Change: &Change{From: r.Case},
+		Text: r.Text, Before: r.Before, Follows: r.ID, Nodes: strings.Join(r.Card.Nodes, ","), Change: &Change{From: r.Case},
 		Card: r.Card, Source: r.Source, Understood: r.Understood, Explanation: r.Explanation, Limits: r.Limits,
 		State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	})

@@ -7,6 +7,7 @@ import (
 
 	"kgent/agent"
 	"kgent/approvals"
+	"kgent/bot/card"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
@@ -17,6 +18,7 @@ type State string
 
 const (
 	Preparing State = "preparing" // a program is being found, made or changed
+	Asking    State = "asking"    // who asked is asked what was meant
 	Pending   State = "pending"   // people are asked
 	Approved  State = "approved"  // enough agreed; it is about to start
 	Running   State = "running"
@@ -36,6 +38,7 @@ const (
 	Expired       Outcome = "expired"       // nobody decided in time
 	Cancelled     Outcome = "cancelled"     // who asked took it back
 	Undeliverable Outcome = "undeliverable" // the question reached nobody
+	Explained     Outcome = "explained"     // a program was explained; nothing was to run
 )
 
 // Request is one question in a thread and all that became of it. It is a
@@ -71,7 +74,20 @@ type Request struct {
 
 	Text   string   `json:"text"`             // as typed
 	Before []string `json:"before,omitempty"` // what was said before it, oldest first
-	Nodes  string   `json:"nodes,omitempty"`  // selector
+	// Follows is the request that this one goes on from; what came of it may be refined.
+	Follows string `json:"follows,omitempty"`
+	Nodes   string `json:"nodes,omitempty"` // selector
+	// Program, if set, was brought with the words: it is put to people, or explained.
+	Program *agent.Brought `json:"program,omitempty"`
+	// Explain says that the program is to be explained, and nothing is to run.
+	Explain bool `json:"explain,omitempty"`
+	// Said is the explanation.
+	Said *card.Card `json:"said,omitempty"`
+	// Posed are the questions to who asked, oldest first; the last one is open while the
+	// request is Asking.
+	Posed []Posed `json:"posed,omitempty"`
+	// Refusal is what the gates said of the last program, when they refused it.
+	Refusal *agent.Refusal `json:"refusal,omitempty"`
 	// Change says what the coming revision changes of the program of Case, or
 	// that it is used as it is. Nil: a program is to be found for Text.
 	Change *Change `json:"change,omitempty"`
@@ -172,6 +188,8 @@ type Maker interface {
 	// Remake gives a program other parameters and asks the nodes' kernels
 	// again. Without params the program stays the same, to the byte.
 	Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
+	// Explain says what a program does, on one of these kernels. Nothing is loaded.
+	Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error)
 	// Params returns the parameters of a program that may be changed.
 	Params(p job.Program) ([]Param, error)
 	// Valid returns nil when a program takes these values of its parameters, or

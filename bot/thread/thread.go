@@ -121,6 +121,8 @@ type Event struct {
 	// Text is what was said, without the mention, and without the service's
 	// escapes.
 	Text string `json:"text,omitempty"`
+	// Files came with the message.
+	Files []Attached `json:"files,omitempty"`
 	// Rootless says that there is no message to hang a thread on, as with a
 	// slash command: the answer posts one first.
 	Rootless bool `json:"rootless,omitempty"`

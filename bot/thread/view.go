@@ -31,10 +31,11 @@ func (c *Conversation) show(r Request) []Message {
 	if !r.Quiet || r.State != Preparing {
 		out = append(out, c.progressMessage(r))
 	}
+	out = append(out, questionMessages(r)...)
 	for _, o := range r.Old {
 		out = append(out, cardMessages(r, o.Revision, o.Copies, superseded(r, o))...)
 	}
-	if r.Card.Digest != "" && r.State != Preparing && r.Revision > 0 && r.Outcome != Rejected {
+	if r.Card.Digest != "" && r.State != Preparing && r.State != Asking && r.Revision > 0 && r.Outcome != Rejected {
 		out = append(out, cardMessages(r, r.Revision, r.Copies, c.candidateCard(r))...)
 	}
 	out = append(out, loudMessages(r)...)
@@ -78,16 +79,26 @@ func (c *Conversation) progressMessage(r Request) Message {
 	case r.State == Ended && r.Outcome == Rejected:
 		what := card.Card{Title: orElse(r.Heading, "No program"), Tone: card.Warning, Blocks: []card.Block{
 			card.Text{Body: sentence(cut(r.Detail, 1500))},
-			card.Note{Body: differently(r.Place)},
 		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
+		if r.Refusal != nil && len(r.Refusal.Steps) > 0 {
+			what.Blocks = append(what.Blocks, card.Text{Body: cut(strings.Join(r.Refusal.Words()[1:], "\n"), 1500)})
+		}
+		what.Blocks = append(what.Blocks, card.Note{Body: differently(r.Place)})
 		if r.Quiet {
 			what.Buttons = nil
 			what.Blocks = append(what.Blocks, card.Note{Body: "You wrote in a thread where kgent works for you, so it took your words as a change. Only you see this."})
 			return Message{Key: "w:" + hash(key), Place: r.Place, Only: r.Author.User, Reply: r.Reply, Card: what, Class: Urgent}
 		}
 		return r.message(key, Result, what)
+	case r.State == Asking:
+		return r.message(key, Progress, card.Card{Title: "Waiting for an answer", Tone: card.Asking, Blocks: []card.Block{card.Note{Body: orElse(stepsText(r.Steps), "…")}}})
+	case r.Outcome == Explained && r.Said != nil:
+		return r.message(key, Result, *r.Said)
 	case r.State == Preparing:
 		title := "Looking for a program"
+		if r.Program != nil {
+			title = "Reading the program"
+		}
 		if r.Revision > 1 || r.Change != nil {
 			title = "Making the program ready"
 		}
@@ -232,6 +243,9 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 			{Label: "Verdict", Text: cut(verdict, 260)},
 		},
 	)
+	if k.Script != "" {
+		what.Blocks = append(what.Blocks, card.Code{Body: card.Script(k.Script, maxScript)})
+	}
 	if k.Contract != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: "What it has to do, by its contract:\n" + card.Contract(k.Contract, maxContract)})
 	}
@@ -268,6 +282,10 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})
 	return what
 }
+
+// maxScript is how much of a script a card shows, in bytes: as much as services let
+// a block of code have. It says so when there is more.
+const maxScript = 2400
 
 // maxContract is how much of a contract a card shows, in bytes: what can be read
 // without scrolling for long. The rest is in a file.
@@ -535,7 +553,7 @@ func (c *Conversation) listCard(ctx context.Context, p approvals.Person, where P
 
 // scope says what a request would do, does or did, whatever its words were.
 func (r Request) scope() string {
-	if r.State == Preparing || r.Card.Digest == "" || r.Outcome == Rejected {
+	if r.State == Preparing || r.State == Asking || r.Card.Digest == "" || r.Outcome == Rejected {
 		return ""
 	}
 	s := fmt.Sprintf("%s on %s for %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), r.Card.Duration)
@@ -549,6 +567,8 @@ func stateWords(r Request) string {
 	switch r.State {
 	case Preparing:
 		return "is being prepared"
+	case Asking:
+		return "waits for " + called(r.By) + " to say what was meant"
 	case Pending:
 		return fmt.Sprintf("waits for approval until %s", r.Expires.UTC().Format("15:04 UTC"))
 	case Approved:

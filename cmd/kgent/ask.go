@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -17,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"kgent/agent"
+	"kgent/agent/program"
 	"kgent/approvals"
 	"kgent/bot"
 	"kgent/bot/console"
@@ -33,6 +37,9 @@ type askOptions struct {
 	show     bool
 	format   string
 	save     string
+	record   string
+	// program and contract are files of a program that the person has.
+	program, contract string
 	// attached is called once the first node has attached every probe.
 	attached func()
 }
@@ -46,6 +53,7 @@ func (o *askOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
 	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line")
 	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`")
+	f.StringVar(&o.record, "record", "", "write what was tried, and what the model said, to this `file`, however it ends; see kgent replay")
 }
 
 func oneRequest(_ *cobra.Command, args []string) error {
@@ -74,11 +82,14 @@ Exit codes:
   7  a node is unknown, cannot run it, or failed`,
 		Example: `  kgent ask "who is killing my process"
   kgent ask --duration 1m "fsync latency of postgres as a histogram"
+  kgent ask --program opens.bpf.c "which files does nginx fail to open"
   kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
 		Args: oneRequest,
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
 	}
 	o.flags(cmd)
+	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c), an object (.o) or a bpftrace script (.bt), instead of one that kgent finds or writes")
+	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request")
 	return cmd
 }
 
@@ -107,6 +118,10 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	if o.attached != nil {
 		ch = &watched{Channel: ch, attached: o.attached}
 	}
+	brought, err := readBrought(o.program, o.contract)
+	if err != nil {
+		return usageError{err}
+	}
 	if err := agent.Readable(request); err != nil {
 		ch.Error(output.Error{Code: "usage", Message: err.Error()})
 		ch.Summary(output.Summary{Reason: output.ReasonCandidate, Nodes: []output.NodeSummary{}})
@@ -124,6 +139,15 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		return exitError(exitNode)
 	}
 	defer host.close()
+	if o.record != "" {
+		var wrote error
+		host.agent.Keep = func(r *agent.Record) { wrote = writeRecord(o.record, r) }
+		defer func() {
+			if wrote != nil {
+				fmt.Fprintf(sys.err, "kgent: %s\n", harmless(wrote))
+			}
+		}()
+	}
 	var keep *saving
 	if o.save != "" {
 		keep = &saving{Channel: ch, dir: o.save, show: o.show}
@@ -131,7 +155,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	}
 	outcome := host.bot.Handle(ctx, bot.Ask{
 		ID: newID(), Text: request, Requester: person, Nodes: o.node,
-		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show,
+		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show, Program: brought,
 	}, ch)
 	code := exitCodes[outcome]
 	if code == exitOK && keep != nil && keep.err != nil {
@@ -141,6 +165,46 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		return exitError(code)
 	}
 	return nil
+}
+
+// writeRecord writes a record to a file that only its owner reads: it has the request in it.
+func writeRecord(path string, r *agent.Record) error {
+	raw, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(raw, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the record: %w", err)
+	}
+	return nil
+}
+
+// readBrought reads the files of a program that somebody has; without any it is nil.
+func readBrought(path, contractPath string) (*agent.Brought, error) {
+	if path == "" {
+		if contractPath != "" {
+			return nil, errors.New("--contract is for the program of --program, which is missing")
+		}
+		return nil, nil
+	}
+	raw, err := readFile(path, program.MaxELF)
+	if err != nil {
+		return nil, fmt.Errorf("--program: %w", err)
+	}
+	b := &agent.Brought{Name: filepath.Base(path)}
+	if bytes.HasPrefix(raw, []byte("\x7fELF")) {
+		b.ELF = raw
+	} else {
+		b.Source = string(raw)
+	}
+	if contractPath != "" {
+		raw, err := readFile(contractPath, agent.MaxSource)
+		if err != nil {
+			return nil, fmt.Errorf("--contract: %w", err)
+		}
+		b.Contract = string(raw)
+	}
+	return b, nil
 }
 
 // watched tells when the first node is attached.

@@ -18,8 +18,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
-	"kgent/agent"
+	"kgent/agent/codegen"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/approvals"
 	"kgent/approvals/audit"
@@ -135,6 +137,18 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	budget, effort, err := budgetFromEnv(sys.getenv)
+	if err != nil {
+		return err
+	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -190,13 +204,27 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
 	}
+	limits, err := quota.Limits{}.Set(sys.getenv("KGENT_MODEL_QUOTA"))
+	if err != nil {
+		return usageError{fmt.Errorf("KGENT_MODEL_QUOTA: %w", err)}
+	}
+	spent := &quota.Ledger{Store: quota.NewRedis(client), Limits: limits, Now: time.Now}
 	prover := newProver()
 	defer prover.Close()
 	talk := &thread.Conversation{
 		Name:  "bot-" + rand.Text(),
 		Store: threads,
-		Maker: &maker.Maker{Recipes: library, Model: model, Compiler: compiler, Prover: prover, Finder: finder, Budget: agent.DefaultBudget, Bus: line, Signer: desk, Now: time.Now},
-		Desk:  desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
+		Maker: &maker.Maker{
+			Recipes: library, Model: model, Compiler: compiler,
+			Bpftrace: tool, Language: language,
+			Budget: budget, Effort: effort,
+			Generate: codegen.C,
+			Quota:    spent,
+			Prover:   prover,
+			Finder:   finder,
+			Bus:      line, Signer: desk, Now: time.Now,
+		},
+		Desk: desk, Policy: rules, Runner: fleetRunner{runner{line}}, Platforms: platforms.list(), Nodes: f.nodes, Recipes: recipeList(library),
 		Results: func(r thread.Request) thread.Output { return thread.Gather(r, f.temp, time.Now) },
 		Now:     time.Now, Log: log,
 	}

@@ -173,6 +173,7 @@ func examineTools(ctx context.Context, getenv func(string) string) []finding {
 	} else {
 		out = append(out, finding{"tools", "clang", stateOK, c.Version() + ", " + c.Path(), ""})
 	}
+	out = append(out, bpftraceFinding(ctx, getenv))
 	if path, err := exec.LookPath("z3"); err != nil {
 		out = append(out, finding{"tools", "solver", stateOptional, "no z3 on the path", "apt-get install z3; proofs, which a later release makes, can use it"})
 	} else {

@@ -190,7 +190,17 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	verifier := &job.Verifier{Node: f.name, Labels: self.Labels, Keys: keys, Replays: replays, Now: time.Now, MaxDuration: f.maxDuration}
 	policy := executor.DefaultPolicy()
 	policy.AllowAct = f.allowAct
-	recorded := &auditedKernel{Kernel: executor.NewKernel(f.name, loader, env), log: log, record: record}
+	kern := executor.NewKernel(f.name, loader, env)
+	tool, err := findBpftrace(ctx, sys.getenv)
+	switch {
+	case err != nil:
+		log.Info("this node runs no bpftrace scripts", "why", err)
+	case os.Geteuid() != 0:
+		log.Info("this node runs no bpftrace scripts: bpftrace runs as root only")
+	default:
+		kern.Scripts, self.Bpftrace = scriptTracer(f.name, tool, env.Redact), releaseOf(tool)
+	}
+	recorded := &auditedKernel{Kernel: kern, log: log, record: record}
 	line := bus.NewRedis(client)
 	node := &executor.Executor{
 		Node:     self,

@@ -14,8 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent"
+	"kgent/agent/codegen"
 	"kgent/agent/llm"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
@@ -40,11 +42,21 @@ const maxEvents = 100_000_000
 // embedded default.
 type host struct {
 	bot   *bot.Bot
+	agent *agent.Agent // the bot's
 	close func()
 }
 
 // newHost wires the parts together. Its errors say what this machine lacks.
 func newHost(ctx context.Context, sys system) (*host, error) {
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
+	return newHostWith(ctx, sys, model)
+}
+
+// newHostWith is newHost with another model than the environment names; nil: none.
+func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error) {
 	if err := kernel.EnsureMounts(ctx); err != nil && os.Geteuid() == 0 {
 		return nil, err
 	}
@@ -63,7 +75,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	model, err := modelFromEnv(sys.getenv)
+	budget, effort, err := budgetFromEnv(sys.getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +93,10 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	language, err := languageFromEnv(sys.getenv)
+	if err != nil {
+		return nil, err
+	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil && !errors.Is(err, compile.ErrNoClang) {
 		return nil, err // without clang, the compile step says what to do
@@ -91,6 +107,13 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)
 	}
 	kern := executor.NewKernel(name, loader, env)
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return nil, err // without bpftrace, a script's first step says what to do
+	}
+	if tool != nil {
+		kern.Scripts = scriptTracer(name, tool, env.Redact)
+	}
 
 	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {
@@ -99,7 +122,7 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	line := bus.NewMemory()
 	labels := map[string]string{"arch": facts.Arch, "kernel": facts.Release}
 	node := &executor.Executor{
-		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels},
+		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels, Bpftrace: releaseOf(tool)},
 		Verifier: &job.Verifier{Node: name, Labels: labels, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,
@@ -115,12 +138,19 @@ func newHost(ctx context.Context, sys system) (*host, error) {
 	done := make(chan error, 1)
 	go func() { done <- node.Serve(serving) }()
 
+	maker := &agent.Agent{
+		UserID: userID, Recipes: library, Model: model, Compiler: compiler,
+		Bpftrace: tool, Language: language,
+		Budget: budget, Effort: effort,
+		Generate: codegen.C,
+		Finder:   finder,
+		Now:      time.Now,
+		Target:   agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
+	}
 	return &host{
+		agent: maker,
 		bot: &bot.Bot{
-			Agent: &agent.Agent{
-				UserID: userID, Recipes: library, Model: model, Compiler: compiler, Finder: finder, Budget: agent.DefaultBudget, Now: time.Now,
-				Target: agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
-			},
+			Agent: maker,
 			Desk: &approvals.Desk{
 				Store: &approvals.Memory{}, Policy: approvals.Local{Node: name, MaxEvents: maxEvents}, Signer: key,
 				Audit: &audit.Memory{}, Now: time.Now, Random: rand.Reader,
@@ -153,6 +183,22 @@ func userID(name string) (uint32, bool) {
 	}
 	id, err := strconv.ParseUint(u.Uid, 10, 32)
 	return uint32(id), err == nil
+}
+
+// budgetFromEnv reads what a model may cost for one request, and how much is asked of it:
+//
+//	KGENT_MODEL_BUDGET  "tries=6 tokens=250000 money=0.50 time=5m", over the defaults
+//	KGENT_MODEL_EFFORT  "independent=yes samples=1 ask=yes split=yes tools=12", over the defaults
+func budgetFromEnv(getenv func(string) string) (agent.Budget, agent.Effort, error) {
+	budget, err := agent.DefaultBudget.Set(getenv("KGENT_MODEL_BUDGET"))
+	if err != nil {
+		return budget, agent.Effort{}, fmt.Errorf("KGENT_MODEL_BUDGET: %w", err)
+	}
+	effort, err := agent.DefaultEffort.Set(getenv("KGENT_MODEL_EFFORT"))
+	if err != nil {
+		return budget, effort, fmt.Errorf("KGENT_MODEL_EFFORT: %w", err)
+	}
+	return budget, effort, nil
 }
 
 // modelFromEnv returns nil when no model is configured.

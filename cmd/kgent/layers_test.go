@@ -63,9 +63,9 @@ func TestLayers(t *testing.T) {
 			case !strings.HasPrefix(d, "kgent/"):
 			case under(d, "kgent/bot") && !under(p.ImportPath, "kgent/bot", "kgent/cmd"):
 				t.Errorf("%s depends on %s: only bot and cmd may", p.ImportPath, d)
-			case under(d, "kgent/executor") && under(p.ImportPath, "kgent/agent") && !under(p.ImportPath, "kgent/agent/recipes/recipetest"):
+			case under(d, "kgent/executor") && under(p.ImportPath, "kgent/agent") && !under(p.ImportPath, "kgent/agent/recipes/recipetest", "kgent/agent/eval"):
 				t.Errorf("%s depends on %s: the agent runs nothing", p.ImportPath, d)
-			case under(d, "kgent/agent") && d != "kgent/agent/program" && under(p.ImportPath, "kgent/executor"):
+			case under(d, "kgent/agent") && d != "kgent/agent/program" && !under(d, "kgent/agent/program/bpftrace") && under(p.ImportPath, "kgent/executor"):
 				t.Errorf("%s depends on %s: a node knows of the agent only the form of a program", p.ImportPath, d)
 			case under(d, "kgent/agent") && under(p.ImportPath, "kgent/retrieval"):
 				t.Errorf("%s depends on %s: what can be known needs no agent", p.ImportPath, d)

@@ -7,9 +7,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"kgent/agent/eval/workload"
 )
 
 func main() {
+	workload.Main() // a process that `kgent eval` has started for a workload
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends in order: detach, account, summary. The second
 	// ends at once; the kernel then detaches.

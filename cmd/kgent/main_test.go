@@ -18,11 +18,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"kgent/agent/eval/workload"
 	"kgent/agent/recipes/recipetest"
 	"kgent/executor/output"
 )
 
 func TestMain(m *testing.M) {
+	workload.Main() // a process that a script's `kgent eval` has started
 	if recipetest.IsWorkload() {
 		recipetest.Main(m, map[string]func([]string) error{"flood": flood})
 	}

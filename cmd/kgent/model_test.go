@@ -50,6 +50,10 @@ func written(call string) map[string]any {
 	}
 }
 
+func scripted(script string) map[string]any {
+	return map[string]any{"analysis": "count", "cannot": "", "name": "parents", "script": script, "duration_ms": 0, "explanation": "Counts the calls of getppid by process."}
+}
+
 // TestModelScripts runs testdata/model with a model that follows a script.
 func TestModelScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -70,6 +74,9 @@ func TestModelScripts(t *testing.T) {
 		noContract[list] = []any{}
 	}
 	open := serve(llmd.Script{Rules: []llmd.Rule{
+		{Match: llmd.Match{Schema: "bpftrace_script", User: "never allowed"}, JSON: scripted("tracepoint:syscalls:sys_enter_getpidd { @ = count(); }")},
+		{Match: llmd.Match{Schema: "bpftrace_script", User: "sys_enter_getpidd"}, JSON: scripted("tracepoint:syscalls:sys_enter_getppid { @calls[comm] = count(); }")},
+		{Match: llmd.Match{Schema: "bpftrace_script"}, JSON: scripted(`tracepoint:syscalls:sys_enter_getppid { $x = system("id"); }`)},
 		{Match: llmd.Match{Schema: "kgent_contract"}, JSON: noContract},
 		{Match: llmd.Match{User: "(?m)^> temperature"}, JSON: cannot},
 		{Match: llmd.Match{User: "(?m)^> which processes"}, JSON: written("cell")},

@@ -74,8 +74,28 @@ What is missing here:  kgent doctor`,
 	root.SetErr(sys.err)
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(askCommand(sys), demoCommand(sys), doctorCommand(sys), recipesCommand(sys), searchCommand(sys), contractCommand(sys), verifyCommand(sys), botCommand(sys), chatCommand(sys),
-		executorCommand(sys), keysCommand(sys), policyCommand(sys), auditCommand(sys), workloadCommand(), proverCommand(sys), versionCommand(sys))
+	root.AddCommand(
+		askCommand(sys),
+		explainCommand(sys),
+		demoCommand(sys),
+		doctorCommand(sys),
+		recipesCommand(sys),
+		searchCommand(sys),
+		contractCommand(sys),
+		verifyCommand(sys),
+		evalCommand(sys),
+		replayCommand(sys),
+		botCommand(sys),
+		chatCommand(sys),
+		executorCommand(sys),
+		keysCommand(sys),
+		policyCommand(sys),
+		auditCommand(sys),
+		workloadCommand(),
+		proverCommand(sys),
+		jailCommand(sys),
+		versionCommand(sys),
+	)
 	root.SetVersionTemplate("kgent {{.Version}}\n")
 	cmd, err := root.ExecuteContextC(ctx)
 	var code exitError

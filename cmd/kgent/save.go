@@ -57,11 +57,15 @@ func save(dir string, c bot.Card) (err error) {
 		return err
 	}
 	text := console.Card(card.Candidate(c.Ask.Text, c.Record, c.Candidate.Understood, c.Candidate.Explanation), console.Terminal{Width: 80})
+	source := "program.bpf.c"
+	if c.Candidate.Manifest.Script != nil {
+		source = "program.bt"
+	}
 	files := []struct {
 		name string
 		body []byte
 	}{
-		{"program.bpf.c", []byte(c.Candidate.Source)},
+		{source, []byte(c.Candidate.Source)},
 		{"program.o", c.Candidate.Object.ELF()},
 		{"manifest.json", append(manifest, '\n')},
 		{"contract.kc", c.Candidate.ContractText()},

@@ -223,6 +223,9 @@ type NodeInfo struct {
 	// Kinds are the kinds of probes, and what else probes need, that the node
 	// has tried: "" for what works, for the others the reason in words.
 	Kinds map[string]string `json:"kinds,omitempty"`
+	// Bpftrace is the release of the node's bpftrace, "0.17.0"; empty when it runs no
+	// scripts.
+	Bpftrace string `json:"bpftrace,omitempty"`
 }
 
 // clone returns a copy that shares nothing with n.

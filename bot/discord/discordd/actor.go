@@ -76,8 +76,8 @@ func (a *Actor) Post(channel, text string, files ...File) (Message, error) {
 }
 
 // Mention posts a message that begins with a mention of the bot.
-func (a *Actor) Mention(channel, text string) (Message, error) {
-	return a.send(channel, "<@"+a.s.bot.ID+"> "+text, "", nil)
+func (a *Actor) Mention(channel, text string, files ...File) (Message, error) {
+	return a.send(channel, "<@"+a.s.bot.ID+"> "+text, "", files)
 }
 
 // Reply answers a message in its channel, notifying its author.

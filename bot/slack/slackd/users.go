@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mime"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -43,14 +45,56 @@ func (u *User) may(channel string) (*Channel, error) {
 	return c, nil
 }
 
+// Upload is a file that somebody sends with a message.
+type Upload struct {
+	Name string
+	Data []byte
+}
+
+// PostFiles writes in a channel, or in a thread of it, with files. Text may be empty, as with
+// a file that is dropped into a channel.
+func (u *User) PostFiles(channel, thread, text string, files ...Upload) (Message, error) {
+	u.s.mu.Lock()
+	var attached []File
+	for _, f := range files {
+		if len(f.Data) > maxUpload {
+			u.s.mu.Unlock()
+			return Message{}, errNo("%s is too large", f.Name)
+		}
+		kind, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(f.Name)), ";")
+		if kind == "" {
+			kind = "text/plain"
+		}
+		stored := &storedFile{File: File{ID: u.s.id("F"), Name: f.Name, Title: f.Name, User: u.ID, Size: len(f.Data), MIME: kind},
+			data: slices.Clone(f.Data), uploaded: true, at: u.s.now(), shared: map[string][]string{}}
+		u.s.files[stored.ID] = stored
+		attached = append(attached, stored.File)
+	}
+	u.s.mu.Unlock()
+	m, err := u.send(channel, thread, text, false, attached)
+	if err != nil {
+		return m, err
+	}
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	for _, f := range attached {
+		u.s.files[f.ID].shared[m.Channel] = append(u.s.files[f.ID].shared[m.Channel], m.TS)
+	}
+	return m, nil
+}
+
 func (u *User) post(channel, thread, text string, broadcast bool) (Message, error) {
+	return u.send(channel, thread, text, broadcast, nil)
+}
+
+func (u *User) send(channel, thread, text string, broadcast bool, files []File) (Message, error) {
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
 	c, err := u.may(channel)
 	if err != nil {
 		return Message{}, err
 	}
-	if text == "" {
+	if text == "" && len(files) == 0 {
 		return Message{}, errNo("an empty message cannot be sent")
 	}
 	if thread != "" {
@@ -62,7 +106,7 @@ func (u *User) post(channel, thread, text string, broadcast bool) (Message, erro
 			thread = root.ThreadTS
 		}
 	}
-	m := &Message{Channel: c.ID, ThreadTS: thread, User: u.ID, Text: text, Broadcast: broadcast, Blocks: typedText(u.s.id(""), text)}
+	m := &Message{Channel: c.ID, ThreadTS: thread, User: u.ID, Text: text, Broadcast: broadcast, Blocks: typedText(u.s.id(""), text), Files: files}
 	if u.s.users[u.ID].Bot {
 		m.BotID = "B" + strings.TrimPrefix(u.ID, "U")
 	}

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"kgent/agent"
 	"kgent/bot/card"
 	"kgent/bot/thread"
 )
@@ -19,7 +21,7 @@ import (
 // visibility is short. All take their time from now.
 func Run(t *testing.T, now func() time.Time, open func(t *testing.T) thread.Store) {
 	for name, test := range map[string]func(*testing.T, thread.Store, func() time.Time){
-		"inbox": inbox, "again": again, "requests": requests, "race": race, "threads": threads,
+		"inbox": inbox, "again": again, "requests": requests, "conversation": conversation, "race": race, "threads": threads,
 		"outbox": outbox, "order": order, "whisper": whisper, "locks": locks,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t), now) })
@@ -125,6 +127,29 @@ func message(key, text string, class thread.Class) thread.Message {
 }
 
 // Of changes to one version exactly one is taken, with its messages.
+// What a conversation goes on from is kept whole: the program that was brought, what became
+// of it and why, and which request it follows.
+func conversation(t *testing.T, s thread.Store, _ func() time.Time) {
+	ctx := t.Context()
+	r := request("c1")
+	r.Follows, r.Explain, r.Before = "c0", true, []string{"one", "two"}
+	r.Program = &agent.Brought{Name: "my.bpf.c", Source: "int x; // \u202e é\n", Contract: "contract \"x\"", ELF: []byte{0x7f, 0, 0xff}}
+	r.Said = &card.Card{Title: "What it does", Tone: card.Bad, Blocks: []card.Block{card.Fields{{Label: "Risk", Text: "observe"}}, card.List{Heading: "Does", Items: []string{"a", "b"}}, card.Text{Body: "x", Quoted: true}}}
+	r.Refusal = &agent.Refusal{Gate: "symbolic", Holds: "that", Steps: []string{"one fires"}, Expected: "1", Got: "2", Line: "p.c:7", Programs: 3}
+	must[thread.Request](t)(s.Update(ctx, r))
+	got := must[thread.Request](t)(s.Load(ctx, "c1"))
+	if got.Follows != "c0" || !got.Explain || !reflect.DeepEqual(got.Before, r.Before) || !reflect.DeepEqual(got.Program, r.Program) ||
+		!reflect.DeepEqual(got.Said, r.Said) || !reflect.DeepEqual(got.Refusal, r.Refusal) {
+		t.Errorf("loaded %+v", got)
+	}
+	// What comes out shares nothing with what is kept.
+	got.Program.Source, got.Before[0] = "changed", "changed"
+	again := must[thread.Request](t)(s.Load(ctx, "c1"))
+	if again.Program.Source != r.Program.Source || again.Before[0] != "one" {
+		t.Error("a change of what was loaded is kept")
+	}
+}
+
 func requests(t *testing.T, s thread.Store, now func() time.Time) {
 	ctx := t.Context()
 	if _, err := s.Load(ctx, "r1"); !errors.Is(err, thread.ErrNotFound) {

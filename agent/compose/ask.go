@@ -1,0 +1,184 @@
+package compose
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// form is how the answer is shown.
+type form string
+
+const (
+	unsaid form = ""
+	list   form = "list"
+	count  form = "count"
+	hist   form = "histogram"
+	stats  form = "statistics" // count, sum, mean, smallest, largest
+	sum    form = "sum"
+)
+
+// What can be measured, beside fields (".len") and arguments.
+const (
+	duration = "duration"
+	result   = "result"
+	bytes    = "bytes"
+)
+
+// key is what rows are for: a meaning of keyWords, or ".field".
+type key struct{ word, said string }
+
+// cond is a condition on what is shown: what, compared with a value.
+type cond struct {
+	what string // a meaning of keyWords, duration, result, bytes, or ".field"
+	op   string // == != < <= > >=, or "starts", "starts not"
+	// is is the value as a contract writes it: 50ms, 443, "nginx", -EPERM.
+	is   string
+	said string
+}
+
+// subject is what is watched.
+type subject struct {
+	kind string // "call", "tracepoint", "group", "function"; "recipe"; "contract"
+	name string
+}
+
+func (s subject) String() string {
+	switch s.kind {
+	case "call":
+		return "the system call " + s.name
+	case "group":
+		return "the tracepoints of group " + s.name
+	}
+	return "the " + s.kind + " " + s.name
+}
+
+// ask is what a request asks for, as far as it was read.
+type ask struct {
+	subject  subject
+	form     form
+	shape    string // "list" when a verb asked for it, which every other form overrules
+	of       string // duration, result, bytes, ".field"; empty: occurrences
+	ofSaid   string
+	keys     []key
+	replaced bool // keys take the place of those before
+	conds    []cond
+	pid      string
+	comm     string
+	uid      string
+	top      int
+	every    time.Duration
+	dur      time.Duration
+	rate     bool // a number per second, where no interval is named
+	again    bool // nothing has to change
+}
+
+// conflict is two parts of a request that exclude each other.
+func conflict(what, a, b string) error {
+	return &NoError{Why: fmt.Sprintf("it says two things about %s, %s and %s; say which", what, a, b)}
+}
+
+func (a *ask) setForm(f form) error {
+	switch {
+	case a.form == unsaid || a.form == f || a.form == count && f != list:
+		a.form = f // "count ... as a histogram": the count of a histogram's slots
+	case f == count && a.form != list:
+	default:
+		return conflict("its form", string(a.form), string(f))
+	}
+	return nil
+}
+
+func (a *ask) setOf(of, said string) error {
+	if a.of != "" && a.of != of {
+		return conflict("what is measured", a.ofSaid, said)
+	}
+	a.of, a.ofSaid = of, said
+	return nil
+}
+
+func (a *ask) setSubject(s subject) error {
+	if a.subject.kind != "" && a.subject != s {
+		return conflict("what to watch", a.subject.String(), s.String())
+	}
+	a.subject = s
+	return nil
+}
+
+func (a *ask) setText(field *string, name, v string) error {
+	if *field != "" && *field != v {
+		return conflict("the "+name, *field, v)
+	}
+	*field = v
+	return nil
+}
+
+func (a *ask) addKey(k key) {
+	if !slices.ContainsFunc(a.keys, func(o key) bool { return o.word == k.word }) {
+		a.keys = append(a.keys, k)
+	}
+}
+
+func (a *ask) only(what, op, is, said string) {
+	c := cond{what, op, is, said}
+	if !slices.ContainsFunc(a.conds, func(o cond) bool { return o.what == what && o.op == op && o.is == is }) {
+		a.conds = append(a.conds, c)
+	}
+}
+
+// refine is this ask with what a later one changes.
+func (a ask) refine(b ask) ask {
+	out := a
+	out.keys, out.conds = slices.Clone(a.keys), slices.Clone(a.conds)
+	if b.subject.kind != "" {
+		out.subject = b.subject
+	}
+	if b.form != unsaid {
+		out.form = b.form
+		if b.form == count && b.of == "" || b.form == list {
+			out.of = ""
+		}
+		if b.form == list { // which has no rows
+			out.keys, out.top = nil, 0
+		}
+	}
+	if b.of != "" {
+		out.of, out.ofSaid = b.of, b.ofSaid
+	}
+	if len(b.keys) > 0 {
+		out.keys = b.keys
+		if out.form == list || out.form == unsaid && out.shape == "list" && out.of == "" {
+			out.form = count
+		}
+	}
+	for _, c := range b.conds {
+		if c.op != "!=" && c.op != "starts not" { // later values take the place of earlier ones; what is left out adds up
+			out.conds = slices.DeleteFunc(out.conds, func(o cond) bool { return o.what == c.what && o.op == c.op })
+		}
+		out.conds = append(out.conds, c)
+	}
+	for _, f := range []struct {
+		to   *string
+		from string
+	}{{&out.pid, b.pid}, {&out.comm, b.comm}, {&out.uid, b.uid}} {
+		if f.from != "" {
+			*f.to = f.from
+		}
+	}
+	if b.top > 0 {
+		out.top = b.top
+	}
+	if b.every > 0 {
+		out.every = b.every
+	}
+	out.rate = out.rate || b.rate
+	if b.dur > 0 {
+		out.dur = b.dur
+	}
+	return out
+}
+
+// empty tells whether nothing was read.
+func (a ask) empty() bool {
+	return a.subject.kind == "" && a.form == unsaid && a.of == "" && len(a.keys) == 0 && len(a.conds) == 0 && a.pid+a.comm+a.uid == "" && a.top == 0 && a.every == 0 && a.dur == 0 && !a.again
+}

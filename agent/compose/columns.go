@@ -1,0 +1,630 @@
+package compose
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"kgent/agent/contract"
+	"kgent/retrieval/kernel/abi"
+	"kgent/retrieval/notes"
+)
+
+// made is a column with an expression that is known to be one.
+func made(name, typ, is string) column {
+	e, err := expression(is)
+	if err != nil {
+		panic(err) // the text is this package's own
+	}
+	t := contract.TypeName{Name: typ}
+	if n, ok := strings.CutPrefix(typ, "char["); ok {
+		size, err := strconv.ParseUint(strings.TrimSuffix(n, "]"), 10, 32)
+		if err != nil {
+			panic(err)
+		}
+		t = contract.TypeName{Name: "char", Size: uint32(size)}
+	}
+	return column{Member: contract.Member{Name: name, Type: t}, is: e}
+}
+
+func byName(cols []column, name string) (column, bool) {
+	i := slices.IndexFunc(cols, func(c column) bool { return c.Name == name })
+	if i < 0 {
+		return column{}, false
+	}
+	return cols[i], true
+}
+
+func typed(cols []column, typ string) (out []column) {
+	for _, c := range cols {
+		if c.Type.Name == typ && !c.value {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// strict tells whether the current task is known to be the one that a site is about, at
+// all its places.
+func strict(s site) ownership {
+	least := own
+	for _, p := range s.hook.Places {
+		least = min(least, whose(p.Kind, p.Target))
+	}
+	return least
+}
+
+// task is the column of something about the current task, where that means something.
+func (b *builder) task(s site, name, typ, is string) (column, error) {
+	switch o := strict(s); {
+	case !b.from.hook && !b.mine(s):
+		return column{}, no("%s is not about the task that runs then, so that it does not show what is asked for", b.about())
+	case o == own:
+		b.doubt(s)
+		return made(name, typ, is), nil
+	case o == unknown && b.from.hook:
+		b.remark(fmt.Sprintf("the process is the one that is running when %s fires; whether that is the one it is about is not known of this hook", s.hook.Places[0]))
+		return made(name, typ, is), nil
+	}
+	return column{}, no("at %s it is not known whose task runs, so nothing there is of one process or user", s.hook.Places[0])
+}
+
+// doubt says of hooks whose task is not always the one that they are about whose it is.
+func (b *builder) doubt(s site) {
+	for _, p := range s.hook.Places {
+		if n := notes.Of(p.Kind, p.Target); n != nil && n.Task != notes.Own && n.Whose != "" && !strings.HasPrefix(p.Target, "syscalls/") {
+			b.remark(fmt.Sprintf("whose process that is at %s: %s", p, n.Whose))
+		}
+	}
+}
+
+// mine tells whether what a contract from elsewhere shows at a site is about the current
+// task: its columns say so, or, where none is of a task, its conditions.
+func (b *builder) mine(s site) bool {
+	of := false
+	for _, c := range columns(b.c, s) {
+		if c.value || !slices.Contains([]string{"k_pid", "k_tid", "k_uid"}, c.Type.Name) && c.Name != "comm" {
+			continue
+		}
+		if strings.HasPrefix(spelled(c.is), "current.") || spelled(c.is) == "process_comm(current.task)" {
+			return true
+		}
+		of = true
+	}
+	if of {
+		return false
+	}
+	when := ""
+	if s.cas != nil {
+		when = spelled(s.cas.When)
+	}
+	return strings.Contains(when, "task_wanted(") || strings.Contains(when, "[current.tid]") || strings.Contains(when, "current.tgid")
+}
+
+func (b *builder) remark(line string) {
+	if !slices.Contains(b.lines, line) {
+		b.lines = append(b.lines, line)
+	}
+}
+
+// keys finds what the rows are for at a site.
+func (b *builder) keys(s site) ([]column, error) {
+	cols := slices.DeleteFunc(columns(b.c, s), func(c column) bool { return c.value })
+	var out []column
+	for _, k := range b.ask.keys {
+		list, err := b.key(s, cols, k)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range list {
+			if c.is == nil {
+				return nil, no("%q cannot be a column here", k.said)
+			}
+			if _, ok := byName(out, c.Name); !ok {
+				out = append(out, c)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (b *builder) key(s site, cols []column, k key) ([]column, error) {
+	one := func(c column, err error) ([]column, error) {
+		if err != nil {
+			return nil, err
+		}
+		return []column{c}, nil
+	}
+	if words := strings.Fields(k.said); b.from.hook && len(words) > 0 && !taskWords[k.word] {
+		if c, ok := byName(cols, strings.ToLower(words[len(words)-1])); ok {
+			return []column{c}, nil
+		}
+	}
+	switch k.word {
+	case "process", "comm":
+		return b.process(s, cols, k.word)
+	case "user":
+		if found := typed(cols, "k_uid"); len(found) == 1 {
+			return found, nil
+		}
+		if c, ok := byName(cols, "uid"); ok {
+			return []column{c}, nil
+		}
+		return one(b.task(s, "uid", "k_uid", "current.uid"))
+	case "thread":
+		if found := typed(cols, "k_tid"); len(found) == 1 {
+			return found, nil
+		}
+		c, err := b.task(s, "tid", "k_tid", "current.tid")
+		if err != nil {
+			return nil, err
+		}
+		name, err := b.task(s, "comm", "char[16]", "current.comm")
+		return []column{c, name}, err
+	case "cgroup":
+		if found := typed(cols, "k_cgroup"); len(found) == 1 {
+			return found, nil
+		}
+		return one(b.task(s, "cgroup", "k_cgroup", "current.cgroup"))
+	case "cpu":
+		return []column{made("cpu", "u32", "cpu")}, nil
+	case "port":
+		return b.oneOf(k, typed(cols, "k_port"), "dport")
+	case "dport":
+		return b.oneOf(k, typed(cols, "k_port"), "dport", "rport")
+	case "lport":
+		return b.oneOf(k, typed(cols, "k_port"), "lport", "sport")
+	case "address":
+		return b.oneOf(k, typed(cols, "k_ip"), "daddr", "raddr")
+	case "laddr":
+		return b.oneOf(k, typed(cols, "k_ip"), "laddr", "saddr")
+	case "error":
+		return b.oneOf(k, append(typed(cols, "k_errno"), typed(cols, "k_ret")...), "error", "result")
+	case "signal":
+		return b.oneOf(k, typed(cols, "k_signal"), "sig")
+	case "call":
+		return b.oneOf(k, typed(cols, "k_syscall"), "syscall", "call")
+	case "state":
+		return b.oneOf(k, typed(cols, "k_tcpstate"), "state")
+	case "device":
+		return b.oneOf(k, typed(cols, "k_dev"), "device", "dev")
+	case "path":
+		return b.named(k, cols, "path", "filename", "file", "pathname", "name")
+	case "event":
+		return b.named(k, cols, "event")
+	case "parent":
+		return b.named(k, cols, "parent")
+	case "op":
+		return b.named(k, cols, "op", "call", "what")
+	case "host":
+		return b.named(k, cols, "host")
+	case "request":
+		return b.named(k, cols, "cmd", "request")
+	case "sender":
+		return b.process(s, cols, "process")
+	case "target":
+		if c, ok := byName(cols, "target_pid"); ok {
+			name, ok := byName(cols, "target_comm")
+			if ok {
+				return []column{c, name}, nil
+			}
+			return []column{c}, nil
+		}
+		return nil, no("%s shows no receiving process (%q)", b.about(), k.said)
+	}
+	name := strings.TrimPrefix(k.word, ".")
+	if _, ok := byName(cols, name); !ok && (name == "name" || name == "names") {
+		return b.process(s, cols, "comm")
+	}
+	return one(b.field(cols, name))
+}
+
+// taskWords are keys that are about a task, whatever fields a record has.
+var taskWords = set("process comm user thread cgroup cpu")
+
+// oneOf is the only column of a kind, or the first of those names.
+func (b *builder) oneOf(k key, cols []column, names ...string) ([]column, error) {
+	for _, n := range names {
+		if c, ok := byName(cols, n); ok {
+			return []column{c}, nil
+		}
+	}
+	switch {
+	case len(cols) == 1:
+		return cols, nil
+	case len(cols) == 0:
+		return nil, no("%s shows nothing that %q could be", b.about(), k.said)
+	}
+	var list []string
+	for _, c := range cols {
+		list = append(list, c.Name)
+	}
+	return nil, no("%q can be several: %s; say which", k.said, strings.Join(list, ", "))
+}
+
+func (b *builder) named(k key, cols []column, names ...string) ([]column, error) {
+	for _, n := range names {
+		if c, ok := byName(cols, n); ok {
+			return []column{c}, nil
+		}
+	}
+	return nil, no("%s shows nothing that %q could be; it has %s", b.about(), k.said, columnNames(cols))
+}
+
+func columnNames(cols []column) string {
+	var names []string
+	for _, c := range cols {
+		names = append(names, c.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// process finds the process at a site: what the output says of it, or the current task.
+func (b *builder) process(s site, cols []column, word string) ([]column, error) {
+	pid, hasPid := byName(cols, "pid")
+	comm, hasComm := byName(cols, "comm")
+	hasPid = hasPid && pid.Type.Name == "k_pid"
+	hasComm = hasComm && comm.Type.Size == 16
+	if !hasPid && !hasComm {
+		if pids := typed(cols, "k_pid"); len(pids) > 0 {
+			return nil, no("it shows several processes, and not whose doing it is; name one of its columns: %s", columnNames(cols))
+		}
+		var err error
+		if pid, err = b.task(s, "pid", "k_pid", "current.tgid"); err != nil {
+			return nil, err
+		}
+		hasPid = true
+	}
+	if hasPid && spelled(pid.is) == "current.tgid" || !hasComm && strict(s) == own {
+		comm, hasComm = made("comm", "char[16]", "process_comm(current.task)"), true
+	}
+	switch {
+	case word == "comm" && hasComm:
+		return []column{comm}, nil
+	case word == "comm":
+		return nil, no("%s shows no process name", b.about())
+	case hasPid && hasComm:
+		return []column{pid, comm}, nil
+	case hasPid:
+		return []column{pid}, nil
+	}
+	return []column{comm}, nil
+}
+
+// sizes are what people call the one size among the arguments.
+var sizes = set("size len length count bytes nbytes nr_bytes buflen")
+
+// field finds a column by the name that the kernel has for it.
+func (b *builder) field(cols []column, name string) (column, error) {
+	for _, n := range []string{"arg_" + name, name} {
+		if c, ok := byName(cols, n); ok {
+			return c, nil
+		}
+	}
+	if sizes[name] {
+		var found []column
+		for _, c := range cols {
+			if c.Type.Name == "k_bytes" {
+				found = append(found, c)
+			}
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+	}
+	return column{}, no("%s has nothing called %q; it has %s", b.about(), name, columnNames(cols))
+}
+
+// conditions narrows what is shown.
+func (b *builder) conditions() error {
+	conds := slices.Clone(b.ask.conds)
+	if b.ask.of == result && !slices.ContainsFunc(conds, func(c cond) bool { return c.what == result }) {
+		conds = append(conds, cond{result, ">=", "0", "what succeeds: failed calls return no amount"})
+	}
+	for _, c := range conds {
+		next, err := filter(b.c, func(s site) (contract.Expr, error) { return b.condition(s, c) })
+		if err != nil {
+			return wrap(err)
+		}
+		b.c = next
+		verb := "only"
+		if c.op == "!=" || c.op == "starts not" {
+			verb = "left out"
+		}
+		b.lines = append(b.lines, fmt.Sprintf("%s: %s", verb, b.condWords(c)))
+	}
+	return nil
+}
+
+func (b *builder) condWords(c cond) string {
+	what := strings.TrimPrefix(c.what, ".")
+	switch {
+	case c.what == "comm" && c.op == "!=":
+		return fmt.Sprintf("processes and threads called %s, from %q", c.is, c.said)
+	case c.what == result && c.op == "<":
+		return fmt.Sprintf("what fails, from %q", c.said)
+	case c.what == result && c.op == ">=":
+		return "what succeeds"
+	case c.op == "starts" || c.op == "starts not":
+		return fmt.Sprintf("the path %s and what is below it, from %q", c.is, c.said)
+	case c.what == "constant":
+		return fmt.Sprintf("%s, from %q", c.is, c.said)
+	case c.op == "!=":
+		return fmt.Sprintf("%s %s, from %q", what, c.is, c.said)
+	}
+	return fmt.Sprintf("%s %s %s, from %q", what, c.op, c.is, c.said)
+}
+
+// condition is a condition at a site.
+func (b *builder) condition(s site, c cond) (contract.Expr, error) {
+	cols := columns(b.c, s)
+	is := c.is
+	all := func(list []column, op string, join string) (contract.Expr, error) {
+		var parts []string
+		for _, col := range list {
+			if col.is == nil {
+				return nil, no("%s shows nothing that this could be said of (%q)", b.about(), c.said)
+			}
+			parts = append(parts, fmt.Sprintf("(%s) %s %s", spelled(col.is), op, is))
+		}
+		return expression(strings.Join(parts, join))
+	}
+	onePlace := func(list []column, err error) (contract.Expr, error) {
+		if err != nil {
+			return nil, err
+		}
+		return all(list, c.op, " && ")
+	}
+	switch c.what {
+	case duration:
+		col, err := b.theOne(cols, "a duration", func(c column) bool { return c.Type.Name == "k_ns" })
+		return onePlace([]column{col}, err)
+	case bytes:
+		col, err := b.theOne(cols, "a size", func(c column) bool { return c.Type.Name == "k_bytes" })
+		return onePlace([]column{col}, err)
+	case result:
+		if rets := typed(cols, "k_ret"); len(rets) == 1 {
+			return all(rets, c.op, "")
+		}
+		errs := typed(cols, "k_errno")
+		if len(errs) != 1 {
+			return nil, no("%s does not show how it ends (%q)", b.about(), c.said)
+		}
+		if c.op == "<" { // an error, whatever its sign
+			return expression(fmt.Sprintf("(%s) != 0", spelled(errs[0].is)))
+		}
+		return expression(fmt.Sprintf("(%s) == 0", spelled(errs[0].is)))
+	case "error":
+		if rets := typed(cols, "k_ret"); len(rets) == 1 {
+			is = "-" + is
+			return all(rets, c.op, "")
+		}
+		errs := typed(cols, "k_errno")
+		if len(errs) != 1 {
+			return nil, no("%s does not show an error (%q)", b.about(), c.said)
+		}
+		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), is, is)
+		if c.op == "!=" {
+			text = "!(" + text + ")"
+		}
+		return expression(text)
+	case "comm":
+		return b.notCalled(s, cols, c)
+	case "pid", "user":
+		name, typ, now := "pid", "k_pid", "current.tgid"
+		if c.what == "user" {
+			name, typ, now = "uid", "k_uid", "current.uid"
+		}
+		col, ok := byName(cols, name)
+		if !ok || col.Type.Name != typ {
+			var err error
+			if col, err = b.task(s, name, typ, now); err != nil {
+				return nil, err
+			}
+		}
+		return all([]column{col}, c.op, "")
+	case "port", "address":
+		return b.ends(cols, c)
+	case "path":
+		var paths []column
+		for _, col := range cols {
+			if col.Type.Size > 0 && (strings.Contains(col.Name, "path") || strings.Contains(col.Name, "file")) {
+				paths = append(paths, col)
+			}
+		}
+		if len(paths) == 0 {
+			return nil, no("%s shows no path (%q)", b.about(), c.said)
+		}
+		var parts []string
+		for _, p := range paths {
+			parts = append(parts, under(spelled(p.is), is))
+		}
+		text := strings.Join(parts, " || ")
+		if c.op == "starts not" {
+			text = "!(" + text + ")"
+		}
+		return expression(text)
+	case "signal":
+		list, err := b.oneOf(key{"signal", c.said}, typed(cols, "k_signal"), "sig")
+		return onePlace(list, err)
+	case "constant":
+		return b.constant(cols, c)
+	}
+	col, err := b.field(cols, strings.TrimPrefix(c.what, "."))
+	if err != nil {
+		return nil, err
+	}
+	if upper.MatchString(is) {
+		if err := b.define(is); err != nil {
+			return nil, err
+		}
+	}
+	return all([]column{col}, c.op, "")
+}
+
+// under is a condition for a path that is quoted or lies below it.
+func under(is, quoted string) string {
+	if strings.HasSuffix(quoted, `/"`) {
+		return fmt.Sprintf("starts(%s, %s)", is, quoted)
+	}
+	return fmt.Sprintf(`(%s) == %s || starts(%s, %s/")`, is, quoted, is, strings.TrimSuffix(quoted, `"`))
+}
+
+// notCalled leaves out a process by its name, and threads of that name.
+func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error) {
+	col, ok := byName(cols, "comm")
+	pid, hasPid := byName(cols, "pid")
+	current := ok && strings.Contains(spelled(col.is), "current") || hasPid && spelled(pid.is) == "current.tgid"
+	if ok && col.Type.Size == 16 && !current {
+		if !strings.Contains(spelled(col.is), "process_comm(") {
+			b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", c.is))
+		}
+		return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
+	}
+	if !ok && hasPid && !current {
+		return nil, no("%s shows no process name (%q)", b.about(), c.said)
+	}
+	if !current {
+		if _, err := b.task(s, "comm", "char[16]", "current.comm"); err != nil {
+			return nil, err
+		}
+	}
+	return expression(fmt.Sprintf("current.comm %s %s && process_comm(current.task) %s %s", c.op, c.is, c.op, c.is))
+}
+
+// ends is a condition on a port or an address: the one that is connected to where the output
+// says which that is, else of either end.
+func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
+	typ, names := "k_port", []string{"dport"}
+	if c.what == "address" {
+		typ, names = "k_ip", []string{"daddr"}
+	}
+	list := typed(cols, typ)
+	for _, n := range names {
+		if col, ok := byName(list, n); ok {
+			list = []column{col}
+		}
+	}
+	if len(list) == 0 {
+		return nil, no("%s shows no %s (%q)", b.about(), c.what, c.said)
+	}
+	join := " || "
+	if c.op == "!=" {
+		join = " && "
+	}
+	var parts []string
+	for _, col := range list {
+		parts = append(parts, fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
+	}
+	return expression(strings.Join(parts, join))
+}
+
+// constant is a condition on the argument that a constant's name belongs to.
+func (b *builder) constant(cols []column, c cond) (contract.Expr, error) {
+	prefix, _, _ := strings.Cut(c.is, "_")
+	for _, name := range argumentsOf[prefix] {
+		if col, ok := byName(cols, name); ok {
+			if err := b.define(c.is); err != nil {
+				return nil, err
+			}
+			return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
+		}
+	}
+	return nil, no("it does not say which argument is to be %s", c.is)
+}
+
+// argumentsOf are the arguments that take constants of a prefix, as plain numbers.
+var argumentsOf = map[string][]string{
+	"PTRACE": {"request"}, "MADV": {"behavior", "advice"}, "F": {"cmd"}, "PR": {"option"}, "AF": {"family"}, "BPF": {"cmd"}, "SEEK": {"whence"}, "SIG": {"sig"}, "CLOCK": {"which_clock"}, "PRIO": {"which"},
+}
+
+// numbers of macros that the kernel's types do not have. They are ABI.
+var numbers = map[string]int64{
+	"PTRACE_TRACEME": 0, "PTRACE_PEEKTEXT": 1, "PTRACE_PEEKDATA": 2, "PTRACE_PEEKUSER": 3, "PTRACE_POKETEXT": 4, "PTRACE_POKEDATA": 5, "PTRACE_POKEUSER": 6, "PTRACE_CONT": 7, "PTRACE_KILL": 8, "PTRACE_SINGLESTEP": 9,
+	"PTRACE_ATTACH": 16, "PTRACE_DETACH": 17, "PTRACE_SYSCALL": 24, "PTRACE_SETOPTIONS": 0x4200, "PTRACE_GETEVENTMSG": 0x4201, "PTRACE_GETSIGINFO": 0x4202, "PTRACE_SETSIGINFO": 0x4203, "PTRACE_GETREGSET": 0x4204,
+	"PTRACE_SETREGSET": 0x4205, "PTRACE_SEIZE": 0x4206, "PTRACE_INTERRUPT": 0x4207, "PTRACE_LISTEN": 0x4208,
+	"MADV_NORMAL": 0, "MADV_RANDOM": 1, "MADV_SEQUENTIAL": 2, "MADV_WILLNEED": 3, "MADV_DONTNEED": 4, "MADV_FREE": 8, "MADV_REMOVE": 9, "MADV_DONTFORK": 10, "MADV_DOFORK": 11, "MADV_MERGEABLE": 12, "MADV_UNMERGEABLE": 13,
+	"MADV_HUGEPAGE": 14, "MADV_NOHUGEPAGE": 15, "MADV_DONTDUMP": 16, "MADV_COLD": 20, "MADV_PAGEOUT": 21, "MADV_POPULATE_READ": 22, "MADV_POPULATE_WRITE": 23, "MADV_COLLAPSE": 25,
+	"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_GETLK": 5, "F_SETLK": 6, "F_SETLKW": 7, "F_SETOWN": 8, "F_GETOWN": 9, "F_DUPFD_CLOEXEC": 1030,
+	"PR_SET_PDEATHSIG": 1, "PR_SET_DUMPABLE": 4, "PR_SET_NAME": 15, "PR_GET_NAME": 16, "PR_SET_SECCOMP": 22, "PR_SET_NO_NEW_PRIVS": 38, "PR_SET_MM": 35, "PR_SET_CHILD_SUBREAPER": 36,
+	"SEEK_SET": 0, "SEEK_CUR": 1, "SEEK_END": 2, "SEEK_DATA": 3, "SEEK_HOLE": 4, "PRIO_PROCESS": 0, "PRIO_PGRP": 1, "PRIO_USER": 2,
+}
+
+// define makes a constant's name known to the contract, unless it is.
+func (b *builder) define(name string) error {
+	if n, ok := numbers[name]; ok {
+		b.enough[name] = n
+		return nil
+	}
+	probe, err := contract.Parse("contract \"x\"\ntable t : count\nhook perf_event/cpu-clock/99()\n  case c: now > " + name + "\n    add 1 to t\n  otherwise nothing\n")
+	if err == nil {
+		err = b.check(probe)
+	}
+	if _, isErrno := abi.Errno(name); err != nil && !isErrno {
+		return no("the number of %s is not known here: write the number", name)
+	}
+	return nil
+}
+
+// title says in one line what the output shows.
+func (b *builder) title() string {
+	var t strings.Builder
+	t.WriteString(b.from.contract.Title)
+	switch {
+	case len(b.c.Tables) > 0 && len(b.c.Tables[0].Values) == 1 && (b.form() != unsaid || len(b.ask.keys) > 0):
+		v := b.c.Tables[0]
+		switch v.Values[0].Agg {
+		case contract.Count:
+			t.WriteString(": how many")
+		case contract.Log2:
+			fmt.Fprintf(&t, ": histogram of the %s", v.Name)
+		case contract.Stats:
+			fmt.Fprintf(&t, ": statistics of the %s", v.Name)
+		case contract.Sum:
+			fmt.Fprintf(&t, ": sum of the %s", v.Name)
+		}
+		var names []string
+		for _, m := range v.Key {
+			names = append(names, m.Name)
+		}
+		if len(names) > 0 {
+			t.WriteString(" by " + strings.Join(names, ", "))
+		}
+	case len(b.c.Events) > 0 && len(b.from.contract.Tables) > 0:
+		t.WriteString(": one line each")
+	}
+	var conds []string
+	for _, c := range b.ask.conds {
+		conds = append(conds, b.short(c))
+	}
+	sort.Strings(conds)
+	if len(conds) > 0 {
+		t.WriteString(" (" + strings.Join(conds, ", ") + ")")
+	}
+	s := strings.NewReplacer("\n", " ", `"`, "").Replace(t.String())
+	if len(s) > 160 {
+		s = s[:157] + "..."
+	}
+	return s
+}
+
+func (b *builder) short(c cond) string {
+	what := strings.TrimPrefix(c.what, ".")
+	switch {
+	case c.what == result && c.op == "<":
+		return "failed"
+	case c.what == result:
+		return "successful"
+	case c.what == "comm":
+		return "not " + strings.Trim(c.is, `"`)
+	case c.what == "constant":
+		return c.is
+	case c.op == "starts":
+		return "under " + strings.Trim(c.is, `"`)
+	case c.op == "starts not":
+		return "not under " + strings.Trim(c.is, `"`)
+	}
+	return what + " " + c.op + " " + strings.Trim(c.is, `"`)
+}

@@ -1,0 +1,769 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"regexp"
+	"slices"
+	"strings"
+
+	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/recipes"
+	"kgent/retrieval/notes"
+)
+
+// Compose composes a contract for a request. The error is a [*NoError], or the
+// context's.
+func (c *Composer) Compose(ctx context.Context, text string) (*Composition, error) {
+	g := c.read(text, false)
+	if err := g.tangled(); err != nil {
+		return nil, err
+	}
+	a, askErr := g.ask(func(part) bool { return true })
+	var hookErr error
+	var hooked *Composition
+	switch {
+	case askErr != nil:
+		hookErr = askErr
+	case len(g.left) > 0 || a.subject.kind == "":
+		hookErr = g.leftOver(a)
+	default:
+		hooked, hookErr = c.fromHook(ctx, a)
+	}
+	if hooked != nil && !g.plainWord() {
+		return hooked, nil
+	}
+	made, recipeErr := c.fromRecipe(ctx, g)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case recipeErr == nil:
+		return made, nil
+	case hooked != nil:
+		return hooked, nil
+	case recipeErr != nil && !errors.Is(recipeErr, errNoRecipe) && (a.subject.kind == "" || len(g.left) > 0):
+		return nil, recipeErr
+	}
+	return nil, hookErr
+}
+
+// plainWord tells whether the system call is named by a plain word, such as "open" or
+// "connect", that is not said to be a call: what a recipe makes of it counts more.
+func (g reading) plainWord() bool {
+	for _, p := range g.parts {
+		call, ok := p.values["call"]
+		if !ok || !english[strings.ToLower(call.text)] {
+			continue
+		}
+		if !slices.ContainsFunc(g.toks, func(t token) bool { return t.called || says[t.low] }) {
+			return true
+		}
+	}
+	return false
+}
+
+// says are words that say of another that it is a system call.
+var says = set("call calls called syscall syscalls invocation invocations")
+
+// leftOver says what was not understood.
+func (g reading) leftOver(a ask) error {
+	e := &NoError{Words: g.unread()}
+	for _, p := range g.parts {
+		if !p.rule.weak {
+			e.Understood = append(e.Understood, fmt.Sprintf("%q", said(g.toks, p.first, p.last)))
+		}
+	}
+	if len(e.Words) > 0 {
+		var quoted []string
+		for _, w := range e.Words {
+			quoted = append(quoted, fmt.Sprintf("%q", w))
+		}
+		e.Why = "not understood is " + strings.Join(quoted, ", ")
+	} else {
+		e.Why = "it names nothing to watch: no recipe, no system call, no tracepoint and no kernel function"
+	}
+	return e
+}
+
+// fromHook composes for a system call, a tracepoint or a function.
+func (c *Composer) fromHook(ctx context.Context, a ask) (*Composition, error) {
+	from, err := c.hookBase(&a)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.build(ctx, a, from)
+	if err != nil {
+		return nil, err
+	}
+	res.asked = a
+	return res, nil
+}
+
+// hookBase is the list of everything at a hook, with no more than an ask needs.
+func (c *Composer) hookBase(a *ask) (base, error) {
+	var n needs
+	listing := a.form == list || a.form == unsaid && a.of == "" && len(a.keys) == 0 && a.top == 0 && (a.every == 0 || a.shape != "")
+	for _, x := range a.conds {
+		n.duration = n.duration || x.what == duration
+		n.result = n.result || x.what == result || x.what == "error"
+		n.args = n.args || strings.HasPrefix(x.what, ".") || x.what == "constant" || x.what == bytes || x.what == "path" || x.what == "signal"
+		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
+	}
+	for _, k := range a.keys {
+		n.result = n.result || k.word == "error" && a.subject.kind != "tracepoint"
+		n.args = n.args || strings.HasPrefix(k.word, ".") || slices.Contains([]string{"path", "signal", "request", "op"}, k.word)
+	}
+	if a.subject.kind == "call" && c.namesText(a) {
+		n.result, n.args = true, true // texts of processes are read when the call returns: at its beginning they may not be in memory yet
+	}
+	n.duration = n.duration || a.of == duration
+	n.result = n.result || a.of == result
+	n.args = n.args || strings.HasPrefix(a.of, ".") || a.of == bytes
+	n.task = n.task || a.comm+a.pid+a.uid != ""
+	out := base{hook: true, origin: "composed for " + a.subject.String()}
+	name := a.subject.name
+	var err error
+	switch a.subject.kind {
+	case "call":
+		if neverBack[name] {
+			if n.duration || n.result {
+				return base{}, no("%s does not return, so it has neither a result nor a duration", name)
+			}
+		} else if listing {
+			n.result, n.args = true, true
+		}
+		out.contract, err = c.callBase(name, n)
+		switch {
+		case n.duration || n.result && n.args:
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, from its beginning to its return", name)}
+		case n.result:
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it returns", name)}
+		default:
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it begins", name)}
+		}
+		if also := alsoCalled(name); also != "" {
+			out.lines = append(out.lines, "not watched, though programs may call it instead: "+also)
+		}
+	case "tracepoint":
+		if n.duration || n.result {
+			return base{}, no("the tracepoint %s is one moment: it has neither a duration nor a result", name)
+		}
+		if n.task && whose("tracepoint", name) == somebody {
+			return base{}, no("at the tracepoint %s it is not known whose task runs, so nothing there is of one process or user", name)
+		}
+		n.task = n.task || whose("tracepoint", name) == own && (listing || slices.ContainsFunc(a.keys, func(k key) bool { return taskWords[k.word] && k.word != "cpu" }))
+		out.contract, err = c.tracepointBase(name, n)
+		out.lines = []string{"watched: every event of the tracepoint " + strings.Replace(name, "/", ":", 1)}
+	case "group":
+		if n.duration || n.result || n.task || n.args {
+			return base{}, no("of a group of tracepoints it can be told how often they fire, and nothing else; name one of them")
+		}
+		if a.form == unsaid && a.shape == "" || a.form == count && len(a.keys) == 0 {
+			a.keys = append(slices.Clone(a.keys), key{"event", "group " + name})
+		}
+		out.contract, err = c.groupBase(name)
+		out.lines = []string{"watched: every event of the tracepoints of group " + name}
+	case "function":
+		mine := whose("fentry", name)
+		if n.result {
+			return base{}, no("what %s returns means nothing that is known here", name)
+		}
+		if n.duration && mine != own {
+			return base{}, no("it is not known whose task calls %s, so its calls cannot be told from their returns", name)
+		}
+		if n.task && mine == somebody {
+			return base{}, no("at the function %s it is not known whose task runs, so nothing there is of one process or user", name)
+		}
+		n.task = n.task || mine == own
+		out.contract, err = c.functionBase(name, n)
+		out.lines = []string{"watched: every call of the kernel function " + name}
+	default:
+		return base{}, no("it names nothing to watch")
+	}
+	return out, err
+}
+
+// namesText tells whether an ask is about a text among a call's arguments.
+func (c *Composer) namesText(a *ask) bool {
+	args, err := callArguments(c.facts, a.subject.name)
+	if err != nil {
+		return false
+	}
+	texts := map[string]bool{"path": true}
+	for _, x := range args {
+		texts["."+x.name] = x.typ == "char[256]"
+	}
+	return slices.ContainsFunc(a.conds, func(x cond) bool { return texts[x.what] }) || slices.ContainsFunc(a.keys, func(k key) bool { return texts[k.word] })
+}
+
+// alsoCalled says which calls programs may make instead of one.
+func alsoCalled(call string) string {
+	if call == "fork" {
+		return "clone and clone3, which libraries call for fork()"
+	}
+	if n := notes.Of("tracepoint", "syscalls/sys_enter_"+call); n != nil {
+		return strings.Join(n.See, "; ")
+	}
+	return ""
+}
+
+var errNoRecipe = errors.New("no recipe answers any part of it")
+
+// maxParts is how many parts of a request are tried apart.
+const maxParts = 8
+
+// fromRecipe composes from a recipe: some parts of the request are taken out of it so that the
+// recipe answers the rest, and then applied to the recipe's contract.
+func (c *Composer) fromRecipe(ctx context.Context, g reading) (*Composition, error) {
+	literal := "" // a system call that is meant and no other
+	if a, err := g.ask(func(p part) bool { return p.rule.subject }); err == nil && a.subject.kind == "call" && !g.plainWord() {
+		literal = a.subject.name
+	}
+	return c.split(ctx, g, ask{}, func(rest string) (base, []string, error) {
+		m, err := c.recipes.Match(rest, recipes.MatchOptions{UserID: c.userID})
+		if err != nil {
+			return base{}, nil, err
+		}
+		if g.misread(m) || literal != "" && !about(m, literal) {
+			return base{}, nil, errNoRecipe
+		}
+		return recipeBase(m), []string{rest}, nil
+	})
+}
+
+// misread tells whether a recipe took the name of a hook for a misspelt word.
+func (g reading) misread(m *recipes.Match) bool {
+	for _, p := range g.parts {
+		if !p.rule.subject {
+			continue
+		}
+		for _, v := range p.values {
+			if slices.ContainsFunc(m.Understood, func(line string) bool { return strings.HasPrefix(line, fmt.Sprintf("%q was read as ", v.text)) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// recipeBase is a recipe with what the request says of its parameters.
+func recipeBase(m *recipes.Match) base {
+	return base{contract: m.Recipe.Contract, options: m.Options, duration: m.Duration, origin: "composed from recipe " + m.Recipe.Name,
+		lines: append([]string{fmt.Sprintf("from the recipe %s: %s", m.Recipe.Name, m.Recipe.Title)}, m.Understood...)}
+}
+
+// split tries which parts of a request a recipe need not see, the fewest first.
+func (c *Composer) split(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error)) (*Composition, error) {
+	var free []int
+	for i, p := range g.parts {
+		if !p.rule.subject && !p.rule.weak && !p.rule.task { // a recipe knows better whose part a process has
+			free = append(free, i)
+		}
+	}
+	if len(free) > maxParts {
+		return nil, errNoRecipe
+	}
+	sets := make([]uint, 0, 1<<len(free))
+	for s := range uint(1) << len(free) {
+		sets = append(sets, s)
+	}
+	slices.SortStableFunc(sets, func(a, b uint) int { return bits.OnesCount(a) - bits.OnesCount(b) })
+	var first error
+	for _, s := range sets {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		chosen := func(p part) bool {
+			for k, i := range free {
+				if s>>k&1 == 1 && g.parts[i].first == p.first {
+					return true
+				}
+			}
+			return false
+		}
+		if !g.whole(chosen) {
+			continue
+		}
+		rest := g.without(chosen)
+		if s == 0 && idle(rest) {
+			continue
+		}
+		from, said, err := answer(rest)
+		measured := slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && chosen(p) })
+		if err != nil && !measured && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
+			// Some recipes are asked for by the rows that they have, which are replaced.
+			from, said, err = answer(rest + " by process")
+		}
+		switch living := g.living(chosen); {
+		case living && (err != nil || !lives(from.contract)):
+			if from, said, err = answer(rest + " lifetime"); err == nil && !lives(from.contract) {
+				continue
+			}
+		case err == nil && measured && !living:
+			// What is measured may be what tells recipes apart: "block latency".
+			if other, _, err := answer(rest + " latency"); err == nil && other.origin != from.origin {
+				continue
+			}
+		}
+		if err != nil {
+			continue
+		}
+		a, err := g.ask(chosen)
+		if err == nil {
+			a = before.refine(a)
+			var res *Composition
+			if res, err = c.build(ctx, a, from); err == nil {
+				if !g.kept(chosen, from, res.Contract, answer) {
+					continue
+				}
+				if a.dur == 0 {
+					res.Duration = from.duration
+				}
+				res.asked, res.said = a, said
+				res.Options.Name = from.options.Name
+				return res, nil
+			}
+		}
+		var n *NoError
+		if !errors.As(err, &n) {
+			return nil, err
+		}
+		if first == nil {
+			first = &NoError{Why: n.Why, Understood: from.lines}
+		}
+	}
+	if first != nil {
+		return nil, first
+	}
+	return nil, errNoRecipe
+}
+
+// whole tells whether parts can be applied without the others: the form of an answer and all
+// of its rows belong together.
+func (g reading) whole(chosen func(part) bool) bool {
+	if slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.exclude && !chosen(p) }) {
+		return false
+	}
+	shaped := slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.form || p.rule.key) && chosen(p) })
+	return !shaped || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && !chosen(p) }) && !g.asksMore(chosen)
+}
+
+// kept tells whether what the other parts say of the form of the answer, which was left to
+// the recipe, is so in what came out.
+func (g reading) kept(chosen func(part) bool, from base, is *contract.Contract, answer func(string) (base, []string, error)) bool {
+	a, err := g.ask(func(p part) bool { return !chosen(p) })
+	if err != nil {
+		return false
+	}
+	for _, p := range g.parts {
+		if chosen(p) {
+			continue
+		}
+		one, err := g.ask(func(q part) bool { return q.first == p.first })
+		if err != nil || slices.ContainsFunc(one.conds, func(x cond) bool { return !from.bound(x) }) {
+			// The recipe may be the one that it is because of these words: "failed opens".
+			other, _, err := answer(g.without(func(q part) bool { return chosen(q) || q.first == p.first }))
+			if err == nil && other.origin == from.origin {
+				return false
+			}
+		}
+	}
+	was := from.contract
+	tabled := len(was.Events) > 0 && len(is.Tables) > 0
+	if a.of != "" && tabled {
+		return false // it was to be measured
+	}
+	return a.form == unsaid || shows(is, a.form, a.of != "")
+}
+
+// bound tells whether a recipe has taken a condition's value for one of its parameters.
+func (b base) bound(x cond) bool {
+	want := strings.Trim(x.is, `"`)
+	for _, v := range b.options.Constants {
+		if v == want || x.op == "starts" && strings.TrimSuffix(v, "/") == strings.TrimSuffix(want, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// living tells whether a chosen part speaks of how long something lasts, which is not how long
+// it takes to come about: the life of a connection is not the time to connect.
+func (g reading) living(chosen func(part) bool) bool {
+	for _, p := range g.parts {
+		for i := p.first; chosen(p) && i < p.last; i++ {
+			if lifeWords[g.toks[i].low] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var lifeWords = set("last lasts lasted lasting live lives lived living lifetime lifetimes duration durations")
+
+// lives tells whether what a contract shows of time is not called a latency.
+func lives(c *contract.Contract) bool {
+	for _, e := range c.Events {
+		if slices.ContainsFunc(e.Members, func(m contract.Member) bool { return m.Type.Name == "k_ns" && m.Name != "latency" }) {
+			return true
+		}
+	}
+	return false
+}
+
+// shows tells whether a contract's output has a form.
+func shows(c *contract.Contract, f form, measured bool) bool {
+	if f == list {
+		return len(c.Events) > 0
+	}
+	if f == count && measured {
+		return true // "how many bytes": whatever the recipe makes of it
+	}
+	fit := map[form][]contract.Agg{count: {contract.Count}, hist: {contract.Log2, contract.Linear}, stats: {contract.Stats}, sum: {contract.Sum, contract.Stats}}[f]
+	return slices.ContainsFunc(c.Tables, func(t *contract.Table) bool {
+		return slices.ContainsFunc(t.Values, func(v contract.TableValue) bool { return slices.Contains(fit, v.Agg) })
+	})
+}
+
+// Instead is what is to be composed in the place of a recipe's answer, when every word of
+// the request says something else than the recipe shows; nil when the recipe's answer stands. Recipes
+// know words; they do not see that "did not" turns one round, or that a time is to be measured.
+// In a conversation, before, they do not know what was composed in the place of a recipe.
+func (c *Composer) Instead(ctx context.Context, m *recipes.Match, before []string, text string) (*Composition, error) {
+	if len(before) > 0 {
+		last, _, err := c.follow(ctx, before)
+		if err != nil || last == nil || len(last.said) > 0 && last.asked.empty() {
+			return nil, err
+		}
+		return c.turn(ctx, last, text)
+	}
+	return c.insteadAlone(ctx, m, text)
+}
+
+func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
+	g := c.read(text, false)
+	a, err := g.ask(func(part) bool { return true })
+	if err != nil {
+		return nil, nil
+	}
+	opposite := slices.ContainsFunc(a.conds, func(x cond) bool {
+		if x.op != "!=" && x.op != "starts not" {
+			return false
+		}
+		for _, v := range m.Options.Constants {
+			if v == strings.Trim(x.is, `"`) {
+				return true
+			}
+		}
+		return false
+	})
+	named := a.subject.kind == "tracepoint" && strings.ContainsAny(g.subjectText(), ":/")
+	timed := a.of == duration && !hasType(m.Recipe.Contract, "k_ns") && a.subject.kind != ""
+	literal := a.subject.kind == "call" && len(g.left) == 0 && !g.plainWord() && !about(m, a.subject.name)
+	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
+	switch {
+	case opposite || named || timed || g.misread(m):
+		return c.Compose(ctx, text)
+	case literal:
+		// The recipe shows more than the one call that is named.
+		if res, err := c.fromHook(ctx, a); err == nil {
+			return res, nil
+		}
+	}
+	if averaged {
+		if res, err := c.Compose(ctx, text); err == nil {
+			return res, nil
+		}
+	}
+	return nil, ctx.Err()
+}
+
+// about tells whether a recipe is about a system call alone, or has been narrowed to it, or
+// bears its name.
+func about(m *recipes.Match, call string) bool {
+	for _, p := range m.Recipe.Params {
+		if p.Role == recipes.RoleSyscall {
+			return m.Options.Constants[p.Name] != ""
+		}
+	}
+	if strings.Contains("-"+m.Recipe.Name, "-"+strings.TrimRight(call, "0123456789")) {
+		return true
+	}
+	for _, h := range m.Recipe.Contract.Hooks {
+		for _, p := range h.Places {
+			if p.Target != "syscalls/sys_enter_"+call && p.Target != "syscalls/sys_exit_"+call {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// subjectText is the word that names what is watched.
+func (g reading) subjectText() string {
+	for _, p := range g.parts {
+		if t, ok := p.values["tracepoint"]; ok {
+			return t.text
+		}
+	}
+	return ""
+}
+
+// hasType tells whether an output of a contract has a member of a type.
+func hasType(c *contract.Contract, typ string) bool {
+	return slices.ContainsFunc(c.Events, func(e *contract.Event) bool {
+		return slices.ContainsFunc(e.Members, func(m contract.Member) bool { return m.Type.Name == typ })
+	}) || slices.ContainsFunc(c.Tables, func(t *contract.Table) bool {
+		return slices.ContainsFunc(t.Values, func(v contract.TableValue) bool { return v.Type.Name == typ })
+	})
+}
+
+// more are words after which comes something that is to be shown.
+var more = set("and with plus including incl showing by per also")
+
+// asksMore tells whether the words besides the chosen parts ask for something to be shown that
+// another form of the answer would not show: "count connections, with user and port".
+func (g reading) asksMore(chosen func(part) bool) bool {
+	r := &reader{toks: g.toks}
+	taken := func(i int) bool {
+		return slices.ContainsFunc(g.parts, func(p part) bool { return p.first <= i && i < p.last && chosen(p) })
+	}
+	for i, t := range g.toks {
+		if taken(i) {
+			continue
+		}
+		if t.low == "who" || t.low == "whose" || t.low == "whom" || t.low == "where" || t.low == "when" || t.low == "why" {
+			return true
+		}
+		if i == 0 || !more[g.toks[i-1].low] && !g.toks[i-1].ends && !(g.toks[i-1].low == "the" && i > 1 && more[g.toks[i-2].low]) {
+			continue
+		}
+		for words := range keyWords {
+			if r.says(i, strings.Fields(words)) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ComposeAfter composes what a conversation asks for: what was requested before, oldest
+// first, and what is said now. What is said now changes the request before it, or is one of its own.
+func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
+	return c.Continue(ctx, before, nil, text)
+}
+
+// Continue is ComposeAfter where it is known what the last request came to, which a model
+// may have answered; nil where it is not.
+func (c *Composer) Continue(ctx context.Context, before []string, previous *Composition, text string) (*Composition, error) {
+	last, lost, err := c.follow(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	if previous != nil && (last == nil || contract.Format(last.Contract) != contract.Format(previous.Contract)) {
+		last = previous
+	}
+	if last == nil && lost && leaning.MatchString(text) {
+		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")
+	}
+	return c.turn(ctx, last, text)
+}
+
+// follow is what the turns of a conversation have come to. lost: the last request was one
+// that is not known here.
+func (c *Composer) follow(ctx context.Context, before []string) (last *Composition, lost bool, err error) {
+	for _, said := range before {
+		next, err := c.turn(ctx, last, said)
+		switch {
+		case ctx.Err() != nil:
+			return nil, false, context.Cause(ctx)
+		case err == nil:
+			last, lost = next, false
+		case !leaning.MatchString(said):
+			last, lost = nil, true
+		}
+	}
+	return last, lost, nil
+}
+
+// turn takes one more turn of a conversation.
+func (c *Composer) turn(ctx context.Context, last *Composition, text string) (*Composition, error) {
+	if last == nil {
+		return c.alone(ctx, text)
+	}
+	refined, err := c.Refine(ctx, last, text)
+	if leaning.MatchString(text) && !anew.MatchString(text) {
+		return refined, err
+	}
+	alone, aloneErr := c.alone(ctx, text)
+	if aloneErr == nil && (err != nil || anew.MatchString(text)) {
+		return alone, nil
+	}
+	return refined, err
+}
+
+// alone is a request that changes none: a recipe's as it is, or composed.
+func (c *Composer) alone(ctx context.Context, text string) (*Composition, error) {
+	m, err := c.recipes.Match(text, recipes.MatchOptions{UserID: c.userID})
+	if err == nil {
+		if instead, err := c.insteadAlone(ctx, m, text); instead != nil || err != nil {
+			return instead, err
+		}
+		from := recipeBase(m)
+		res := &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, Match: m, said: []string{text}}
+		g := c.read(text, false)
+		if a, err := g.ask(func(part) bool { return true }); err == nil && len(g.left) == 0 && a.subject.kind != "" && !g.plainWord() {
+			res.other = &a
+		}
+		return res, nil
+	}
+	return c.Compose(ctx, text)
+}
+
+// Refine composes what a request makes of the composition before it: "only port
+// 443", "as a histogram". last may be made of any contract, see [Of]. The error is
+// a [*NoError], or the context's.
+func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (*Composition, error) {
+	g := c.read(text, true)
+	if err := g.tangled(); err != nil {
+		return nil, err
+	}
+	res, err := c.refine(ctx, last, g)
+	if err != nil {
+		if errors.Is(err, errNoRecipe) {
+			err = g.leftOver(ask{})
+		}
+		return nil, err
+	}
+	if res.Duration == 0 {
+		res.Duration = last.Duration
+	}
+	res.Understood = append([]string{fmt.Sprintf("changes %q", last.Contract.Title)}, res.Understood...)
+	return res, nil
+}
+
+func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*Composition, error) {
+	if len(last.said) > 0 {
+		res, err := c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
+		if last.other == nil || ctx.Err() != nil {
+			return res, err
+		}
+		if err == nil {
+			if a, askErr := g.ask(func(part) bool { return true }); askErr == nil && len(g.left) == 0 {
+				both := last.other.refine(a)
+				res.other = &both
+			}
+			return res, nil
+		}
+	}
+	if len(g.left) > 0 {
+		return nil, g.leftOver(ask{})
+	}
+	a, err := g.ask(func(part) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	if last.other != nil && !a.empty() {
+		return c.fromHook(ctx, last.other.refine(a))
+	}
+	if a.empty() {
+		return nil, no("it changes nothing that is known here")
+	}
+	merged := last.asked.refine(a)
+	if last.asked.subject.kind != "contract" {
+		return c.fromHook(ctx, merged)
+	}
+	from := base{contract: last.Contract, options: last.Options, origin: "composed from the contract before"}
+	if a.subject.kind != "" {
+		if from.contract, err = retarget(last.Contract, a.subject); err != nil {
+			return nil, err
+		}
+	}
+	a.subject = subject{kind: "contract", name: last.Options.Name}
+	res, err := c.build(ctx, a, from)
+	if err != nil {
+		return nil, err
+	}
+	res.asked = ask{subject: a.subject}
+	return res, nil
+}
+
+// again is a recipe with what is said now of its parameters; nothing but fillers leaves it as it was.
+func (c *Composer) again(last *Composition, rest string) (base, []string, error) {
+	said := last.said
+	if idle(rest) {
+		rest = ""
+	}
+	opt := recipes.MatchOptions{UserID: c.userID}
+	was, err := c.recipes.MatchAfter(said[:len(said)-1], said[len(said)-1], opt)
+	if err != nil {
+		return base{}, nil, err
+	}
+	if rest == "" {
+		return recipeBase(was), said, nil
+	}
+	said = append(slices.Clone(said), rest)
+	m, err := c.recipes.MatchAfter(said[:len(said)-1], rest, opt)
+	if err != nil {
+		return base{}, nil, err
+	}
+	if m.Recipe != was.Recipe {
+		return base{}, nil, no("it is another request")
+	}
+	return recipeBase(m), said, nil
+}
+
+// idle tells whether a text has nothing but fillers.
+func idle(text string) bool {
+	for _, t := range tokens(text) {
+		if t.quoted || !fillers[t.low] && !refining[t.low] && !links[t.low] {
+			return false
+		}
+	}
+	return true
+}
+
+// retarget is a contract about one system call for another.
+func retarget(c *contract.Contract, to subject) (*contract.Contract, error) {
+	if to.kind != "call" {
+		return nil, no("the same for %s would be another request: write it in one sentence", to)
+	}
+	out, err := clone(c)
+	if err != nil {
+		return nil, err
+	}
+	was := ""
+	for _, h := range out.Hooks {
+		for _, p := range h.Places {
+			call, ok := strings.CutPrefix(p.Target, "syscalls/sys_enter_")
+			prefix := "syscalls/sys_enter_"
+			if !ok {
+				prefix = "syscalls/sys_exit_"
+				call, ok = strings.CutPrefix(p.Target, prefix)
+			}
+			if !ok || was != "" && was != call || len(p.Args) > 0 && prefix == "syscalls/sys_enter_" {
+				return nil, no("the request before is not about one system call alone, so that it is not known what the same for %s is", to.name)
+			}
+			was, p.Target = call, prefix+to.name
+		}
+	}
+	out.Title = strings.ReplaceAll(out.Title, was, to.name)
+	return out, nil
+}
+
+// Of makes a composition of a contract from elsewhere (one that a model wrote, say)
+// with the options its program was built with, so that it can be refined.
+func Of(c *contract.Contract, opt program.Options, origin string) *Composition {
+	return &Composition{Contract: c, Options: opt, Origin: origin, asked: ask{subject: subject{kind: "contract", name: opt.Name}}}
+}
+
+var (
+	// leaning words begin what cannot stand alone.
+	leaning = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|hm+|no|yes|actually|now|then|and|but|so)[,\s]+)*(?:only|just|also|again|instead|plus|too|limit|narrow|restrict|make (?:it|that)|keep|as an?|as|same|the same|with|without|for|per|by|top|on|at|in|to|from|over|under|every|longer|slower|faster|larger|not|except|excluding|ignore|leave|skip|rerun|repeat|redo|once more|group(?:ed)?|split|what about|count (?:them|it|those)|list (?:them|it|those))\b`)
+	// anew words begin a request.
+	anew = regexp.MustCompile(`(?i)^\s*(?:who|what (?:calls|processes|is|are)|which|where|how|trace|show me|watch|histogram of|count (?:calls|of)|latency of)\b`)
+)

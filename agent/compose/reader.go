@@ -1,0 +1,240 @@
+package compose
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// reader reads one request.
+type reader struct {
+	*Composer
+	toks  []token
+	rules []compiled
+	more  map[string]bool // further fillers
+}
+
+// part is something that was read: a rule with the words it was read from.
+type part struct {
+	rule        *rule
+	first, last int
+	values      map[string]value
+}
+
+// reading is a request, read: its parts in their order, and the words that are left over.
+type reading struct {
+	toks  []token
+	parts []part
+	left  []int
+}
+
+// read finds the parts of a request. refining says that it changes a request before it.
+func (c *Composer) read(text string, refining bool) reading {
+	r := &reader{Composer: c, toks: tokens(text), rules: rules}
+	if refining {
+		r.rules, r.more = append(slices.Clip(refinements), rules...), refiningWords
+	}
+	out := reading{toks: r.toks}
+	var filler []bool
+	for i := 0; i < len(r.toks); {
+		if p, ok := r.part(i); ok {
+			out.parts = append(out.parts, p)
+			for range p.last - p.first {
+				filler = append(filler, false)
+			}
+			i = p.last
+			continue
+		}
+		filler = append(filler, r.filler(i))
+		if !filler[i] {
+			out.left = append(out.left, i)
+		}
+		i++
+	}
+	// Words that link are accounted for only by what they link.
+	out.left = slices.DeleteFunc(out.left, func(i int) bool {
+		if !links[r.toks[i].low] || r.toks[i].quoted {
+			return false
+		}
+		for k := i + 1; k < len(r.toks); k++ {
+			if slices.ContainsFunc(out.parts, func(p part) bool { return p.first == k }) {
+				return true
+			}
+			if !filler[k] && !links[r.toks[k].low] {
+				return false
+			}
+		}
+		return false
+	})
+	return out
+}
+
+var refiningWords = refining
+
+func (r *reader) filler(i int) bool {
+	t := r.toks[i]
+	return !t.quoted && (fillers[t.low] || r.more[t.low])
+}
+
+// part finds the longest part that begins at token i.
+func (r *reader) part(i int) (part, bool) {
+	var best part
+	for k := range r.rules {
+		for _, form := range r.rules[k].forms {
+			if f, ok := r.match(form, i); ok && f.end > max(best.last, i) {
+				best = part{&r.rules[k].rule, i, f.end, f.values}
+			}
+		}
+	}
+	return best, best.rule != nil
+}
+
+// tangled says why the parts of a request cannot be told apart: after what is left out comes what
+// alone is wanted, and it is not said whether that is left out as well ("except to 10.0.0.1 port 443").
+func (g reading) tangled() error {
+	for i, p := range g.parts {
+		if !p.rule.exclude || i+1 == len(g.parts) || g.toks[p.last-1].ends {
+			continue
+		}
+		q := g.parts[i+1]
+		joined := true
+		for k := p.last; k < q.first; k++ {
+			joined = joined && alternatives[g.toks[k].low]
+		}
+		if !joined || q.rule.exclude || g.toks[q.first].low == "only" {
+			continue
+		}
+		one, err := g.ask(func(x part) bool { return x.first == q.first })
+		if err != nil || len(one.conds) > 0 || one.pid+one.comm+one.uid != "" {
+			return no("it is not clear whether %q belongs to what is left out (%q): put a comma between them, or leave out one after the other",
+				said(g.toks, q.first, q.last), said(g.toks, p.first, p.last))
+		}
+	}
+	all, err := g.ask(func(part) bool { return true })
+	if err == nil && all.comm != "" && slices.ContainsFunc(all.conds, func(c cond) bool { return c.what == "comm" }) {
+		return no("it names both a process that is wanted, %s, and one that is not", all.comm)
+	}
+	return nil
+}
+
+// ask is what some of the parts ask for.
+func (g reading) ask(of func(part) bool) (ask, error) {
+	var a ask
+	for _, p := range g.parts {
+		if !of(p) {
+			continue
+		}
+		if err := p.rule.do(&a, p.values, said(g.toks, p.first, p.last)); err != nil {
+			return ask{}, err
+		}
+	}
+	return a, nil
+}
+
+// without is the text without some of the parts.
+func (g reading) without(of func(part) bool) string {
+	var b strings.Builder
+	for i, t := range g.toks {
+		if slices.ContainsFunc(g.parts, func(p part) bool { return of(p) && p.first <= i && i < p.last }) {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		if t.quoted {
+			b.WriteString(`"` + t.text + `"`)
+		} else {
+			b.WriteString(t.text)
+		}
+		if t.ends && !t.quoted {
+			b.WriteByte(',')
+		}
+	}
+	return strings.Trim(b.String(), " ,")
+}
+
+// words that were not understood, as written.
+func (g reading) unread() []string {
+	var out []string
+	for _, i := range g.left {
+		out = append(out, g.toks[i].text)
+	}
+	return out
+}
+
+// callNames are names that people know where tracefs has the kernel's own.
+var callNames = map[string]string{
+	"stat": "newstat", "fstat": "newfstat", "lstat": "newlstat", "fstatat": "newfstatat", "umount2": "umount", "sendfile": "sendfile64", "uname": "newuname", "pread": "pread64", "pwrite": "pwrite64", "sigaction": "rt_sigaction", "getdents": "getdents64", "select": "select",
+}
+
+func callName(low string) string {
+	low = strings.TrimPrefix(strings.TrimPrefix(low, "sys_enter_"), "sys_exit_")
+	if n, ok := callNames[low]; ok {
+		return n
+	}
+	return low
+}
+
+// english are system calls whose names are also plain words: they are meant only where the
+// request says that they are calls.
+var english = set("time times access pause link sync alarm select connect accept bind listen read write open close kill stat mount rename send pipe poll wait vhangup reboot syslog shutdown symlink creat exit fork clone truncate swapon swapoff acct nice brk dup")
+
+// isCall tells whether a word names a system call that this kernel can trace.
+func (r *reader) isCall(low string) bool {
+	if len(low) < 3 || !identifier.MatchString(low) {
+		return false
+	}
+	return slices.Contains(r.tracepoints, "syscalls:sys_enter_"+callName(low))
+}
+
+// tracepoint finds a tracepoint by "sched:sched_switch", "sched/sched_switch", or its name
+// alone where that is no plain word and there is only one.
+func (r *reader) tracepoint(text string) (string, bool) {
+	for _, sep := range []string{":", "/"} {
+		if group, name, ok := strings.Cut(text, sep); ok {
+			if name, ok := strings.CutPrefix(text, "tracepoint"+sep); ok {
+				return r.tracepoint(name)
+			}
+			if group == "syscalls" || group == "raw_syscalls" {
+				return "", false // calls have a way of their own
+			}
+			if slices.Contains(r.tracepoints, group+":"+name) {
+				return group + "/" + name, true
+			}
+			return "", false
+		}
+	}
+	if !strings.Contains(text, "_") || strings.HasPrefix(text, "sys_e") {
+		return "", false
+	}
+	found := ""
+	for _, tp := range r.tracepoints {
+		group, name, _ := strings.Cut(tp, ":")
+		if name == text && group != "syscalls" {
+			if found != "" {
+				return "", false
+			}
+			found = group + "/" + name
+		}
+	}
+	return found, found != ""
+}
+
+// isGroup tells whether a word is a group of tracepoints.
+func (r *reader) isGroup(low string) bool {
+	return low != "syscalls" && low != "raw_syscalls" && slices.ContainsFunc(r.tracepoints, func(tp string) bool { return strings.HasPrefix(tp, low+":") })
+}
+
+var functionName = regexp.MustCompile(`^[a-z_][a-z0-9_]*_[a-z0-9_]+$`)
+
+// isFunction tells whether a word is a function of the kernel that programs can be attached to.
+func (r *reader) isFunction(text string) bool {
+	if !functionName.MatchString(text) {
+		return false
+	}
+	if _, err := r.facts.Function(text); err != nil {
+		return false
+	}
+	entry, _ := r.functionKinds(text)
+	return entry != ""
+}

@@ -1,0 +1,362 @@
+package compose
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// rules are what is read, the most telling first. At each word the longest phrase counts.
+var rules = compileRules([]rule{
+	// ---- what is watched
+	{subject: true, patterns: []string{"@of? all? every? any? the? syscall|call? <call> @calls?", "@of? the? system call <call> @calls?", "the? @calls of|to <call>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"call", v["call"].word})
+		}},
+	{subject: true, patterns: []string{"@of? all? every? any? the? event|tracepoint? <tracepoint> event|events|tracepoint?", "every|each event of <tracepoint>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"tracepoint", v["tracepoint"].word})
+		}},
+	{subject: true, patterns: []string{"events|tracepoints of|in the? group|subsystem? <group> group|subsystem?", "<group> events|tracepoints", "all <group> events|tracepoints"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"group", v["group"].word})
+		}},
+	{subject: true, patterns: []string{"@of? the? kernel? function <function>", "@of? <function> @calls?", "@calls of|to the? kernel? function? <function>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"function", v["function"].word})
+		}},
+
+	// ---- how it is shown
+	{form: true, patterns: []string{"how often", "how many times", "how many", "how frequently", "number of", "the? count of", "counts of", "count", "counts", "counted", "as a count", "as counts", "tally", "total number of", "how frequent"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(count) }},
+	{form: true, patterns: []string{"the? rate|rates|frequency of"},
+		do: func(a *ask, v map[string]value, said string) error { a.rate = true; return a.setForm(count) }},
+	{form: true, patterns: []string{"as? a? histogram|histograms|distribution of?", "histogram of the?", "distribution of the?"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(hist) }},
+	{measure: true, form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long @does?", "as? a? histogram of how long it|they takes|take", "how long it|they takes|take|took"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf(duration, said); err != nil {
+				return err
+			}
+			return a.setForm(hist)
+		}},
+	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|highest|largest|biggest", "the maximum of", "min|minimum|smallest"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(stats) }},
+	{measure: true, form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if n := v["name"].word; n != "" {
+				if err := a.setText(&a.comm, "process", n); err != nil {
+					return err
+				}
+			}
+			if err := a.setOf(duration, said); err != nil {
+				return err
+			}
+			return a.setForm(stats)
+		}},
+	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up?", "total", "in total", "added up"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
+	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
+	{weak: true, patterns: []string{"break down", "breakdown of", "i|we want|wanna to? know|see", "i|we would|'d? like to know|see", "i|we need to know|see"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
+	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments", "with their|its|the results|result|duration|arguments", "is|are anyone|anybody|somebody|someone|something @verb"},
+		do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
+	{form: true, patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setTop(v["n"]) }},
+	{form: true, key: true, patterns: []string{"the? top <n> <key> of|by|for|in number|count? of?", "the? top <n> <key>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{v["key"].word, said})
+			return a.setTop(v["n"])
+		}},
+	{patterns: []string{"per|each|a second", "every second", "per|each|a minute", "every minute", "every <dur>", "in intervals of <dur>", "every <dur> again"},
+		do: func(a *ask, v map[string]value, said string) error {
+			d := v["dur"].dur
+			if d == 0 {
+				d = time.Second
+				if said[len(said)-1] == 'e' { // minute
+					d = time.Minute
+				}
+			}
+			if d < 100*time.Millisecond || d > time.Hour {
+				return &NoError{Why: fmt.Sprintf("an interval of %s: want 100ms to 1h", d)}
+			}
+			a.every = d
+			return nil
+		}},
+	{patterns: []string{"for <dur>", "for the next <dur>", "for another <dur>", "during the next <dur>", "for about <dur>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if v["dur"].dur < time.Second {
+				return &NoError{Why: fmt.Sprintf("%q is shorter than a run can be", said)}
+			}
+			a.dur = v["dur"].dur
+			return nil
+		}},
+
+	// ---- what is measured
+	{measure: true, patterns: []string{"latency|latencies|duration|durations of?", "time", "the time", "time taken by?", "run time of?"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setOf(duration, said) }},
+	{measure: true, patterns: []string{"the? <field> argument|field|value of|in|to?", "the? argument|field <field> of?", "of the? <field> argument|field of?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setOf("."+v["field"].word+v["arg"].word, said)
+		}},
+	{measure: true, form: true, patterns: []string{"sum|total of the? <field> of|in|at", "total <arg> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
+				return err
+			}
+			return a.setForm(sum)
+		}},
+	{measure: true, form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at", "as? a? histogram|distribution of the? argument|field <field> of|in?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
+				return err
+			}
+			return a.setForm(hist)
+		}},
+	{measure: true, form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
+				return err
+			}
+			return a.setForm(stats)
+		}},
+	{measure: true, patterns: []string{"the? bytes returned by?", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setOf(result, said) }},
+	{measure: true, patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
+
+	// ---- what rows are for
+	{key: true, patterns: []string{"@by <key>", "@by <key> instead", "@by <key> separately", "counted by <key>"},
+		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{v["key"].word, said}); return nil }},
+	{key: true, patterns: []string{"@by <key> and|& per|by? <other>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{v["key"].word, said})
+			a.addKey(key{v["other"].word, said})
+			return nil
+		}},
+	{form: true, key: true, patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{"process", said})
+			return a.setForm(count)
+		}},
+	{form: true, key: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{"user", said})
+			return a.setForm(count)
+		}},
+
+	// ---- what is left out, and what alone is wanted
+	{patterns: []string{"@over|@atleast <dur>", "<dur> or more|longer|slower", "at least <dur>", "@over <dur> long?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(duration, ">=", lasting(v["dur"].dur), said)
+			return nil
+		}},
+	{patterns: []string{"@under <dur>", "@atmost <dur>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(duration, "<", lasting(v["dur"].dur), said)
+			return nil
+		}},
+	{patterns: []string{"with? @over <size>", "with? bytes|size|sizes @over <size>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(bytes, ">", sized(v["size"].n), said)
+			return nil
+		}},
+	{patterns: []string{"with? @atleast <size>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(bytes, ">=", sized(v["size"].n), said)
+			return nil
+		}},
+	{patterns: []string{"with? @under <size>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(bytes, "<", sized(v["size"].n), said)
+			return nil
+		}},
+	{patterns: []string{"with the? <field> @over <size>", "with the? <field> @over <n>", "<arg> @over <size>", "<arg> @over <n>", "where the? <field> is? @over <n>", "where the? <field> is? @over <size>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, ">", said) }},
+	{patterns: []string{"with the? <field> @atleast <size>", "with the? <field> @atleast <n>", "<arg> @atleast <n>", "<arg> @atleast <size>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, ">=", said) }},
+	{patterns: []string{"with the? <field> @under <size>", "with the? <field> @under <n>", "<arg> @under <size>", "<arg> @under <n>", "where the? <field> is? @under <n>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "<", said) }},
+	{patterns: []string{"with <field> <n>", "with <field> =|==|of|is <n>", "<arg> =|== <n>", "where <field> is|=|== <n>", "with the? <field> <const>", "with <field> =|== <const>", "<arg> =|== <const>", "where <field> is|=|== <const>", "only <field> <const>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "==", said) }},
+	{exclude: true, patterns: []string{"with <field> not|!= <n>", "<arg> != <n>", "where <field> is not <n>", "<arg> != <const>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "!=", said) }},
+	{patterns: []string{"with|of <const>", "only <const>", "using <const>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("constant", "==", v["const"].word, said)
+			return nil
+		}},
+	{patterns: []string{"@failing"},
+		do: func(a *ask, v map[string]value, said string) error { a.only(result, "<", "0", said); return nil }},
+	{patterns: []string{"that succeed|succeeded", "successful", "which succeed|succeeded"},
+		do: func(a *ask, v map[string]value, said string) error { a.only(result, ">=", "0", said); return nil }},
+	{patterns: []string{"that? return|returns|returned|returning <errno>", "that? fail|fails|failed|failing with <errno>", "with error? <errno>", "only <errno>", "<errno>", "that get|got <errno>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("error", "==", v["errno"].word, said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? error? <errno>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("error", "!=", v["errno"].word, said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? signal? <signal>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("signal", "!=", v["signal"].word, said)
+			return nil
+		}},
+	{patterns: []string{"only|with|of signal? <signal>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("signal", "==", v["signal"].word, said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? port <n>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.port("!=", v["n"], said) }},
+	{patterns: []string{"only? to|on|from|with? port <n>", "only port <n>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.port("==", v["n"], said) }},
+	{exclude: true, patterns: []string{"@not @those? <ip>", "@not @those? address|host <ip>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("address", "!=", strconv.Quote(v["ip"].word), said)
+			return nil
+		}},
+	{patterns: []string{"only? to|from|with <ip>", "only <ip>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("address", "==", strconv.Quote(v["ip"].word), said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? <path>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("path", "starts not", strconv.Quote(v["path"].word), said)
+			return nil
+		}},
+	{patterns: []string{"only? under|below|in <path>", "only <path>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("path", "starts", strconv.Quote(v["path"].word), said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @whose? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("comm", "!=", strconv.Quote(v["name"].word), said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? pid|process <n>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("pid", "!=", strconv.FormatUint(v["n"].n, 10), said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "of? users? @not @those? root", "@not @those? user root"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
+			return nil
+		}},
+	{task: true, patterns: []string{"of|by|from process|program? <name>", "by <program>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			name := v["name"].word
+			if name == "" {
+				name = v["program"].word
+			}
+			return a.setText(&a.comm, "process", name)
+		}},
+	{task: true, patterns: []string{"of|by|from|for|in? only? pid|process =? <n>", "of|by|from|for|in? only? process id <n>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if n := v["n"].n; n == 0 || n > 1<<22 {
+				return &NoError{Why: fmt.Sprintf("%q is no process id", v["n"].text)}
+			}
+			return a.setText(&a.pid, "process id", strconv.FormatUint(v["n"].n, 10))
+		}},
+	{task: true, patterns: []string{"of|by|from|for? only? user|uid =? <n>", "of|by|from|for only? root", "of|by|from|for? only? user root"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setText(&a.uid, "user", strconv.FormatUint(v["n"].n, 10))
+		}},
+	{task: true, patterns: []string{"of|by|from|for? only? user <user>"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setText(&a.uid, "user", v["user"].word) }},
+})
+
+// refinements are read only in what changes a request before it.
+var refinements = compileRules([]rule{
+	{patterns: []string{"the same for|of|with <call>", "do|show the same for|with <call>", "what about <call>", "and <call>", "same for <call>", "for <call> instead"}, subject: true,
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"call", v["call"].word})
+		}},
+	{patterns: []string{"the same for <tracepoint>", "what about <tracepoint>"}, subject: true,
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"tracepoint", v["tracepoint"].word})
+		}},
+	{form: true, patterns: []string{"make it|that a list", "a list", "list", "just list them|it"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
+	{patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
+		do: func(a *ask, v map[string]value, said string) error { a.again = true; return nil }},
+})
+
+// compiled is a rule with its patterns read.
+type compiled struct {
+	rule
+	forms [][]element
+}
+
+func compileRules(list []rule) []compiled {
+	out := make([]compiled, len(list))
+	for i, r := range list {
+		out[i].rule = r
+		for _, p := range r.patterns {
+			out[i].forms = append(out[i].forms, compile(p))
+		}
+	}
+	return out
+}
+
+func (a *ask) setTop(n value) error {
+	if n.n < 1 || n.n > 1000 {
+		return &NoError{Why: fmt.Sprintf("a table has 1 to 1000 rows, not %s", n.text)}
+	}
+	a.top = int(n.n)
+	return nil
+}
+
+func (a *ask) port(op string, n value, said string) error {
+	if n.n < 1 || n.n > 65535 {
+		return &NoError{Why: fmt.Sprintf("%s is no port", n.text)}
+	}
+	a.only("port", op, strconv.FormatUint(n.n, 10), said)
+	return nil
+}
+
+// compare is a condition on a field that the request names.
+func (a *ask) compare(v map[string]value, op, said string) error {
+	is := strconv.FormatUint(v["n"].n, 10)
+	field := v["field"].word + v["arg"].word
+	switch {
+	case v["size"].text != "":
+		is = sized(v["size"].n)
+	case v["const"].text != "":
+		is = v["const"].word
+	}
+	a.only("."+field, op, is, said)
+	return nil
+}
+
+// lasting writes a duration as contracts do.
+func lasting(d time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "us"}} {
+		if d%u.unit == 0 {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(d), 10) + "ns"
+}
+
+// sized writes a size as contracts do.
+func sized(n uint64) string {
+	for _, u := range []struct {
+		unit uint64
+		name string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if n > 0 && n%u.unit == 0 {
+			return strconv.FormatUint(n/u.unit, 10) + u.name
+		}
+	}
+	return strconv.FormatUint(n, 10) + "B"
+}

@@ -1,0 +1,134 @@
+package team
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Redis is a [Store] in Redis, shared by all bots.
+//
+// Each recipe carries a seal that only bots can make: one that somebody else wrote there is
+// left out. Recipes do not expire; they are kept until they are removed.
+//
+//	kgent:recipes        hash  name: recipe (JSON)
+//	kgent:recipes:seals  hash  name: seal
+type Redis struct {
+	client  *redis.Client
+	secrets [][]byte // the first one seals, all of them vouch
+	// Warn hears of recipes that are left out; nil: nobody.
+	Warn func(name string, err error)
+}
+
+// StoreSecret is the purpose of the secret of [NewRedis].
+const StoreSecret = "team recipes v1"
+
+const (
+	recipesKey = "kgent:recipes"
+	sealsKey   = "kgent:recipes:seals"
+)
+
+// NewRedis returns the store. Recipes are sealed with secret; those that were sealed with
+// one of others are believed, too.
+func NewRedis(client *redis.Client, secret []byte, others ...[]byte) (*Redis, error) {
+	r := &Redis{client: client}
+	for _, s := range append([][]byte{secret}, others...) {
+		if len(s) < sha256.Size {
+			return nil, fmt.Errorf("opening the store of team recipes: a secret of %d bytes is too short, want %d", len(s), sha256.Size)
+		}
+		r.secrets = append(r.secrets, slices.Clone(s))
+	}
+	return r, nil
+}
+
+func sealOf(secret []byte, name string, raw []byte) string {
+	h := hmac.New(sha256.New, secret)
+	fmt.Fprintf(h, "%d:%s", len(name), name)
+	h.Write(raw)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// KEYS: recipes, seals. ARGV: name, recipe, seal, most.
+var putRecipe = redis.NewScript(`
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+return 1`)
+
+// Put implements [Store].
+func (s *Redis) Put(ctx context.Context, r Recipe) error {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("keeping recipe %s: %w", r.Name, err)
+	}
+	done, err := putRecipe.Run(ctx, s.client, []string{recipesKey, sealsKey}, r.Name, raw, sealOf(s.secrets[0], r.Name, raw), MaxRecipes).Int()
+	if err != nil {
+		return fmt.Errorf("keeping recipe %s: %w", r.Name, err)
+	}
+	if done == 0 {
+		return ErrFull
+	}
+	return nil
+}
+
+// Remove implements [Store].
+func (s *Redis) Remove(ctx context.Context, name string) error {
+	var gone *redis.IntCmd
+	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		gone = p.HDel(ctx, recipesKey, name)
+		p.HDel(ctx, sealsKey, name)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("removing recipe %s: %w", name, err)
+	}
+	if gone.Val() == 0 {
+		return ErrNone
+	}
+	return nil
+}
+
+// List implements [Store].
+func (s *Redis) List(ctx context.Context) ([]Recipe, error) {
+	var all, seals *redis.MapStringStringCmd
+	if _, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		all, seals = p.HGetAll(ctx, recipesKey), p.HGetAll(ctx, sealsKey)
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("reading team recipes: %w", err)
+	}
+	var out []Recipe
+	for name, raw := range all.Val() {
+		r, err := s.open(name, []byte(raw), seals.Val()[name])
+		if err != nil {
+			if s.Warn != nil {
+				s.Warn(name, err)
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b Recipe) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func (s *Redis) open(name string, raw []byte, seal string) (r Recipe, err error) {
+	if !slices.ContainsFunc(s.secrets, func(k []byte) bool { return hmac.Equal([]byte(seal), []byte(sealOf(k, name, raw))) }) {
+		return r, errors.New("its seal does not hold: somebody else wrote it")
+	}
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return r, err
+	}
+	if r.Name != name {
+		return r, errors.New("it has another name than it is kept under")
+	}
+	return r, nil
+}

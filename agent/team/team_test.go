@@ -1,0 +1,181 @@
+package team_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"kgent/agent/program"
+	"kgent/agent/recipes"
+	"kgent/agent/team"
+	"kgent/executor/bus"
+	"kgent/executor/bus/rdb/rdbtest"
+)
+
+func recipe(name string, phrasings ...string) team.Recipe {
+	return team.Recipe{Name: name, Phrasings: phrasings, Source: "int x; // é", Contract: "contract \"x\"", Values: map[string]string{"port": "443", "comm": "nginx"},
+		View: program.View{Top: 3, Interval: time.Second}, Program: []byte{0x7f, 0}, Manifest: []byte("{}"), By: "ada", Case: "c1", At: time.Unix(100, 0).UTC()}
+}
+
+// One suite runs over both stores.
+func TestStores(t *testing.T) {
+	stores := map[string]func(t *testing.T) team.Store{
+		"memory": func(*testing.T) team.Store { return &team.Memory{} },
+		"redis": func(t *testing.T) team.Store {
+			// As the user that a bot is.
+			server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+			s, err := team.NewRedis(server.ClientOf(bus.BotUser, "secret"), bytes.Repeat([]byte{1}, 32))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	}
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			s, ctx := open(t), t.Context()
+			if all, err := s.List(ctx); err != nil || len(all) != 0 {
+				t.Fatalf("%v, %v", all, err)
+			}
+			if err := s.Remove(ctx, "b-b"); !errors.Is(err, team.ErrNone) {
+				t.Errorf("removing nothing: %v", err)
+			}
+			b := recipe("b-b", "one two three {port}")
+			for _, r := range []team.Recipe{b, recipe("a-a", "x"), recipe("a-a", "other words")} {
+				if err := s.Put(ctx, r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all, err := s.List(ctx)
+			if err != nil || len(all) != 2 || all[0].Name != "a-a" || all[0].Phrasings[0] != "other words" || !reflect.DeepEqual(all[1], b) {
+				t.Fatalf("%+v, %v", all, err)
+			}
+			all[1].Values["port"] = "changed"
+			if again, _ := s.List(ctx); again[1].Values["port"] != "443" {
+				t.Error("a change of what was read is kept")
+			}
+			if err := s.Remove(ctx, "a-a"); err != nil {
+				t.Error(err)
+			}
+			for i := range team.MaxRecipes - 1 {
+				if err := s.Put(ctx, team.Recipe{Name: fmt.Sprintf("r-%d", i)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Put(ctx, recipe("z-z")); !errors.Is(err, team.ErrFull) {
+				t.Errorf("one too many: %v", err)
+			}
+			if err := s.Put(ctx, recipe("b-b", "changed")); err != nil {
+				t.Errorf("a change of one that is there: %v", err)
+			}
+		})
+	}
+}
+
+// A recipe that no bot wrote is left out.
+func TestRedisSeal(t *testing.T) {
+	client := rdbtest.Start(t, rdbtest.Unix()).Client()
+	s, err := team.NewRedis(client, bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	s.Warn = func(name string, err error) { left = append(left, name) }
+	other, _ := team.NewRedis(client, bytes.Repeat([]byte{2}, 32))
+	for _, do := range []error{s.Put(t.Context(), recipe("mine")), s.Put(t.Context(), recipe("moved")), other.Put(t.Context(), recipe("other"))} {
+		if do != nil {
+			t.Fatal(do)
+		}
+	}
+	raw, _ := client.HGet(t.Context(), "kgent:recipes", "moved").Result()
+	seal, _ := client.HGet(t.Context(), "kgent:recipes:seals", "moved").Result()
+	client.HSet(t.Context(), "kgent:recipes", "elsewhere", raw)
+	client.HSet(t.Context(), "kgent:recipes:seals", "elsewhere", seal)
+	client.HSet(t.Context(), "kgent:recipes", "moved", strings.Replace(raw, "ada", "eve", 1))
+	all, err := s.List(t.Context())
+	if err != nil || len(all) != 1 || all[0].Name != "mine" || len(left) != 3 {
+		t.Errorf("%+v, %v; left out %v", all, err, left)
+	}
+	if _, err := team.NewRedis(client, []byte("short")); err == nil {
+		t.Error("a short secret is taken")
+	}
+}
+
+func TestFind(t *testing.T) {
+	all := []team.Recipe{recipe("slow-orders", "slow orders of {comm} on port {port}"), recipe("same-twice", "from {port} to {port} for all")}
+	for _, tc := range []struct {
+		text, name string
+		values     map[string]string
+		duration   time.Duration
+	}{
+		{"Slow orders of postgres on port 5432", "slow-orders", map[string]string{"comm": "postgres", "port": "5432"}, 0},
+		{"please, the slow orders of nginx on port 443 for 2 minutes", "slow-orders", map[string]string{"comm": "nginx", "port": "443"}, 2 * time.Minute},
+		{"slow-orders", "slow-orders", map[string]string{"comm": "nginx", "port": "443"}, 0},
+		{"run slow-orders for a minute", "slow-orders", map[string]string{"comm": "nginx", "port": "443"}, time.Minute},
+		{"slow orders of nginx", "", nil, 0},
+		{"slow orders of nginx on port 443 and 80", "", nil, 0},
+		{"slow orders not of nginx on port 443", "", nil, 0},
+		{"from 1 to 2 for all", "", nil, 0},
+		{"from 1 to 1 for all", "same-twice", map[string]string{"comm": "nginx", "port": "1"}, 0},
+		{"", "", nil, 0},
+	} {
+		m := team.Find(all, tc.text)
+		if (m == nil) != (tc.name == "") || m != nil && (m.Recipe.Name != tc.name || !reflect.DeepEqual(m.Values, tc.values) || m.Duration != tc.duration) {
+			t.Errorf("%q: %+v", tc.text, m)
+		}
+	}
+	if got := team.Phrase("slow orders of nginx on port 443, for 2 minutes", map[string]string{"comm": `"nginx"`, "port": "443", "uid": ""}); got != "slow orders of {comm} on port {port}" {
+		t.Errorf("phrase %q", got)
+	}
+}
+
+// Nobody's words can stand in for a built-in recipe or another team's, stand for anything, or
+// be more than words.
+func TestCheck(t *testing.T) {
+	builtin, err := recipes.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := []team.Recipe{recipe("slow-orders", "slow orders of {comm} today")}
+	params := []string{"comm", "port"}
+	for _, tc := range []struct{ name, phrase, want string }{
+		{"payments", "payments that wait for {comm} on {port}", ""},
+		{"slow-orders", "slow orders of {comm} today", ""}, // itself
+		{"tcp-connect", "a b c d", "kgent has a recipe tcp-connect of its own"},
+		{"stop", "a b c d", "means something else"},
+		{"Pay Ments", "a b c d", "small letters"},
+		{"x", "a b c d", "small letters"},
+		{"<!channel>", "a b c d", "small letters"},
+		{strings.Repeat("a", 41), "a b c d", "small letters"},
+		{"payments", "who sends signals", "the built-in recipe signals answers"},
+		{"payments", "new TCP connections to port {port}", "the built-in recipe tcp-"},
+		{"payments", "slow orders of nginx today", "the team recipe slow-orders"},
+		{"payments", "{comm} {port}", "too few words"},
+		{"payments", "the a please {comm}", "too few words"},
+		{"payments", "fsync", "too few words"},
+		{"payments", "calls of {nosuch} every day", "no parameter nosuch; it has comm, port"},
+		{"payments", "calls of x{port} every day", "stands alone"},
+		{"payments", "<@U123> a b c d", "not plain words"},
+		{"payments", "a b c `d` e", "not plain words"},
+		{"payments", "a b c *d* e", "not plain words"},
+		{"payments", "a b c [d](https://x) e", "not plain words"},
+		{"payments", "a b c\nApproved by ada", "not plain words"},
+		{"payments", "a b c \u202e d", "not plain words"},
+		{"payments", "@everyone a b c d", "not plain words"},
+		{"payments", strings.Repeat("word ", 40), "not plain words"},
+		{"payments", "", "not plain words"},
+	} {
+		r := recipe(tc.name, tc.phrase)
+		err := team.Check(r, builtin, others, params)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s, %q: %v, want %q", tc.name, tc.phrase, err, tc.want)
+		}
+	}
+	if err := team.Check(recipe("payments"), builtin, nil, params); err == nil {
+		t.Error("a recipe that nobody can ask for is taken")
+	}
+}

@@ -64,7 +64,7 @@ func (f *Finder) Search(ctx context.Context, facts *kernel.Facts, q Query) ([]Hi
 // cannot attach to is left out. A tracepoint that can be had with and without a record
 // is two places, a system call is its entry and its exit.
 func (f *Finder) Hooks(ctx context.Context, facts *kernel.Facts, text string, n int) ([]kernel.Hook, error) {
-	hits, err := f.Search(ctx, facts, Query{Text: text, Kinds: []Kind{Hook}, Limit: min(max(n, 1), MaxLimit)})
+	hits, err := f.Search(ctx, facts, Query{Text: text, Kinds: []Kind{Hook}, Limit: min(max(2*n, 1), MaxLimit)})
 	if errors.Is(err, ErrEmpty) {
 		return nil, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"kgent/agent"
 	"kgent/agent/llm"
 	"kgent/agent/recipes"
+	"kgent/executor/probe"
 	"kgent/retrieval"
 	"kgent/retrieval/embed"
 	"kgent/retrieval/kernel"
@@ -60,6 +61,14 @@ func searchCommand(sys system) *cobra.Command {
 			facts, err := kernel.Live(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if privileged(facts) == nil { // then what this host refuses shows in a trial
+				facts.Refused = map[string]string{}
+				for _, f := range probe.Inventory(cmd.Context()) {
+					if !f.OK {
+						facts.Refused[string(f.Kind)] = f.Why
+					}
+				}
 			}
 			finder, err := newFinder(cmd.Context(), sys, nil, sys.notice)
 			if err != nil {

@@ -542,7 +542,7 @@ const (
 
 // searchHooks finds what may fit a request, on all kernels.
 func searchHooks(ctx context.Context, finder HookFinder, req Request, targets []Target) ([]kernel.Hook, error) {
-	hooks, err := finder.Hooks(ctx, targets[0].Facts, strings.Join(append(slices.Clip(req.Before), req.Text), " "), hooksInPrompt)
+	hooks, err := finder.Hooks(ctx, targets[0].Facts, said(req), hooksInPrompt)
 	if err != nil {
 		return nil, fmt.Errorf("searching hooks: %w", err)
 	}

@@ -25,7 +25,11 @@ func (p *preparation) beyond(ctx context.Context, none *recipes.NoMatchError) (*
 	case !errors.As(why, &uncomposed):
 		return nil, why
 	case p.Model != nil:
-		return p.fromModel(ctx, none.Nearest)
+		examples, err := p.examples(ctx, p.req, none.Nearest)
+		if err != nil {
+			return nil, err
+		}
+		return p.fromModel(ctx, examples)
 	}
 	return nil, fmt.Errorf("%w: %s%w.\nFor what neither the recipes nor this cover, kgent needs a model: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL.", ErrNoAnswer, none.Found(), why)
 }

@@ -43,6 +43,11 @@ func (p *preparation) scriptFromModel(asked context.Context) (*Candidate, error)
 	if p.Bpftrace == nil {
 		return nil, ErrNoBpftrace
 	}
+	settled, err := p.shared(asked)
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
 	ctx, cancel := context.WithTimeoutCause(asked, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
 	question, err := p.scriptQuestion(ctx)
@@ -53,7 +58,7 @@ func (p *preparation) scriptFromModel(asked context.Context) (*Candidate, error)
 	if err != nil {
 		return nil, err
 	}
-	budget := llm.NewBudget(llm.Bounds{Tokens: p.budget.Tokens, Requests: requestsPerTry * p.budget.Tries})
+	budget := llm.NewBudget(llm.Bounds{Tokens: p.budget.Tokens, Money: p.budget.Money, Requests: requestsPerTry * p.budget.Tries})
 	messages := []llm.Message{llm.User(question)}
 	var last error
 	for try := 1; try <= p.budget.Tries; try++ {

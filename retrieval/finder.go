@@ -29,15 +29,25 @@ func NewFinder(index Index, more []Document, options Options) *Finder {
 
 // Prepare puts a kernel in, unless it is there. It takes up to a minute for the first one.
 func (f *Finder) Prepare(ctx context.Context, facts *kernel.Facts) error {
+	if err := f.prepareCommon(ctx); err != nil {
+		return err
+	}
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	if !f.common {
-		if err := AddCommon(ctx, f.index, f.more, f.options); err != nil {
-			return err
-		}
-		f.common = true
-	}
 	return AddKernel(ctx, f.index, facts, f.options)
+}
+
+func (f *Finder) prepareCommon(ctx context.Context) error {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if f.common {
+		return nil
+	}
+	if err := AddCommon(ctx, f.index, f.more, f.options); err != nil {
+		return err
+	}
+	f.common = true
+	return nil
 }
 
 // Search finds what a kernel has. The query's Kernel is set to it.
@@ -54,7 +64,7 @@ func (f *Finder) Search(ctx context.Context, facts *kernel.Facts, q Query) ([]Hi
 // cannot attach to is left out. A tracepoint that can be had with and without a record
 // is two places, a system call is its entry and its exit.
 func (f *Finder) Hooks(ctx context.Context, facts *kernel.Facts, text string, n int) ([]kernel.Hook, error) {
-	hits, err := f.Search(ctx, facts, Query{Text: text, Kinds: []Kind{Hook}, Limit: min(max(n, 1), MaxLimit)})
+	hits, err := f.Search(ctx, facts, Query{Text: text, Kinds: []Kind{Hook}, Limit: min(max(2*n, 1), MaxLimit)})
 	if errors.Is(err, ErrEmpty) {
 		return nil, nil
 	}
@@ -77,6 +87,25 @@ func (f *Finder) Hooks(ctx context.Context, facts *kernel.Facts, text string, n 
 		}
 	}
 	return hooks, nil
+}
+
+// Recipes are the names of the n recipes that come nearest to a request, best first.
+func (f *Finder) Recipes(ctx context.Context, text string, n int) ([]string, error) {
+	if err := f.prepareCommon(ctx); err != nil {
+		return nil, err
+	}
+	hits, err := f.index.Search(ctx, Query{Text: text, Kinds: []Kind{Recipe}, Limit: min(max(n, 1), MaxLimit)})
+	if errors.Is(err, ErrEmpty) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, h := range hits {
+		names = append(names, h.Name)
+	}
+	return names, nil
 }
 
 // Attachable are the places that a kernel can attach to, as far as it is known here; of two kinds

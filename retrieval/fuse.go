@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -86,8 +87,8 @@ func join(byWords []matched, byMeaning map[uint32]float64, w Weights) map[uint32
 // How much a recipe raises the hooks that it uses: a share of how far its own score is
 // above what recipes for something else have as well.
 const (
-	byRecipe    = 0.4
-	recipeFloor = 0.5
+	byRecipe    = 0.6
+	recipeFloor = 0.4
 )
 
 // byName is what a document gets whose very name was said.
@@ -120,12 +121,20 @@ func lastPart(name string) string {
 	return strings.ToLower(name[strings.LastIndexAny(name, "/:")+1:])
 }
 
+// pairs is how many times the wanted hits are looked at, to put one of each pair first: the
+// begin and the end of the same thing have one description, and who finds one has found
+// both. again is what the second of them keeps of its score.
+const pairs = 3
+
+const again = 0.9
+
 // best returns the best hits of what is accepted.
 func best(found map[uint32]*scored, names map[string]bool, limit int, accept func(uint32) bool, doc func(uint32) *Document) []Hit {
 	compare := func(a, b *scored) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(doc(a.id).Kind, doc(b.id).Kind), cmp.Compare(doc(a.id).Name, doc(b.id).Name))
 	}
-	top := make([]*scored, 0, limit+1) // in order
+	wide := pairs * limit
+	top := make([]*scored, 0, wide+1) // in order
 	for id, s := range found {
 		if !accept(id) {
 			continue
@@ -134,13 +143,23 @@ func best(found map[uint32]*scored, names map[string]bool, limit int, accept fun
 		if len(names) > 0 && names[lastPart(doc(id).Name)] {
 			s.score += byName
 		}
-		if s.score <= 0 || len(top) == limit && compare(s, top[limit-1]) > 0 {
+		if s.score <= 0 || len(top) == wide && compare(s, top[wide-1]) > 0 {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(top, s, compare)
 		top = slices.Insert(top, at, s)
-		top = top[:min(len(top), limit)]
+		top = top[:min(len(top), wide)]
 	}
+	said := map[string]int{}
+	for _, s := range top {
+		if d := doc(s.id); d.Kind == Hook && len(d.Texts) > 0 {
+			line := d.Texts[len(d.Texts)-1]
+			s.score *= math.Pow(again, float64(said[line]))
+			said[line]++
+		}
+	}
+	slices.SortStableFunc(top, compare)
+	top = top[:min(len(top), limit)]
 	hits := make([]Hit, 0, len(top))
 	for _, s := range top {
 		hits = append(hits, Hit{Document: *doc(s.id), Score: s.score, Lexical: s.lexical, Vector: s.vector, Recipes: s.recipes})

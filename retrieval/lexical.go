@@ -183,6 +183,10 @@ type matched struct {
 	score float64 // of what the query says, the share that the document has
 }
 
+// absent is how much it counts against the documents of a group that none of them has
+// what is said, against what some have.
+const absent = 0.6
+
 // lexical scores all documents that accept lets through. The score is what the document
 // has of what a perfect one would have, so that it can be added to other scores.
 func lexical(query []concept, list func(word string) []posting, w *words, accept func(doc uint32) bool) []matched {
@@ -236,6 +240,10 @@ func lexical(query []concept, list func(word string) []posting, w *words, accept
 			best[doc] = 0
 		}
 		for g := range groups {
+			// What nobody of the group has is said all the same.
+			if most[g] == 0 {
+				most[g] = absent * math.Log(1+(float64(w.count[g])+0.5)/0.5)
+			}
 			perfect[g] += most[g] * (saturation + 1) / 1.6
 		}
 	}

@@ -27,7 +27,7 @@ type Options struct {
 type Weights struct{ Lexical, Vector float64 }
 
 // DefaultWeights are those that did best on the requests for tuning.
-func DefaultWeights() Weights { return Weights{Lexical: 0.7, Vector: 0.3} }
+func DefaultWeights() Weights { return Weights{Lexical: 0.6, Vector: 0.4} }
 
 // maxKernels is how many kernels an index in memory tells apart; of more those asked about
 // longest ago are forgotten.

@@ -20,6 +20,9 @@ import (
 // ErrNoVectorSets: the Redis is older than 8, or is none.
 var ErrNoVectorSets = errors.New("this Redis has no vector sets (VADD, VSIM), which came with Redis 8: use one of version 8, or keep the index in the process")
 
+// ErrNotAllowed: the ACL of the Redis keeps its user from vector sets.
+var ErrNotAllowed = errors.New("the user of this Redis may not use vector sets: add +vadd +vsim +vcard +vrem +vsetattr to its line in the ACL file (Redis 8 only; older ones refuse a file with these), or keep the index in the process")
+
 // Quantization is how Redis keeps the numbers of a vector.
 type Quantization string
 
@@ -58,7 +61,8 @@ type Redis struct {
 }
 
 // OpenRedis makes an index over a Redis. The embedder must not be nil. The error wraps
-// [ErrNoVectorSets] on a Redis without them. Requires Redis 8.
+// [ErrNoVectorSets] on a Redis without them, [ErrNotAllowed] where they are not for its
+// user. Requires Redis 8.
 func OpenRedis(ctx context.Context, client redis.UniversalClient, options Options, quantization Quantization) (*Redis, error) {
 	if options.Embedder == nil {
 		return nil, errors.New("opening a search in Redis: there is no embedder, and words are searched in the process")
@@ -80,6 +84,8 @@ func OpenRedis(ctx context.Context, client redis.UniversalClient, options Option
 		return r, nil
 	case strings.Contains(err.Error(), "unknown command"):
 		return nil, fmt.Errorf("opening a search in Redis: %w", ErrNoVectorSets)
+	case strings.HasPrefix(err.Error(), "NOPERM"):
+		return nil, fmt.Errorf("opening a search in Redis: %w", ErrNotAllowed)
 	default:
 		return nil, fmt.Errorf("opening a search in Redis: %w", err)
 	}

@@ -151,10 +151,6 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
 		return err
 	}
-	finder, err := modelsFinder(ctx, sys, model, sys.err)
-	if err != nil {
-		return err
-	}
 	compiler, err := compile.Find(ctx, sys.getenv)
 	if err != nil {
 		return err
@@ -166,6 +162,10 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	defer client.Close()
 	if err := rdb.Check(ctx, client); err != nil {
 		return fmt.Errorf("connecting to %s: %w", config, err)
+	}
+	finder, err := modelsFinder(ctx, sys, model, client, func(line string) { log.Warn(line) })
+	if err != nil {
+		return err
 	}
 	platforms, err := chatPlatforms(sys.getenv, f.listen != "", log)
 	if err != nil {

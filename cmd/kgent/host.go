@@ -89,7 +89,7 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 			}
 		}
 	}
-	finder, err := modelsFinder(ctx, sys, model, sys.err)
+	finder, err := modelsFinder(ctx, sys, model, nil, sys.notice)
 	if err != nil {
 		return nil, err
 	}

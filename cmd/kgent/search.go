@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redis/go-redis/v9"
 	openai "github.com/sashabaranov/go-openai"
 	"github.com/spf13/cobra"
 
 	"kgent/agent"
 	"kgent/agent/llm"
 	"kgent/agent/recipes"
+	"kgent/executor/probe"
 	"kgent/retrieval"
 	"kgent/retrieval/embed"
 	"kgent/retrieval/kernel"
@@ -60,7 +62,15 @@ func searchCommand(sys system) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			finder, err := newFinder(cmd.Context(), sys, sys.err)
+			if privileged(facts) == nil { // then what this host refuses shows in a trial
+				facts.Refused = map[string]string{}
+				for _, f := range probe.Inventory(cmd.Context()) {
+					if !f.OK {
+						facts.Refused[string(f.Kind)] = f.Why
+					}
+				}
+			}
+			finder, err := newFinder(cmd.Context(), sys, nil, sys.notice)
 			if err != nil {
 				return err
 			}
@@ -77,6 +87,9 @@ func searchCommand(sys system) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as --output json")
 	return cmd
 }
+
+// notice says something that is no error but should be known.
+func (s system) notice(line string) { fmt.Fprintln(s.err, line) }
 
 // found is a hit as JSON has it.
 type found struct {
@@ -148,25 +161,37 @@ func cut(s string, most int) string {
 }
 
 // modelsFinder finds what a model is shown; nil where there is no model.
-func modelsFinder(ctx context.Context, sys system, model llm.Model, notice io.Writer) (agent.HookFinder, error) {
+func modelsFinder(ctx context.Context, sys system, model llm.Model, client redis.UniversalClient, notice func(string)) (agent.HookFinder, error) {
 	if model == nil {
 		return nil, nil
 	}
-	return newFinder(ctx, sys, notice)
+	return newFinder(ctx, sys, client, notice)
 }
 
 // newFinder makes the search over kernels and recipes. What it lacks is said on notice:
-// without an embedding model it goes by words only.
-func newFinder(ctx context.Context, sys system, notice io.Writer) (*retrieval.Finder, error) {
+// without an embedding model it goes by words only; where there is a Redis, but without
+// vector sets, each process has its own index.
+func newFinder(ctx context.Context, sys system, client redis.UniversalClient, notice func(string)) (*retrieval.Finder, error) {
 	library, err := recipes.Default()
 	if err != nil {
 		return nil, err
 	}
 	options, err := searchOptions(ctx, sys.getenv)
 	if errors.Is(err, embed.ErrNoModel) {
-		fmt.Fprintf(notice, "searching by words only: %v\n", err)
+		notice("searching by words only: " + err.Error())
 	} else if err != nil {
 		return nil, err
+	}
+	if client != nil && options.Embedder != nil {
+		shared, err := retrieval.OpenRedis(ctx, client, options, retrieval.Bytes)
+		switch {
+		case err == nil:
+			return retrieval.NewFinder(shared, recipeDocuments(library), options), nil
+		case errors.Is(err, retrieval.ErrNoVectorSets), errors.Is(err, retrieval.ErrNotAllowed):
+			notice("the search keeps its index in this process: " + err.Error())
+		default:
+			return nil, err
+		}
 	}
 	index, err := retrieval.Open(options)
 	if err != nil {

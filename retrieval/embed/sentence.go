@@ -52,6 +52,13 @@ func (m *Sentence) Dim() int { return dim }
 // part; of a long text the first 128 pieces count.
 func (m *Sentence) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	out := make([][]float32, len(texts))
+	if len(texts) == 1 { // a request: no other goroutine has to be woken
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("embedding a text: %w", err)
+		}
+		out[0] = m.embed(texts[0])
+		return out, nil
+	}
 	const batch = 8
 	work := make(chan int)
 	var wait sync.WaitGroup

@@ -28,6 +28,7 @@ import (
 	"kgent/agent/program"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/team"
 	"kgent/agent/verify"
@@ -44,6 +45,9 @@ const MaxBefore = 32
 type Request struct {
 	ID   string `json:"id"` // names the request in its record
 	Text string `json:"text"`
+	// By and In are who asks and where, for the quotas of [Agent.Quota]; empty is nobody's.
+	By string `json:"by,omitempty"`
+	In string `json:"in,omitempty"`
 	// Before holds the earlier requests of the same conversation, oldest first,
 	// at most [MaxBefore]. Text may change them: "only port 443", "again for 2
 	// minutes". What it was taken for is in [Candidate.Understood].
@@ -119,6 +123,8 @@ type Agent struct {
 	Now      func() time.Time
 	// Records, if set, is shared with other agents.
 	Records *Records
+	// Quota, if set, bounds what all requests of a user and of a channel may take of the model in a day.
+	Quota *quota.Ledger
 	// Keep, if set, is given the record of every preparation when it has ended.
 	Keep func(*Record)
 	// Generate, if set, writes the program of a contract, so that no model has to.
@@ -294,6 +300,7 @@ type preparation struct {
 	progress func(Step)
 	record   *Record
 	model    llm.Model // the agent's, on record
+	budget   Budget    // the agent's, or what is left of a quota
 }
 
 // Readable refuses requests that are no request.

@@ -46,6 +46,8 @@ type author struct {
 	written  int // answers so far
 	mended   int // since the last fresh start
 	model    string
+	tools    *toolbox
+	look     bool // tools are worth their tokens for the next question
 }
 
 // noContract says why there is no contract: it is shown where the contract would be.
@@ -114,7 +116,7 @@ func contractQuestion(ctx context.Context, finder HookFinder, req Request, targe
 // write gets a first contract. The error is a *[noContract] when there is none, and else what
 // ends the whole preparation.
 func (a *author) write(ctx context.Context) (*contract.Contract, *Draft, error) {
-	share := a.Budget.Time * contractShare / 100
+	share := a.preparation.budget.Time * contractShare / 100
 	ctx, cancel := context.WithTimeoutCause(ctx, share, &noContract{fmt.Sprintf("there was none after %v", share.Round(time.Second))})
 	defer cancel()
 	return a.ask(ctx, "asked")
@@ -133,7 +135,7 @@ func (a *author) again(ctx context.Context, why, what string) (*contract.Contrac
 func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draft, error) {
 	last := &noContract{"there was no try left for one"}
 	for a.written < a.most() {
-		if spent := a.budget.Spent().Usage.Total(); spent > a.Budget.Tokens*contractShare/100 {
+		if spent := a.budget.Spent().Usage.Total(); spent > a.preparation.budget.Tokens*contractShare/100 {
 			return nil, nil, &noContract{fmt.Sprintf("there was none for %d tokens; %s", spent, last.why)}
 		}
 		a.written++
@@ -152,6 +154,8 @@ func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draf
 		if wrong.final {
 			return nil, d, &noContract{wrong.Error()}
 		}
+		var faults contract.Errors
+		a.look = errors.As(wrong.err, &faults) // names, places and types that there are not can be looked up
 		last = &noContract{clip(firstLine(wrong.Error()), 200)}
 		a.refused = append(a.refused, clip(wrong.Error(), 400))
 		why = "mended"
@@ -170,10 +174,10 @@ func (a *author) ask(ctx context.Context, why string) (*contract.Contract, *Draf
 
 // most is how many contracts may be written.
 func (a *author) most() int {
-	if a.Budget.Contracts > 0 {
-		return a.Budget.Contracts
+	if a.preparation.budget.Contracts > 0 {
+		return a.preparation.budget.Contracts
 	}
-	return a.Budget.Tries
+	return a.preparation.budget.Tries
 }
 
 // once asks once and puts the answer on record. The error is a *[draftError] when the
@@ -181,8 +185,8 @@ func (a *author) most() int {
 func (a *author) once(ctx context.Context, why string) (c *contract.Contract, d *Draft, ans llm.Answer, err error) {
 	err = a.step("contract", func() (string, error) {
 		var err error
-		ans, err = a.preparation.model.Complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
-			Schema: a.schema, Budget: a.budget, Record: a.record.call})
+		ans, err = a.tools.complete(ctx, llm.Prompt{Purpose: "write the contract", Task: llm.TaskContract, System: contractPrompt, Messages: a.messages,
+			Schema: a.schema, Budget: a.budget, Record: a.record.call}, a.look)
 		if err != nil && !answered(err) {
 			return "", err
 		}

@@ -8,6 +8,7 @@ import (
 	"kgent/agent/codegen"
 	"kgent/agent/compose"
 	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
@@ -32,14 +33,13 @@ func (p *preparation) beyond(ctx context.Context, none *recipes.NoMatchError) (*
 // recipe answers a request with the recipe that was found, unless its words say something
 // else than the recipe shows and what they say can be composed.
 func (p *preparation) recipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
-	if len(p.req.Before) > 0 {
-		return p.fromRecipe(ctx, m)
-	}
 	composer, err := compose.New(p.Recipes, p.targets[0].Facts, compose.Options{UserID: p.UserID})
 	if err != nil {
 		return nil, err
 	}
-	switch instead, err := composer.Instead(ctx, m, p.req.Text); {
+	switch instead, err := composer.Instead(ctx, m, p.req.Before, p.req.Text); {
+	case err == nil && instead != nil && instead.Match != nil:
+		return p.fromRecipe(ctx, instead.Match)
 	case err != nil && errors.As(err, new(*compose.NoError)), err == nil && instead != nil:
 		return p.beyond(ctx, &recipes.NoMatchError{Reason: recipes.ReasonUnknown, Why: fmt.Sprintf("%s comes close but shows something else", m.Recipe.Name), Nearest: []*recipes.Recipe{m.Recipe}})
 	case err != nil:
@@ -64,13 +64,16 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 		if err != nil {
 			return "", err
 		}
-		made, err = composer.ComposeAfter(ctx, p.req.Before, p.req.Text)
+		made, err = composer.Continue(ctx, p.req.Before, p.previous(), p.req.Text)
 		var no *compose.NoError
 		if errors.As(err, &no) {
 			return "", &uncomposedError{err}
 		}
 		if err != nil {
 			return "", err
+		}
+		if made.Match != nil {
+			return "recipe " + made.Match.Recipe.Name, nil
 		}
 		if source, err = p.generate(made); err != nil {
 			return "", err
@@ -79,6 +82,9 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if made.Match != nil {
+		return p.fromRecipe(ctx, made.Match)
 	}
 	att := p.record.attempt(made.Origin, source)
 	c, err := p.gates(ctx, source, made.Options, made.Contract, nil)
@@ -96,6 +102,19 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	c.Origin, c.Understood, c.Duration = made.Origin, made.Understood, made.Duration
 	c.Explanation = "Composed from the words of the request, and its program generated from the contract below; nobody has written it by hand."
 	return c, nil
+}
+
+// previous is what the request before came to, in a form that can be refined; nil when there is
+// none, or none that can be read.
+func (p *preparation) previous() *compose.Composition {
+	if p.req.Previous == nil || p.req.Previous.Contract == "" {
+		return nil
+	}
+	c, err := contract.Parse(p.req.Previous.Contract)
+	if err != nil {
+		return nil // what was said before still counts
+	}
+	return compose.Of(c, program.Options{Name: "refined", Constants: p.req.Previous.Values}, p.req.Previous.Origin)
 }
 
 // generate writes the program of a composed contract.

@@ -215,6 +215,7 @@ func (w *writing) secondOpinion(ctx context.Context, c *Candidate) (changed bool
 			w.record.opinion(r)
 			return false, nil
 		}
+		w.look = lookable(err)
 		w.next(ans, feedback(err), false)
 	}
 }

@@ -23,14 +23,20 @@ type Record struct {
 	Kernel          string   `json:"kernel"`
 	BTF             string   `json:"btf"`
 	Others          []string `json:"others,omitempty"` // kernels, and their nodes
+	// Plan is how a large request was divided; nil if it was not.
+	Plan *Plan `json:"plan,omitempty"`
 	// Contracts are those that a model wrote, in order, with what came of each.
 	Contracts []*Draft   `json:"contracts,omitempty"`
 	Attempts  []*Attempt `json:"attempts"`
 	// Opinions are the second, independent ones of the request.
 	Opinions []*Opinion       `json:"opinions,omitempty"`
 	Calls    []llm.CallRecord `json:"calls,omitempty"` // to the model
+	// Lookups are the model's uses of tools.
+	Lookups []*Lookup `json:"lookups,omitempty"`
 	// Exchanges are what the model was asked and answered, for [Replay].
 	Exchanges []*Exchange `json:"exchanges,omitempty"`
+	// Unsettled says why what the request did not use of its quota was not given back.
+	Unsettled string `json:"unsettled,omitempty"`
 	// Budget and Effort are those of the request.
 	Budget  Budget `json:"budget"`
 	Effort  Effort `json:"effort"`

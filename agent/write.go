@@ -7,11 +7,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
@@ -26,6 +28,8 @@ type writing struct {
 	schema  *llm.Schema
 	request string // the question without what the contract adds to it
 	author  *author
+	tools   *toolbox
+	look    bool // tools are worth their tokens for the next question
 
 	contract *contract.Contract // nil: there is none
 	draft    *Draft             // the contract's record
@@ -36,6 +40,7 @@ type writing struct {
 	said []string
 
 	messages []llm.Message
+	sample   int // fresh starts so far: each is drawn in another way
 	refused  []string
 	last     error
 	// disputed has the sample in which an obligation was first refuted.
@@ -57,21 +62,32 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if p.Compiler == nil { // what the model writes could not even be compiled
 		return nil, compile.ErrNoClang
 	}
+	settled, err := p.shared(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
 	w := &writing{preparation: p, asked: ctx, disputed: map[string]int{}}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.Budget.Time, fmt.Errorf("a request may take %v, and they are over", p.Budget.Time))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
-	var err error
 	if w.request, err = p.question(ctx, p.req, p.targets, nearest); err != nil {
 		return nil, err
 	}
 	if w.schema, err = llm.SchemaOf[answer]("ebpf_program"); err != nil {
 		return nil, err
 	}
-	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.Budget.Tokens, Money: p.Budget.Money, Requests: requestsPerTry*(p.Budget.Tries+max(p.Budget.Contracts, p.Budget.Tries)) + extraRequests})
+	w.budget = llm.NewBudget(llm.Bounds{Tokens: p.budget.Tokens, Money: p.budget.Money, Requests: requestsPerTry*(p.budget.Tries+max(p.budget.Contracts, p.budget.Tries)) + extraRequests})
 	if w.author, err = p.newAuthor(ctx, w.budget); err != nil {
 		return nil, err
 	}
-	c, d, err := w.author.write(ctx)
+	w.tools = &toolbox{writing: w, left: p.Effort.Tools}
+	w.author.tools = w.tools
+	w.look = w.tools.open() && w.few(ctx)
+	w.author.look = w.look
+	c, d, err := w.divided(ctx)
+	if c == nil && err == nil {
+		c, d, err = w.author.write(ctx)
+	}
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
 	}
@@ -79,7 +95,10 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 		return c, err
 	}
 	w.messages = []llm.Message{llm.User(w.question())}
-	for try := 1; try <= p.Budget.Tries; try++ {
+	if w.contract == nil && w.Effort.Samples > 1 {
+		return w.sampled(ctx)
+	}
+	for try := 1; try <= p.budget.Tries; try++ {
 		c, err := w.try(ctx, try)
 		if c != nil || err != nil {
 			return c, err
@@ -90,6 +109,45 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	}
 	return nil, &RejectedError{Record: p.record, Last: w.last}
 }
+
+// shared sets aside the request's share of the quotas, and narrows its budget to it. What it returns settles what was used; that is
+// done whatever happens to the request.
+func (p *preparation) shared(ctx context.Context) (settle func(), err error) {
+	p.budget = p.Agent.Budget
+	if p.Quota == nil {
+		return func() {}, nil
+	}
+	want := quota.Use{Tokens: p.budget.Tokens, Micros: int64(p.budget.Money * 1e6)}
+	if want.Micros == 0 { // a request may be dear, but not take all that there is for a day
+		const part = 8
+		want.Micros = max(p.Quota.Limits.User.Micros, p.Quota.Limits.Channel.Micros) / part
+	}
+	share, err := p.Quota.Take(ctx, p.req.By, p.req.In, want)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrModel, err)
+	}
+	p.budget.Tokens = share.Allowed.Tokens
+	if share.Allowed.Micros > 0 {
+		p.budget.Money = float64(share.Allowed.Micros) / 1e6
+	}
+	return func() {
+		var used quota.Use
+		for _, c := range p.record.Calls {
+			used = used.Plus(quota.Use{Tokens: c.Usage.Total(), Micros: int64(c.Cost * 1e6)})
+		}
+		if len(p.record.Calls) > 0 {
+			used.Requests = 1
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settling)
+		defer cancel()
+		if err := share.Settle(ctx, used); err != nil { // its whole share counts as used then, until the day ends
+			p.record.Unsettled = err.Error()
+		}
+	}, nil
+}
+
+// settling is how long booking what a request has cost may take.
+const settling = 5 * time.Second
 
 // take takes over what the author of the contract has brought. An error ends the preparation.
 func (w *writing) take(ctx context.Context, c *contract.Contract, d *Draft, err error) error {
@@ -121,8 +179,8 @@ func (w *writing) written(ctx context.Context, try int) (ans llm.Answer, parsed 
 	var salvaged []string
 	err = w.step("write", func() (string, error) {
 		var err error
-		ans, err = w.model.Complete(ctx, llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
-			Schema: w.schema, Budget: w.budget, Record: w.record.call})
+		ans, err = w.tools.complete(ctx, w.sampling(llm.Prompt{Purpose: "write the program", Task: llm.TaskCode, System: systemPrompt, Messages: w.messages,
+			Schema: w.schema, Budget: w.budget, Record: w.record.call}), w.look)
 		if err == nil {
 			*parsed, err = llm.Decode[answer](ans)
 		}
@@ -172,7 +230,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		w.describe(c, ans, parsed)
 		att.Verdict = c.Finding.Verdict.String()
 		w.outcome(c.Finding.Verdict.String() + ": " + c.Finding.Reason)
-		if hint = avoidable(c.Finding); hint == "" || w.spare != nil || try == w.Budget.Tries {
+		if hint = avoidable(c.Finding); hint == "" || w.spare != nil || try == w.preparation.budget.Tries {
 			if w.spare != nil && c.Finding.Verdict != proof.Verified {
 				c = w.spare
 			}
@@ -193,6 +251,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 		return nil, err
 	}
 	say := hint
+	w.look = lookable(err)
 	if err != nil {
 		say = feedback(err)
 		w.last = err
@@ -213,6 +272,7 @@ func (w *writing) next(ans llm.Answer, say string, fresh bool) {
 	question := w.question()
 	switch {
 	case fresh:
+		w.sample++
 		// Whoever starts again is told all of the contract: that it was read otherwise is known by now.
 		if w.contract != nil {
 			question += "\n# The whole contract\n```\n" + contract.Format(w.contract) + "```\n"

@@ -21,6 +21,8 @@ type function struct {
 	stack int
 	// scratch is where texts are that the stack has no room for; nil: there are none.
 	scratch *scratch
+	// frame, end and length are variables: where a frame is, and how long a packet is.
+	frame, end, length string
 	// verdict says that the function returns what a case says.
 	verdict bool
 	// context says that the function uses ctx.

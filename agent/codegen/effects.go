@@ -181,7 +181,12 @@ func (b *block) add(e *contract.CheckedEffect) error {
 	t := b.f.g.tables[e.Index]
 	var cell string
 	inner := b.inner()
-	if len(t.key) == 0 {
+	if t.least {
+		var err error
+		if cell, err = b.addLeast(t, e); err != nil {
+			return err
+		}
+	} else if len(t.key) == 0 {
 		key := b.f.names.pick("zero")
 		b.line("__u32 %s = 0;", key)
 		cell = b.f.names.pick(t.one)
@@ -208,6 +213,52 @@ func (b *block) add(e *contract.CheckedEffect) error {
 	return nil
 }
 
+// addressOf is where something is: of what a pointer leads to, that.
+func addressOf(at string) string {
+	if p, ok := strings.CutPrefix(at, "(*"); ok {
+		return strings.TrimSuffix(p, ")")
+	}
+	return "&" + at
+}
+
+// addLeast finds the cell of a key in a table that keeps the least of something. A new one begins with this
+// sample: zero would be less than all others. Nothing is found, and nothing left to do, if it was new.
+func (b *block) addLeast(t *table, e *contract.CheckedEffect) (string, error) {
+	key := b.f.names.pick(t.one + "_key")
+	if len(t.key) == 0 {
+		b.line("__u32 %s = 0;", key)
+	} else {
+		var err error
+		if key, err = b.fillKey(t.key, t.keyRecord, e.Key, key); err != nil {
+			return "", err
+		}
+	}
+	cell, first := b.f.names.pick(t.one), b.f.names.pick("first")
+	b.line("%s = {};", spaced(t.cellType, first))
+	for i, v := range e.Fields {
+		if v == nil {
+			return "", &Unsupported{e.At, "adding to a table that keeps the least of something without giving all members"}
+		}
+		x, err := b.value(v)
+		if err != nil {
+			return "", err
+		}
+		to := first
+		if t.valueRecord {
+			to += "." + t.values[i]
+		}
+		switch t.of.Table.Values[i].Agg {
+		case contract.Log2, contract.Linear:
+			return "", &Unsupported{t.of.At, "a histogram beside the least of something in one table"}
+		}
+		b.line("%s = %s;", to, x.text)
+	}
+	b.line("%s = bpf_map_lookup_elem(&%s, &%s);", spaced(t.cellType+" *", cell), t.mapName, key)
+	b.line("if (!%s && bpf_map_update_elem(&%s, &%s, &%s, 1 /* BPF_NOEXIST */))", cell, t.mapName, key, first)
+	b.line("\t%s = bpf_map_lookup_elem(&%s, &%s); /* another CPU was faster */", cell, t.mapName, key)
+	return cell, nil
+}
+
 // sample adds one value to one member of a cell.
 func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 	of := t.of.Table.Values[i]
@@ -230,12 +281,12 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 			b.line("%s += %s;", at, x.text)
 		}
 	case contract.Stats:
-		b.line("k_stats_add((struct k_stats *)&%s, %s);", at, x.u64().text)
+		b.line("k_stats_add(%s, %s);", addressOf(at), x.u64().text)
 	case contract.Log2:
-		b.line("k_hist_add((struct k_hist *)&%s, %s);", at, x.u64().text)
+		b.line("k_hist_add(%s, %s);", addressOf(at), b.opaque(v, x).text)
 	case contract.Linear:
 		slot := b.f.names.pick("slot")
-		b.line("__u64 %s = %s / %dULL;", slot, x.firmU64().in(product), of.Step)
+		b.line("__u64 %s = %s / %dULL;", slot, b.opaque(v, x).firmU64().in(product), of.Step)
 		b.line("if (%s > %d)", slot, of.Slots-1)
 		b.line("\t%s = %d;", slot, of.Slots-1)
 		if t.valueRecord {
@@ -249,11 +300,36 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 			b.line("__sync_fetch_and_add(&%s, 1);", at)
 		}
 	case contract.Last:
-		b.line("%s = %s;", at, x.text)
+		if len(t.values) == 1 {
+			b.line("%s = %s;", at, x.text)
+			break
+		}
+		if sizeOf(t.of.Values[i].Type) < 4 {
+			return &Unsupported{of.At, "the last of numbers of less than 32 bits, beside others that all CPUs share"}
+		}
+		b.line("__sync_lock_test_and_set(&%s, %s);", at, x.text) // as atomic as the others
+	case contract.Max:
+		b.line("%s(&%s, %s);", b.f.g.use("keep_most"), at, x.text)
+	case contract.Min:
+		b.line("%s(&%s, %s);", b.f.g.use("keep_least"), at, x.text)
 	default:
 		return &Unsupported{of.At, fmt.Sprintf("the %s of a table", of.Agg)}
 	}
 	return nil
+}
+
+// opaque hides how a number came about where clang might conclude from it that it is small, and leave out a test
+// of an index that the kernel's verifier wants to see.
+func (b *block) opaque(v *contract.Value, x expr) expr {
+	switch v.Op {
+	case contract.OpUMod, contract.OpSMod, contract.OpUDiv, contract.OpSDiv, contract.OpAnd, contract.OpUShr, contract.OpCond, contract.OpCut, contract.OpConst:
+	default:
+		return x.u64()
+	}
+	name := b.f.names.pick("sample")
+	b.line("__u64 %s = %s;", name, x.text)
+	b.line("barrier_var(%s); /* any number, as far as clang knows: it must not leave out what bounds the slot */", name)
+	return expr{text: name, bits: 64}
 }
 
 // changes writes what a case does to memories. Everything is computed before anything changes.

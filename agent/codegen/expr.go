@@ -3,6 +3,7 @@ package codegen
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"strings"
 
 	"kgent/agent/contract"
@@ -155,6 +156,9 @@ func (f *function) constant(v *contract.Value) expr {
 		return expr{text: "NULL", kind: pointer}
 	}
 	n := int64(v.Bits)
+	if to := map[uint8]string{16: "bpf_htons", 32: "bpf_htonl", 64: "bpf_cpu_to_be64"}[v.Type.Bits]; v.Type.Order == contract.Network && n != 0 && to != "" {
+		return expr{text: fmt.Sprintf("%s(%#x)", to, turnedRound(v.Bits, v.Type.Bits)), bits: v.Type.Bits}
+	}
 	name, named := v.From.(*contract.Name)
 	switch {
 	case named && (f.g.enumerators[name.Name] == n && f.g.isEnumerator(name.Name) || conventions().numbers[name.Name] == n && n != 0):
@@ -188,6 +192,10 @@ func (f *function) constant(v *contract.Value) expr {
 	return e
 }
 
+// turnedRound is a number with its bytes the other way round, as contracts have constants of network order: the
+// machine is little-endian.
+func turnedRound(n uint64, of uint8) uint64 { return bits.ReverseBytes64(n) >> (64 - of) }
+
 func hexadecimal(v *contract.Value) bool {
 	n, ok := v.From.(*contract.Number)
 	return ok && n.Hex
@@ -199,8 +207,14 @@ func (b *block) value(v *contract.Value) (expr, error) {
 		return e, nil
 	}
 	e, err := b.compute(v)
-	if err != nil || !b.f.worthKeeping(v) {
+	if err != nil {
 		return e, err
+	}
+	if have, ok := b.lookup(v.ID); ok {
+		return have, nil // it took statements, and is kept already
+	}
+	if !b.f.worthKeeping(v) {
+		return e, nil
 	}
 	return b.keep(v, e), nil
 }
@@ -323,7 +337,7 @@ func (f *function) worthKeeping(v *contract.Value) bool {
 		return v.Type.Kind != contract.Block
 	case contract.OpCast, contract.OpElemAt, contract.OpOffset:
 		return f.weight(v) > 3
-	case contract.OpConst, contract.OpParam, contract.OpArg, contract.OpKnown, contract.OpCell, contract.OpMember:
+	case contract.OpConst, contract.OpParam, contract.OpArg, contract.OpKnown, contract.OpCell, contract.OpMember, contract.OpCut, contract.OpSwap:
 		return false
 	}
 	switch from := v.From.(type) {
@@ -672,8 +686,8 @@ func sameWidth(x, y expr) (expr, expr, expr) {
 	case y.literal:
 		return x, y, expr{bits: max(x.bits, 32), signed: x.signed || x.bits < 32}
 	case x.signed == y.signed:
-		bits := max(x.bits, y.bits, 32)
-		return x, y, expr{bits: bits, signed: x.signed || x.bits < 32 && y.bits < 32}
+		width := max(x.bits, y.bits, 32)
+		return x, y, expr{bits: width, signed: x.signed || x.bits < 32 && y.bits < 32}
 	}
 	return x.u64(), y.u64(), expr{bits: 64}
 }

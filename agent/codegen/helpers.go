@@ -98,10 +98,8 @@ static __always_inline void copy_text(char *to, const char *from, __u32 size)
 }
 `,
 	"packet_read": `/* Reads bytes of a packet into zeroes; those behind its end stay 0. */
-static __always_inline void packet_read(struct __sk_buff *ctx, __u64 off, void *to, __u32 size)
+static __always_inline void packet_read(struct __sk_buff *ctx, __u64 length, __u64 off, void *to, __u32 size)
 {
-	__u64 length = ctx->len;
-
 	if (length >= size && off <= length - size) {
 		bpf_skb_load_bytes(ctx, off, to, size);
 		return;
@@ -113,10 +111,8 @@ static __always_inline void packet_read(struct __sk_buff *ctx, __u64 off, void *
 }
 `,
 	"frame_read": `/* Reads bytes of a frame into zeroes; those behind its end stay 0. */
-static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, __u32 size)
+static __always_inline void frame_read(struct xdp_md *ctx, __u64 length, __u64 off, void *to, __u32 size)
 {
-	__u64 length = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
-
 	barrier_var(length); /* a number from here on, no difference of addresses */
 	if (length >= size && off <= length - size) {
 		bpf_xdp_load_bytes(ctx, off, to, size);
@@ -128,10 +124,38 @@ static __always_inline void frame_read(struct xdp_md *ctx, __u64 off, void *to, 
 	barrier(); /* keeps these calls and the one above apart */
 }
 `,
+	"keep_most": `/* Sets what all CPUs share to v, if that is larger. After eight CPUs that were faster it is given up, and counted. */
+#define keep_most(at, v) ({ \
+	typeof(*(at)) _new = (v), _have = *(at); \
+	for (int _i = 0; _i < 8 && _have < _new; _i++) { \
+		typeof(*(at)) _was = __sync_val_compare_and_swap(at, _have, _new); \
+		if (_was == _have) \
+			_have = _new; \
+		else \
+			_have = _was; \
+	} \
+	if (_have < _new) \
+		kgent_count_map_full(); \
+})
+`,
+	"keep_least": `/* Sets what all CPUs share to v, if that is smaller. After eight CPUs that were faster it is given up, and counted. */
+#define keep_least(at, v) ({ \
+	typeof(*(at)) _new = (v), _have = *(at); \
+	for (int _i = 0; _i < 8 && _have > _new; _i++) { \
+		typeof(*(at)) _was = __sync_val_compare_and_swap(at, _have, _new); \
+		if (_was == _have) \
+			_have = _new; \
+		else \
+			_have = _was; \
+	} \
+	if (_have > _new) \
+		kgent_count_map_full(); \
+})
+`,
 	"frame_read_at": `/* Reads bytes of a frame at a fixed place into zeroes; those behind its end stay 0. */
-static __always_inline void frame_read_at(struct xdp_md *ctx, __u32 off, void *to, __u32 size)
+static __always_inline void frame_read_at(void *frame, void *end, __u32 off, void *to, __u32 size)
 {
-	void *from = (void *)(long)ctx->data + off, *end = (void *)(long)ctx->data_end;
+	void *from = frame + off;
 
 	if (from + size <= end) {
 		__builtin_memcpy(to, from, size);

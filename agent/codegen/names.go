@@ -75,7 +75,7 @@ func (s *scope) pick(name string) string {
 	}
 	out := name
 	for i := 2; s.has(out) || taken(out); i++ {
-		out = fmt.Sprint(name, i)
+		out = fmt.Sprint(name, "_", i)
 	}
 	s.used[out] = true
 	return out

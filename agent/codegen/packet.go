@@ -13,7 +13,7 @@ func (b *block) read(v *contract.Value) (expr, error) {
 		if of.Op != contract.OpInput {
 			return expr{}, b.f.unsupported(v, "the length of a block that a process owns")
 		}
-		return b.length(), nil
+		return expr{text: b.f.length, bits: 32}, nil
 	}
 	if v.Type.Kind != contract.Int {
 		return expr{}, b.f.unsupported(v, "this use of a text in a block")
@@ -45,26 +45,29 @@ func (b *block) read(v *contract.Value) (expr, error) {
 	return e, nil
 }
 
-// length is that of the packet.
-func (b *block) length() expr {
+// packet puts into variables where the packet is and how long.
+func (b *block) packet() {
 	b.f.context = true
-	if b.f.place.Kind == "xdp" {
-		return expr{text: "(__u32)((void *)(long)ctx->data_end - (void *)(long)ctx->data)", prec: prefix, bits: 32}
+	b.f.length = b.f.names.pick("length")
+	if b.f.place.Kind != "xdp" {
+		b.line("__u32 %s = ctx->len;", b.f.length)
+		return
 	}
-	return expr{text: "ctx->len", bits: 32}
+	b.f.frame, b.f.end = b.f.names.pick("frame"), b.f.names.pick("end")
+	b.line("void *%s = (void *)(long)ctx->data, *%s = (void *)(long)ctx->data_end;", b.f.frame, b.f.end)
+	b.line("__u32 %s = %s - %s;", b.f.length, b.f.end, b.f.frame)
 }
 
 // fromPacket reads bytes of the packet into zeroed memory; those behind its end stay 0.
 func (b *block) fromPacket(to string, off *contract.Value, at expr, size int) {
-	b.f.context = true
-	name := "packet_read"
-	if b.f.place.Kind == "xdp" {
-		name = "frame_read"
-		if off.Op == contract.OpConst && off.Bits < 4096 {
-			name = "frame_read_at"
-		}
+	switch {
+	case b.f.place.Kind != "xdp":
+		b.line("%s(ctx, %s, %s, %s, %d);", b.f.g.use("packet_read"), b.f.length, at.text, to, size)
+	case off.Op == contract.OpConst && off.Bits < 4096:
+		b.line("%s(%s, %s, %s, %s, %d);", b.f.g.use("frame_read_at"), b.f.frame, b.f.end, at.text, to, size)
+	default:
+		b.line("%s(ctx, %s, %s, %s, %d);", b.f.g.use("frame_read"), b.f.length, at.text, to, size)
 	}
-	b.line("%s(ctx, %s, %s, %d);", b.f.g.use(name), at.text, to, size)
 }
 
 // readText reads a text from a block.

@@ -125,18 +125,37 @@ func returns(s *contract.CheckedStep) bool {
 	return slices.ContainsFunc(all, func(e contract.CheckedEffect) bool { return e.Verb == contract.Return })
 }
 
-// first computes what has to be the same wherever it is used.
+// first computes what has to be the same wherever it is used, and reads what is asked of the context: what is
+// read of it in branches, clang may make one read of whose place depends on inputs, which the kernel forbids.
 func (b *block) first(s *contract.CheckedStep) error {
+	var err error
+	read := func(v *contract.Value) {
+		if _, done := b.lookup(v.ID); done || err != nil {
+			return
+		}
+		var e expr
+		if e, err = b.compute(v); err == nil {
+			b.keep(v, e)
+		}
+	}
 	var random *contract.Value
+	packet := false
 	b.f.walk(s, func(v *contract.Value) {
-		if v.Op == contract.OpInput && v.Name == "random" {
+		switch {
+		case v.Op == contract.OpInput && v.Name == "random":
 			random = v
+		case v.Op == contract.OpInput && v.Name == "packet.ifindex", v.Op == contract.OpLoad && b.f.isContext(v.Args[0]):
+			read(v)
+		case v.Op == contract.OpRead || v.Op == contract.OpLen:
+			packet = packet || v.Args[0].Op == contract.OpInput
 		}
 	})
-	if random == nil || b.f.uses[random.ID] < 2 {
-		return nil
+	if packet {
+		b.packet()
 	}
-	_, err := b.value(random)
+	if random != nil && b.f.uses[random.ID] > 1 {
+		read(random)
+	}
 	return err
 }
 

@@ -50,6 +50,7 @@ type table struct {
 	cellText    string
 	cellSize    int
 	perCPU      bool
+	least       bool // it keeps the least of something
 }
 
 // memory is a memory with its map.
@@ -198,6 +199,10 @@ func (g *generator) table(t *contract.CheckedTable) error {
 			out.perCPU = out.perCPU && added[t.Values[i].Type.Meaning]
 		case contract.Min, contract.Max, contract.Last:
 			out.perCPU = false
+			out.least = out.least || v.Agg == contract.Min
+			if n := sizeOf(t.Values[i].Type); n < 4 && v.Agg != contract.Last {
+				return &Unsupported{v.At, fmt.Sprintf("the %s of numbers of %d bits", v.Agg, 8*n)}
+			}
 		case contract.Stats:
 			own = true
 		}
@@ -397,8 +402,11 @@ func (g *generator) writeMaps(b *strings.Builder) {
 		if t.cellText != "" {
 			b.WriteString(t.cellText + "\n")
 		}
-		if t.perCPU {
+		switch {
+		case t.perCPU:
 			kind = "PERCPU_" + kind
+		case t.least: // an array would have a 0 from the start
+			kind = "HASH"
 		}
 		fmt.Fprintf(b, "struct {\n\t__uint(type, BPF_MAP_TYPE_%s);\n\t__uint(max_entries, %d);\n\t__type(key, %s);\n\t__type(value, %s);\n} %s SEC(\".maps\") KGENT_OUTPUT;\n\n",
 			kind, rows, key, t.cellType, t.mapName)

@@ -55,3 +55,40 @@ func TestCorpus(t *testing.T) {
 		})
 	}
 }
+
+// Programs that were called wrong although they are right.
+func TestNotRefuted(t *testing.T) {
+	for name, text := range map[string]string{
+		"copies of several CPUs": `contract "Sums"
+table sizes : sum k_bytes
+memory kept { thread: u32 } : { a: u64 }
+hook xdp()
+  case c00: known kept[u32(packet.u8(packet.u8(14) & 15))]
+    add u64(packet.u8(23)) to sizes
+    forget kept[u32(packet.u8(packet.u8(14) & 15))]
+    return XDP_DROP
+  otherwise
+    remember kept[u32(packet.u8(packet.u8(14) & 15))] { a: 7 }
+    return XDP_DROP
+`,
+		"a field of which some bytes are the same terms": `contract "Marks"
+table counts { k: u32 } : count
+memory kept { thread: u32 } : { b: u32 }
+hook cgroup_skb/egress(skb)
+  case c00: skb.mark == 7
+    remember kept[skb.mark] { b: ntohs(packet.be16(2)) }
+    return 1
+  case c01: known kept[skb.mark] && kept[skb.mark].b == 80
+    return 0
+  otherwise
+    add 1 to counts[k: skb.mark]
+    return 1
+`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if verdict, why, source := verdictOf(t, text); verdict != "VERIFIED" && verdict != "UNKNOWN" {
+				t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
+			}
+		})
+	}
+}

@@ -20,7 +20,7 @@ type buffer struct {
 const maxStack = 384
 
 // anyText is how much is kept of a text of any length that is compared.
-const anyText = 64
+const anyText = 32
 
 // bytesOf gives a text, address or bytes a place in memory.
 func (b *block) bytesOf(v *contract.Value) (buffer, error) {

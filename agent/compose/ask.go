@@ -138,6 +138,9 @@ func (a ask) refine(b ask) ask {
 		if b.form == count && b.of == "" || b.form == list {
 			out.of = ""
 		}
+		if b.form == list { // which has no rows
+			out.keys, out.top = nil, 0
+		}
 	}
 	if b.of != "" {
 		out.of, out.ofSaid = b.of, b.ofSaid
@@ -177,5 +180,5 @@ func (a ask) refine(b ask) ask {
 
 // empty tells whether nothing was read.
 func (a ask) empty() bool {
-	return a.subject.kind == "" && a.form == unsaid && a.shape == "" && a.of == "" && len(a.keys) == 0 && len(a.conds) == 0 && a.pid+a.comm+a.uid == "" && a.top == 0 && a.every == 0 && a.dur == 0 && !a.again
+	return a.subject.kind == "" && a.form == unsaid && a.of == "" && len(a.keys) == 0 && len(a.conds) == 0 && a.pid+a.comm+a.uid == "" && a.top == 0 && a.every == 0 && a.dur == 0 && !a.again
 }

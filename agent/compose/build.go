@@ -103,6 +103,9 @@ func (b *builder) run(res *Composition) error {
 		if !slices.ContainsFunc(res.Contract.Params, func(q *contract.Param) bool { return q.Name == p.name }) {
 			return no("%s cannot be narrowed to a %s (%s)", b.about(), p.what, p.value)
 		}
+		if was := constants[p.name]; was != "" && was != p.value && len(b.from.lines) > 0 && !b.from.hook {
+			return conflict("the "+p.what, was, p.value)
+		}
 		constants[p.name] = p.value
 		res.Understood = append(res.Understood, fmt.Sprintf("only the %s %s", p.what, p.value))
 	}
@@ -113,6 +116,9 @@ func (b *builder) run(res *Composition) error {
 	if b.ask.top > 0 {
 		if len(res.Contract.Tables) == 0 {
 			return no("it asks for the first %d of a list, which has no order", b.ask.top)
+		}
+		if len(res.Contract.Tables[0].Key) == 0 {
+			return no("it asks for the first %d rows, and there is only one: say what the rows are for", b.ask.top)
 		}
 		o.View.Top = b.ask.top
 		res.Understood = append(res.Understood, fmt.Sprintf("the first %d rows", b.ask.top))
@@ -214,7 +220,7 @@ func (b *builder) form() form {
 			return unsaid // the table's own form
 		}
 		return hist
-	case listed && (len(b.ask.keys) > 0 || b.ask.top > 0):
+	case listed && len(b.ask.keys) > 0:
 		return count
 	case listed && b.ask.every > 0 && b.ask.shape == "":
 		return count
@@ -410,6 +416,9 @@ func (b *builder) measure(s site) (column, error) {
 	case duration:
 		return b.theOne(cols, "a duration", func(c column) bool { return c.Type.Name == "k_ns" })
 	case bytes:
+		if b.from.hook && b.ask.subject.kind == "call" {
+			return column{}, no("it does not say which bytes: write \"the count argument\" (what is asked for) or \"the bytes returned\"")
+		}
 		return b.theOne(cols, "a size", func(c column) bool { return c.Type.Name == "k_bytes" })
 	case result:
 		col, err := b.theOne(cols, "a result", func(c column) bool { return c.Type.Name == "k_ret" })

@@ -9,6 +9,7 @@ import (
 
 	"kgent/agent/contract"
 	"kgent/retrieval/kernel/abi"
+	"kgent/retrieval/notes"
 )
 
 // made is a column with an expression that is known to be one.
@@ -58,13 +59,48 @@ func strict(s site) ownership {
 // task is the column of something about the current task, where that means something.
 func (b *builder) task(s site, name, typ, is string) (column, error) {
 	switch o := strict(s); {
+	case !b.from.hook && !b.mine(s):
+		return column{}, no("%s is not about the task that runs then, so that it does not show what is asked for", b.about())
 	case o == own:
+		b.doubt(s)
 		return made(name, typ, is), nil
 	case o == unknown && b.from.hook:
 		b.remark(fmt.Sprintf("the process is the one that is running when %s fires; whether that is the one it is about is not known of this hook", s.hook.Places[0]))
 		return made(name, typ, is), nil
 	}
 	return column{}, no("at %s it is not known whose task runs, so nothing there is of one process or user", s.hook.Places[0])
+}
+
+// doubt says of hooks whose task is not always the one that they are about whose it is.
+func (b *builder) doubt(s site) {
+	for _, p := range s.hook.Places {
+		if n := notes.Of(p.Kind, p.Target); n != nil && n.Task != notes.Own && n.Whose != "" && !strings.HasPrefix(p.Target, "syscalls/") {
+			b.remark(fmt.Sprintf("whose process that is at %s: %s", p, n.Whose))
+		}
+	}
+}
+
+// mine tells whether what a contract from elsewhere shows at a site is about the current
+// task: its columns say so, or, where none is of a task, its conditions.
+func (b *builder) mine(s site) bool {
+	of := false
+	for _, c := range columns(b.c, s) {
+		if c.value || !slices.Contains([]string{"k_pid", "k_tid", "k_uid"}, c.Type.Name) && c.Name != "comm" {
+			continue
+		}
+		if strings.HasPrefix(spelled(c.is), "current.") || spelled(c.is) == "process_comm(current.task)" {
+			return true
+		}
+		of = true
+	}
+	if of {
+		return false
+	}
+	when := ""
+	if s.cas != nil {
+		when = spelled(s.cas.When)
+	}
+	return strings.Contains(when, "task_wanted(") || strings.Contains(when, "[current.tid]") || strings.Contains(when, "current.tgid")
 }
 
 func (b *builder) remark(line string) {
@@ -100,6 +136,11 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 			return nil, err
 		}
 		return []column{c}, nil
+	}
+	if words := strings.Fields(k.said); b.from.hook && len(words) > 0 && !taskWords[k.word] {
+		if c, ok := byName(cols, strings.ToLower(words[len(words)-1])); ok {
+			return []column{c}, nil
+		}
 	}
 	switch k.word {
 	case "process", "comm":
@@ -179,6 +220,9 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	}
 	return one(b.field(cols, name))
 }
+
+// taskWords are keys that are about a task, whatever fields a record has.
+var taskWords = set("process comm user thread cgroup cpu")
 
 // oneOf is the only column of a kind, or the first of those names.
 func (b *builder) oneOf(k key, cols []column, names ...string) ([]column, error) {
@@ -304,7 +348,9 @@ func (b *builder) condWords(c cond) string {
 	case c.what == result && c.op == ">=":
 		return "what succeeds"
 	case c.op == "starts" || c.op == "starts not":
-		return fmt.Sprintf("paths that begin with %s, from %q", c.is, c.said)
+		return fmt.Sprintf("the path %s and what is below it, from %q", c.is, c.said)
+	case c.what == "constant":
+		return fmt.Sprintf("%s, from %q", c.is, c.said)
 	case c.op == "!=":
 		return fmt.Sprintf("%s %s, from %q", what, c.is, c.said)
 	}
@@ -393,7 +439,7 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		var parts []string
 		for _, p := range paths {
-			parts = append(parts, fmt.Sprintf("starts(%s, %s)", spelled(p.is), is))
+			parts = append(parts, under(spelled(p.is), is))
 		}
 		text := strings.Join(parts, " || ")
 		if c.op == "starts not" {
@@ -418,12 +464,23 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	return all([]column{col}, c.op, "")
 }
 
+// under is a condition for a path that is quoted or lies below it.
+func under(is, quoted string) string {
+	if strings.HasSuffix(quoted, `/"`) {
+		return fmt.Sprintf("starts(%s, %s)", is, quoted)
+	}
+	return fmt.Sprintf(`(%s) == %s || starts(%s, %s/")`, is, quoted, is, strings.TrimSuffix(quoted, `"`))
+}
+
 // notCalled leaves out a process by its name, and threads of that name.
 func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error) {
 	col, ok := byName(cols, "comm")
 	pid, hasPid := byName(cols, "pid")
 	current := ok && strings.Contains(spelled(col.is), "current") || hasPid && spelled(pid.is) == "current.tgid"
 	if ok && col.Type.Size == 16 && !current {
+		if !strings.Contains(spelled(col.is), "process_comm(") {
+			b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", c.is))
+		}
 		return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
 	}
 	if !ok && hasPid && !current {
@@ -562,6 +619,8 @@ func (b *builder) short(c cond) string {
 		return "successful"
 	case c.what == "comm":
 		return "not " + strings.Trim(c.is, `"`)
+	case c.what == "constant":
+		return c.is
 	case c.op == "starts":
 		return "under " + strings.Trim(c.is, `"`)
 	case c.op == "starts not":

@@ -55,9 +55,12 @@ type Composition struct {
 	Origin string
 	// Understood says how the request was read, one fact a line.
 	Understood []string
+	// Match is the recipe that answers the request as it is; nil when anything was composed.
+	Match *recipes.Match
 
 	asked ask
 	said  []string // what a recipe was found with, oldest first
+	other *ask     // what the words ask for without the recipe, where they name a hook
 }
 
 // NoError is the honest "no": the request was not composed.

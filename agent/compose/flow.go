@@ -12,12 +12,16 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/recipes"
+	"kgent/retrieval/notes"
 )
 
 // Compose composes a contract for a request. The error is a [*NoError], or the
 // context's.
 func (c *Composer) Compose(ctx context.Context, text string) (*Composition, error) {
 	g := c.read(text, false)
+	if err := g.tangled(); err != nil {
+		return nil, err
+	}
 	a, askErr := g.ask(func(part) bool { return true })
 	var hookErr error
 	var hooked *Composition
@@ -109,8 +113,11 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
 	}
 	for _, k := range a.keys {
-		n.result = n.result || k.word == "error"
+		n.result = n.result || k.word == "error" && a.subject.kind != "tracepoint"
 		n.args = n.args || strings.HasPrefix(k.word, ".") || slices.Contains([]string{"path", "signal", "request", "op"}, k.word)
+	}
+	if a.subject.kind == "call" && c.namesText(a) {
+		n.result, n.args = true, true // texts of processes are read when the call returns: at its beginning they may not be in memory yet
 	}
 	n.duration = n.duration || a.of == duration
 	n.result = n.result || a.of == result
@@ -137,6 +144,9 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		default:
 			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it begins", name)}
 		}
+		if also := alsoCalled(name); also != "" {
+			out.lines = append(out.lines, "not watched, though programs may call it instead: "+also)
+		}
 	case "tracepoint":
 		if n.duration || n.result {
 			return base{}, no("the tracepoint %s is one moment: it has neither a duration nor a result", name)
@@ -144,7 +154,7 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		if n.task && whose("tracepoint", name) == somebody {
 			return base{}, no("at the tracepoint %s it is not known whose task runs, so nothing there is of one process or user", name)
 		}
-		n.task = n.task || whose("tracepoint", name) == own
+		n.task = n.task || whose("tracepoint", name) == own && (listing || slices.ContainsFunc(a.keys, func(k key) bool { return taskWords[k.word] && k.word != "cpu" }))
 		out.contract, err = c.tracepointBase(name, n)
 		out.lines = []string{"watched: every event of the tracepoint " + strings.Replace(name, "/", ":", 1)}
 	case "group":
@@ -176,6 +186,30 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 	return out, err
 }
 
+// namesText tells whether an ask is about a text among a call's arguments.
+func (c *Composer) namesText(a *ask) bool {
+	args, err := callArguments(c.facts, a.subject.name)
+	if err != nil {
+		return false
+	}
+	texts := map[string]bool{"path": true}
+	for _, x := range args {
+		texts["."+x.name] = x.typ == "char[256]"
+	}
+	return slices.ContainsFunc(a.conds, func(x cond) bool { return texts[x.what] }) || slices.ContainsFunc(a.keys, func(k key) bool { return texts[k.word] })
+}
+
+// alsoCalled says which calls programs may make instead of one.
+func alsoCalled(call string) string {
+	if call == "fork" {
+		return "clone and clone3, which libraries call for fork()"
+	}
+	if n := notes.Of("tracepoint", "syscalls/sys_enter_"+call); n != nil {
+		return strings.Join(n.See, "; ")
+	}
+	return ""
+}
+
 var errNoRecipe = errors.New("no recipe answers any part of it")
 
 // maxParts is how many parts of a request are tried apart.
@@ -184,13 +218,35 @@ const maxParts = 8
 // fromRecipe composes from a recipe: some parts of the request are taken out of it so that the
 // recipe answers the rest, and then applied to the recipe's contract.
 func (c *Composer) fromRecipe(ctx context.Context, g reading) (*Composition, error) {
+	literal := "" // a system call that is meant and no other
+	if a, err := g.ask(func(p part) bool { return p.rule.subject }); err == nil && a.subject.kind == "call" && !g.plainWord() {
+		literal = a.subject.name
+	}
 	return c.split(ctx, g, ask{}, func(rest string) (base, []string, error) {
 		m, err := c.recipes.Match(rest, recipes.MatchOptions{UserID: c.userID})
 		if err != nil {
 			return base{}, nil, err
 		}
+		if g.misread(m) || literal != "" && !about(m, literal) {
+			return base{}, nil, errNoRecipe
+		}
 		return recipeBase(m), []string{rest}, nil
 	})
+}
+
+// misread tells whether a recipe took the name of a hook for a misspelt word.
+func (g reading) misread(m *recipes.Match) bool {
+	for _, p := range g.parts {
+		if !p.rule.subject {
+			continue
+		}
+		for _, v := range p.values {
+			if slices.ContainsFunc(m.Understood, func(line string) bool { return strings.HasPrefix(line, fmt.Sprintf("%q was read as ", v.text)) }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // recipeBase is a recipe with what the request says of its parameters.
@@ -203,7 +259,7 @@ func recipeBase(m *recipes.Match) base {
 func (c *Composer) split(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error)) (*Composition, error) {
 	var free []int
 	for i, p := range g.parts {
-		if !p.rule.subject && !p.rule.weak {
+		if !p.rule.subject && !p.rule.weak && !p.rule.task { // a recipe knows better whose part a process has
 			free = append(free, i)
 		}
 	}
@@ -236,12 +292,19 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			continue
 		}
 		from, said, err := answer(rest)
-		if err != nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
+		measured := slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && chosen(p) })
+		if err != nil && !measured && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
 			// Some recipes are asked for by the rows that they have, which are replaced.
 			from, said, err = answer(rest + " by process")
 		}
-		if living := g.living(chosen); living && (err != nil || !lives(from.contract)) {
+		switch living := g.living(chosen); {
+		case living && (err != nil || !lives(from.contract)):
 			if from, said, err = answer(rest + " lifetime"); err == nil && !lives(from.contract) {
+				continue
+			}
+		case err == nil && measured && !living:
+			// What is measured may be what tells recipes apart: "block latency".
+			if other, _, err := answer(rest + " latency"); err == nil && other.origin != from.origin {
 				continue
 			}
 		}
@@ -369,7 +432,19 @@ func shows(c *contract.Contract, f form, measured bool) bool {
 // Instead is what is to be composed in the place of a recipe's answer, when every word of
 // the request says something else than the recipe shows; nil when the recipe's answer stands. Recipes
 // know words; they do not see that "did not" turns one round, or that a time is to be measured.
-func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
+// In a conversation, before, they do not know what was composed in the place of a recipe.
+func (c *Composer) Instead(ctx context.Context, m *recipes.Match, before []string, text string) (*Composition, error) {
+	if len(before) > 0 {
+		last, _, err := c.follow(ctx, before)
+		if err != nil || last == nil || len(last.said) > 0 && last.asked.empty() {
+			return nil, err
+		}
+		return c.turn(ctx, last, text)
+	}
+	return c.insteadAlone(ctx, m, text)
+}
+
+func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
 	g := c.read(text, false)
 	a, err := g.ask(func(part) bool { return true })
 	if err != nil {
@@ -388,10 +463,44 @@ func (c *Composer) Instead(ctx context.Context, m *recipes.Match, text string) (
 	})
 	named := a.subject.kind == "tracepoint" && strings.ContainsAny(g.subjectText(), ":/")
 	timed := a.of == duration && !hasType(m.Recipe.Contract, "k_ns") && a.subject.kind != ""
-	if !opposite && !named && !timed {
-		return nil, nil
+	literal := a.subject.kind == "call" && len(g.left) == 0 && !g.plainWord() && !about(m, a.subject.name)
+	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
+	switch {
+	case opposite || named || timed || g.misread(m):
+		return c.Compose(ctx, text)
+	case literal:
+		// The recipe shows more than the one call that is named.
+		if res, err := c.fromHook(ctx, a); err == nil {
+			return res, nil
+		}
 	}
-	return c.Compose(ctx, text)
+	if averaged {
+		if res, err := c.Compose(ctx, text); err == nil {
+			return res, nil
+		}
+	}
+	return nil, ctx.Err()
+}
+
+// about tells whether a recipe is about a system call alone, or has been narrowed to it, or
+// bears its name.
+func about(m *recipes.Match, call string) bool {
+	for _, p := range m.Recipe.Params {
+		if p.Role == recipes.RoleSyscall {
+			return m.Options.Constants[p.Name] != ""
+		}
+	}
+	if strings.Contains("-"+m.Recipe.Name, "-"+strings.TrimRight(call, "0123456789")) {
+		return true
+	}
+	for _, h := range m.Recipe.Contract.Hooks {
+		for _, p := range h.Places {
+			if p.Target != "syscalls/sys_enter_"+call && p.Target != "syscalls/sys_exit_"+call {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // subjectText is the word that names what is watched.
@@ -445,23 +554,40 @@ func (g reading) asksMore(chosen func(part) bool) bool {
 // ComposeAfter composes what a conversation asks for: what was requested before, oldest
 // first, and what is said now. What is said now changes the request before it, or is one of its own.
 func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
-	var last *Composition
-	lost := ""
+	return c.Continue(ctx, before, nil, text)
+}
+
+// Continue is ComposeAfter where it is known what the last request came to, which a model
+// may have answered; nil where it is not.
+func (c *Composer) Continue(ctx context.Context, before []string, previous *Composition, text string) (*Composition, error) {
+	last, lost, err := c.follow(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	if previous != nil && (last == nil || contract.Format(last.Contract) != contract.Format(previous.Contract)) {
+		last = previous
+	}
+	if last == nil && lost && leaning.MatchString(text) {
+		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")
+	}
+	return c.turn(ctx, last, text)
+}
+
+// follow is what the turns of a conversation have come to. lost: the last request was one
+// that is not known here.
+func (c *Composer) follow(ctx context.Context, before []string) (last *Composition, lost bool, err error) {
 	for _, said := range before {
 		next, err := c.turn(ctx, last, said)
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return nil, false, context.Cause(ctx)
 		case err == nil:
-			last, lost = next, ""
+			last, lost = next, false
 		case !leaning.MatchString(said):
-			last, lost = nil, said
+			last, lost = nil, true
 		}
 	}
-	if last == nil && lost != "" && leaning.MatchString(text) {
-		return nil, no("it seems to change the request before it, which was not composed; write the whole request in one sentence")
-	}
-	return c.turn(ctx, last, text)
+	return last, lost, nil
 }
 
 // turn takes one more turn of a conversation.
@@ -484,11 +610,16 @@ func (c *Composer) turn(ctx context.Context, last *Composition, text string) (*C
 func (c *Composer) alone(ctx context.Context, text string) (*Composition, error) {
 	m, err := c.recipes.Match(text, recipes.MatchOptions{UserID: c.userID})
 	if err == nil {
-		if instead, err := c.Instead(ctx, m, text); instead != nil || err != nil {
+		if instead, err := c.insteadAlone(ctx, m, text); instead != nil || err != nil {
 			return instead, err
 		}
 		from := recipeBase(m)
-		return &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, said: []string{text}}, nil
+		res := &Composition{Contract: from.contract, Options: from.options, Duration: m.Duration, Origin: from.origin, Understood: from.lines, Match: m, said: []string{text}}
+		g := c.read(text, false)
+		if a, err := g.ask(func(part) bool { return true }); err == nil && len(g.left) == 0 && a.subject.kind != "" && !g.plainWord() {
+			res.other = &a
+		}
+		return res, nil
 	}
 	return c.Compose(ctx, text)
 }
@@ -498,6 +629,9 @@ func (c *Composer) alone(ctx context.Context, text string) (*Composition, error)
 // a [*NoError], or the context's.
 func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (*Composition, error) {
 	g := c.read(text, true)
+	if err := g.tangled(); err != nil {
+		return nil, err
+	}
 	res, err := c.refine(ctx, last, g)
 	if err != nil {
 		if errors.Is(err, errNoRecipe) {
@@ -514,7 +648,17 @@ func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (
 
 func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*Composition, error) {
 	if len(last.said) > 0 {
-		return c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
+		res, err := c.split(ctx, g, last.asked, func(rest string) (base, []string, error) { return c.again(last, rest) })
+		if last.other == nil || ctx.Err() != nil {
+			return res, err
+		}
+		if err == nil {
+			if a, askErr := g.ask(func(part) bool { return true }); askErr == nil && len(g.left) == 0 {
+				both := last.other.refine(a)
+				res.other = &both
+			}
+			return res, nil
+		}
 	}
 	if len(g.left) > 0 {
 		return nil, g.leftOver(ask{})
@@ -522,6 +666,9 @@ func (c *Composer) refine(ctx context.Context, last *Composition, g reading) (*C
 	a, err := g.ask(func(part) bool { return true })
 	if err != nil {
 		return nil, err
+	}
+	if last.other != nil && !a.empty() {
+		return c.fromHook(ctx, last.other.refine(a))
 	}
 	if a.empty() {
 		return nil, no("it changes nothing that is known here")

@@ -13,6 +13,7 @@ var phrases = map[string][]string{
 	"atmost":  {"at most", "no more than", "<=", "≤"},
 	"not":     {"not", "except", "except for", "excluding", "other than", "without", "but not", "and not", "ignoring", "ignore", "besides", "aside from", "apart from", "that are not", "which are not", "leaving out", "leave out", "minus", "!=", "by anyone but", "by anybody but", "by everyone but", "by everybody but", "by all but", "by anyone except", "by anything but", "by everything but", "from anyone but", "skip", "skipping", "unless from", "hide", "drop those of"},
 	"those":   {"those of", "those from", "those by", "those to", "those under", "those in", "those on", "those at", "those with", "the ones of", "the ones from", "the ones by", "the ones to", "of", "from", "by", "to", "on", "under", "in", "below", "the", "with", "calls of", "made by", "those made by", "from process", "of process", "by process", "anything under", "files under", "what is under"},
+	"whose":   {"of", "from", "by", "those of", "those from", "those by", "the ones of", "the ones from", "calls of", "calls by", "made by", "those made by", "process", "processes", "of process", "from process", "by process", "the process", "program", "what is from", "the calls of"},
 	"by":      {"by", "per", "for each", "for every", "grouped by", "group by", "broken down by", "break down by", "split by", "broken out by", "and by", "and per", "for each single", "keyed by", "in terms of each"},
 	"failing": {"that fail", "that failed", "which fail", "which failed", "failing", "failed", "fail", "fails", "unsuccessful", "that return an error", "that end in an error", "that fails", "with an error", "that returned an error"},
 	"calls":   {"calls", "call", "syscalls", "syscall", "system calls", "system call", "invocations", "invocation"},
@@ -31,6 +32,8 @@ type rule struct {
 	form    bool // it says how the answer is shown
 	key     bool // it says what rows are for
 	exclude bool // it leaves something out, which no recipe can
+	measure bool // it says what is measured
+	task    bool // it names a process or user
 }
 
 // keyWords are the words for what rows can be for, and what is meant.
@@ -102,12 +105,12 @@ var aliases = expand(map[string]string{
 
 // fillers are words that carry nothing where everything else is accounted for: words of
 // asking, articles, and what every hook is.
-var fillers = set("a an the all any each every show me list trace print log watch see give display monitor record observe report please pls can could you i want wanna would like to know let us what which is are was were does do did be being been " +
+var fillers = set("a an the all any each every show me list trace print log watch see give display monitor record observe report please pls can could you i want wanna  let us what which is are was were does do did be being been " +
 	"its this these our my host system here call calls called calling syscall syscalls invocations kernel event events tracepoint tracepoints function fire fires fired firing happen happens happening occur occurs take takes took there's what's line lines")
 
 // links join what is read on both sides of them; they are passed over only right before
 // something that is read.
-var links = set("of with and in on to but also only just plus that which who then for at")
+var links = set("of with and but also only just plus that which")
 
 // refining are fillers in what changes a request before it.
 var refining = set("those ones instead now make it them that again but too ok okay no yes actually then as thing the just only well also and same please")

@@ -189,9 +189,18 @@ func (r *reader) fill(hole string, i int) []filling {
 		return one(value{word: t.text}, strings.HasPrefix(t.text, "/") && len(t.text) < 100)
 	case "name":
 		return one(value{word: t.text}, r.isName(t))
-	case "program":
-		_, isProgram := r.words(t.low)
-		return one(value{word: t.text}, isProgram)
+	case "program": // one that is no plain word, or is said to be one
+		isWord, isProgram := r.words(t.low)
+		if i > 0 && (r.toks[i-1].ends || alternatives[r.toks[i-1].low]) {
+			return nil // one more of several, which is not known of which side
+		}
+		return one(value{word: t.text}, isProgram && (!isWord || i > 0 && before[r.toks[i-1].low]))
+	case "user":
+		if r.userID == nil || !programName.MatchString(t.text) {
+			return nil
+		}
+		id, ok := r.userID(t.text)
+		return one(value{word: strconv.FormatUint(uint64(id), 10)}, ok)
 	case "field":
 		return one(value{word: t.low}, identifier.MatchString(t.text))
 	case "arg": // a field without a word that says so: none that means something else
@@ -287,8 +296,22 @@ func (r *reader) isName(t token) bool {
 		return false
 	}
 	word, isProgram := r.words(t.low)
-	return isProgram || !word && !reserved[t.low] && !upper.MatchString(t.text)
+	return isProgram && !reserved[t.low] || !word && !reserved[t.low] && !upper.MatchString(t.text) && (strings.ContainsAny(t.low, "-_.0123456789") || !noun.MatchString(t.low))
 }
+
+var alternatives = set("and or nor")
+
+// before are words that a program's name may follow.
+var before = set("of by from for in process program not except")
+
+// noun matches words that are rather plain words that nobody knows than names.
+var noun = regexp.MustCompile(`(s|ing|ion|ly|ment|ness|ity|ance|ence|able|ible|ful|less|ive|ical|ous|ism|ship|ware|day|time)$`)
+
+// participle matches what "by" and a name may follow: "opened by cron".
+var participle = regexp.MustCompile(`(ed|en|wn|made|run|sent|done|read)$`)
+
+// keyed are participles before a "by" that says what rows are for.
+var keyed = set("grouped counted keyed split broken summed aggregated sorted")
 
 // key reads what rows can be for.
 func (r *reader) key(i int) []filling {
@@ -297,6 +320,12 @@ func (r *reader) key(i int) []filling {
 		if end := r.says(i, strings.Fields(words)); end > 0 {
 			out = append(out, filling{end, value{text: said(r.toks, i, end), word: k}})
 		}
+	}
+	if len(out) == 0 && i > 1 && r.toks[i-1].low == "by" && participle.MatchString(r.toks[i-2].low) && !keyed[r.toks[i-2].low] {
+		return nil // who does it
+	}
+	if isWord, isProgram := r.words(r.toks[i].low); len(out) == 0 && isProgram && !isWord {
+		return nil
 	}
 	if len(out) == 0 && identifier.MatchString(r.toks[i].text) && (!reserved[r.toks[i].low] || fieldWords[r.toks[i].low]) {
 		out = append(out, filling{i + 1, value{text: r.toks[i].text, word: "." + r.toks[i].low}})

@@ -89,6 +89,34 @@ func (r *reader) part(i int) (part, bool) {
 	return best, best.rule != nil
 }
 
+// tangled says why the parts of a request cannot be told apart: after what is left out comes what
+// alone is wanted, and it is not said whether that is left out as well ("except to 10.0.0.1 port 443").
+func (g reading) tangled() error {
+	for i, p := range g.parts {
+		if !p.rule.exclude || i+1 == len(g.parts) || g.toks[p.last-1].ends {
+			continue
+		}
+		q := g.parts[i+1]
+		joined := true
+		for k := p.last; k < q.first; k++ {
+			joined = joined && alternatives[g.toks[k].low]
+		}
+		if !joined || q.rule.exclude || g.toks[q.first].low == "only" {
+			continue
+		}
+		one, err := g.ask(func(x part) bool { return x.first == q.first })
+		if err != nil || len(one.conds) > 0 || one.pid+one.comm+one.uid != "" {
+			return no("it is not clear whether %q belongs to what is left out (%q): put a comma between them, or leave out one after the other",
+				said(g.toks, q.first, q.last), said(g.toks, p.first, p.last))
+		}
+	}
+	all, err := g.ask(func(part) bool { return true })
+	if err == nil && all.comm != "" && slices.ContainsFunc(all.conds, func(c cond) bool { return c.what == "comm" }) {
+		return no("it names both a process that is wanted, %s, and one that is not", all.comm)
+	}
+	return nil
+}
+
 // ask is what some of the parts ask for.
 func (g reading) ask(of func(part) bool) (ask, error) {
 	var a ask

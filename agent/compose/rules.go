@@ -33,7 +33,7 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { a.rate = true; return a.setForm(count) }},
 	{form: true, patterns: []string{"as? a? histogram|histograms|distribution of?", "histogram of the?", "distribution of the?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(hist) }},
-	{form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long"},
+	{measure: true, form: true, patterns: []string{"as? a? latency|duration histogram|histograms|distribution of?", "histogram|distribution of the? latency|latencies|duration|durations of?", "how long @does?", "as? a? histogram of how long @does?", "as? a? histogram of how long it|they takes|take", "how long it|they takes|take|took"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setOf(duration, said); err != nil {
 				return err
@@ -42,7 +42,7 @@ var rules = compileRules([]rule{
 		}},
 	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|highest|largest|biggest", "the maximum of", "min|minimum|smallest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(stats) }},
-	{form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
+	{measure: true, form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if n := v["name"].word; n != "" {
 				if err := a.setText(&a.comm, "process", n); err != nil {
@@ -54,12 +54,12 @@ var rules = compileRules([]rule{
 			}
 			return a.setForm(stats)
 		}},
-	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up", "total"},
+	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up?", "total", "in total", "added up"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
 	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
-	{weak: true, patterns: []string{"break down", "breakdown of"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
-	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments"},
+	{weak: true, patterns: []string{"break down", "breakdown of", "i|we want|wanna to? know|see", "i|we would|'d? like to know|see", "i|we need to know|see"}, do: func(a *ask, v map[string]value, said string) error { return nil }},
+	{weak: true, patterns: []string{"trace|list|show|log|print|record every|each|all?", "every|each", "who is|are|was? @verb", "who @verb", "with their|the|its|all arguments", "and their arguments", "with arguments", "with their|its|the results|result|duration|arguments", "is|are anyone|anybody|somebody|someone|something @verb"},
 		do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
 	{form: true, patterns: []string{"top <n>", "the? top <n>", "the <n> busiest|biggest|largest|heaviest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setTop(v["n"]) }},
@@ -93,34 +93,36 @@ var rules = compileRules([]rule{
 		}},
 
 	// ---- what is measured
-	{patterns: []string{"latency|latencies|duration|durations of?", "time", "the time", "time taken by?", "run time of?"},
+	{measure: true, patterns: []string{"latency|latencies|duration|durations of?", "time", "the time", "time taken by?", "run time of?"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(duration, said) }},
-	{patterns: []string{"the? <field> argument|field|value of|in|to?", "argument|field <field> of?", "of the? <field> argument|field of?"},
-		do: func(a *ask, v map[string]value, said string) error { return a.setOf("."+v["field"].word, said) }},
-	{form: true, patterns: []string{"sum|total of the? <field> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
+	{measure: true, patterns: []string{"the? <field> argument|field|value of|in|to?", "the? argument|field <field> of?", "of the? <field> argument|field of?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if err := a.setOf("."+v["field"].word, said); err != nil {
+			return a.setOf("."+v["field"].word+v["arg"].word, said)
+		}},
+	{measure: true, form: true, patterns: []string{"sum|total of the? <field> of|in|at", "total <arg> of|in|at", "sum|total of the? <field> argument|field|value of|in?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(sum)
 		}},
-	{form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at"},
+	{measure: true, form: true, patterns: []string{"as? a? histogram|distribution of the? <field> argument|field|value of|in?", "as? a? histogram|distribution of the? <field> of|in|at", "as? a? histogram|distribution of the? argument|field <field> of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if err := a.setOf("."+v["field"].word, said); err != nil {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(hist)
 		}},
-	{form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
+	{measure: true, form: true, patterns: []string{"average|mean|maximum|max|largest|smallest of? the? <field> of|in|at", "average|mean|maximum|max|largest|smallest of? the? <field> argument|field|value of|in?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if err := a.setOf("."+v["field"].word, said); err != nil {
+			if err := a.setOf("."+v["field"].word+v["arg"].word, said); err != nil {
 				return err
 			}
 			return a.setForm(stats)
 		}},
-	{patterns: []string{"the? bytes returned by", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
+	{measure: true, patterns: []string{"the? bytes returned by?", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(result, said) }},
-	{patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
+	{measure: true, patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
 
 	// ---- what rows are for
@@ -232,7 +234,7 @@ var rules = compileRules([]rule{
 			a.only("path", "starts", strconv.Quote(v["path"].word), said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? process|program? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
+	{exclude: true, patterns: []string{"@not @whose? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("comm", "!=", strconv.Quote(v["name"].word), said)
 			return nil
@@ -242,12 +244,12 @@ var rules = compileRules([]rule{
 			a.only("pid", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "@not @those? root", "@not @those? user root"},
+	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "of? users? @not @those? root", "@not @those? user root"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{patterns: []string{"of|by|from process|program? <name>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
+	{task: true, patterns: []string{"of|by|from process|program? <name>", "by <program>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			name := v["name"].word
 			if name == "" {
@@ -255,18 +257,18 @@ var rules = compileRules([]rule{
 			}
 			return a.setText(&a.comm, "process", name)
 		}},
-	{patterns: []string{"of|by|from|for|in? only? pid|process =? <n>", "of|by|from|for|in? only? process id <n>"},
+	{task: true, patterns: []string{"of|by|from|for|in? only? pid|process =? <n>", "of|by|from|for|in? only? process id <n>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if n := v["n"].n; n == 0 || n > 1<<22 {
 				return &NoError{Why: fmt.Sprintf("%q is no process id", v["n"].text)}
 			}
 			return a.setText(&a.pid, "process id", strconv.FormatUint(v["n"].n, 10))
 		}},
-	{patterns: []string{"of|by|from|for? only? user|uid =? <n>", "of|by|from|for only? root", "of|by|from|for? only? user root"},
+	{task: true, patterns: []string{"of|by|from|for? only? user|uid =? <n>", "of|by|from|for only? root", "of|by|from|for? only? user root"},
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setText(&a.uid, "user", strconv.FormatUint(v["n"].n, 10))
 		}},
-	{patterns: []string{"of|by|from|for? only? user <user>"},
+	{task: true, patterns: []string{"of|by|from|for? only? user <user>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setText(&a.uid, "user", v["user"].word) }},
 })
 
@@ -280,7 +282,9 @@ var refinements = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"tracepoint", v["tracepoint"].word})
 		}},
-	{form: true, patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
+	{form: true, patterns: []string{"make it|that a list", "a list", "list", "just list them|it"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(list) }},
+	{patterns: []string{"again", "the same again", "once more", "run it again", "same again"},
 		do: func(a *ask, v map[string]value, said string) error { a.again = true; return nil }},
 })
 

@@ -298,6 +298,22 @@ func prune(c *contract.Contract) (*contract.Contract, error) {
 				return true
 			})
 		}
+		for _, m := range slices.Clone(out.Memories) {
+			if text.names[m.Name+"[]"] {
+				continue
+			}
+			changed = true // it is never looked at
+			out.Memories = slices.DeleteFunc(out.Memories, func(x *contract.Memory) bool { return x == m })
+			forgetful := func(e *contract.Effect) bool { return !isOutput(e) && e.Verb != contract.Return && e.To == m.Name }
+			for _, h := range out.Hooks {
+				for _, s := range h.Steps {
+					for _, x := range s.Cases {
+						x.Effects = slices.DeleteFunc(x.Effects, forgetful)
+					}
+					s.Otherwise = slices.DeleteFunc(s.Otherwise, forgetful)
+				}
+			}
+		}
 		n := len(out.Defines) + len(out.Enums)
 		out.Defines = slices.DeleteFunc(out.Defines, func(d *contract.Define) bool { return !text.names[d.Name] })
 		out.Enums = slices.DeleteFunc(out.Enums, func(e *contract.Enum) bool { return !text.names[e.Name] })
@@ -306,7 +322,13 @@ func prune(c *contract.Contract) (*contract.Contract, error) {
 			break
 		}
 	}
+	if len(out.Memories) == 0 {
+		out.Assume = nil // what is assumed is about what is remembered
+	}
 	for _, h := range out.Hooks {
+		h.Steps = slices.DeleteFunc(h.Steps, func(s *contract.Step) bool {
+			return len(h.Steps) > 1 && !slices.ContainsFunc(s.Cases, func(x *contract.Case) bool { return len(x.Effects) > 0 }) && len(s.Otherwise) == 0
+		})
 		used := map[string]bool{}
 		for _, s := range h.Steps {
 			for _, x := range s.Cases {
@@ -428,6 +450,10 @@ func (m mentioned) note(e contract.Expr) {
 		m.names[e.Name] = true
 	case *contract.Call:
 		m.names[e.Fun] = true
+	case *contract.Index:
+		if n, ok := e.X.(*contract.Name); ok {
+			m.names[n.Name+"[]"] = true
+		}
 	case *contract.Select:
 		if x, ok := e.X.(*contract.Index); ok {
 			if n, ok := x.X.(*contract.Name); ok {

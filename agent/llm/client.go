@@ -362,6 +362,10 @@ func (k *call) finish(r reply, shape *schema.Schema, h hold, f features) (Answer
 			e.also = h.tight
 		}
 		return answer, e
+	case len(r.calls) > 0 && len(k.prompt.Tools) == 0 && shape != nil:
+		// Of a model that will not stop: it said something, which is not what was asked for.
+		answer.ToolCalls = nil
+		return fail(ErrNotJSON, "it calls tools, though none were offered")
 	case len(r.calls) > 0 && len(k.prompt.Tools) == 0:
 		return fail(ErrProtocol, "the answer calls tools, though none were offered")
 	case len(r.calls) > 0:

@@ -274,7 +274,7 @@ func (l *lexicon) correct(low string) (string, bool) {
 }
 
 // Word tells of a word in lower case whether it means something in requests, and whether it
-// is the name of a program, for who reads requests beside the matcher.
+// is the name of a program, for who reads requests beside the matcher. It can be both.
 func (l *Library) Word(low string) (word, program bool) {
-	return l.lexicon.isWord(low), l.lexicon.isProgram(low)
+	return l.lexicon.isWord(low), l.lexicon.programs[low] != ""
 }

@@ -21,6 +21,7 @@ import (
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
@@ -48,6 +49,7 @@ type Maker struct {
 	Budget   agent.Budget
 	Effort   agent.Effort
 	Generate agent.Generator // nil: models write all programs
+	Quota    *quota.Ledger   // nil: there are no quotas
 	Bus      bus.Control
 	Signer   executor.CheckSigner
 	Now      func() time.Time
@@ -226,6 +228,7 @@ func (m *Maker) agent() *agent.Agent {
 		Bpftrace: m.Bpftrace, Language: m.Language,
 		Budget: m.Budget, Effort: m.Effort,
 		Generate: m.Generate,
+		Quota:    m.Quota,
 		Prover:   m.Prover,
 		Finder:   m.Finder,
 		Records:  &m.records,

@@ -1,6 +1,7 @@
 package thread
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -313,6 +314,7 @@ func prepared(err error) error {
 // aim finds the nodes that a request is for, and its words without them.
 func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) (agent.Request, []string, error) {
 	req := agent.Request{ID: r.ID, Text: r.Text}
+	req.By, req.In = cmp.Or(r.AuthorPerson, r.Person), Place{Surface: r.Place.Surface, Tenant: r.Place.Tenant, Channel: r.Place.Channel}.String()
 	selector := r.Nodes
 	said := append(slices.Clone(r.Before), r.Text)
 	var unknown error

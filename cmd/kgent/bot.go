@@ -21,6 +21,7 @@ import (
 	"kgent/agent/codegen"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/approvals"
 	"kgent/approvals/audit"
@@ -203,6 +204,11 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	desk := &approvals.Desk{
 		Store: cases, Policy: rules, Signer: key, Audit: audit.NewRedis(client, time.Now), Now: time.Now, Random: rand.Reader,
 	}
+	limits, err := quota.Limits{}.Set(sys.getenv("KGENT_MODEL_QUOTA"))
+	if err != nil {
+		return usageError{fmt.Errorf("KGENT_MODEL_QUOTA: %w", err)}
+	}
+	spent := &quota.Ledger{Store: quota.NewRedis(client), Limits: limits, Now: time.Now}
 	prover := newProver()
 	defer prover.Close()
 	talk := &thread.Conversation{
@@ -213,6 +219,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 			Bpftrace: tool, Language: language,
 			Budget: budget, Effort: effort,
 			Generate: codegen.C,
+			Quota:    spent,
 			Prover:   prover,
 			Finder:   finder,
 			Bus:      line, Signer: desk, Now: time.Now,

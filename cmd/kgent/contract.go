@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kgent/agent/codegen"
 	"kgent/agent/contract"
 	"kgent/retrieval/kernel"
 )
@@ -18,7 +19,7 @@ import (
 func contractCommand(sys system) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "contract",
-		Short: "check, explain or rewrite a contract: what a program promises to show",
+		Short: "check, compile, explain or rewrite a contract: what a program promises to show",
 		Args:  noCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -86,6 +87,39 @@ func contractCommand(sys system) *cobra.Command {
 		},
 	}
 	format.Flags().StringVarP(&form, "output", "o", "text", "`text` or json")
+	compiled := &cobra.Command{
+		Use:   "compile FILE",
+		Short: "write the C program of a contract",
+		Long: `Writes the program that does what a contract says on this kernel, or on the one whose types are in a BTF file: C, in
+kgent's conventions. Nothing is loaded. Hold it against the contract with kgent verify.
+
+The exit code is 8 if something is wrong with the contract, and 1 if it asks for something for which
+no code is known: then the program has to be written by hand.`,
+		Example: `  kgent contract compile slow.kc > slow.bpf.c
+  kgent verify slow.bpf.c --contract slow.kc`,
+		Args: oneContract,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := readContract(sys, args[0])
+			if err != nil {
+				return err
+			}
+			types, err := contractTypes(cmd.Context(), btfFile)
+			if err != nil {
+				return err
+			}
+			checked, err := contract.Check(c, types)
+			if err != nil {
+				return wrongContract(sys, args[0], err)
+			}
+			source, err := codegen.C(checked)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			_, err = io.WriteString(sys.out, source)
+			return err
+		},
+	}
+	compiled.Flags().StringVar(&btfFile, "btf", "", "write it for the types in this `file` (raw BTF, or an ELF file with it)")
 	schema := &cobra.Command{
 		Use:   "schema",
 		Short: "write the JSON schema of contracts, for strict structured output",
@@ -98,7 +132,7 @@ func contractCommand(sys system) *cobra.Command {
 		Args:  noCommand,
 		RunE:  func(*cobra.Command, []string) error { _, err := io.WriteString(sys.out, contract.Guide()); return err },
 	}
-	cmd.AddCommand(check, explain, format, schema, guide)
+	cmd.AddCommand(check, compiled, explain, format, schema, guide)
 	return cmd
 }
 

@@ -64,6 +64,11 @@ func (x *searching) example(f *suspect) smt.Model {
 	}
 	model := a.Model
 	vars = smt.Vars(fixed...)
+	if plain := append(slices.Clone(fixed), x.printable(vars)...); len(plain) > len(fixed) {
+		if a := x.ask(x.ctx, plain...); a.Result == smt.Sat {
+			model, fixed = a.Model, plain
+		}
+	}
 	slices.SortStableFunc(vars, func(a, b smt.Term) int { return weight(a) - weight(b) })
 	tried := 0
 	for i, v := range vars {
@@ -87,6 +92,20 @@ func (x *searching) example(f *suspect) smt.Model {
 		}
 	}
 	return model
+}
+
+// printable says of bytes that are parts of texts that they are plain characters, or NUL.
+func (x *searching) printable(vars []smt.Term) []smt.Term {
+	b := x.b
+	var out []smt.Term
+	for _, v := range vars {
+		in := symbolic.InputOf(v)
+		if in == nil || v.Width() != 8 || in.Kind != symbolic.Data || strings.HasPrefix(in.Name, "packet[") {
+			continue
+		}
+		out = append(out, b.Or(b.Eq(v, b.Const(8, 0)), b.And(b.Ule(b.Const(8, 'a'), v), b.Ule(v, b.Const(8, 'z')))))
+	}
+	return out
 }
 
 // maxWishes bounds how many inputs get a value that people like to read.
@@ -150,7 +169,7 @@ func (x *searching) wishes(in *symbolic.Input, bits uint, i int) []uint64 {
 	case isResult(in):
 		return []uint64{0, 3, ^uint64(3) & mask, ^uint64(1) & mask} // -4 (EINTR), -2 (ENOENT)
 	}
-	return []uint64{uint64(i%50) + 2, 1, 0}
+	return []uint64{uint64(i%50) + 2, 1, 0, mask}
 }
 
 // packetWishes are bytes of ordinary packets by their place: Ethernet, IPv4 or IPv6, TCP.

@@ -8,6 +8,7 @@ import (
 	"kgent/agent/program"
 	"kgent/agent/verify/smt"
 	"kgent/agent/verify/symbolic"
+	"kgent/retrieval/kernel/abi"
 )
 
 // claim is something in which two paths have to agree for their effects to be the same.
@@ -371,7 +372,7 @@ func (x *both) others() error {
 	if len(oa) == 0 && len(ob) == 0 {
 		return nil
 	}
-	say := func(smt.Model) (string, string) { return doing(oa), doing(ob) }
+	say := func(m smt.Model) (string, string) { return doing(x.a, oa, m), doing(x.b, ob, m) }
 	if len(oa) != len(ob) {
 		x.claim(Other, "what it does besides", x.s.b.False(), say)
 		return nil
@@ -385,11 +386,12 @@ func (x *both) others() error {
 			return nil
 		}
 		all := []smt.Term{}
-		for j := range e.Args {
-			if (e.Args[j] == nil) != (o.Args[j] == nil) {
-				return fmt.Errorf("at %s, what %s is given is not followed", x.place.name, e.Helper)
-			}
-			if e.Args[j] == nil { // a pointer: what it leads to is not known here
+		given, known := numbersGiven[e.Helper]
+		if e.Op == symbolic.Act && (!known || nameOfMap(e) != nameOfMap(o)) {
+			return fmt.Errorf("at %s, what %s is given is not followed", x.place.name, e.Helper)
+		}
+		for _, j := range given {
+			if j >= len(e.Args) || e.Args[j] == nil || o.Args[j] == nil {
 				return fmt.Errorf("at %s, what %s is given is not followed", x.place.name, e.Helper)
 			}
 			all = append(all, b.Eq(e.Args[j], x.s.ren.term(o.Args[j])))
@@ -413,8 +415,30 @@ func (x *both) others() error {
 	return nil
 }
 
+// numbersGiven are the arguments that say what a helper does to the outside, by their position; the
+// others of these helpers are the context, or registers that they do not read.
+var numbersGiven = map[string][]int{
+	"bpf_send_signal": {0}, "bpf_send_signal_thread": {0}, "bpf_override_return": {1}, "bpf_redirect": {0, 1}, "bpf_redirect_map": {1, 2},
+	"bpf_clone_redirect": {1, 2}, "bpf_set_retval": {0},
+}
+
+// givenWords show what a helper is given.
+func givenWords(helper string, v uint64) string {
+	if strings.HasPrefix(helper, "bpf_send_signal") && abi.SignalName(int64(v)) != "" {
+		return fmt.Sprintf("(%s, %d)", abi.SignalName(int64(v)), v)
+	}
+	return fmt.Sprintf("(%d)", int64(v))
+}
+
+func nameOfMap(e *symbolic.Effect) string {
+	if e.Map == nil {
+		return ""
+	}
+	return e.Map.Name
+}
+
 // doing says in words what effects do to the outside.
-func doing(list []*symbolic.Effect) string {
+func doing(r *ran, list []*symbolic.Effect, m smt.Model) string {
 	if len(list) == 0 {
 		return "changes nothing outside"
 	}
@@ -426,6 +450,11 @@ func doing(list []*symbolic.Effect) string {
 			what = "calls " + clean(e.Helper, 64)
 			if _, does, ok := program.EffectOf(e.Helper); ok && does != "" {
 				what = does
+			}
+			for _, j := range numbersGiven[e.Helper] {
+				if j < len(e.Args) && e.Args[j] != nil {
+					what += " " + givenWords(e.Helper, m.Value(r.term(e.Args[j])))
+				}
 			}
 		case symbolic.Context:
 			what = "changes what the hook handed over"

@@ -71,13 +71,31 @@ func (x *searching) tell(d *Difference, f *suspect, m smt.Model) {
 			}
 			st.add(x.valueOf(k, m), true)
 		}
-		if len(st.Inputs) == 0 && d.Kind != Place {
+		if len(st.Inputs) == 0 && d.Kind != Place && last {
 			x.plain(&st, f, s, m)
 		}
 		d.Scenario = append(d.Scenario, st)
 	}
+	x.threads(d, f, m)
 	matter = slices.DeleteFunc(matter, noise)
 	d.ask = x.question(d, f, matter, m)
+}
+
+// threads says at all steps on which thread, or in which process, they are if it is said at one.
+func (x *searching) threads(d *Difference, f *suspect, m smt.Model) {
+	vars := smt.Vars(f.query...)
+	for _, name := range []string{"the thread id", "the process id"} {
+		if len(d.Scenario) < 2 || !slices.ContainsFunc(d.Scenario, func(s Step) bool { return threadOf(s, name) != "" }) {
+			continue
+		}
+		for i := range d.Scenario {
+			for _, v := range vars {
+				if in := symbolic.InputOf(v); in != nil && in.Invocation == i && nameOf(in) == name {
+					d.Scenario[i].add(x.valueOf(decisive{v: v, in: in, value: m.Value(v)}, m), false)
+				}
+			}
+		}
+	}
 }
 
 // add adds an input to a step, once.
@@ -116,7 +134,7 @@ func (x *searching) valueOf(k decisive, m smt.Model) Value {
 	if end := slices.Index(all, 0); end >= 0 {
 		all = all[:end]
 	}
-	return Value{Name: clean(name, 96), Value: fmt.Sprintf("%q", clean(string(all), 64))}
+	return Value{Name: clean(name, 96), Value: textWords(all)}
 }
 
 // elements are the bytes of an array of an invocation that the machine has variables for.
@@ -171,7 +189,7 @@ func protocolWords(n byte) string {
 
 // plain are the inputs of a step that the claim itself depends on, where none is decisive.
 func (x *searching) plain(st *Step, f *suspect, s step, m smt.Model) {
-	vars := smt.Vars(append(slices.Clone(f.query), f.claim.holds)...)
+	vars := smt.Vars(f.claim.holds)
 	slices.SortStableFunc(vars, func(a, b smt.Term) int { return weight(a) - weight(b) })
 	for _, v := range vars {
 		in := symbolic.InputOf(v)
@@ -240,7 +258,7 @@ func sentence(d *Difference) string {
 
 // should turns what a program does into what it should do.
 func should(does string) string {
-	for _, w := range [][2]string{{"shows ", "show "}, {"has ", "have "}, {"returns ", "return "}, {"lets ", "let "}, {"calls ", "call "}, {"changes ", "change "}, {"writes ", "write "}} {
+	for _, w := range [][2]string{{"shows ", "show "}, {"has ", "have "}, {"returns ", "return "}, {"lets ", "let "}, {"calls ", "call "}, {"changes ", "change "}, {"writes ", "write "}, {"sends ", "send "}} {
 		if rest, ok := strings.CutPrefix(does, w[0]); ok {
 			return w[1] + rest
 		}
@@ -265,11 +283,12 @@ func (x *searching) include(what string, d *Difference, matter []decisive, m smt
 		}
 	}
 	switch {
-	case isThread && len(d.Scenario) == 2 && d.Scenario[0].Place != d.Scenario[1].Place:
+	case isThread && len(d.Scenario) > 1:
 		first, second := threadOf(d.Scenario[0], name), threadOf(d.Scenario[1], name)
-		if first != "" && second != "" && first != second {
+		if len(d.Scenario) == 2 && d.Scenario[0].Place != d.Scenario[1].Place && first != "" && second != "" && first != second {
 			return fmt.Sprintf("does %s with %s = %s belong to %s with %s = %s?", d.Scenario[1].Place, name, second, d.Scenario[0].Place, name, first)
 		}
+		return fmt.Sprintf("%s: %s, or %s?", sentence(d), should(d.ADoes), should(d.BDoes))
 	case isResult(k.in) && signed < 0 && signed >= -maxErrno:
 		return fmt.Sprintf("does %s include calls that return %s%s?", what, errnoWords(signed), given)
 	case isResult(k.in) && k.v.Width() <= 64 && signed >= 0:
@@ -356,8 +375,26 @@ func nameOf(in *symbolic.Input) string {
 		return "the memory of " + clean(strings.TrimSuffix(strings.TrimPrefix(in.Name, "fault("), ")"), 96)
 	case in.Kind == symbolic.Param:
 		return "the parameter " + clean(in.Name, 64)
+	case ofTask(in) && strings.HasSuffix(in.Name, ".pid"):
+		return clean(in.Name, 96) + " (a thread id)"
+	case ofTask(in) && strings.HasSuffix(in.Name, ".tgid"):
+		return clean(in.Name, 96) + " (a process id)"
 	}
 	return clean(in.Name, 96)
+}
+
+// ofTask tells whether an input is a field of a task, where names mislead.
+func ofTask(in *symbolic.Input) bool {
+	of := symbolic.InputOf(in.Base)
+	if in.Base == nil || of == nil || of.Type == nil {
+		return false
+	}
+	p, ok := btf.UnderlyingType(of.Type).(*btf.Pointer)
+	if !ok {
+		return false
+	}
+	s, ok := btf.UnderlyingType(p.Target).(*btf.Struct)
+	return ok && s.Name == "task_struct"
 }
 
 // inputValue shows a number by what its input is.
@@ -462,10 +499,10 @@ func (s *session) value(m smt.Model, c column, d data) string {
 		if i := slices.Index(raw, 0); i >= 0 {
 			raw = raw[:i]
 		}
-		return fmt.Sprintf("%q", clean(string(raw), 64))
+		return textWords(raw)
 	case args:
 		raw := d.eval(m, c.off+4, min(c.size-4, 32))
-		return fmt.Sprintf("%q", clean(strings.TrimRight(string(raw), "\x00"), 64))
+		return textWords([]byte(strings.TrimRight(string(raw), "\x00")))
 	}
 	raw := d.eval(m, c.off, c.size)
 	switch {
@@ -482,6 +519,9 @@ func (s *session) value(m smt.Model, c column, d data) string {
 	}
 	return fmt.Sprintf("% x", raw)
 }
+
+// textWords quote a text in plain characters.
+func textWords(raw []byte) string { return strconv.QuoteToASCII(string(raw[:min(len(raw), 64)])) }
 
 // slotWords say which slots of a histogram hold something.
 func slotWords(raw []byte) string {
@@ -580,6 +620,19 @@ func (s *session) sourceOf(t smt.Term) string {
 		return fmt.Sprintf("always %d", int64(n))
 	}
 	vars := smt.Vars(t)
+	readable := map[smt.Term]smt.Term{} // where nothing is in the way of reading it
+	for _, v := range vars {
+		if in := symbolic.InputOf(v); in != nil && in.Event == symbolic.Fault {
+			readable[v] = s.b.False()
+			if null := s.b.Eq(in.Base, s.b.Const(in.Base.Width(), 0)); null.Op() != smt.OpConst {
+				readable[null] = s.b.False()
+			}
+		}
+	}
+	if len(readable) > 0 {
+		t = s.b.Substitute(t, readable)
+		vars = smt.Vars(t)
+	}
 	if len(vars) != 1 || own(vars[0]) {
 		return ""
 	}

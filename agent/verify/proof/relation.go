@@ -433,7 +433,10 @@ func fieldSlot(w words, f contract.CheckedMember, i int, changes []change, in *s
 			best, most = s, votes[s]
 		}
 	}
-	if named, ok := namedSlot(f, in); ok && (most < strong || votes[named] == most) {
+	// Of a value that came about in another way only some bytes may be the same terms: they are a part of the
+	// member of that name.
+	part := func(of slot) bool { return best.off >= of.off && best.off+best.size <= of.off+of.size }
+	if named, ok := namedSlot(f, in); ok && (most < strong || votes[named] == most || part(named)) {
 		return named, max(most, 1)
 	}
 	return best, most

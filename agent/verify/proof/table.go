@@ -39,6 +39,8 @@ func (x *comparer) table(t int) error {
 			if err != nil {
 				return err
 			}
+			// Of the copies that CPUs have, the one of the CPU that the program runs on.
+			hit = x.words.b.And(hit, c.here)
 			hits[i] = append(hits[i], hit)
 			any = append(any, hit)
 		}
@@ -54,7 +56,7 @@ func (x *comparer) table(t int) error {
 		var mine []smt.Term
 		for i := range adds {
 			if len(cells) == 1 { // that the key is right is a claim of its own
-				mine = append(mine, x.words.b.True())
+				mine = append(mine, c.here)
 				continue
 			}
 			mine = append(mine, hits[i][j])

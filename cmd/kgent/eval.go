@@ -21,6 +21,7 @@ import (
 	"kgent/agent/eval"
 	"kgent/agent/eval/workload"
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
 	"kgent/agent/program/compile"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
@@ -372,10 +373,17 @@ func newEvalBench(ctx context.Context, sys system) (*eval.Bench, error) {
 		return nil, err
 	}
 	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
-	return &eval.Bench{
-		Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Compiler: compiler, Recipes: library,
-		Kernel: executor.NewKernel("eval", loader, render.NewEnv()),
-	}, nil
+	env := render.NewEnv()
+	kern := executor.NewKernel("eval", loader, env)
+	// A model may answer with a script.
+	tool, err := findBpftrace(ctx, sys.getenv)
+	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
+		return nil, err
+	}
+	if err == nil {
+		kern.Scripts = scriptTracer("eval", tool, env.Redact)
+	}
+	return &eval.Bench{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Compiler: compiler, Recipes: library, Kernel: kern}, nil
 }
 
 func checkCases(ctx context.Context, sys system, b *eval.Bench, cases []*eval.Case, asJSON, verbose bool) error {

@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES)
 
-.PHONY: build embeddings demo try screenshots test test-redis8 eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix retrieval bench vet fuzz clean
+.PHONY: build embeddings demo try screenshots test test-redis8 eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix codegen-recipes retrieval bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -106,6 +106,13 @@ proof-kernels:
 proof-matrix:
 	@deploy/debian-packages $(TEST_PACKAGES)
 	KGENT_MATRIX=1 $(GO) test -count 1 -timeout 90m -v -run '^TestTranslations$$' ./agent/verify
+
+# The program of every contract here, written, compiled, loaded and proved; and of RANDOM
+# contracts, which must not be REFUTED.
+RANDOM ?= 60
+codegen-recipes:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_SOAK=$(RANDOM) $(GO) test -count 1 -timeout 90m -v -run '^(TestRecipes|TestCorpus|TestRandomContracts)$$' ./agent/codegen
 
 # All that speaks to Redis, over the Redis 8 of the next Debian.
 REDIS8 = $(CURDIR)/out/redis8

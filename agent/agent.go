@@ -205,6 +205,14 @@ func (c *Candidate) ContractWords() string {
 	return fmt.Sprintf("%q (written from the request alone by %s, in its words)\n%s", title, c.ContractBy, rest)
 }
 
+// ReadingWords is what a second reading found, in words; empty when nobody read the program again.
+func (c *Candidate) ReadingWords() string {
+	if c.Reading == nil {
+		return ""
+	}
+	return c.Reading.String()
+}
+
 // Step tells how preparation goes on.
 type Step struct {
 	Name    string // match, compose, contract, write, compile, facts, prove, load
@@ -288,6 +296,11 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 		p.record.Outcome = err.Error()
 		return nil, err
 	}
+	if err := p.reread(ctx, c); err != nil {
+		p.record.Outcome = err.Error()
+		return nil, err
+	}
+	p.record.Seconds = a.Now().Sub(p.record.Started).Seconds()
 	p.record.Outcome = "candidate"
 	return c, nil
 }

@@ -42,7 +42,7 @@ func TestComposed(t *testing.T) {
 	if c.Manifest.View.Interval.Seconds() != 5 {
 		t.Errorf("view %+v", c.Manifest.View)
 	}
-	wants(t, "what was understood", strings.Join(c.Understood, "\n"), "every call of getppid", "by user", "by cpu", "the user id 1000")
+	wants(t, "what was understood", strings.Join(c.Understood, "\n"), "every call of getppid", "one for each uid, cpu", "the user id 1000")
 	wants(t, "the contract", contract.Format(c.Contract), "sys_enter_getppid", "{ uid: k_uid, cpu: u32 } : count")
 }
 

@@ -89,30 +89,62 @@ type comprehension struct {
 // program that the model cannot read is no error but a Reading that says so. Calls to the model go
 // to record, which may be nil.
 func (a *Agent) Comprehend(ctx context.Context, c *Candidate, targets []Target, budget *llm.Budget, record *Record, progress func(Step)) (*Reading, error) {
-	if a.Model == nil || c.Source == "" || c.Object == nil || len(targets) == 0 {
-		return &Reading{Reason: "there is no model to read it, or no source to be read"}, nil
-	}
 	if record == nil {
 		record = &Record{}
 	}
 	if progress == nil {
 		progress = func(Step) {}
 	}
-	return (&preparation{Agent: a, targets: targets, progress: progress, record: record, model: a.Model}).comprehend(ctx, c, budget)
+	p := &preparation{Agent: a, targets: targets, progress: progress, record: record, model: a.Model}
+	return p.comprehend(ctx, c, budget)
 }
 
-// comprehend is [Agent.Comprehend] within a preparation.
+// reread puts a second reading into a candidate whose program a model wrote, as far as the request's
+// budget has something left for it. An endpoint that gives none is said there; the error is the
+// context's.
+func (p *preparation) reread(ctx context.Context, c *Candidate) error {
+	if !p.Effort.Comprehend || !strings.HasPrefix(c.Origin, "model ") || c.Object == nil || c.Source == "" {
+		return nil
+	}
+	spent := 0
+	for _, call := range p.record.Calls {
+		spent += call.Usage.Total()
+	}
+	tokens, left := p.budget.Tokens-spent, p.budget.Time-p.Now().Sub(p.record.Started)
+	if p.budget.Tokens > 0 && tokens <= 0 || left <= 0 {
+		c.Reading = &Reading{Reason: "the request's budget was used up"}
+		return nil
+	}
+	short, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
+	r, err := p.comprehend(short, c, llm.NewBudget(llm.Bounds{Tokens: max(tokens, 0), Requests: requestsPerTry * (repairs + 1)}))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		r = &Reading{Reason: clip(firstLine(detail(err)), 200)}
+		if short.Err() != nil {
+			r.Reason = "there was no time left for one"
+		}
+	}
+	c.Reading = r
+	return nil
+}
+
+// comprehend is one second reading.
 func (p *preparation) comprehend(ctx context.Context, c *Candidate, budget *llm.Budget) (*Reading, error) {
-	a, targets := p.Agent, p.targets
-	x := &comprehension{c: c, judge: a.Prover, compare: &a.prover, reading: &Reading{}}
+	if p.model == nil || c.Source == "" || c.Object == nil || len(p.targets) == 0 {
+		return &Reading{Reason: "there is no model to read it, or no source to be read"}, nil
+	}
+	x := &comprehension{c: c, judge: p.Prover, compare: &p.prover, reading: &Reading{}}
 	x.author = &author{preparation: p, budget: budget, schema: &llm.Schema{Name: "kgent_reading", JSON: contract.DraftSchema()}}
 	if x.judge == nil {
-		x.judge = &a.prover
+		x.judge = &p.prover
 	}
-	if a.Comparer != nil {
-		x.compare = a.Comparer
+	if p.Comparer != nil {
+		x.compare = p.Comparer
 	}
-	for _, t := range targets {
+	for _, t := range p.targets {
 		types, err := contract.NewTypes(t.Facts)
 		if err != nil {
 			return nil, err

@@ -83,3 +83,31 @@ func TestComprehendNothing(t *testing.T) {
 		t.Errorf("%v, %v", r, err)
 	}
 }
+
+// A request that has effort for it comes with its second reading; where none is to be had, the candidate comes all
+// the same and says so.
+func TestReread(t *testing.T) {
+	m := host(t)
+	for _, tc := range []struct {
+		name    string
+		replies []any
+		want    agent.Outcome
+		words   string
+	}{
+		{"read", []any{reading(keyed("current.tgid"))}, agent.Agrees, "A second reading agrees."},
+		{"not read", nil, agent.NotRead, "There is no second reading: "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newAuthors(t, m, yes{}, []any{draft()}, append([]any{answer(counting)}, tc.replies...)...)
+			b.Effort.Comprehend = true
+			c, err := b.prepare(t.Context(), beyond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Finding.Verdict != proof.Verified || c.Reading == nil || c.Reading.Outcome != tc.want {
+				t.Fatalf("finding %v, reading %+v", c.Finding, c.Reading)
+			}
+			wants(t, "the card's line", c.ReadingWords(), tc.words)
+		})
+	}
+}

@@ -14,15 +14,15 @@ type Effort struct {
 	// and seed, where there is no contract to tell a right one: those with the same effects
 	// are one class, and the largest class is taken. 0 and 1 take the first that passes.
 	Samples int
-	// Comprehend has a program that was not proved against a contract read again by a model that sees
-	// the program alone; what it reads is shown beside it.
-	Comprehend bool
 	// Ask lets a real ambiguity be put to the person as a [Question]. Without it the
 	// contract's reading is kept, and the card says what the other one was.
 	Ask bool
 	// Split has a large request divided into parts, each with a contract of its own, which
 	// become one program.
 	Split bool
+	// Comprehend has a program that a model wrote read again, without the request, and the two
+	// readings compared: see [Agent.Comprehend]. What differs is on the card.
+	Comprehend bool
 	// Tools bounds what the model may look up on its own.
 	Tools ToolBounds
 }
@@ -35,4 +35,4 @@ type ToolBounds struct {
 }
 
 // DefaultEffort is enough for the requests people type, and cheap.
-var DefaultEffort = Effort{Independent: true, Samples: 1, Comprehend: true, Ask: true, Split: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}
+var DefaultEffort = Effort{Independent: true, Samples: 1, Ask: true, Split: true, Comprehend: true, Tools: ToolBounds{Calls: 12, Bytes: 24 << 10, Time: 30 * time.Second}}

@@ -124,7 +124,7 @@ func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progr
 func (x *Explanation) describe(facts *kernel.Facts) {
 	for _, spec := range x.Object.Programs() {
 		h, err := program.HookOf(spec)
-		if err != nil {
+		if err != nil || h.Kind.OfScripts() { // of those there is nothing to know
 			continue
 		}
 		kind, target := h.Place()

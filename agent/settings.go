@@ -28,9 +28,9 @@ func (e Effort) Set(text string) (Effort, error) {
 	err := settings(text, map[string]func(string) error{
 		"independent": yesNo(&e.Independent),
 		"samples":     number(&e.Samples, 1, 16),
-		"comprehend":  yesNo(&e.Comprehend),
 		"ask":         yesNo(&e.Ask),
 		"split":       yesNo(&e.Split),
+		"comprehend":  yesNo(&e.Comprehend),
 		"tools":       number(&e.Tools.Calls, 0, 200),
 		"tools-bytes": number(&e.Tools.Bytes, 0, 1<<24),
 		"tools-time":  span(&e.Tools.Time, 0, time.Hour),

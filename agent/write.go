@@ -91,32 +91,7 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if err := w.take(ctx, c, d, err); err != nil {
 		return nil, err
 	}
-	made, err := w.made(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := w.comprehended(ctx, made); err != nil {
-		return nil, err
-	}
-	return made, nil
-}
-
-// comprehended has a program that was not proved against a contract read again. That nobody could be asked is shown,
-// and no reason to give the program up.
-func (w *writing) comprehended(ctx context.Context, c *Candidate) error {
-	if !w.Effort.Comprehend || c.Reading != nil || c.Finding.Verdict == proof.Verified {
-		return nil
-	}
-	reading, err := w.comprehend(ctx, c, w.budget)
-	switch {
-	case w.asked.Err() != nil:
-		return context.Cause(w.asked)
-	case err != nil:
-		reading = &Reading{Reason: clip(firstLine(err.Error()), 200)}
-	}
-	c.Reading = reading
-	c.Understood = append(c.Understood, clip(oneLine(reading.String(), 600), 600))
-	return nil
+	return w.made(ctx)
 }
 
 // made has the program made: generated from the contract, or written.

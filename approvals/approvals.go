@@ -109,6 +109,11 @@ type Candidate struct {
 	// program came from: "recipe tcp-connect", "model gpt-…". Both are for whoever
 	// reads the audit log; nothing is decided by them.
 	Asked, Origin string
+	// Purpose is what the agreement is for; empty is to run the program. Subject says of any
+	// other what exactly, in words that are the same for the same thing only: people agree to
+	// it as they agree to the digest.
+	Purpose Purpose
+	Subject string
 	// Revises is the case this one replaces, if any.
 	Revises string
 	// Key makes opening repeatable: of all calls with one key, only the first
@@ -117,6 +122,18 @@ type Candidate struct {
 	// opens a case.
 	Key string
 }
+
+// Purpose is what people are asked to agree to.
+type Purpose string
+
+const (
+	// Run runs the program.
+	Run Purpose = ""
+	// KeepRecipe keeps it as a recipe of the team's.
+	KeepRecipe Purpose = "keep recipe"
+	// ForgetRecipe removes a recipe.
+	ForgetRecipe Purpose = "forget recipe"
+)
 
 // Case is one question and its answers. It is a value: changing it changes
 // nothing until a [Store] has taken it.
@@ -133,6 +150,10 @@ type Case struct {
 	Asked   string `json:"asked,omitempty"`
 	Origin  string `json:"origin,omitempty"`
 	Program string `json:"program,omitempty"`
+
+	// Purpose and Subject are the candidate's.
+	Purpose Purpose `json:"purpose,omitempty"`
+	Subject string  `json:"subject,omitempty"`
 
 	Digest string `json:"digest"`
 	// Tier is what people were shown. Base is what follows from the program's
@@ -159,6 +180,8 @@ type Case struct {
 	Opened  time.Time `json:"opened"`
 	Expires time.Time `json:"expires"`
 	Decided time.Time `json:"decided,omitzero"`
+	// Done is when what was agreed to, other than a run, was carried out.
+	Done time.Time `json:"done,omitzero"`
 	// Grant is set once the case is granted.
 	Grant *job.Grant `json:"grant,omitempty"`
 
@@ -169,7 +192,7 @@ type Case struct {
 // Undecided reports whether the case can still come to another end: it waits
 // for votes, or it is approved and has not been granted.
 func (c Case) Undecided() bool {
-	return c.State == Pending || c.State == Approved && c.Grant == nil
+	return c.State == Pending || c.State == Approved && c.Grant == nil && c.Done.IsZero()
 }
 
 // Approvals returns the approving votes for a card: one per person, and none
@@ -276,6 +299,8 @@ var (
 	// ErrGranted: the case was granted before. A grant is made once;
 	// [Desk.Envelope] returns it again.
 	ErrGranted = errors.New("granted already")
+	// ErrPurpose: what was agreed to is not a run, or is another thing.
+	ErrPurpose = errors.New("that is not what people agreed to")
 	// ErrNotGranted: the case was not granted, so there is no envelope.
 	ErrNotGranted = errors.New("not granted")
 	// ErrLapsed: the time in which a grant can be used is over.

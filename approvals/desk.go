@@ -41,6 +41,8 @@ const (
 	// maxNamed how many of its nodes the text of an audit entry names.
 	maxAsked = 2000
 	maxNamed = 50
+	// maxSubject is the longest subject, in bytes.
+	maxSubject = 300
 	// maxNodes and maxNodeName bound what one case is about.
 	maxNodes    = 1000
 	maxNodeName = 253
@@ -131,6 +133,9 @@ func asked(c Case) string {
 	if c.Asked != "" {
 		s = "“" + plain(c.Asked, maxAsked) + "”: "
 	}
+	if c.Purpose != Run {
+		s += string(c.Purpose) + " " + c.Subject + ", "
+	}
 	if p := programOf(c); p != "" {
 		s += p + ", "
 	}
@@ -176,7 +181,7 @@ func (d *Desk) again(ctx context.Context, old, c Case, err error) (Case, error) 
 	switch {
 	case err != nil:
 		return Case{}, err
-	case old.Digest != c.Digest || old.Revises != c.Revises || !old.Requester.is(c.Requester):
+	case old.Digest != c.Digest || old.Revises != c.Revises || old.Purpose != c.Purpose || old.Subject != c.Subject || !old.Requester.is(c.Requester):
 		return Case{}, ErrKeyReused
 	}
 	return old, d.record(ctx, audit.Request, old, old.Requester, fmt.Sprintf("the same request again, revision %d, which is %s", old.Revision, old.State), nil)
@@ -205,6 +210,8 @@ func (d *Desk) draft(cand Candidate) (Case, error) {
 		return Case{}, refuse(RuleNode, "a node's name is longer than %d bytes", maxNodeName)
 	case len(slices.Compact(slices.Clone(nodes))) != len(nodes):
 		return Case{}, refuse(RuleNode, "a node is named twice")
+	case !slices.Contains([]Purpose{Run, KeepRecipe, ForgetRecipe}, cand.Purpose), (cand.Purpose == Run) != (cand.Subject == ""), len(cand.Subject) > maxSubject:
+		return Case{}, refuse(RuleCandidate, "it is not said what is to be agreed to")
 	case cand.Limits.Duration <= 0:
 		return Case{}, refuse(RuleDuration, "a run of %v is none", cand.Limits.Duration)
 	}
@@ -230,7 +237,7 @@ func (d *Desk) draft(cand Candidate) (Case, error) {
 		Asked: plain(cand.Asked, maxAsked), Origin: plain(cand.Origin, maxName), Program: plain(manifest.Name, maxName),
 		Revision: 1, Revises: cand.Revises, Digest: digest.String(),
 		Tier: cand.Tier, Base: risk.Base, Why: append(risk.Why, cand.Why...),
-		Nodes: nodes, Limits: cand.Limits, Requester: cand.Requester,
+		Nodes: nodes, Limits: cand.Limits, Requester: cand.Requester, Purpose: cand.Purpose, Subject: plain(cand.Subject, maxSubject),
 		State: Pending, Opened: d.Now().UTC().Round(0),
 	}, nil
 }
@@ -384,6 +391,9 @@ func (d *Desk) answer(ctx context.Context, c Case, v Vote) (Case, error) {
 	policy, err := d.policy(ctx)
 	if err != nil {
 		return Case{}, err
+	}
+	if v.Choice == BreakGlass && c.Purpose != Run {
+		return Case{}, refuse(RuleGlass, "nothing runs by this, so it can wait for the others")
 	}
 	if v.Choice == BreakGlass {
 		if _, err := judgeGlass(ctx, policy, c, v); err != nil {
@@ -541,7 +551,7 @@ func (c Case) expire(now time.Time) (Case, bool) {
 	switch {
 	case c.State == Pending && !now.Before(c.Expires):
 		next.Reason = "nobody decided in time"
-	case c.State == Approved && c.Grant == nil && now.Sub(c.Decided) >= grantWithin:
+	case c.State == Approved && c.Grant == nil && c.Done.IsZero() && now.Sub(c.Decided) >= grantWithin:
 		next.Reason = "it was approved, but not started in time"
 	default:
 		return c, false
@@ -649,6 +659,8 @@ func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error)
 			}
 		}
 		switch {
+		case c.Purpose != Run:
+			return fail(ErrPurpose)
 		case c.State == Pending:
 			return fail(ErrPending)
 		case c.State != Approved:
@@ -672,6 +684,54 @@ func (d *Desk) Grant(ctx context.Context, id string) ([]byte, *job.Grant, error)
 			return fail(err)
 		}
 		return envelope, next.clone().Grant, nil
+	}
+}
+
+// Redeem says that what a case other than a run's was opened for may be done now: it is
+// approved, for this purpose and subject, and the policy still says so. The first call is
+// recorded; later ones, of whoever takes over, return the same case.
+func (d *Desk) Redeem(ctx context.Context, id string, purpose Purpose, subject string) (Case, error) {
+	fail := func(err error) (Case, error) { return Case{}, fmt.Errorf("carrying out: %w", err) }
+	for {
+		c, err := d.Store.Get(ctx, id)
+		if err != nil {
+			return fail(err)
+		}
+		now := d.Now().UTC().Round(0)
+		if expired, ok := c.expire(now); ok {
+			if c, err = d.end(ctx, expired); errors.Is(err, ErrConflict) {
+				continue
+			} else if err != nil {
+				return fail(err)
+			}
+		}
+		switch {
+		case purpose == Run || c.Purpose != purpose || c.Subject != plain(subject, maxSubject):
+			return fail(ErrPurpose)
+		case c.State == Pending:
+			return fail(ErrPending)
+		case c.State != Approved:
+			return fail(c.stale())
+		case !c.Done.IsZero():
+			return c, nil
+		}
+		policy, err := d.policy(ctx)
+		if err == nil {
+			_, _, err = agreed(ctx, policy, c)
+		}
+		if err != nil {
+			return fail(d.recordRefusal(ctx, c.ID, c.Digest, Person{}, err))
+		}
+		next := c.clone()
+		next.Done = now
+		switch err := d.Store.Swap(ctx, next); {
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			return fail(err)
+		}
+		next.Version++
+		return next, d.record(ctx, audit.State, next, Person{}, fmt.Sprintf("carried out: %s %s", next.Purpose, next.Subject), nil)
 	}
 }
 

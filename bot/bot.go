@@ -272,7 +272,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	}
 	record := output.Candidate{
 		Digest: digest.String(), Name: c.Manifest.Name, Title: c.Manifest.Title, Origin: c.Origin,
-		Verdict: c.Finding.Verdict.String(), Reason: c.Finding.Reason, Contract: c.ContractWords(), Tier: risk.Tier.String(), Why: risk.Why,
+		Verdict: c.Finding.Verdict.String(), Reason: c.Finding.Reason, Contract: c.ContractWords(), Reading: c.ReadingWords(), Tier: risk.Tier.String(), Why: risk.Why,
 		Does: risk.Does, Nodes: nodes, Duration: limits.Duration.String(),
 		Hooks: []string{}, Params: []output.Param{},
 	}

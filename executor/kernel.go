@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,6 +66,7 @@ func (k *HostKernel) Load(ctx context.Context, o *program.Object, m *program.Man
 		return k.loadScript(ctx, o, m)
 	}
 	p := &hostProbe{kernel: k, view: m.View}
+	p.iterates = !slices.ContainsFunc(m.Programs, func(x program.Program) bool { return x.Hook.Kind != program.Iter })
 	infos := map[string]program.MapInfo{}
 	for _, info := range o.Maps() {
 		infos[info.Name] = info
@@ -91,6 +93,8 @@ type hostProbe struct {
 	stacks render.StackResolver
 	users  *symbol.Users
 	noted  []*render.Map // maps whose keys hold user stacks
+	// All programs are iterators: when these are through, nothing more comes.
+	iterates bool
 }
 
 func (p *hostProbe) prepare(infos map[string]program.MapInfo) error {
@@ -169,7 +173,13 @@ func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
 			}
 		})
 	}
-	start(func(ctx context.Context) error { return p.print(ctx, sink) })
+	start(func(ctx context.Context) error {
+		err := p.print(ctx, sink)
+		if err == nil && p.iterates {
+			cancel()
+		}
+		return err
+	})
 	start(func(ctx context.Context) error { return p.readMaps(ctx, sink) })
 	start(p.sample)
 	errs := []error{p.set.Drain(work, probe.Tick, p.deliver(sink))}

@@ -15,6 +15,8 @@ type function struct {
 	args  []expr // by the place's arguments
 	// uses is how often a value is an operand, by its ID.
 	uses map[int]int
+	// called is what an event calls a value, by its ID.
+	called map[int]string
 	// extent is how far blocks are read, by the block's ID.
 	extent map[int]int
 	// stack is how much of the stack buffers take, in bytes.

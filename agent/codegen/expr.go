@@ -221,7 +221,11 @@ func (b *block) value(v *contract.Value) (expr, error) {
 
 // keep declares a local variable for a value.
 func (b *block) keep(v *contract.Value, e expr) expr {
-	name := b.f.names.pick(nameFor(v))
+	name := nameFor(v)
+	if called := b.f.called[v.ID]; name == "n" && called != "" {
+		name = called
+	}
+	name = b.f.names.pick(name)
 	typ, out := variable(v, e)
 	out.text = name
 	b.line("%s = %s;", spaced(typ, name), e.text)
@@ -346,7 +350,21 @@ func (f *function) worthKeeping(v *contract.Value) bool {
 	case *contract.Name:
 		return true
 	}
-	return f.weight(v) > 6
+	return f.weight(v) > 6 || v.Type.Kind != contract.Bool && f.reads(v)
+}
+
+// reads tells whether something has to be asked or read for a value.
+func (f *function) reads(v *contract.Value) bool {
+	switch v.Op {
+	case contract.OpLoad, contract.OpElem, contract.OpRead, contract.OpInput:
+		return true
+	}
+	for _, a := range v.Args {
+		if f.reads(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // weight is roughly how long an expression is.

@@ -76,7 +76,7 @@ func (g *generator) site(p *contract.CheckedPlace) (*site, error) {
 	}
 	for i := range p.Steps {
 		step := &p.Steps[i]
-		f := &function{g: g, place: p, args: args, names: &scope{outer: names, used: map[string]bool{}}, uses: map[int]int{}, extent: map[int]int{}}
+		f := &function{g: g, place: p, args: args, names: &scope{outer: names, used: map[string]bool{}}, uses: map[int]int{}, extent: map[int]int{}, called: map[int]string{}}
 		for _, a := range args {
 			f.names.used[a.text] = true
 		}
@@ -196,6 +196,15 @@ func (f *function) walk(s *contract.CheckedStep, visit func(*contract.Value)) {
 
 // count counts how often each value is used, and how far blocks are read.
 func (f *function) count(s *contract.CheckedStep) {
+	for _, c := range s.Cases {
+		for _, e := range c.Effects {
+			for i, v := range e.Fields {
+				if e.Verb == contract.Emit && v != nil && v.ID != 0 && f.called[v.ID] == "" {
+					f.called[v.ID] = f.g.c.Events[e.Index].Members[i].Name
+				}
+			}
+		}
+	}
 	f.walk(s, func(v *contract.Value) {
 		f.uses[v.ID]++
 		if v.Op == contract.OpRead && v.Args[1].Op == contract.OpConst {

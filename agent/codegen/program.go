@@ -111,7 +111,7 @@ func (g *generator) declarations() error {
 	g.filter = g.hasFilter()
 	for _, e := range g.c.Contract.Enums {
 		for _, v := range e.Values {
-			if keywords[v.Name] || strings.HasPrefix(v.Name, "bpf_") || strings.HasPrefix(v.Name, "k_") {
+			if keywords[v.Name] || identifier(v.Name) != v.Name || strings.HasPrefix(v.Name, "bpf_") || strings.HasPrefix(v.Name, "k_") {
 				return &Unsupported{v.At, fmt.Sprintf("an enumerator called %s, which C has another use for: give it another name", v.Name)}
 			}
 			g.enumerators[v.Name] = v.Value

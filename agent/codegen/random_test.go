@@ -281,7 +281,7 @@ func random(t testing.TB, seed uint64) (*contract.Checked, string) {
 // What is made of random contracts is never REFUTED: it compiles, a kernel takes it, and it keeps them as
 // far as can be told. KGENT_SOAK says how many are tried, KGENT_SEED where they begin.
 func TestRandomContracts(t *testing.T) {
-	n, first := 6, 0
+	n, first := 3, 0
 	if soak, err := strconv.Atoi(os.Getenv("KGENT_SOAK")); err == nil && soak > 1 {
 		n = soak
 	}
@@ -297,7 +297,7 @@ func TestRandomContracts(t *testing.T) {
 			continue
 		}
 		tried++
-		verdict, why, source := verdictOf(t, text)
+		verdict, why, source := verdictOf(t, text, brief)
 		tally[verdict]++
 		switch verdict {
 		case "VERIFIED", "UNKNOWN", "VACUOUS", "UNSUPPORTED":

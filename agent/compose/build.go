@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type builder struct {
 	c      *contract.Contract
 	lines  []string
 	enough map[string]int64 // constants that the contract has to define
+	fixed  map[string]bool  // columns that have one value only, by a condition
 }
 
 func no(format string, args ...any) error { return &NoError{Why: fmt.Sprintf(format, args...)} }
@@ -39,7 +41,7 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}}
+	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}, fixed: map[string]bool{}}
 	b.lines = slices.Clone(from.lines)
 	if err := b.tables(); err != nil {
 		return nil, err
@@ -50,12 +52,18 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if err := b.shape(); err != nil {
 		return nil, err
 	}
+	if len(b.c.Events) > 0 && len(b.fixed) > 0 { // a column that never changes says nothing
+		var err error
+		if b.c, err = dropMembers(b.c, b.fixed); err != nil {
+			return nil, err
+		}
+	}
 	out, err := prune(b.c)
 	if err != nil {
 		return nil, err
 	}
-	for name, n := range b.enough {
-		out.Defines = append(out.Defines, &contract.Define{Name: name, Body: &contract.Number{Value: uint64(n)}, Means: name})
+	for _, name := range slices.Sorted(maps.Keys(b.enough)) {
+		out.Defines = append(out.Defines, &contract.Define{Name: name, Body: &contract.Number{Value: uint64(b.enough[name])}, Means: name})
 	}
 	out.Title = b.title()
 	text := contract.Format(out)
@@ -379,10 +387,19 @@ func (b *builder) measureWords(col column) string {
 }
 
 func (b *builder) saidKeys() {
-	for _, k := range b.ask.keys {
-		b.lines = append(b.lines, fmt.Sprintf("rows: by %s, from %q", strings.TrimPrefix(k.word, "."), k.said))
+	var names, from []string
+	for _, m := range b.c.Tables[0].Key {
+		names = append(names, m.Name)
 	}
-	if len(b.ask.keys) == 0 && b.from.hook {
+	for _, k := range b.ask.keys {
+		if q := fmt.Sprintf("%q", k.said); !slices.Contains(from, q) {
+			from = append(from, q)
+		}
+	}
+	switch {
+	case len(from) > 0:
+		b.lines = append(b.lines, fmt.Sprintf("rows: one for each %s, from %s", strings.Join(names, ", "), strings.Join(from, " and ")))
+	case len(names) == 0 && b.from.hook:
 		b.lines = append(b.lines, "all of them together, in one row")
 	}
 }

@@ -122,6 +122,10 @@ func (b *builder) keys(s site) ([]column, error) {
 			if c.is == nil {
 				return nil, no("%q cannot be a column here", k.said)
 			}
+			if c.Type.Size > longestKey {
+				c.Type.Size = longestKey
+				b.remark(fmt.Sprintf("rows by %s: cut to %d bytes", c.Name, longestKey-1))
+			}
 			if _, ok := byName(out, c.Name); !ok {
 				out = append(out, c)
 			}
@@ -129,6 +133,10 @@ func (b *builder) keys(s site) ([]column, error) {
 	}
 	return out, nil
 }
+
+// longestKey is the longest text that rows are for, with its NUL: a program has 512 bytes of
+// stack for everything.
+const longestKey = 128
 
 func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	one := func(c column, err error) ([]column, error) {
@@ -392,6 +400,11 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(errs) != 1 {
 			return nil, no("%s does not show how it ends (%q)", b.about(), c.said)
 		}
+		if n, ok := errs[0].is.(*contract.Name); ok {
+			if _, known := abi.Errno(n.Name); known { // it always fails here
+				return expression(strconv.FormatBool(c.op == "<"))
+			}
+		}
 		if c.op == "<" { // an error, whatever its sign
 			return expression(fmt.Sprintf("(%s) != 0", spelled(errs[0].is)))
 		}
@@ -404,6 +417,11 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		errs := typed(cols, "k_errno")
 		if len(errs) != 1 {
 			return nil, no("%s does not show an error (%q)", b.about(), c.said)
+		}
+		if n, ok := errs[0].is.(*contract.Name); ok {
+			if _, known := abi.Errno(n.Name); known { // it is always that one
+				return expression(strconv.FormatBool((n.Name == is) == (c.op == "==")))
+			}
 		}
 		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), is, is)
 		if c.op == "!=" {
@@ -460,6 +478,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if err := b.define(is); err != nil {
 			return nil, err
 		}
+	}
+	if c.op == "==" {
+		b.fixed[col.Name] = true
 	}
 	return all([]column{col}, c.op, "")
 }
@@ -529,6 +550,7 @@ func (b *builder) constant(cols []column, c cond) (contract.Expr, error) {
 			if err := b.define(c.is); err != nil {
 				return nil, err
 			}
+			b.fixed[name] = true
 			return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
 		}
 	}

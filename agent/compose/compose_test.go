@@ -314,12 +314,13 @@ func TestDevelopment(t *testing.T) {
 	}
 }
 
-// The composer was never tuned to these requests: it answers most, and hardly one wrongly.
+// The last requests that were held out. What is left of "wrong" is another form than wanted,
+// mostly a recipe's, and labels that are stricter than people.
 func TestHeldOut(t *testing.T) {
 	n, lines := run(t, "heldout.tsv")
-	t.Logf("right %d, honest refusals %d, wrong %d", n.right, n.refused, n.wrong)
-	if os.Getenv("COMPOSE_SHOW") != "" {
-		t.Log(strings.Join(lines, "\n"))
+	t.Logf("right %d, honest refusals %d, wrong %d\n%s", n.right, n.refused, n.wrong, strings.Join(lines, "\n"))
+	if n.wrong > 6 || n.right < 155 {
+		t.Errorf("right %d, wrong %d: that was better", n.right, n.wrong)
 	}
 }
 

@@ -104,15 +104,17 @@ func (c *Composer) fromHook(ctx context.Context, a ask) (*Composition, error) {
 
 // hookBase is the list of everything at a hook, with no more than an ask needs.
 func (c *Composer) hookBase(a *ask) (base, error) {
-	var n needs
+	n := needs{fields: map[string]bool{strings.TrimPrefix(a.of, "."): true}}
 	listing := a.form == list || a.form == unsaid && a.of == "" && len(a.keys) == 0 && a.top == 0 && (a.every == 0 || a.shape != "")
 	for _, x := range a.conds {
+		n.fields[strings.TrimPrefix(x.what, ".")] = true
 		n.duration = n.duration || x.what == duration
 		n.result = n.result || x.what == result || x.what == "error"
 		n.args = n.args || strings.HasPrefix(x.what, ".") || x.what == "constant" || x.what == bytes || x.what == "path" || x.what == "signal"
 		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
 	}
 	for _, k := range a.keys {
+		n.fields[strings.TrimPrefix(k.word, ".")] = true
 		n.result = n.result || k.word == "error" && a.subject.kind != "tracepoint"
 		n.args = n.args || strings.HasPrefix(k.word, ".") || slices.Contains([]string{"path", "signal", "request", "op"}, k.word)
 	}

@@ -52,6 +52,9 @@ type argument struct {
 	member string // in the output
 	typ    string // of the member
 	is     string // its expression, with %s for the value
+	// open: a text that no NUL need end, of which there is no code that takes all of it.
+	// It is shown only where it is asked for.
+	open bool
 }
 
 // taken are members that every list has.
@@ -133,7 +136,7 @@ func recordFields(facts *kernel.Facts, group, name string) ([]argument, error) {
 		case f.DataLoc:
 			continue
 		case f.Array && f.Size <= 256:
-			a.typ, a.is = fmt.Sprintf("char[%d]", f.Size), "%s"
+			a.typ, a.is, a.open = fmt.Sprintf("char[%d]", f.Size), "%s", true
 		case f.Array:
 			continue
 		case strings.Contains(ctype, "*"):
@@ -191,7 +194,10 @@ param uid: k_uid = -1 means "only this user, by id; -1 is any"
 `
 
 // needs is what an ask needs to know about each occurrence.
-type needs struct{ duration, result, args, task bool }
+type needs struct {
+	duration, result, args, task bool
+	fields                       map[string]bool // that are named
+}
 
 // neverBack are system calls that do not return to who made them, or to somebody else.
 var neverBack = set("exit exit_group rt_sigreturn reboot")
@@ -292,6 +298,9 @@ func (c *Composer) tracepointBase(target string, n needs) (*contract.Contract, e
 	members, values = append(members, "cpu: u32"), append(values, "cpu: cpu")
 	var names []string
 	for _, a := range args {
+		if a.open && !n.fields[a.name] {
+			continue
+		}
 		names = append(names, a.name+" as "+a.local)
 		members = append(members, a.member+": "+a.typ)
 		values = append(values, a.member+": "+fmt.Sprintf(a.is, a.local))

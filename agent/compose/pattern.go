@@ -123,6 +123,7 @@ type filling struct {
 var (
 	identifier  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 	programName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.:+-]*$`)
+	quotable    = regexp.MustCompile(`^[A-Za-z0-9_.:+@/()\[\] -]{1,15}$`)
 	upper       = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
 	gluedTime   = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|sec|secs|m|min|mins|h)$`)
 	gluedSize   = regexp.MustCompile(`^([0-9]+)(b|k|kb|kib|m|mb|mib|g|gb|gib)$`)
@@ -164,7 +165,7 @@ func (r *reader) fill(hole string, i int) []filling {
 		return []filling{{i + 1, v}}
 	}
 	if t.quoted {
-		return one(value{word: t.text}, (hole == "name" || hole == "program") && t.text != "" && len(t.text) < 16 || hole == "path" && strings.HasPrefix(t.text, "/"))
+		return one(value{word: t.text}, (hole == "name" || hole == "program") && quotable.MatchString(t.text) || hole == "path" && strings.HasPrefix(t.text, "/"))
 	}
 	switch hole {
 	case "n":

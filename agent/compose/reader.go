@@ -28,10 +28,16 @@ type reading struct {
 	left  []int
 }
 
+// maxWords is how long a request may be: what is longer tells more than it asks.
+const maxWords = 60
+
 // read finds the parts of a request. refining says that it changes a request before it.
 func (c *Composer) read(text string, refining bool) reading {
 	r := &reader{Composer: c, toks: tokens(text), rules: rules}
-	if refining {
+	if len(r.toks) > maxWords {
+		r.rules = nil // a story: nothing of it is read
+	}
+	if refining && r.rules != nil {
 		r.rules, r.more = append(slices.Clip(refinements), rules...), refiningWords
 	}
 	out := reading{toks: r.toks}

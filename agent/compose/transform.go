@@ -95,6 +95,15 @@ func filter(c *contract.Contract, when func(site) (contract.Expr, error)) (*cont
 				if err != nil {
 					return nil, err
 				}
+				switch spelled(cond) {
+				case "true":
+					cases = append(cases, x)
+					continue
+				case "false":
+					x.Effects = slices.DeleteFunc(x.Effects, isOutput)
+					cases = append(cases, x)
+					continue
+				}
 				for _, e := range x.Effects[at+1:] {
 					if !isOutput(e) {
 						continue
@@ -116,6 +125,25 @@ func filter(c *contract.Contract, when func(site) (contract.Expr, error)) (*cont
 				}
 			}
 			s.Cases = cases
+		}
+	}
+	return out, nil
+}
+
+// dropMembers takes members out of the events.
+func dropMembers(c *contract.Contract, names map[string]bool) (*contract.Contract, error) {
+	out, err := clone(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range out.Events {
+		if kept := slices.DeleteFunc(slices.Clone(e.Members), func(m contract.Member) bool { return names[m.Name] }); len(kept) > 0 {
+			e.Members = kept
+		}
+	}
+	for _, s := range sites(out) {
+		if s.effect.Verb == contract.Emit {
+			s.effect.Fields = slices.DeleteFunc(s.effect.Fields, func(f contract.Field) bool { return names[f.Name] })
 		}
 	}
 	return out, nil

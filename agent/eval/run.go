@@ -207,10 +207,13 @@ func (b *Bench) Run(ctx context.Context, play *Play, o *program.Object, m *progr
 	watching, stop := context.WithCancel(ctx)
 	streamed := make(chan error, 1)
 	go func() { streamed <- probe.Stream(watching, s) }()
-	played := play.perform(ctx)
-	if iterates(m) && played == nil {
-		err = <-streamed // it ends by itself
+	var played error
+	if iterates(m) {
+		// It ends by itself, and looks at what is there before the play.
+		err = <-streamed
+		played = play.perform(ctx)
 	} else {
+		played = play.perform(ctx)
 		stop()
 		err = <-streamed
 	}

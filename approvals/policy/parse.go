@@ -128,6 +128,14 @@ type document struct {
 	groups  map[string][]ref
 	quotas  quotas
 	rules   []*rule
+	recipes keeping
+}
+
+// keeping is what is asked for, besides what a run would be, when a recipe is kept or removed.
+type keeping struct {
+	quorum    int // at least so many
+	approvers who // if not empty, all of them are among these
+	forbidden bool
 }
 
 type quotas struct {
@@ -407,6 +415,13 @@ func (r *reader) document(root ast.Node) {
 				"requests_per_person_and_hour": r.number(1, maxQuota, &d.quotas.personRequests),
 				"requests_per_place_and_hour":  r.number(1, maxQuota, &d.quotas.placeRequests),
 				"runs_per_person":              r.number(1, maxQuota, &d.quotas.personRuns),
+			})
+		},
+		"recipes": func(n ast.Node) {
+			r.mapping(n, "recipes", map[string]field{
+				"quorum":    r.number(1, maxQuorum, &d.recipes.quorum),
+				"approvers": r.who("approvers", &d.recipes.approvers),
+				"forbidden": r.boolean(&d.recipes.forbidden),
 			})
 		},
 		"rules": func(n ast.Node) { rules = n },

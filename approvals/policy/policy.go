@@ -354,6 +354,14 @@ func (p *Policy) Judge(ctx context.Context, c approvals.Case) (approvals.Ruling,
 			return approvals.Ruling{}, refuse(approvals.RuleNobody, "the rule %q of the policy names nobody who could approve this, so it is forbidden", r.name)
 		}
 	}
+	if c.Purpose != approvals.Run {
+		k := p.doc.recipes
+		if k.forbidden {
+			return approvals.Ruling{}, refuse(approvals.RuleNobody, "the policy lets nobody keep or remove recipes")
+		}
+		t.quorum = max(t.quorum, k.quorum)
+		t.self = t.self && k.quorum < 2
+	}
 	return approvals.Ruling{
 		Policy: p.doc.version, Quorum: t.quorum, Self: t.self, Approvers: t.approvers(),
 		MaxDuration: t.duration, MaxEvents: t.events, Expiry: t.expiry, Labels: t.labels,
@@ -411,6 +419,15 @@ func (p *Policy) MayApprove(ctx context.Context, c approvals.Case, by approvals.
 		}
 		if !ok {
 			return refuse(approvals.RuleApprover, "the rule %q of the policy asks %s, and you are none of them", r.name, r.approvers)
+		}
+	}
+	if k := p.doc.recipes; c.Purpose != approvals.Run && !k.approvers.empty() {
+		ok, err := p.in(ctx, k.approvers, account)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return refuse(approvals.RuleApprover, "for recipes the policy asks %s, and you are none of them", k.approvers)
 		}
 	}
 	return nil

@@ -224,6 +224,9 @@ func Candidate(request string, c output.Candidate, understood []string, explanat
 	if c.Contract != "" {
 		card.Blocks = append(card.Blocks, Text{Body: "What it has to do, by its contract:\n" + Contract(c.Contract, terminalContract)})
 	}
+	if c.Reading != "" {
+		card.Blocks = append(card.Blocks, Text{Body: c.Reading})
+	}
 	return card
 }
 

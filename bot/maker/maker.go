@@ -128,6 +128,7 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	out.Card = describe(c.Manifest)
 	out.Card.Origin, out.Card.Verdict, out.Card.Reason = c.Origin, c.Finding.Verdict.String(), c.Finding.Reason
 	out.Card.Contract = c.ContractWords()
+	out.Card.Reading = c.ReadingWords()
 	for i, k := range c.Checked {
 		out.Kernels = append(out.Kernels, thread.Kernel{Release: k.Release, BTF: kernels[i].btf, Nodes: k.Nodes, OK: k.OK, Detail: lookedAt(k.Instructions)})
 	}

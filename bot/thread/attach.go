@@ -44,12 +44,15 @@ var fence = regexp.MustCompile("(?s)```([a-zA-Z+_-]*)[ \\t]*\\r?\\n?(.*?)(?:```|
 // codeLike tells a program of C from other things that people paste, such as logs.
 var codeLike = regexp.MustCompile(`\bSEC\s*\(\s*"|__attribute__\s*\(\(\s*section`)
 
+// scriptLike tells a script of bpftrace from other things.
+var scriptLike = regexp.MustCompile(`(?ms)^\s*(tracepoint|kprobe|kretprobe|uprobe|uretprobe|usdt|profile|interval|software):[^\s{]+.*\{`)
+
 // pasted takes a program out of a message's words: a block of code that looks like one.
 // Other blocks stay where they are.
 func pasted(text string) (rest string, programs []string) {
 	rest = fence.ReplaceAllStringFunc(text, func(block string) string {
 		body := fence.FindStringSubmatch(block)[2]
-		if !codeLike.MatchString(body) {
+		if !codeLike.MatchString(body) && !scriptLike.MatchString(body) {
 			return block
 		}
 		programs = append(programs, body)
@@ -84,6 +87,9 @@ func (c *Conversation) brought(ctx context.Context, e Event) (words string, b *a
 			return words, nil, refuse("there are several programs in it; send one at a time")
 		}
 		b = &agent.Brought{Name: "pasted.bpf.c", Source: body}
+		if !codeLike.MatchString(body) {
+			b.Name = "pasted.bt"
+		}
 	}
 	kc := ""
 	for _, f := range e.Files[:min(len(e.Files), maxFiles)] {

@@ -26,6 +26,9 @@ const (
 
 // show returns the messages that show a request as it is. It is a pure
 // function of the request.
+// maxReading is how much of a second reading a card shows, in bytes.
+const maxReading = 700
+
 func (c *Conversation) show(r Request) []Message {
 	var out []Message
 	if !r.Quiet || r.State != Preparing {
@@ -248,6 +251,9 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	}
 	if k.Contract != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: "What it has to do, by its contract:\n" + card.Contract(k.Contract, maxContract)})
+	}
+	if k.Reading != "" {
+		what.Blocks = append(what.Blocks, card.Text{Body: cut(k.Reading, maxReading)})
 	}
 	if r.Explanation != "" && !strings.HasPrefix(k.Origin, "recipe ") {
 		what.Blocks = append(what.Blocks, card.Text{Body: "The author says: " + cut(r.Explanation, 400), Quoted: true})

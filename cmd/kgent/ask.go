@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 	"golang.org/x/term"
 
 	"kgent/agent"
+	"kgent/agent/codegen"
+	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/approvals"
 	"kgent/bot"
@@ -75,7 +78,7 @@ Exit codes:
   0  it ran, or --show showed it
   1  a fault of kgent or of this host
   2  the command line or the request cannot be read
-  3  neither a recipe nor a model has a program for the request
+  3  there is no program for the request: no recipe, nothing composed, no model's
   4  not approved
   5  refused by policy
   6  no program passed the checks
@@ -83,13 +86,14 @@ Exit codes:
 		Example: `  kgent ask "who is killing my process"
   kgent ask --duration 1m "fsync latency of postgres as a histogram"
   kgent ask --program opens.bpf.c "which files does nginx fail to open"
+  kgent ask --contract slow.kc "slow reads"
   kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
 		Args: oneRequest,
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
 	}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c), an object (.o) or a bpftrace script (.bt), instead of one that kgent finds or writes")
-	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request")
+	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request. Without --program, one whose program kgent writes")
 	return cmd
 }
 
@@ -118,7 +122,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	if o.attached != nil {
 		ch = &watched{Channel: ch, attached: o.attached}
 	}
-	brought, err := readBrought(o.program, o.contract)
+	brought, err := readBrought(ctx, o.program, o.contract)
 	if err != nil {
 		return usageError{err}
 	}
@@ -179,12 +183,13 @@ func writeRecord(path string, r *agent.Record) error {
 	return nil
 }
 
-// readBrought reads the files of a program that somebody has; without any it is nil.
-func readBrought(path, contractPath string) (*agent.Brought, error) {
-	if path == "" {
-		if contractPath != "" {
-			return nil, errors.New("--contract is for the program of --program, which is missing")
-		}
+// readBrought reads the files of a program that somebody has; without any it is nil. Of a contract
+// alone the program is written.
+func readBrought(ctx context.Context, path, contractPath string) (*agent.Brought, error) {
+	switch {
+	case path == "" && contractPath != "":
+		return writtenFor(ctx, contractPath)
+	case path == "":
 		return nil, nil
 	}
 	raw, err := readFile(path, program.MaxELF)
@@ -205,6 +210,32 @@ func readBrought(path, contractPath string) (*agent.Brought, error) {
 		b.Contract = string(raw)
 	}
 	return b, nil
+}
+
+// writtenFor is the program of a contract, as this kernel's types make it.
+func writtenFor(ctx context.Context, path string) (*agent.Brought, error) {
+	raw, err := readFile(path, agent.MaxSource)
+	if err != nil {
+		return nil, fmt.Errorf("--contract: %w", err)
+	}
+	c, err := contract.Parse(string(raw))
+	if err != nil {
+		return nil, fmt.Errorf("--contract: %s: %w", path, err)
+	}
+	types, err := contractTypes(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("--contract: %w", err)
+	}
+	checked, err := contract.Check(c, types)
+	if err != nil {
+		return nil, fmt.Errorf("--contract: %s: %w", path, err)
+	}
+	source, err := codegen.C(checked)
+	if err != nil {
+		return nil, fmt.Errorf("--contract: %s: %w", path, err)
+	}
+	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".bpf.c"
+	return &agent.Brought{Name: name, Source: source, Contract: string(raw)}, nil
 }
 
 // watched tells when the first node is attached.

@@ -49,7 +49,7 @@ Exit codes:
 }
 
 func explainProgram(ctx context.Context, sys system, path, contractFile string) error {
-	brought, err := readBrought(path, contractFile)
+	brought, err := readBrought(ctx, path, contractFile)
 	if err != nil {
 		return usageError{err}
 	}
@@ -62,7 +62,13 @@ func explainProgram(ctx context.Context, sys system, path, contractFile string) 
 		return err
 	}
 	a := &agent.Agent{Recipes: library, Now: time.Now}
-	if a.Compiler, err = compile.Find(ctx, sys.getenv); err != nil && brought.Source != "" {
+	switch {
+	case brought.IsScript():
+		a.Bpftrace, err = findBpftrace(ctx, sys.getenv)
+	case brought.Source != "":
+		a.Compiler, err = compile.Find(ctx, sys.getenv)
+	}
+	if err != nil {
 		return err
 	}
 	x, err := a.Explain(ctx, brought, []agent.Target{{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF)}}, nil)

@@ -188,7 +188,7 @@ func userID(name string) (uint32, bool) {
 // budgetFromEnv reads what a model may cost for one request, and how much is asked of it:
 //
 //	KGENT_MODEL_BUDGET  "tries=6 tokens=250000 money=0.50 time=5m", over the defaults
-//	KGENT_MODEL_EFFORT  "independent=yes samples=1 ask=yes split=yes tools=12", over the defaults
+//	KGENT_MODEL_EFFORT  "independent=yes samples=1 ask=yes split=yes comprehend=yes tools=12", over the defaults
 func budgetFromEnv(getenv func(string) string) (agent.Budget, agent.Effort, error) {
 	budget, err := agent.DefaultBudget.Set(getenv("KGENT_MODEL_BUDGET"))
 	if err != nil {

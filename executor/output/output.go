@@ -54,7 +54,8 @@ type Candidate struct {
 	Verdict  string   `json:"verdict"` // VERIFIED, REFUTED, VACUOUS, UNKNOWN
 	Reason   string   `json:"reason,omitempty"`
 	Contract string   `json:"contract,omitempty"`
-	Script   string   `json:"script,omitempty"` // what is run, where it is a bpftrace script
+	Reading  string   `json:"reading,omitempty"` // what a second reading of the program found, in words
+	Script   string   `json:"script,omitempty"`  // what is run, where it is a bpftrace script
 	Tier     string   `json:"tier"`
 	Why      []string `json:"why"` // of the tier
 	Hooks    []string `json:"hooks"`

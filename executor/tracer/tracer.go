@@ -43,7 +43,8 @@ const (
 	memory  = 4 << 30 // address space: most of it is LLVM's, and never touched
 	cpuTime = 5 * time.Minute
 	// lastWords is how long bpftrace has to print its maps after it is told to end.
-	lastWords = 5 * time.Second
+	lastWords = 12 * time.Second
+	retell    = 50 * time.Millisecond
 	// maxLine is the longest line read; a map of 4096 stacks stays below it.
 	maxLine     = 8 << 20
 	maxMessages = 64 << 10
@@ -118,7 +119,6 @@ type Run struct {
 	facts  []program.Facts
 	hooks  []string
 
-	dir   string
 	cmd   *exec.Cmd
 	said  *messages
 	out   io.ReadCloser
@@ -164,21 +164,17 @@ func (r *Run) Attach(ctx context.Context) (output.Attached, error) {
 
 func (r *Run) start() error {
 	var err error
-	if r.dir, err = os.MkdirTemp("", "kgent-bpftrace-"); err != nil {
-		return err
-	}
-	file := filepath.Join(r.dir, "script.bt")
-	if err := os.WriteFile(file, []byte(r.script.Text), 0o600); err != nil {
-		return err
-	}
+	// The script comes by standard input: no file is left when this process is killed.
 	r.cmd, err = jail.Command(r.tracer.Self, jail.Spec{
-		Path: r.tracer.Tool.Path, Args: []string{"-f", "json", file}, Env: bpftrace.Env(bpftrace.KernelBTF), Memory: memory, CPU: cpuTime, Trace: true,
+		Path: r.tracer.Tool.Path, Args: []string{"-f", "json", "-"}, Env: bpftrace.Env(bpftrace.KernelBTF), Memory: memory, CPU: cpuTime, Trace: true,
+		UserProbes: slices.ContainsFunc(r.facts, func(f program.Facts) bool { return f.Hook.Kind.NeedsBinary() || f.Hook.Kind == program.ScriptEvent }),
 	})
 	if err != nil {
 		return err
 	}
 	r.said = &messages{}
 	r.cmd.Stderr = r.said
+	r.cmd.Stdin = strings.NewReader(r.script.Text)
 	r.cmd.WaitDelay = time.Second
 	if r.out, err = r.cmd.StdoutPipe(); err != nil {
 		return err
@@ -275,7 +271,7 @@ func (r *Run) await(ctx context.Context) error {
 
 // failure says why bpftrace ended by itself.
 func (r *Run) failure() error {
-	text := bpftrace.Messages(strings.ReplaceAll(r.said.String(), r.dir+"/", ""))
+	text := bpftrace.Messages(r.said.String())
 	if text == "" && r.err == nil {
 		return errors.New("bpftrace ended before everything was attached: does the script exit at once?")
 	}
@@ -332,7 +328,7 @@ func (r *Run) owned(what string) []uint32 {
 func (r *Run) Stream(ctx context.Context, sink Sink) error {
 	t := translator{run: r, sink: sink, tables: map[string][]output.Record{}}
 	told := ctx.Done()
-	var late <-chan time.Time
+	var late, again <-chan time.Time
 	for {
 		select {
 		case line, ok := <-r.lines:
@@ -346,9 +342,16 @@ func (r *Run) Stream(ctx context.Context, sink Sink) error {
 		case <-told:
 			told, t.last = nil, true
 			syscall.Kill(-r.cmd.Process.Pid, syscall.SIGINT)
-			timer := time.NewTimer(lastWords)
+			timer, tick := time.NewTimer(lastWords), time.NewTicker(retell)
 			defer timer.Stop()
-			late = timer.C
+			defer tick.Stop()
+			late, again = timer.C, tick.C
+		case <-again:
+			// A signal that comes while bpftrace does not wait is noted there and
+			// forgotten: its loop ends when its waiting is cut short.
+			if r.waits() {
+				syscall.Kill(-r.cmd.Process.Pid, syscall.SIGINT)
+			}
 		case <-late:
 			late = nil
 			syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
@@ -384,21 +387,14 @@ func (r *Run) Counts() (produced, lost, mapFull uint64, err error) {
 // Close kills bpftrace and whatever it started, and makes sure that nothing of it
 // is left in the kernel.
 func (r *Run) Close() error {
-	err := r.kill()
-	if r.dir != "" {
-		err = errors.Join(err, os.RemoveAll(r.dir))
-	}
-	return err
+	return r.kill()
 }
 
 func (r *Run) kill() error {
 	if r.cmd == nil {
 		return nil
 	}
-	ids := r.ids
-	if len(ids) == 0 {
-		ids = r.owned("prog_id:")
-	}
+	ids := append(r.owned("prog_id:"), r.ids...)
 	syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	for range r.lines { // nobody else reads them any more
 	}

@@ -1,7 +1,6 @@
 package bpftrace
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -697,11 +696,4 @@ func (p *parser) stackArgument() {
 	default:
 		p.refuse(t.at, "a stack takes perf or bpftrace, and 1 to 127 frames")
 	}
-}
-
-// AsRefused returns the refusal in an error, if it is one.
-func AsRefused(err error) (*RefusedError, bool) {
-	var r *RefusedError
-	ok := errors.As(err, &r)
-	return r, ok
 }

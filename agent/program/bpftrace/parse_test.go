@@ -1,6 +1,7 @@
 package bpftrace
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -119,7 +120,7 @@ func TestParseRefuses(t *testing.T) {
 			if err == nil {
 				t.Fatalf("accepted: %+v", s.Probes)
 			}
-			if _, ok := AsRefused(err); !ok || !strings.Contains(err.Error(), tt.why) {
+			if _, ok := errors.AsType[*RefusedError](err); !ok || !strings.Contains(err.Error(), tt.why) {
 				t.Errorf("%v; want a refusal with %q", err, tt.why)
 			}
 		})
@@ -128,7 +129,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseSaysWhere(t *testing.T) {
 	_, err := Parse([]byte("tracepoint:a:b\n{\n  @ = count();\n  $x = cat(\"y\");\n}"))
-	if r, ok := AsRefused(err); !ok || r.Line != 4 || r.Column != 8 {
+	if r, ok := errors.AsType[*RefusedError](err); !ok || r.Line != 4 || r.Column != 8 {
 		t.Errorf("%v", err)
 	}
 }
@@ -157,7 +158,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		s, err := Parse(script)
 		if err != nil {
-			if _, ok := AsRefused(err); !ok {
+			if _, ok := errors.AsType[*RefusedError](err); !ok {
 				t.Fatalf("%v is no refusal", err)
 			}
 			return

@@ -134,6 +134,8 @@ var planted = []struct {
 		b: counted(`struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 9); __type(key, __u32); __type(value, k_count); } n SEC(".maps") KGENT_OUTPUT;`, "__u32 k = ret; k_count *c = bpf_map_lookup_elem(&n, &k); if (c) __sync_fetch_and_add(c, 1);")},
 	{name: "a parameter that is set otherwise", a: counted(table+" const volatile long least = 1;", "if (ret < least) return 0; "+addOne), b: counted(table+" const volatile long least = 2;", "if (ret < least) return 0; "+addOne), words: []string{"ret"}},
 	{name: "a parameter that one obeys", a: counted(table+" const volatile long least = 0;", "if (ret < 0 || ret < least) return 0; "+addOne), b: counted(table+" const volatile long least = 0;", "if (ret < 0 || !least && 0) return 0; "+addOne), words: []string{"least"}},
+	{name: "kgent sees itself", a: oneEvent("__u32 v;", "", "e->v = 1;"), b: strings.Replace(oneEvent("__u32 v;", "if ((bpf_get_current_pid_tgid() >> 32) == kgent_self) return 0;", "e->v = 1;"), "__u32 count;", "const volatile __u32 kgent_self; __u32 count;", 1),
+		words: []string{"kgent's own process id"}},
 	{name: "a verdict", a: xdp("XDP_PASS"), b: xdp("XDP_DROP"), words: []string{"XDP_DROP (1)"}},
 	{name: "a byte of the packet", a: xdp("((char *)(long)ctx->data + 14 <= (char *)(long)ctx->data_end && ((char *)(long)ctx->data)[12] == 8) ? XDP_DROP : XDP_PASS"),
 		b: xdp("((char *)(long)ctx->data + 14 <= (char *)(long)ctx->data_end && ((char *)(long)ctx->data)[13] == 8) ? XDP_DROP : XDP_PASS"), words: []string{"Ethernet type"}},

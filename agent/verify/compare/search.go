@@ -66,6 +66,27 @@ func (x *searching) rates() *Difference {
 	return nil
 }
 
+// depths finds programs that show stacks of different depths.
+func (x *searching) depths() *Difference {
+	var frames [2]uint32
+	for who, s := range x.side {
+		for _, m := range s.Object.Maps() {
+			if m.Role == program.RoleStacks && s.maps()[m.Name] != nil {
+				frames[who] = max(frames[who], s.maps()[m.Name].ValueSize/8)
+			}
+		}
+	}
+	if frames[left] == frames[right] || frames[left] == 0 || frames[right] == 0 {
+		return nil
+	}
+	n := x.names()
+	return &Difference{A: n[left], B: n[right], Kind: Form, Subject: "stacks", ADoes: fmt.Sprintf("shows up to %d frames of a stack", frames[left]),
+		BDoes: fmt.Sprintf("shows up to %d", frames[right]), ask: fmt.Sprintf("should stacks be shown up to %d or up to %d frames?", frames[left], frames[right])}
+}
+
+// asSet is the name of the assumption about parameters that are not asked for all values.
+const asSet = "as set"
+
 // decide finds the verdict: first with each invocation on any processor; if elements that are kept for
 // each processor stand in the way of that, with all of them on one.
 func (x *searching) decide(r *Result) error {
@@ -346,13 +367,14 @@ func (s *session) given(assumption string) bool { return slices.Contains(s.opt.A
 var assumptionWords = map[string]string{
 	"room":       "ring buffers and maps have room; where they have not, kgent counts what is lost and says so",
 	"lru":        "a map that drops its oldest entries when full still has the ones that are asked for",
+	asSet:        "parameters that only one of the programs has, or that are set differently, have the values that they are set to",
 	oneProcessor: "all happens on one processor",
 	"returns":    "a call that was seen to begin on a thread ends on that thread before the next one begins there",
 }
 
 func (s *session) assumptions() []string {
 	out := []string{"no other processor changes what a program remembers while it uses it", "within one run of a program the clock stands still; later runs see later times"}
-	for _, n := range []string{oneProcessor, "room", "lru", "returns"} {
+	for _, n := range []string{asSet, oneProcessor, "room", "lru", "returns"} {
 		if s.assumed[n] {
 			out = append(out, assumptionWords[n])
 		}

@@ -172,6 +172,10 @@ func (s *session) run(ctx context.Context, r *Result) error {
 		r.Verdict, r.Difference = Different, d
 		return nil
 	}
+	if d := x.depths(); d != nil {
+		r.Verdict, r.Difference = Different, d
+		return nil
+	}
 	return x.decide(r)
 }
 
@@ -237,7 +241,10 @@ func (s *session) commonParams() {
 			s.params = append(s.params, p.Name)
 		}
 	}
-	if s.side[left].spec.Variables[selfParam] != nil && s.side[right].spec.Variables[selfParam] != nil {
+	if len(s.params) < max(len(s.side[left].Object.Params()), len(theirs)) {
+		s.assumes(asSet)
+	}
+	if s.side[left].spec.Variables[selfParam] != nil || s.side[right].spec.Variables[selfParam] != nil {
 		s.params = append(s.params, selfParam)
 	}
 }

@@ -373,6 +373,8 @@ func nameOf(in *symbolic.Input) string {
 	switch {
 	case in.Event == symbolic.Fault:
 		return "the memory of " + clean(strings.TrimSuffix(strings.TrimPrefix(in.Name, "fault("), ")"), 96)
+	case in.Name == selfParam:
+		return "kgent's own process id"
 	case in.Kind == symbolic.Param:
 		return "the parameter " + clean(in.Name, 64)
 	case ofTask(in) && strings.HasSuffix(in.Name, ".pid"):

@@ -38,6 +38,9 @@ type Spec struct {
 	// Trace leaves what it takes to load and attach eBPF programs and to name what
 	// they saw. Without it nothing is left.
 	Trace bool `json:"trace,omitempty"`
+	// UserProbes leaves CAP_SYS_ADMIN, too, without which the kernel makes no probes of
+	// user programs.
+	UserProbes bool `json:"user_probes,omitempty"`
 	// Bind are directories that are put in the place of others, which have to exist:
 	// at → directory. They are visible to nobody else.
 	Bind map[string]string `json:"bind,omitempty"`
@@ -165,6 +168,9 @@ func (s Spec) limit() error {
 			return fmt.Errorf("setting a limit: %w", err)
 		}
 	}
+	if s.Trace && s.Write == "" {
+		return nil // who reads events late loses them
+	}
 	// Whatever else wants to run goes first.
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 10); err != nil {
 		return fmt.Errorf("lowering the priority: %w", err)
@@ -179,10 +185,16 @@ func (s Spec) keep() []int {
 	if !s.Trace {
 		return nil
 	}
-	return []int{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_RESOURCE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYSLOG, unix.CAP_SYS_PTRACE}
+	keep := []int{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_RESOURCE, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYSLOG, unix.CAP_SYS_PTRACE}
+	if s.UserProbes {
+		keep = append(keep, unix.CAP_SYS_ADMIN)
+	}
+	return keep
 }
 
-// drop gives up all other capabilities, for good.
+// drop gives up all other capabilities, for good: without new privileges, starting
+// another program gives none back. That they are taken out of the bounding set as
+// well is for everyone to see; it takes CAP_SETPCAP, which a service may lack.
 func drop(keep []int) error {
 	var mask uint64
 	for _, c := range keep {
@@ -192,7 +204,7 @@ func drop(keep []int) error {
 		if mask&(1<<c) != 0 {
 			continue
 		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: the kernel has no such
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) { // EINVAL: the kernel has no such
 			return fmt.Errorf("giving up capability %d: %w", c, err)
 		}
 	}

@@ -31,7 +31,8 @@ func TestReadmeExamples(t *testing.T) {
 		"which programs are executed on db-1 for a minute":          "exec",
 		// What no recipe answers: the example of a model.
 		"which processes give up the CPU with sched_yield": "",
-		"request": "", // of the usage
+		"count with bpftrace who calls fsync":              "", // a script is asked for
+		"request":                                          "", // of the usage
 	}
 	asked := regexp.MustCompile(`(?m)^    @kgent (.*?)(?:  .*)?$|kgent ask [^"\n]*"([^"]+)"|^    kgent> (.*)$|REQUEST="([^"]+)"`)
 	seen := 0

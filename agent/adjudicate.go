@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kgent/agent/llm"
@@ -36,7 +37,7 @@ func ofCounterexample(x *proof.Counterexample) split {
 	for _, st := range x.Scenario {
 		var in []string
 		for _, n := range st.Inputs {
-			if n.Value != "0" && n.Value != `""` && n.Value != "no" && len(in) < 12 {
+			if n.Value != "0" && n.Value != `""` && n.Value != "no" && !incidental(n.Name, n.Value) && len(in) < 12 {
 				in = append(in, n.Name+" = "+n.Value)
 			}
 		}
@@ -44,6 +45,11 @@ func ofCounterexample(x *proof.Counterexample) split {
 	}
 	s.scenario = clip(strings.Join(steps, "; then "), 1200)
 	return s
+}
+
+// incidental tells inputs that no reading of a request turns on: addresses, and the time.
+func incidental(name, value string) bool {
+	return name == "current" || name == "now" || strings.HasPrefix(name, "now.") || name == "cpu" || strings.HasPrefix(value, "0xffff")
 }
 
 // ofDifference is where two programs differ; the first is that of the contract.
@@ -122,6 +128,10 @@ func (w *writing) ask(r *Opinion, s split, said choice) error {
 	}
 	if q.Options[0] == "" || q.Options[1] == "" || q.Options[0] == q.Options[1] {
 		q.Options = []string{oneLine("then: "+s.contract, 160), oneLine("then: "+s.other, 160)}
+	}
+	if slices.ContainsFunc(w.req.Answers, func(a Reply) bool { return a.Question == q.Text }) {
+		r.Decided = "the person was asked, and the contract was written knowing the answer"
+		return nil
 	}
 	r.Decided = "the person is asked"
 	return q

@@ -32,7 +32,7 @@ func TestReadmeExamples(t *testing.T) {
 		// What no recipe answers: the examples of a model.
 		"count with bpftrace who calls fsync":              "",
 		"which processes give up the CPU with sched_yield": "",
-		"request":                                          "", // of the usage
+		"request": "", // of the usage
 	}
 	asked := regexp.MustCompile(`(?m)^    @kgent (.*?)(?:  .*)?$|kgent ask [^"\n]*"([^"]+)"|^    kgent> (.*)$|REQUEST="([^"]+)"`)
 	seen := 0

@@ -77,7 +77,8 @@ func (f *function) unsupported(v *contract.Value, what string) error {
 
 // comment writes words so that they end no comment.
 func comment(text string) string {
-	return strings.NewReplacer("*/", "* /", "/*", "/ *", "\\", "/").Replace(text)
+	// A backslash could splice lines, and what takes its place must not end a comment either.
+	return strings.NewReplacer("*/", "* /", "/*", "/ *", "\\", "|").Replace(text)
 }
 
 // remark writes a comment above something: one line, or several.

@@ -3,6 +3,7 @@ package compose
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -155,6 +156,12 @@ func (a ask) refine(b ask) ask {
 		if c.op != "!=" && c.op != "starts not" { // later values take the place of earlier ones; what is left out adds up
 			out.conds = slices.DeleteFunc(out.conds, func(o cond) bool { return o.what == c.what && o.op == c.op })
 		}
+		switch { // how it ends is one thing
+		case c.what == result:
+			out.conds = slices.DeleteFunc(out.conds, func(o cond) bool { return o.what == result || c.op == ">=" && o.what == "error" })
+		case c.what == "error" && c.op == "==":
+			out.conds = slices.DeleteFunc(out.conds, func(o cond) bool { return o.what == result && o.op == ">=" })
+		}
 		out.conds = append(out.conds, c)
 	}
 	for _, f := range []struct {
@@ -181,4 +188,63 @@ func (a ask) refine(b ask) ask {
 // empty tells whether nothing was read.
 func (a ask) empty() bool {
 	return a.subject.kind == "" && a.form == unsaid && a.of == "" && len(a.keys) == 0 && len(a.conds) == 0 && a.pid+a.comm+a.uid == "" && a.top == 0 && a.every == 0 && a.dur == 0 && !a.again
+}
+
+// boundTo are the parameters of recipes that hold what a condition is on.
+var boundTo = map[string][]string{
+	"error": {"errno"}, "signal": {"sig"}, "port": {"port", "dport"}, "dport": {"dport"}, "lport": {"port"},
+	"address": {"address", "daddr"}, "path": {"path"}, "comm": {"comm"}, "user": {"uid"}, "pid": {"pid"},
+}
+
+// contradicts says why not all of what is asked for can be so, with the values that a recipe has
+// taken for its parameters: nothing would be shown, or not what was meant ("only SIGTERM and SIGKILL").
+func (a ask) contradicts(values map[string]string) error {
+	both := func(x, y string) error {
+		return no("it is not clear how %q and %q go together: nothing can be both; ask for one after the other", x, y)
+	}
+	for i, x := range a.conds {
+		for _, y := range a.conds[i+1:] {
+			if x.what == y.what && x.opposes(y) || x.what == result && y.what == "error" && x.op == ">=" && y.op == "==" || y.what == result && x.what == "error" && y.op == ">=" && x.op == "==" {
+				return both(x.said, y.said)
+			}
+		}
+		for _, name := range boundTo[x.what] {
+			v := values[name]
+			want := strings.Trim(x.is, `"`)
+			if v == "" || x.op == "==" && v == want {
+				continue
+			}
+			if x.what == "path" && (x.op == "starts" && strings.TrimSuffix(v, "/") == strings.TrimSuffix(want, "/") || x.op == "starts not" && len(want) > len(v) && strings.HasPrefix(want, v)) {
+				continue // "under /var, but not under /var/log"
+			}
+			return both(x.said, v)
+		}
+	}
+	for _, one := range []struct{ what, is string }{{"comm", a.comm}, {"user", a.uid}, {"pid", a.pid}} {
+		for _, x := range a.conds {
+			if one.is != "" && x.what == one.what {
+				return both(one.is, x.said)
+			}
+		}
+	}
+	return nil
+}
+
+// opposes tells whether two conditions on the same thing leave nothing, or one says what the
+// other says already.
+func (c cond) opposes(o cond) bool {
+	switch {
+	case c.op == "==" && o.op == "==", c.op == "==" && o.op == "!=", c.op == "!=" && o.op == "==":
+		return c.is != o.is || c.op != o.op
+	case c.what == result:
+		return c.op != o.op
+	case c.what == duration && c.op != o.op:
+		at, err := time.ParseDuration(c.is)
+		end, endErr := time.ParseDuration(o.is)
+		if c.op == "<" {
+			at, end = end, at
+		}
+		return err == nil && endErr == nil && end <= at
+	}
+	return false
 }

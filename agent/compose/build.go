@@ -41,6 +41,9 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := a.contradicts(from.options.Constants); err != nil {
+		return nil, err
+	}
 	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}, fixed: map[string]bool{}}
 	b.lines = slices.Clone(from.lines)
 	if err := b.tables(); err != nil {

@@ -289,6 +289,12 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 		if !g.whole(chosen) {
 			continue
 		}
+		if or := g.oneOf(chosen); or != nil {
+			if first == nil {
+				first = or
+			}
+			continue
+		}
 		rest := g.without(chosen)
 		if s == 0 && idle(rest) {
 			continue
@@ -316,6 +322,9 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 		a, err := g.ask(chosen)
 		if err == nil {
 			a = before.refine(a)
+			if from.origin == "composed from recipe exec" && (a.form != unsaid && a.form != list || len(a.keys) > 0) && g.creates() {
+				return nil, no("counted would be programs that start (execve), and it speaks of processes that are created: many never start a program, and some start several")
+			}
 			var res *Composition
 			if res, err = c.build(ctx, a, from); err == nil {
 				if !g.kept(chosen, from, res.Contract, answer) {
@@ -352,6 +361,37 @@ func (g reading) whole(chosen func(part) bool) bool {
 	shaped := slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.form || p.rule.key) && chosen(p) })
 	return !shaped || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && !chosen(p) }) && !g.asksMore(chosen)
 }
+
+// oneOf says why a chosen part cannot be applied: it is one side of an "or", and what it would be
+// applied to has the other side. Everything that is applied holds together.
+func (g reading) oneOf(chosen func(part) bool) error {
+	for _, p := range g.parts {
+		if !chosen(p) {
+			continue
+		}
+		for _, i := range []int{p.first - 1, p.last} {
+			if i >= 0 && i < len(g.toks) && (g.toks[i].low == "or" || g.toks[i].low == "nor") && !g.toks[i].quoted {
+				return no("%q is one of several that are joined by %q, and here all that is said must hold; ask for one after the other", said(g.toks, p.first, p.last), g.toks[i].text)
+			}
+		}
+	}
+	return nil
+}
+
+// creates tells whether a request speaks of processes that come to be, which is not the
+// same as programs that start: many never start one, and one process can start several.
+func (g reading) creates() bool {
+	word := func(set map[string]bool) bool {
+		return slices.ContainsFunc(g.toks, func(t token) bool { return !t.quoted && set[t.low] })
+	}
+	return word(offspring) || word(creating) && word(created)
+}
+
+var (
+	offspring = set("child children childs subprocess subprocesses fork forks forked forking offspring descendants")
+	creating  = set("create creates created creating creation new spawn spawns spawned spawning")
+	created   = set("process processes task tasks")
+)
 
 // kept tells whether what the other parts say of the form of the answer, which was left to
 // the recipe, is so in what came out.
@@ -401,11 +441,18 @@ func (g reading) living(chosen func(part) bool) bool {
 				return true
 			}
 		}
+		// "connections longer than 10 minutes": nobody means how long they took to connect.
+		if chosen(p) && p.first > 0 && longLived[g.toks[p.first-1].low] && (g.toks[p.first].low == "longer" || g.toks[p.first].low == "shorter") {
+			return true
+		}
 	}
 	return false
 }
 
 var lifeWords = set("last lasts lasted lasting live lives lived living lifetime lifetimes duration durations")
+
+// longLived are things that last.
+var longLived = set("connection connections conn conns session sessions socket sockets flow flows")
 
 // lives tells whether what a contract shows of time is not called a latency.
 func lives(c *contract.Contract) bool {
@@ -525,7 +572,7 @@ func hasType(c *contract.Contract, typ string) bool {
 }
 
 // more are words after which comes something that is to be shown.
-var more = set("and with plus including incl showing by per also")
+var more = set("and with plus including incl showing by per also each every")
 
 // asksMore tells whether the words besides the chosen parts ask for something to be shown that
 // another form of the answer would not show: "count connections, with user and port".

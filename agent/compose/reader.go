@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"kgent/retrieval/kernel/abi"
 )
 
 // reader reads one request.
@@ -87,13 +89,47 @@ func (r *reader) part(i int) (part, bool) {
 	var best part
 	for k := range r.rules {
 		for _, form := range r.rules[k].forms {
-			if f, ok := r.match(form, i); ok && f.end > max(best.last, i) {
+			if f, ok := r.match(form, i); ok && f.end > max(best.last, i) && !(r.rules[k].exclude && r.notProcess(f)) {
 				best = part{&r.rules[k].rule, i, f.end, f.values}
 			}
 		}
 	}
 	return best, best.rule != nil
 }
+
+// notProcess tells whether what is left out is hardly a process, though a name could stand there:
+// "except futex" is a call, unless it says "except by futex".
+func (r *reader) notProcess(f found) bool {
+	v, ok := f.values["name"]
+	if !ok {
+		return false
+	}
+	at := f.end - 1
+	for at > 0 && r.toks[at].text != v.text {
+		at--
+	}
+	t := r.toks[at]
+	if t.quoted || at > 0 && saysTask[r.toks[at-1].low] || at+1 < f.end && saysTask[r.toks[at+1].low] {
+		return false
+	}
+	_, isErrno := abi.Errno(strings.ToUpper(t.text))
+	_, isSignal := abi.Signal(strings.ToUpper(t.text))
+	_, isProgram := r.words(t.low)
+	isUser := false
+	if r.userID != nil && !isProgram {
+		_, isUser = r.userID(t.text)
+	}
+	return r.isCall(t.low) || isErrno || isSignal || isUser || hostName.MatchString(t.low) || notNames[t.low]
+}
+
+// saysTask are words beside which a name is that of a process.
+var saysTask = set("by of from process processes program programs")
+
+// hostName matches what is rather a host or a file than a process: "example.com", "libc.so.6".
+var hostName = regexp.MustCompile(`[a-z0-9]\.[a-z]`)
+
+// notNames are names, but none of processes.
+var notNames = set("ipv4 ipv6 v4 v6 tcp udp icmp http https ssh dns eth0 lo localhost tmpfs ext4 xfs")
 
 // tangled says why the parts of a request cannot be told apart: after what is left out comes what
 // alone is wanted, and it is not said whether that is left out as well ("except to 10.0.0.1 port 443").
@@ -117,6 +153,11 @@ func (g reading) tangled() error {
 		}
 	}
 	all, err := g.ask(func(part) bool { return true })
+	if err == nil {
+		if err := all.contradicts(nil); err != nil {
+			return err
+		}
+	}
 	if err == nil && all.comm != "" && slices.ContainsFunc(all.conds, func(c cond) bool { return c.what == "comm" }) {
 		return no("it names both a process that is wanted, %s, and one that is not", all.comm)
 	}

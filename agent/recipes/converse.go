@@ -175,6 +175,10 @@ func (l *Library) refine(m *Match, text string, opt MatchOptions) (*Match, error
 	}
 	for _, b := range f.bound {
 		value := said{binding: b, text: q.said(b.arg.first, b.arg.last)}
+		if i := slices.IndexFunc(next.bound, func(o said) bool { return o.place() == value.place() && o.value != b.value }); i >= 0 && b.name != "" && adds.MatchString(text) {
+			return nil, &NoMatchError{Reason: ReasonParameter, Nearest: []*Recipe{m.Recipe},
+				Why: fmt.Sprintf("%s takes one %s at a time, and %q is asked for already; say \"only %s\" to have that instead", m.Recipe.Name, nouns[b.role], next.bound[i].text, value.text)}
+		}
 		next.bound = slices.DeleteFunc(next.bound, func(o said) bool { return o.place() == value.place() })
 		next.bound = append(next.bound, value)
 	}
@@ -192,6 +196,8 @@ var (
 	repeats = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|now|and|then)[,\s]+)*(?:(?:run|do|show|trace|try|watch|start)\s+)?(?:(?:it|that|this|the same|same)(?:\s+(?:one|thing|trace|request))?\s+)?(?:again|once more|one more time|rerun|re-run|repeat|redo|(?:the )?same(?:\s+(?:one|thing|trace|request|as before))?)(?:\s+(?:it|that|this|again|please))*([\s.,;:!?]|$)`)
 	// leaning words begin what cannot stand alone.
 	leaning = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|hm+|no|yes|actually|now|then|and|but|so)[,\s]+)*(?:only|just|also|again|instead|plus|too|limit|narrow|restrict|make (?:it|that)|keep|as an?|same|the same|with|without|for|per|by|top|on|at|in|to|from|over|under|every|longer|slower|larger|not|except|rerun|re-run|repeat|redo|once more|one more time)\b`)
+	// adds are the words that ask for something besides what there is.
+	adds = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|now|then)[,\s]+)*(?:also|plus|and|additionally|or)\b(?:\s+(?:only|now|then|just))?|\b(?:too|as well|in addition|besides)\s*[.!]?\s*$`)
 	// leadIn is what people begin with that says nothing.
 	leadIn = regexp.MustCompile(`(?i)^[\s.,;:!?]*(?:(?:no|nope|sorry)\s*,\s*|(?:ok(?:ay)?|yes|actually|hm+|please|pls|and|but|so|now|then)[,\s]+)+`)
 	// family is "also v6", "IPv4 as well".

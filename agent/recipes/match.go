@@ -142,7 +142,30 @@ func (l *Library) Match(text string, opt MatchOptions) (*Match, error) {
 		return nil, &NoMatchError{Reason: ReasonAmbiguous, Nearest: []*Recipe{best.recipe, other},
 			Why: fmt.Sprintf("it asks for two things, %s and %s; ask for one after the other", best.recipe.Name, other.Name)}
 	}
+	if a, b, ok := best.either(q); ok {
+		return nil, &NoMatchError{Reason: ReasonParameter, Nearest: []*Recipe{best.recipe},
+			Why: fmt.Sprintf("it asks for %q or %q, and of all that a request names %s shows only what is both; ask for one after the other", q.said(a.first, a.last), q.said(b.first, b.last), best.recipe.Name)}
+	}
 	return best.match(q)
+}
+
+// either finds two values that are joined by "or". What a recipe is narrowed by holds together.
+func (f fit) either(q *query) (a, b arg, ok bool) {
+	filters := slices.DeleteFunc(slices.Clone(f.bound), func(b binding) bool { return b.name == "" })
+	for _, x := range filters {
+		for _, y := range filters {
+			if x.name == y.name || x.arg.last > y.arg.first {
+				continue
+			}
+			between := slices.IndexFunc(filters, func(z binding) bool { return x.arg.last <= z.arg.first && z.arg.last <= y.arg.first })
+			for i := x.arg.last; between < 0 && i < y.arg.first; i++ {
+				if q.is(i, "or", "nor") && i-x.arg.last < 2 && y.arg.first-i < 4 {
+					return x.arg, y.arg, true
+				}
+			}
+		}
+	}
+	return arg{}, arg{}, false
 }
 
 // margin is how much heavier the words that speak for the best recipe must be

@@ -1,0 +1,70 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestNotWhatWasMeant asks for what could be answered by something that is nearly the same: the
+// honest answer is no.
+func TestNotWhatWasMeant(t *testing.T) {
+	c := host(t)
+	for _, text := range []string{
+		"count child processes each process creates",
+		"how many processes does nginx create",
+		"number of new processes per second",
+		"count syscalls except futex per process", // processes are not called futex
+		"count syscalls excluding futex and read per process",
+		"failed opens except enoent",
+		"signals except sigchld",
+		"count irq:irq_handler_entry by name except eth0",
+		"dns lookups except example.com",
+		"connections that failed with ECONNREFUSED or ETIMEDOUT",
+		"syscall errors by process, ignoring EAGAIN, EINTR",
+		"count signals by sender, only SIGTERM and SIGKILL",
+		"file opens not under /proc, /sys",
+		"deleted files by nginx or by root",
+		"openat calls that fail or take longer than 10ms",
+		"tcp connects by nginx or slower than 100ms",
+		"fsync calls slower than 10ms and faster than 5ms",
+		"openat calls that return ENOENT not EACCES",
+		"openat calls neither by root nor by nginx",
+		"show tcp connects >> only port 443 >> not port 443",
+		"count openat calls by process >> only nginx >> not nginx",
+		"opens by nginx >> also by postgres",
+		"opens by nginx >> and postgres",
+		"tcp connects to port 443 >> also port 80",
+	} {
+		turns := strings.Split(text, " >> ")
+		got, err := answered(c, request{before: turns[:len(turns)-1], text: turns[len(turns)-1]})
+		if err == nil {
+			t.Errorf("%s: answered by %q, %s, %v", text, got.Contract.Title, got.Origin, got.Options.Constants)
+		} else if no := (*NoError)(nil); !errors.As(err, &no) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestWhatLasts: a long connection is one that lives long.
+func TestWhatLasts(t *testing.T) {
+	c := host(t)
+	for text, origin := range map[string]string{
+		"tcp connections longer than 10 minutes":  "composed from recipe tcp-life",
+		"tcp connects that take longer than 10ms": "composed from recipe tcp-connect",
+	} {
+		if got, err := c.Compose(context.Background(), text); err != nil || got.Origin != origin {
+			t.Errorf("%s: %v, %v; want %s", text, got, err, origin)
+		}
+	}
+}
+
+// TestLaterEnd: what is said later of how a call ends takes the place of what was said before.
+func TestLaterEnd(t *testing.T) {
+	c := host(t)
+	got, err := c.ComposeAfter(context.Background(), []string{"count openat calls by process", "only failed"}, "only successful")
+	if err != nil || !strings.HasSuffix(got.Contract.Title, "(successful)") || strings.Contains(got.Contract.Title, "failed") {
+		t.Errorf("%v, %v", got, err)
+	}
+}

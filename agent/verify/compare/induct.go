@@ -39,6 +39,9 @@ func (x *searching) induct() (err error) {
 		if err != nil {
 			return err
 		}
+		if err := x.counting(p, runs); err != nil {
+			return err
+		}
 		if len(x.doubts) > 0 {
 			return errors.New(x.doubts[0])
 		}
@@ -72,6 +75,59 @@ func (x *searching) coupled() (coupling, error) {
 	return out, nil
 }
 
+// onlyCounts says in an error if one of the programs goes by the counts of lost events that it keeps
+// for kgent: these are not compared, and are no memory that is followed. It is false if not all was
+// explored that the programs can do with any counts.
+func (x *searching) onlyCounts() (bool, error) {
+	doubts := x.doubts
+	defer func() { x.doubts = doubts }()
+	x.doubts = nil
+	wa := x.machine.NewWorld(x.side[left].any(), symbolic.WorldOptions{Default: symbolic.Arbitrary, Params: x.params})
+	wb := x.machine.NewWorld(x.side[right].any(), symbolic.WorldOptions{Default: symbolic.Arbitrary, Params: x.params, Beside: wa})
+	for _, p := range x.places {
+		runs, err := x.runs(p, 0, [2]*symbolic.World{wa, wb})
+		if err != nil {
+			return false, nil // what the comparison itself can follow it says
+		}
+		if err := x.counting(p, runs); err != nil {
+			return false, err
+		}
+	}
+	return len(x.doubts) == 0, nil
+}
+
+// counting says so of runs that began with any counts.
+func (x *searching) counting(p place, runs [2][]*ran) error {
+	for who, list := range runs {
+		for _, r := range list {
+			if r.path == nil {
+				continue
+			}
+			terms := slices.Clone(r.path.Cond)
+			for _, e := range r.path.Effects {
+				if e.Map != nil && e.Map.Name == program.StatsMap {
+					continue
+				}
+				terms = append(append(terms, e.Args...), e.Size, e.Before, e.After)
+				for _, b := range []*symbolic.Bytes{e.Key, e.Data} {
+					for off := 0; b != nil && off < b.Len(); off += 8 {
+						terms = append(terms, b.At(off, min(8, b.Len()-off)))
+					}
+				}
+			}
+			terms = append(terms, r.path.Return)
+			terms = slices.DeleteFunc(terms, func(t smt.Term) bool { return t == nil })
+			if slices.ContainsFunc(smt.Vars(terms...), func(v smt.Term) bool {
+				in := symbolic.InputOf(v)
+				return in != nil && in.Map == program.StatsMap && in.Kind == symbolic.Stored
+			}) {
+				return fmt.Errorf("at %s, %s goes by the counts of lost events, which is not followed", p.name, x.side[who].Name)
+			}
+		}
+	}
+	return nil
+}
+
 // alike tells whether two maps are of one form and begin with the same.
 func alike(a, b *symbolic.Map) bool {
 	if a.Type != b.Type || a.KeySize != b.KeySize || a.ValueSize != b.ValueSize || a.Flags != b.Flags || a.ReadOnly != b.ReadOnly || a.Inner != nil || b.Inner != nil {
@@ -91,22 +147,29 @@ func alike(a, b *symbolic.Map) bool {
 	return reflect.DeepEqual(a.Contents, b.Contents)
 }
 
-// shapeOf tells apart types whose parts lie differently or have other names: they name variables.
+// shapeOf tells apart types whose parts, at any depth, lie differently or have other names: they name
+// variables.
 func shapeOf(t btf.Type) string {
 	if t == nil {
 		return ""
 	}
 	size, err := btf.Sizeof(t)
 	typ, _ := bare(t)
-	out := fmt.Sprintf("%d", size)
-	s, ok := typ.(*btf.Struct)
-	if err != nil || !ok {
-		return fmt.Sprintf("%s %T", out, typ)
+	out := fmt.Sprintf("%d %T", size, typ)
+	var members []btf.Member
+	switch s := typ.(type) {
+	case *btf.Struct:
+		members = s.Members
+	case *btf.Union:
+		members = s.Members
+	case *btf.Array:
+		return fmt.Sprintf("%s %d(%s)", out, s.Nelems, shapeOf(s.Type))
 	}
-	for _, m := range s.Members {
-		n, _ := btf.Sizeof(m.Type)
-		inner, _ := bare(m.Type)
-		out += fmt.Sprintf(" %s@%d:%d/%d %T", m.Name, m.Offset, m.BitfieldSize, n, inner)
+	if err != nil {
+		return out
+	}
+	for _, m := range members {
+		out += fmt.Sprintf(" %s@%d:%d(%s)", m.Name, m.Offset, m.BitfieldSize, shapeOf(m.Type))
 	}
 	return out
 }

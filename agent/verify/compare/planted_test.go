@@ -88,6 +88,20 @@ const slots = `struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entri
 
 const addOne = `__u32 key = bpf_get_current_pid_tgid() >> 32; k_count *n = k_cell(&writes, &key, k_count); if (n) __sync_fetch_and_add(n, 1);`
 
+// inStats lets only one of n events pass, which it counts where kgent counts lost events.
+func inStats(n string) string {
+	return `__u32 zero = 0; __u64 *s = bpf_map_lookup_elem(&kgent_stats, &zero); if (!s || (*s)++ % ` + n + `) return 0;`
+}
+
+// tenth shows, from the tenth time on, the member x of a member that has two.
+func tenth(members string) string {
+	return strings.Replace(oneEvent("__u32 v;", `__u32 zero = 0; struct memory *m = bpf_map_lookup_elem(&memory, &zero); if (!m) return 0;
+	__u32 was = m->in.x; ((volatile __u32 *)m)[0] = 1; ((volatile __u32 *)m)[1] = 2; if (m->times < 9) { m->times++; return 0; }`, "e->v = was;"), "__u32 count;", `struct inner { __u32 `+members+`; };
+struct memory { struct inner in; __u32 times; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct memory); } memory SEC(".maps");
+__u32 count;`, 1)
+}
+
 // planted are programs that differ, in ways that a comparison could overlook.
 var planted = []struct {
 	name, a, b string
@@ -108,6 +122,8 @@ var planted = []struct {
 		b: oneEvent("__u32 v;", "__u32 x = bpf_get_prandom_u32(), y = bpf_get_prandom_u32(), z = bpf_get_prandom_u32();", "e->v = z; count = x + y;")},
 	{name: "every second and every third", a: oneEvent("__u32 v;", "if (count++ % 2) return 0;", "e->v = 1;"), b: oneEvent("__u32 v;", "if (count++ % 3) return 0;", "e->v = 1;"), words: []string{"then tp_btf/sched_process_exit"}},
 	{name: "every tenth and every eleventh", hidden: true, a: oneEvent("__u32 v;", "if (count++ % 10) return 0;", "e->v = 1;"), b: oneEvent("__u32 v;", "if (count++ % 11) return 0;", "e->v = 1;")},
+	{name: "what is remembered among the counts of losses", hidden: true, a: oneEvent("__u32 v;", inStats("2"), "e->v = 1;"), b: oneEvent("__u32 v;", inStats("3"), "e->v = 1;")},
+	{name: "members of a member that change places", hidden: true, a: tenth("x, y"), b: tenth("y, x")},
 	{name: "what a global begins with", a: oneEvent("__u32 v;", "", "e->v = level++;"), b: strings.Replace(oneEvent("__u32 v;", "", "e->v = level++;"), "level = 1", "level = 2", 1), words: []string{"v = 1", "v = 2"}},
 	{name: "two events", a: oneEvent("__u32 v;", "", "e->v = 1;"), b: oneEvent("__u32 v;", "__u32 one = 1; bpf_ringbuf_output(&seen, &one, 4, 0);", "e->v = 1;"), words: []string{"“seen” (v = 1) and “seen” (v = 1)"}},
 	{name: "garbage of the same place", hidden: true, a: oneEvent("__u32 v;", "volatile __u32 x[2]; x[0] = 1;", "e->v = x[1];"), b: oneEvent("__u32 v;", "volatile __u32 x[2]; x[0] = 2;", "e->v = x[1];")},

@@ -115,6 +115,10 @@ func (x *searching) attempt(r *Result) error {
 	defer func() { r.Assumptions = x.assumptions() }()
 	done := 0
 	var inductive error
+	counts, err := x.onlyCounts()
+	if err != nil {
+		return err
+	}
 	for n := 1; n <= x.limits.Scenario; n++ {
 		next, d := x.longer(at)
 		if d != nil {
@@ -127,6 +131,9 @@ func (x *searching) attempt(r *Result) error {
 		done = n
 		if len(next) == 0 {
 			r.Verdict, r.How = Same, "neither remembers anything from one invocation to the next"
+			if !counts {
+				r.Within = n
+			}
 			if x.cpu != nil {
 				r.Within, r.OneProcessor = n, true
 			}

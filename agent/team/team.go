@@ -103,11 +103,14 @@ var (
 var fillers = []string{"please", "pls", "kgent", "the", "a", "an"}
 
 // words cuts a request or phrasing into what is compared.
-func words(text string) []string {
+func words(text string) []string { return asSaid(strings.ToLower(text)) }
+
+// asSaid is words in the letters that were typed: the value of a parameter is that.
+func asSaid(text string) []string {
 	var out []string
-	for _, w := range strings.Fields(strings.ToLower(text)) {
+	for _, w := range strings.Fields(text) {
 		w = strings.Trim(w, `,.?!:;'"`)
-		if w != "" && !slices.Contains(fillers, w) {
+		if w != "" && !slices.Contains(fillers, strings.ToLower(w)) {
 			out = append(out, w)
 		}
 	}
@@ -137,9 +140,9 @@ func timed(text string) (rest string, d time.Duration) {
 // Find returns the recipe whose name or phrasing the request is, or nil.
 func Find(all []Recipe, text string) *Match {
 	rest, duration := timed(text)
-	said := words(rest)
+	said := asSaid(rest)
 	for _, r := range all {
-		if named(said, r.Name) {
+		if named(words(rest), r.Name) {
 			return match(r, nil, duration, "the team recipe "+r.Name+", by its name")
 		}
 		for _, p := range r.Phrasings {
@@ -189,7 +192,7 @@ func fits(phrase, said []string) (map[string]string, bool) {
 	for i, p := range phrase {
 		slot := slotForm.FindStringSubmatch(p)
 		switch {
-		case slot == nil && p != said[i]:
+		case slot == nil && p != strings.ToLower(said[i]):
 			return nil, false
 		case slot == nil:
 		case values[slot[1]] != "" && values[slot[1]] != said[i]:

@@ -188,3 +188,12 @@ func TestCheck(t *testing.T) {
 		t.Error("a recipe that nobody can ask for is taken")
 	}
 }
+
+// The value of a parameter is what was typed; only words are compared without their case.
+func TestValuesAsTyped(t *testing.T) {
+	all := []team.Recipe{recipe("who-writes", "who writes as process {comm} now")}
+	m := team.Find(all, "Who Writes as process NetworkManager now?")
+	if m == nil || m.Values["comm"] != "NetworkManager" {
+		t.Errorf("%+v", m)
+	}
+}

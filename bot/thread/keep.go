@@ -194,6 +194,9 @@ func (c *Conversation) recipe(ctx context.Context, r Request, known []bus.NodeIn
 	if err != nil {
 		return fail(err)
 	}
+	if _, taken := kept(all, keep.Recipe.Name); taken {
+		return fail(&rejection{why: takenName(keep.Recipe.Name)})
+	}
 	p, err := c.Desk.Program(ctx, of.Case)
 	if err != nil {
 		return fail(&rejection{why: "its program is no longer stored: " + err.Error()})
@@ -217,6 +220,20 @@ func (c *Conversation) recipe(ctx context.Context, r Request, known []bus.NodeIn
 	keep.Recipe, keep.Lifted, keep.Left = recipe, kept.Lifted, kept.Left
 	keep.Diff = append(changed("contract", string(p.Contract), recipe.Contract), changed("source", of.Source, recipe.Source)...)
 	return kept.Made, recipe.Nodes, &keep, nil
+}
+
+// kept finds a recipe by its name. One is put in the place of another only after that was removed,
+// which takes the approval of those whose nodes it was approved for.
+func kept(all []team.Recipe, name string) (team.Recipe, bool) {
+	i := slices.IndexFunc(all, func(t team.Recipe) bool { return t.Name == name })
+	if i < 0 {
+		return team.Recipe{}, false
+	}
+	return all[i], true
+}
+
+func takenName(name string) string {
+	return "there is a team recipe " + name + " already; choose another name, or have it removed first: forget recipe " + name
 }
 
 func among(known []bus.NodeInfo, names []string) []bus.NodeInfo {
@@ -291,6 +308,13 @@ func (c *Conversation) carryOut(ctx context.Context, r Request) error {
 	p, err := c.Desk.Program(ctx, r.Case)
 	if err != nil {
 		return finish(FailedAll, "its program is no longer stored: "+err.Error())
+	}
+	all, err := c.Team.List(ctx)
+	if err != nil {
+		return err
+	}
+	if other, taken := kept(all, k.Recipe.Name); taken && other.Case != r.Case {
+		return finish(FailedAll, takenName(k.Recipe.Name))
 	}
 	recipe := k.Recipe
 	recipe.Program, recipe.Manifest, recipe.Case, recipe.At = p.ELF, p.Manifest, r.Case, cs.Done

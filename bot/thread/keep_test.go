@@ -38,6 +38,7 @@ func TestKeepRecipe(t *testing.T) {
 		if no != nil || form.Inputs[0].Name != "name" || !strings.Contains(form.Inputs[1].Value, "connections that orders make") {
 			tm.Fatalf("%+v, %+v", form, no)
 		}
+		saved := id
 		tm.submit(c, "ada", "keep", id, fill("order-connections", "connections that orders make to port 443"))
 		tm.holds("the card", tm.slack.shown("card:"), "Keep as a team recipe: order-connections", "connections that orders make to port {the_port}", "the_port, which was 443", "the_x stays 5",
 			"source + const volatile k_port the_port = 443;", "Nothing runs by this", "0 of 2", "Approval for “keep recipe” · order-connections ", "[Approve][Deny][Source][Take back]")
@@ -66,6 +67,10 @@ func TestKeepRecipe(t *testing.T) {
 		tm.holds("the log", recorded, "keep recipe order-connections", "carried out: keep recipe order-connections")
 		tm.ask(c, "bob", "recipes")
 		tm.holds("the list", tm.slack.shown("a:"), "Your team's own", "order-connections: “connections that orders make to port {the_port}”, by ada")
+
+		// Another takes its name only when it is gone: who may remove it goes by its nodes.
+		tm.submit(c, "ada", "keep", saved, fill("order-connections", "quite other words for it now"))
+		tm.holds("its name again", tm.slack.shown("progress:"), "Not kept", "There is a team recipe order-connections already")
 
 		tm.ask(c, "bob", "forget recipe nosuch")
 		tm.holds("no such", tm.slack.whispered(), "there is no team recipe nosuch")

@@ -474,6 +474,12 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case upper.MatchString(is) && (severalFlags[col.Type.Name] || severalFlags[strings.TrimPrefix(col.Name, "arg_")]):
+		return nil, no("%s holds several flags, and it is not clear whether %s is to be among them or alone (%q)", col.Name, is, c.said)
+	case col.Type.Name == "k_mode" && !strings.Contains(c.said, " 0"):
+		return nil, no("it is not clear whether %s is meant in octal (%q): write 0644, as in chmod", is, c.said)
+	}
 	if upper.MatchString(is) {
 		if err := b.define(is); err != nil {
 			return nil, err
@@ -484,6 +490,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	}
 	return all([]column{col}, c.op, "")
 }
+
+// severalFlags are types, and names of arguments, that hold several flags at once.
+var severalFlags = set("k_hex k_oflags flags clone_flags prot mask events mode advice")
 
 // under is a condition for a path that is quoted or lies below it.
 func under(is, quoted string) string {

@@ -327,6 +327,12 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			}
 			var res *Composition
 			if res, err = c.build(ctx, a, from); err == nil {
+				if err := g.oneKind(from.contract, res.Contract); err != nil {
+					return nil, err
+				}
+				if a.form == sum && a.of == "" && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && !chosen(p) }) {
+					continue // a number of them would pass for their sum
+				}
 				if !g.kept(chosen, from, res.Contract, answer) {
 					continue
 				}
@@ -392,6 +398,34 @@ var (
 	creating  = set("create creates created creating creation new spawn spawns spawned spawning")
 	created   = set("process processes task tasks")
 )
+
+// oneKind says that reads and writes, which a recipe tells apart, would be taken together, where the
+// request speaks of one of them.
+func (g reading) oneKind(from, is *contract.Contract) error {
+	if !tellsKinds(from) || tellsKinds(is) {
+		return nil
+	}
+	has := func(set map[string]bool) bool {
+		return slices.ContainsFunc(g.toks, func(t token) bool { return set[t.low] })
+	}
+	if has(readWords) != has(writeWords) {
+		return no("reads and writes would be shown together, and it speaks of one of them")
+	}
+	return nil
+}
+
+var (
+	readWords  = set("read reads reading")
+	writeWords = set("write writes written writing wrote")
+)
+
+// tellsKinds tells whether rows or events of a contract say whether they are reads or writes.
+func tellsKinds(c *contract.Contract) bool {
+	kinds := func(list []contract.Member) bool {
+		return slices.ContainsFunc(list, func(m contract.Member) bool { return m.Type.Name == "io_kind" || m.Type.Name == "block_op" })
+	}
+	return slices.ContainsFunc(c.Tables, func(t *contract.Table) bool { return kinds(t.Key) }) || slices.ContainsFunc(c.Events, func(e *contract.Event) bool { return kinds(e.Members) })
+}
 
 // kept tells whether what the other parts say of the form of the answer, which was left to
 // the recipe, is so in what came out.

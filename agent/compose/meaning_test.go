@@ -36,6 +36,14 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"opens by nginx >> also by postgres",
 		"opens by nginx >> and postgres",
 		"tcp connects to port 443 >> also port 80",
+		"openat calls with flags O_CREAT", // among others, or alone?
+		"mmap calls with prot PROT_EXEC",
+		"openat calls with mode 644", // which people mean in octal
+		"openat calls with O_RDONLY",
+		"count openat calls with O_WRONLY by process",
+		"total size of reads by user", // not of reads and writes, nor their number
+		"average write size per process",
+		"how many bytes are read per process per second",
 	} {
 		turns := strings.Split(text, " >> ")
 		got, err := answered(c, request{before: turns[:len(turns)-1], text: turns[len(turns)-1]})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,12 +143,32 @@ func (l *Library) Match(text string, opt MatchOptions) (*Match, error) {
 		return nil, &NoMatchError{Reason: ReasonAmbiguous, Nearest: []*Recipe{best.recipe, other},
 			Why: fmt.Sprintf("it asks for two things, %s and %s; ask for one after the other", best.recipe.Name, other.Name)}
 	}
+	if i := best.unboundConstant(q); i >= 0 {
+		return nil, &NoMatchError{Reason: ReasonParameter, Nearest: []*Recipe{best.recipe},
+			Why: fmt.Sprintf("%s comes close but does not know about %q", best.recipe.Name, q.said(i, i+1))}
+	}
 	if a, b, ok := best.either(q); ok {
 		return nil, &NoMatchError{Reason: ReasonParameter, Nearest: []*Recipe{best.recipe},
 			Why: fmt.Sprintf("it asks for %q or %q, and of all that a request names %s shows only what is both; ask for one after the other", q.said(a.first, a.last), q.said(b.first, b.last), best.recipe.Name)}
 	}
 	return best.match(q)
 }
+
+// unboundConstant finds a word such as O_WRONLY that the recipe makes nothing of: it is said to
+// narrow the request, whatever else the words in it may mean; -1 if there is none.
+func (f fit) unboundConstant(q *query) int {
+	for i, w := range q.words {
+		if i < q.story || w.quoted || !constantForm.MatchString(w.text) || slices.ContainsFunc(f.bound, func(b binding) bool { return b.arg.first <= i && i < b.arg.last }) {
+			continue
+		}
+		if m, _ := q.lex.lookup(q.words[i:]); len(m.concepts) == 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+var constantForm = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
 
 // either finds two values that are joined by "or". What a recipe is narrowed by holds together.
 func (f fit) either(q *query) (a, b arg, ok bool) {

@@ -108,7 +108,7 @@ func (c *Conversation) whyMissed(ctx context.Context, r Request, thing string) (
 		a := missed.Why(k, values, thing)
 		switch {
 		case a.All:
-			say("By its contract it does not show that:\n" + strings.Join(a.Excludes[:min(len(a.Excludes), 6)], "\n") + "\nSay what it should be instead, for example “also " + cut(thing, 60) + "”.")
+			say("By its contract it does not show that:\n" + strings.Join(a.Excludes[:min(len(a.Excludes), 6)], "\n") + "\nSay what it should be instead, for example “only " + cut(thing, 60) + "”.")
 		case len(a.Excludes) > 0:
 			say("Some of what it looks at leaves that out:\n" + strings.Join(a.Excludes[:min(len(a.Excludes), 6)], "\n"))
 		case len(a.Spoken) > 0:

@@ -516,6 +516,9 @@ func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error
 	if !ok && hasPid && !current {
 		return nil, no("%s shows no process name (%q)", b.about(), c.said)
 	}
+	if other := slices.IndexFunc(cols, func(x column) bool { return x.Type.Name == "char" && x.Type.Size == 16 }); !b.from.hook && !ok && other >= 0 {
+		return nil, no("%s shows a process as %s, and it is not clear whether that or the one that runs then is to be left out (%q)", b.about(), cols[other].Name, c.said)
+	}
 	if !current {
 		if _, err := b.task(s, "comm", "char[16]", "current.comm"); err != nil {
 			return nil, err

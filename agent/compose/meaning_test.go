@@ -21,6 +21,9 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"signals except sigchld",
 		"count irq:irq_handler_entry by name except eth0",
 		"dns lookups except example.com",
+		"oom kills except java", // the victim, or whose allocation failed?
+		"count openat calls by user except www-data",
+		"execs by every user except jenkins-ci",
 		"connections that failed with ECONNREFUSED or ETIMEDOUT",
 		"syscall errors by process, ignoring EAGAIN, EINTR",
 		"count signals by sender, only SIGTERM and SIGKILL",

@@ -115,9 +115,10 @@ func (r *reader) notProcess(f found) bool {
 	_, isErrno := abi.Errno(strings.ToUpper(t.text))
 	_, isSignal := abi.Signal(strings.ToUpper(t.text))
 	_, isProgram := r.words(t.low)
-	isUser := false
+	isUser := slices.ContainsFunc(r.toks, func(t token) bool { return !t.quoted && saysUser[t.low] }) // "by user except www-data"
 	if r.userID != nil && !isProgram {
-		_, isUser = r.userID(t.text)
+		_, known := r.userID(t.text)
+		isUser = isUser || known
 	}
 	return r.isCall(t.low) || isErrno || isSignal || isUser || hostName.MatchString(t.low) || notNames[t.low]
 }
@@ -125,11 +126,14 @@ func (r *reader) notProcess(f found) bool {
 // saysTask are words beside which a name is that of a process.
 var saysTask = set("by of from process processes program programs")
 
+// saysUser are words after which a name may be that of a user.
+var saysUser = set("user users uid uids account accounts")
+
 // hostName matches what is rather a host or a file than a process: "example.com", "libc.so.6".
 var hostName = regexp.MustCompile(`[a-z0-9]\.[a-z]`)
 
 // notNames are names, but none of processes.
-var notNames = set("ipv4 ipv6 v4 v6 tcp udp icmp http https ssh dns eth0 lo localhost tmpfs ext4 xfs")
+var notNames = set("www-data nobody daemon ipv4 ipv6 v4 v6 tcp udp icmp http https ssh dns eth0 lo localhost tmpfs ext4 xfs")
 
 // tangled says why the parts of a request cannot be told apart: after what is left out comes what
 // alone is wanted, and it is not said whether that is left out as well ("except to 10.0.0.1 port 443").

@@ -73,7 +73,7 @@ func compare(ctx context.Context, a, b Program, opt Options) (*Result, error) {
 	}
 	began := time.Now()
 	r := &Result{}
-	if oneContract(a.Kept, b.Kept) && slices.Equal(a.Manifest.Constants, b.Manifest.Constants) {
+	if oneContract(a.Kept, b.Kept) && slices.Equal(a.Manifest.Constants, b.Manifest.Constants) && slices.Equal(sampling(a.Manifest), sampling(b.Manifest)) {
 		r.Verdict, r.How = Same, "both were proved against one contract, which leaves nothing open"
 		return r, nil
 	}
@@ -291,6 +291,18 @@ func (s *session) assumes(name string) { s.assumed[name] = true }
 // oneContract tells whether two programs keep one contract that says everything.
 func oneContract(a, b *contract.Contract) bool {
 	return a != nil && b != nil && Total(a) && contract.Format(a) == contract.Format(b)
+}
+
+// sampling are the rates at which programs sample and where they are attached, which no contract says.
+func sampling(m *program.Manifest) []string {
+	var out []string
+	for _, p := range m.Programs {
+		if p.Hook.Kind == program.PerfEvent || p.Hook.Kind.NeedsInterface() || p.Hook.Kind.NeedsCgroup() {
+			out = append(out, fmt.Sprintf("%s %s %d", p.Hook.Kind, p.Hook.Target, p.Hook.Hz))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Total tells whether a contract says everything about the effects of a program: whether no event

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 
 	openai "github.com/sashabaranov/go-openai"
 )
@@ -27,6 +29,8 @@ func Endpoint(ctx context.Context, config openai.ClientConfig, model string) (*R
 	if model == "" {
 		model = DefaultEndpointModel
 	}
+	// The key and what is searched for go to this endpoint, and wherever it points nowhere.
+	config.HTTPClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	r := &Remote{client: openai.NewClientWithConfig(config), model: model}
 	first, err := r.call(ctx, []string{"kernel"})
 	if err != nil {
@@ -75,7 +79,7 @@ func (r *Remote) Embed(ctx context.Context, texts []string) ([][]float32, error)
 func (r *Remote) call(ctx context.Context, texts []string) ([][]float32, error) {
 	answer, err := r.client.CreateEmbeddings(ctx, openai.EmbeddingRequestStrings{Input: texts, Model: openai.EmbeddingModel(r.model)})
 	if err != nil {
-		return nil, fmt.Errorf("asking %s for embeddings: %w", r.model, err)
+		return nil, fmt.Errorf("asking %s for embeddings: %w", r.model, plain(err))
 	}
 	out := make([][]float32, len(texts))
 	for _, d := range answer.Data {
@@ -91,4 +95,19 @@ func (r *Remote) call(ctx context.Context, texts []string) ([][]float32, error) 
 		}
 	}
 	return out, nil
+}
+
+// plain is an error without the words of the endpoint, which can hold the key or the texts that were
+// asked about: errors are logged.
+func plain(err error) error {
+	if e, ok := errors.AsType[*openai.APIError](err); ok {
+		return fmt.Errorf("the endpoint answers with status %d", e.HTTPStatusCode)
+	}
+	if e, ok := errors.AsType[*openai.RequestError](err); ok {
+		return fmt.Errorf("the endpoint answers with status %d", e.HTTPStatusCode)
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
 }

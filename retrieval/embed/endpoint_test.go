@@ -103,3 +103,35 @@ func TestEndpointWrong(t *testing.T) {
 		t.Error("a closed endpoint: no error")
 	}
 }
+
+// What an endpoint says of a request is not repeated: it can hold the key. Nor is a redirect
+// followed.
+func TestEndpointSays(t *testing.T) {
+	elsewhere := 0
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
+	defer other.Close()
+	for name, answer := range map[string]http.HandlerFunc{
+		"an error": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"error": {"message": "incorrect key %s", "type": "auth"}}`, r.Header.Get("Authorization"))
+		},
+		"no JSON": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			fmt.Fprint(w, "<html>", r.Header.Get("Authorization"))
+		},
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		},
+	} {
+		server := httptest.NewServer(answer)
+		config := openai.DefaultConfig("a-secret-key")
+		config.BaseURL = server.URL
+		if _, err := Endpoint(t.Context(), config, ""); err == nil || strings.Contains(err.Error(), "a-secret-key") {
+			t.Errorf("%s: %v", name, err)
+		}
+		server.Close()
+	}
+	if elsewhere > 0 {
+		t.Error("a redirect is followed")
+	}
+}

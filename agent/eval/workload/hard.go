@@ -35,7 +35,7 @@ func hard() []Func {
 		{"feed-cat", "gives ARGS 0 lines to a cat ($cat), one after the other, each when it waits for it", feedCat},
 		{"udp-ask", "in a network of its own: asks an IPv4 and an IPv6 server (ARGS 0 and 1) that answer after 30ms, and one that never does (ARGS 2)", udpAsk},
 		{"client-hellos", "writes a TLS ClientHello for each server's name, one without a name, and an alert", clientHellos},
-		{"orphans", "a child of a shell that has ended ($orphan) ends with code 7; one whose parent lives ($kept) with 9", orphans},
+		{"orphans", "a child of a shell that has ended ($orphan, $shell) ends with code 7; one whose parent lives ($kept) with 9", orphans},
 	}
 }
 
@@ -612,7 +612,7 @@ func orphans(w *W) error {
 		return err
 	}
 	defer r.Close()
-	cmd := exec.Command("/bin/sh", "-c", "(read line <&3; exit 7) >/dev/null & echo $!")
+	cmd := exec.Command("/bin/sh", "-c", "(read line <&3; exit 7) >/dev/null 2>&1 & echo $!")
 	cmd.ExtraFiles = []*os.File{r}
 	out, err := cmd.Output()
 	if err != nil {
@@ -623,6 +623,7 @@ func orphans(w *W) error {
 		return errors.Join(err, hold.Close())
 	}
 	w.Say("orphan", pid)
+	w.Say("shell", cmd.Process.Pid)
 	if err := hold.Close(); err != nil { // its parent has ended; now it may
 		return err
 	}

@@ -339,7 +339,7 @@ func shortWrites(w *W) error {
 	if _, err := unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, 65536); err != nil {
 		return err
 	}
-	if err := unix.Dup2(p[1], 731); err != nil {
+	if err := unix.Dup3(p[1], 731, 0); err != nil {
 		return err
 	}
 	defer unix.Close(731)
@@ -370,7 +370,7 @@ func idleReads(w *W) error {
 		}
 		defer unix.Close(fds[0])
 		defer unix.Close(fds[1])
-		if err := unix.Dup2(fds[0], s.fd); err != nil {
+		if err := unix.Dup3(fds[0], s.fd, 0); err != nil {
 			return err
 		}
 		defer unix.Close(s.fd)

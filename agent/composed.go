@@ -31,8 +31,20 @@ func (p *preparation) beyond(ctx context.Context, none *recipes.NoMatchError) (*
 		}
 		return p.fromModel(ctx, examples)
 	}
-	return nil, fmt.Errorf("%w: %s%w.\nFor what neither the recipes nor this cover, kgent needs a model: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL.", ErrNoAnswer, none.Found(), why)
+	return nil, &UnansweredError{Found: fmt.Sprintf("%s%v.\n", none.Found(), why)}
 }
+
+// UnansweredError says that there is no program for a request and no model to write one. It is
+// an [ErrNoAnswer].
+type UnansweredError struct {
+	Found string // what comes near and what was not understood: whole lines
+}
+
+func (e *UnansweredError) Error() string {
+	return ErrNoAnswer.Error() + ": " + e.Found + "For what neither the recipes nor this cover, kgent needs a model: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, and KGENT_MODEL."
+}
+
+func (e *UnansweredError) Unwrap() error { return ErrNoAnswer }
 
 // recipe answers a request with the recipe that was found, unless its words say something
 // else than the recipe shows and what they say can be composed.

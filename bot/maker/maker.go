@@ -148,6 +148,10 @@ func forChat(err error) error {
 	if errors.As(err, &none) {
 		return fmt.Errorf("%w: %sWhat the recipes do not cover takes a model: ask whoever runs kgent for one.", agent.ErrNoAnswer, none.Found())
 	}
+	var unanswered *agent.UnansweredError
+	if errors.As(err, &unanswered) {
+		return fmt.Errorf("%w: %sWhat neither the recipes nor this cover takes a model: ask whoever runs kgent for one.", agent.ErrNoAnswer, unanswered.Found)
+	}
 	var model *llm.Error
 	if errors.As(err, &model) && errors.Is(err, agent.ErrModel) {
 		if advice := model.Advice(); advice != "" {

@@ -18,7 +18,9 @@ import (
 var ErrNoBpftrace = bpftrace.ErrNone
 
 // IsScript reports whether what is brought is a script of bpftrace, by its name.
-func (b *Brought) IsScript() bool { return !b.Generated && b.Source != "" && strings.HasSuffix(b.Called(), ".bt") }
+func (b *Brought) IsScript() bool {
+	return !b.Generated && b.Source != "" && strings.HasSuffix(b.Called(), ".bt")
+}
 
 // script is a program in bpftrace's language that somebody brings along, or a model
 // wrote.

@@ -297,7 +297,7 @@ func (b *bringing) unproved(ctx context.Context) (*Candidate, error) {
 	}
 	why := strings.Join(b.tried, "; ")
 	if c.Finding.Verdict == proof.Unknown {
-		c.Finding.Reason = "unproved: there is no contract that it could be held against (" + why + "); what needs none was checked"
+		c.Finding.Reason = "unproved: no contract was found for it; what needs none was checked"
 	}
 	c.Understood = append(c.Understood, "there is no contract: "+why)
 	c.Duration = b.duration()

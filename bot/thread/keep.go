@@ -16,6 +16,7 @@ import (
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/bot/card"
+	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 )
@@ -88,9 +89,15 @@ func (c *Conversation) keepForm(ctx context.Context, r Request, id string) (*car
 		return nil, err
 	}
 	phrase := r.Text
+	// A recipe is looked for with a request's words without its nodes, as aim leaves them.
+	if known, lost, err := c.nodes(ctx); err == nil {
+		if named, rest, err := target.FromText(phrase, known, lost...); err == nil && named != "" {
+			phrase = strings.Trim(rest, " ,;.")
+		}
+	}
 	if p, err := c.Desk.Program(ctx, r.Case); err == nil {
 		_, values := contractOf(p)
-		phrase = team.Phrase(r.Text, values)
+		phrase = team.Phrase(phrase, values)
 	}
 	return &card.Form{Verb: verbKeep, ID: id, Title: "Save as recipe", Submit: "Ask for approval", Inputs: []card.Input{
 		{Name: "name", Label: "Its name", Hint: "small letters, digits, hyphens: slow-orders", Max: 40},

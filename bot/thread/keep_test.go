@@ -35,7 +35,7 @@ func TestKeepRecipe(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		id := tm.proved(c)
 		form, no := c.Form(context.Background(), thread.Event{Kind: thread.Click, By: tm.account("ada"), Verb: "keep", ID: id})
-		if no != nil || form.Inputs[0].Name != "name" || !strings.Contains(form.Inputs[1].Value, "connections that orders make") {
+		if no != nil || form.Inputs[0].Name != "name" || !strings.Contains(form.Inputs[1].Value, "connections that orders make") || strings.Contains(form.Inputs[1].Value, "db-1") {
 			tm.Fatalf("%+v, %+v", form, no)
 		}
 		tm.submit(c, "ada", "keep", id, fill("order-connections", "connections that orders make to port 443"))

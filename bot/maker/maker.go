@@ -46,6 +46,7 @@ type Maker struct {
 	Bpftrace *bpftrace.Tool
 	Language string
 	Prover   agent.Prover
+	Comparer agent.Comparer   // nil: each agent's own
 	Finder   agent.HookFinder // nil: hooks are found by their names only
 	Budget   agent.Budget
 	Effort   agent.Effort
@@ -237,6 +238,7 @@ func (m *Maker) agent() *agent.Agent {
 		Generate: m.Generate,
 		Quota:    m.Quota,
 		Prover:   m.Prover,
+		Comparer: m.Comparer,
 		Finder:   m.Finder,
 		Team:     m.Team,
 		Lessons:  m.Lessons,

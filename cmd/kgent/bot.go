@@ -231,6 +231,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 			Generate: codegen.C,
 			Quota:    spent,
 			Prover:   prover,
+			Comparer: prover,
 			Finder:   finder,
 			Team:     own.List,
 			Lessons:  lessons.NewRedis(client, time.Now),

@@ -137,8 +137,8 @@ type Difference struct {
 	// ADoes and BDoes say what each does at the last step.
 	ADoes string `json:"a_does"`
 	BDoes string `json:"b_does"`
-
-	ask string
+	// Asks is [Difference.Question].
+	Asks string `json:"asks,omitempty"`
 }
 
 // Kind is what two programs differ in.

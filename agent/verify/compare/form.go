@@ -283,7 +283,7 @@ type tablePair struct {
 func pair(a, b form, names [2]string) (*pairing, *Difference) {
 	p := &pairing{streams: [2]map[string]int{{}, {}}}
 	d := func(subject, adoes, bdoes, ask string) *Difference {
-		return &Difference{A: names[0], B: names[1], Kind: Form, Subject: subject, ADoes: adoes, BDoes: bdoes, ask: ask}
+		return &Difference{A: names[0], B: names[1], Kind: Form, Subject: subject, ADoes: adoes, BDoes: bdoes, Asks: ask}
 	}
 	var nameA, nameB []string
 	for _, s := range a.streams {

@@ -60,7 +60,7 @@ func (x *searching) rates() *Difference {
 		if hz[left] != hz[right] {
 			n := x.names()
 			return &Difference{A: n[left], B: n[right], Kind: Setting, Subject: p.name, ADoes: fmt.Sprintf("takes %d samples a second", hz[left]),
-				BDoes: fmt.Sprintf("takes %d", hz[right]), ask: fmt.Sprintf("should %d or %d samples be taken a second?", hz[left], hz[right])}
+				BDoes: fmt.Sprintf("takes %d", hz[right]), Asks: fmt.Sprintf("should %d or %d samples be taken a second?", hz[left], hz[right])}
 		}
 	}
 	return nil
@@ -81,7 +81,7 @@ func (x *searching) depths() *Difference {
 	}
 	n := x.names()
 	return &Difference{A: n[left], B: n[right], Kind: Form, Subject: "stacks", ADoes: fmt.Sprintf("shows up to %d frames of a stack", frames[left]),
-		BDoes: fmt.Sprintf("shows up to %d", frames[right]), ask: fmt.Sprintf("should stacks be shown up to %d or up to %d frames?", frames[left], frames[right])}
+		BDoes: fmt.Sprintf("shows up to %d", frames[right]), Asks: fmt.Sprintf("should stacks be shown up to %d or up to %d frames?", frames[left], frames[right])}
 }
 
 // asSet is the name of the assumption about parameters that are not asked for all values.

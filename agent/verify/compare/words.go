@@ -45,7 +45,7 @@ func (d *Difference) String() string {
 
 // Question asks a person which of the two is meant, in one sentence without the names of the
 // programs.
-func (d *Difference) Question() string { return d.ask }
+func (d *Difference) Question() string { return d.Asks }
 
 // inputWords are inputs in a row.
 func inputWords(in []Value) string {
@@ -78,7 +78,7 @@ func (x *searching) tell(d *Difference, f *suspect, m smt.Model) {
 	}
 	x.threads(d, f, m)
 	matter = slices.DeleteFunc(matter, noise)
-	d.ask = x.question(d, f, matter, m)
+	d.Asks = x.question(d, f, matter, m)
 }
 
 // threads says at all steps on which thread, or in which process, they are if it is said at one.

@@ -14,6 +14,7 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/verify"
+	"kgent/agent/verify/compare"
 	"kgent/agent/verify/proof"
 	"kgent/retrieval/kernel"
 )
@@ -57,13 +58,9 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 	if r := p.reports.Recall(key); r != nil {
 		return r, nil
 	}
-	r := request{Kernel: facts.Hash(), ELF: o.ELF(), Limits: p.Limits}
+	r := request{Kernel: facts.Hash(), ELF: o.ELF(), Limits: p.Limits, Contract: textOf(c)}
 	if r.Manifest, err = m.Encode(); err != nil {
 		return nil, err
-	}
-	if c != nil {
-		text := contract.Format(c)
-		r.Contract = &text
 	}
 	if r.Snapshot, err = kernel.Encode(facts); err != nil {
 		return nil, err
@@ -79,7 +76,7 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 		p.turn <- k
 		return r, nil
 	}
-	report, k, err := p.ask(ctx, k, r)
+	got, k, err := p.ask(ctx, k, r)
 	p.rest(k)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
@@ -91,13 +88,64 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 	if err != nil {
 		return nil, err
 	}
-	p.reports.Keep(key, report)
-	return report, nil
+	if got.Report == nil {
+		return &proof.Report{Reasons: []string{"the process that proves answered something else"}}, nil
+	}
+	p.reports.Keep(key, got.Report)
+	return got.Report, nil
 }
 
-// ask has a proof made by the child, or by a new one, and returns the child that
+// Compare implements agent.Comparer. What goes wrong with the process is Unknown.
+func (p *Process) Compare(ctx context.Context, facts *kernel.Facts, a, b compare.Program, assume []string) (*compare.Result, error) {
+	r := request{
+		Kernel: facts.Hash(), Limits: p.Limits, Assume: assume,
+		Name: a.Name, ELF: a.Object.ELF(), Contract: textOf(a.Kept),
+		Other: &other{Name: b.Name, ELF: b.Object.ELF(), Contract: textOf(b.Kept)},
+	}
+	var err error
+	if r.Manifest, err = a.Manifest.Encode(); err != nil {
+		return nil, err
+	}
+	if r.Other.Manifest, err = b.Manifest.Encode(); err != nil {
+		return nil, err
+	}
+	if r.Snapshot, err = kernel.Encode(facts); err != nil {
+		return nil, err
+	}
+	var k *child
+	select {
+	case k = <-p.turn:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("comparing: %w", context.Cause(ctx))
+	}
+	got, k, err := p.ask(ctx, k, r)
+	p.rest(k)
+	var broken *brokenError
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("comparing: %w", context.Cause(ctx))
+	case errors.As(err, &broken):
+		return &compare.Result{Reasons: []string{broken.Error()}}, nil
+	case err != nil:
+		return nil, err
+	case got.Result == nil:
+		return &compare.Result{Reasons: []string{"the process that compares answered something else"}}, nil
+	}
+	return got.Result, nil
+}
+
+// textOf is a contract as it travels; nil is none.
+func textOf(c *contract.Contract) *string {
+	if c == nil {
+		return nil
+	}
+	text := contract.Format(c)
+	return &text
+}
+
+// ask has a proof or a comparison made by the child, or by a new one, and returns the child that
 // is there afterwards.
-func (p *Process) ask(ctx context.Context, k *child, r request) (*proof.Report, *child, error) {
+func (p *Process) ask(ctx context.Context, k *child, r request) (answer, *child, error) {
 	if k != nil && (!k.alive() || !k.kernels[r.Kernel] && len(k.kernels) >= maxKernels) {
 		k.end()
 		k = nil
@@ -105,7 +153,7 @@ func (p *Process) ask(ctx context.Context, k *child, r request) (*proof.Report, 
 	if k == nil {
 		var err error
 		if k, err = start(p.command); err != nil {
-			return nil, nil, &brokenError{err}
+			return answer{}, nil, &brokenError{err}
 		}
 	}
 	limit := p.Limits.Time
@@ -116,12 +164,12 @@ func (p *Process) ask(ctx context.Context, k *child, r request) (*proof.Report, 
 	defer cancel()
 	a, err := k.exchange(ctx, r)
 	if err != nil {
-		return nil, nil, &brokenError{err}
+		return answer{}, nil, &brokenError{err}
 	}
 	if a.Error != "" {
-		return nil, k, errors.New(a.Error)
+		return answer{}, k, errors.New(a.Error)
 	}
-	return a.Report, k, nil
+	return a, k, nil
 }
 
 // rest lets the next one have the child, and ends it when nobody comes.
@@ -235,7 +283,7 @@ func (k *child) exchange(ctx context.Context, r request) (a answer, err error) {
 	if err == nil {
 		err = k.answers.Decode(&a)
 	}
-	if stop() && err == nil && (a.Report != nil || a.Error != "") {
+	if stop() && err == nil && (a.Report != nil || a.Result != nil || a.Error != "") {
 		return a, nil
 	}
 	k.end()

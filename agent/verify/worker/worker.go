@@ -1,4 +1,4 @@
-// Package worker proves in a process of its own, so that a proof, which takes
+// Package worker proves, and compares programs, in a process of its own, so that a proof, which takes
 // all the processors it can get and as much memory as it was given, can neither
 // hold the conversation up nor end it: the kernel shares the processors out
 // fairly, where goroutines of one process would have to wait for each other and
@@ -26,11 +26,12 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/verify"
+	"kgent/agent/verify/compare"
 	"kgent/agent/verify/proof"
 	"kgent/retrieval/kernel"
 )
 
-// request is one proof to make.
+// request is one proof or, with Other, one comparison to make.
 type request struct {
 	// Kernel is the hash of its facts; Snapshot is sent with the first request
 	// for it.
@@ -40,12 +41,26 @@ type request struct {
 	Manifest json.RawMessage `json:"manifest"`
 	Contract *string         `json:"contract"` // its text; null: none
 	Limits   proof.Limits    `json:"limits"`
+	// Name is the program's in the words of a comparison, Other the program it is compared
+	// with, and Assume what may be taken for granted then. Both Contracts were kept.
+	Name   string   `json:"name,omitempty"`
+	Other  *other   `json:"other,omitempty"`
+	Assume []string `json:"assume,omitempty"`
 }
 
-// answer is a report, or what was wrong with the request.
+// other is the second program of a comparison.
+type other struct {
+	Name     string          `json:"name,omitempty"`
+	ELF      []byte          `json:"elf"`
+	Manifest json.RawMessage `json:"manifest"`
+	Contract *string         `json:"contract"`
+}
+
+// answer is a report, the result of a comparison, or what was wrong with the request.
 type answer struct {
-	Report *proof.Report `json:"report,omitempty"`
-	Error  string        `json:"error,omitempty"`
+	Report *proof.Report   `json:"report,omitempty"`
+	Result *compare.Result `json:"result,omitempty"`
+	Error  string          `json:"error,omitempty"`
 }
 
 // maxMemory is what the process may take, in bytes. A proof within its limits
@@ -135,36 +150,75 @@ type server struct {
 }
 
 func (s *server) answer(ctx context.Context, r request) answer {
-	report, err := s.prove(ctx, r)
+	var a answer
+	var err error
+	if r.Other != nil {
+		a.Result, err = s.compare(ctx, r)
+	} else {
+		a.Report, err = s.prove(ctx, r)
+	}
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
-	return answer{Report: report}
+	return a
+}
+
+// facts are those of the request's kernel.
+func (s *server) facts(r request) (*kernel.Facts, error) {
+	if f := s.kernels[r.Kernel]; f != nil {
+		return f, nil
+	}
+	f, err := kernel.Decode(r.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	s.kernels[r.Kernel] = f
+	return f, nil
 }
 
 func (s *server) prove(ctx context.Context, r request) (*proof.Report, error) {
-	facts := s.kernels[r.Kernel]
-	if facts == nil {
-		var err error
-		if facts, err = kernel.Decode(r.Snapshot); err != nil {
-			return nil, err
-		}
-		s.kernels[r.Kernel] = facts
-	}
-	o, err := program.Parse(r.ELF)
+	facts, err := s.facts(r)
 	if err != nil {
 		return nil, err
 	}
-	m, err := program.DecodeManifest(r.Manifest)
+	p, err := readProgram(r.Name, r.ELF, r.Manifest, r.Contract)
 	if err != nil {
 		return nil, err
-	}
-	var c *contract.Contract
-	if r.Contract != nil {
-		if c, err = contract.Parse(*r.Contract); err != nil {
-			return nil, fmt.Errorf("reading the contract: %w", err)
-		}
 	}
 	s.prover.Limits = r.Limits
-	return s.prover.Prove(ctx, facts, o, m, c)
+	return s.prover.Prove(ctx, facts, p.Object, p.Manifest, p.Kept)
+}
+
+func (s *server) compare(ctx context.Context, r request) (*compare.Result, error) {
+	facts, err := s.facts(r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := readProgram(r.Name, r.ELF, r.Manifest, r.Contract)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readProgram(r.Other.Name, r.Other.ELF, r.Other.Manifest, r.Other.Contract)
+	if err != nil {
+		return nil, err
+	}
+	s.prover.Limits = r.Limits
+	return s.prover.Compare(ctx, facts, a, b, r.Assume)
+}
+
+// readProgram reads a program and the contract that comes with it, if any.
+func readProgram(name string, elf []byte, manifest json.RawMessage, text *string) (p compare.Program, err error) {
+	p.Name = name
+	if p.Object, err = program.Parse(elf); err != nil {
+		return p, err
+	}
+	if p.Manifest, err = program.DecodeManifest(manifest); err != nil {
+		return p, err
+	}
+	if text != nil {
+		if p.Kept, err = contract.Parse(*text); err != nil {
+			return p, fmt.Errorf("reading the contract: %w", err)
+		}
+	}
+	return p, nil
 }

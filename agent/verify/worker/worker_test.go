@@ -16,6 +16,7 @@ import (
 	"kgent/agent/program"
 	"kgent/agent/program/programtest"
 	"kgent/agent/recipes"
+	"kgent/agent/verify/compare"
 	"kgent/agent/verify/proof"
 	"kgent/agent/verify/worker"
 	"kgent/retrieval/kernel"
@@ -202,5 +203,31 @@ func TestIdle(t *testing.T) {
 		t.Errorf("%s, and then %s", first, second)
 	}
 	for p.Idle = time.Nanosecond; ask() == first; {
+	}
+}
+
+// Programs are compared in the same process as proofs are made, with the same result.
+func TestCompares(t *testing.T) {
+	j, p := work(t), process(t, "prove")
+	named := func(name string) compare.Program {
+		return compare.Program{Name: name, Object: j.object, Manifest: j.manifest}
+	}
+	same, err := p.Compare(t.Context(), j.facts, named("one"), named("two"), nil)
+	if err != nil || same.Verdict != compare.Same {
+		t.Fatalf("%+v, %v", same, err)
+	}
+	set, err := j.manifest.With(j.object, map[string]string{"port": "443"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := named("two")
+	two.Manifest = set
+	differ, err := p.Compare(t.Context(), j.facts, named("one"), two, nil)
+	if err != nil || differ.Verdict != compare.Different || differ.Difference == nil || differ.Difference.Question() == "" || differ.Difference.B != "two" {
+		t.Errorf("%+v, %v", differ, err)
+	}
+	broken, err := process(t, "crash").Compare(t.Context(), j.facts, named("one"), named("two"), nil)
+	if err != nil || broken.Verdict != compare.Unknown || len(broken.Reasons) == 0 {
+		t.Errorf("%+v, %v", broken, err)
 	}
 }

@@ -88,13 +88,7 @@ func (c *Conversation) keepForm(ctx context.Context, r Request, id string) (*car
 	if err := c.mayKeep(r); err != nil {
 		return nil, err
 	}
-	phrase := r.Text
-	// A recipe is looked for with a request's words without its nodes, as aim leaves them.
-	if known, lost, err := c.nodes(ctx); err == nil {
-		if named, rest, err := target.FromText(phrase, known, lost...); err == nil && named != "" {
-			phrase = strings.Trim(rest, " ,;.")
-		}
-	}
+	phrase := c.nowhere(ctx, r.Text)
 	if p, err := c.Desk.Program(ctx, r.Case); err == nil {
 		_, values := contractOf(p)
 		phrase = team.Phrase(phrase, values)
@@ -105,6 +99,19 @@ func (c *Conversation) keepForm(ctx context.Context, r Request, id string) (*car
 	}}, nil
 }
 
+// nowhere is a phrasing without the nodes that it names: a recipe is looked for with a
+// request's words as aim leaves them, and runs where it is asked for.
+func (c *Conversation) nowhere(ctx context.Context, phrase string) string {
+	known, lost, err := c.nodes(ctx)
+	if err != nil { // it stays as it was typed, and is shown on the card
+		return phrase
+	}
+	if named, rest, err := target.FromText(phrase, known, lost...); err == nil && named != "" {
+		return strings.Trim(rest, " ,;.")
+	}
+	return phrase
+}
+
 // keepAs begins to keep a request's program as a recipe.
 func (c *Conversation) keepAs(ctx context.Context, e Event, p approvals.Person, r Request) error {
 	if err := c.mayKeep(r); err != nil {
@@ -113,7 +120,7 @@ func (c *Conversation) keepAs(ctx context.Context, e Event, p approvals.Person, 
 	recipe := team.Recipe{Name: strings.TrimSpace(e.Fields["name"]), By: p.ID}
 	for _, line := range strings.Split(e.Fields["phrasings"], "\n") {
 		if line = strings.TrimSpace(line); line != "" {
-			recipe.Phrasings = append(recipe.Phrasings, line)
+			recipe.Phrasings = append(recipe.Phrasings, c.nowhere(ctx, line))
 		}
 	}
 	return c.create(ctx, e, Request{

@@ -56,7 +56,7 @@ vet:
 	$(GO) vet ./...
 
 # How well requests are answered, on real workloads: MODE=recipes, gate, noisy, or
-# with a model (OPENAI_BASE_URL, KGENT_MODEL) direct, paper, full; CASES='tcp-*'. An
+# with a model (OPENAI_BASE_URL, KGENT_MODEL) direct, paper, full; CASES='who-*'. An
 # interrupted one goes on with RESUME=1.
 MODE ?= recipes
 CASES ?= *

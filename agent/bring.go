@@ -56,7 +56,11 @@ func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
 		source, notes = amend(source)
 	}
 	b.source = source
-	b.said = append(b.said, "the program is "+brought.Called()+", as it was brought")
+	if brought.Generated {
+		b.said = append(b.said, "the contract is "+brought.Called()+", as it was brought, and the program was generated from it")
+	} else {
+		b.said = append(b.said, "the program is "+brought.Called()+", as it was brought")
+	}
 	if len(notes) > 0 {
 		b.said = append(b.said, "kgent changed its source: "+strings.Join(notes, "; "))
 	}
@@ -75,6 +79,9 @@ func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
 	}
 	att.Verdict = c.Finding.Verdict.String()
 	c.Origin = "file " + brought.Called()
+	if brought.Generated {
+		c.Origin = "generated from the contract in " + brought.Called()
+	}
 	c.Understood = append(c.Understood, b.said...)
 	return c, nil
 }
@@ -135,6 +142,9 @@ func (b *bringing) objectOf(ctx context.Context) (*program.Object, error) {
 // given is the contract that came with the program. It is its author's, as a model's is.
 func (b *bringing) given() (*yardstick, error) {
 	wrong := func(err error) error {
+		if b.req.Program.Generated {
+			return fmt.Errorf("%w: the contract %s: %w", ErrRequest, b.req.Program.Called(), err)
+		}
 		return fmt.Errorf("%w: the contract that came with %s: %w", ErrRequest, b.req.Program.Called(), err)
 	}
 	c, err := contract.Parse(b.req.Program.Contract)
@@ -154,6 +164,9 @@ func (b *bringing) given() (*yardstick, error) {
 		}
 	}
 	y := &yardstick{contract: c, by: "file " + b.req.Program.Called(), said: "its contract came with it", opt: b.options(c.Title), binding: true}
+	if b.req.Program.Generated { // which is said once
+		y.said = ""
+	}
 	b.set(&y.opt, settle(c))
 	return y, nil
 }
@@ -247,7 +260,9 @@ func (b *bringing) against(ctx context.Context, y *yardstick) (*Candidate, error
 		if b.match != nil {
 			c.Understood = append(c.Understood, b.match.Understood...)
 		}
-		c.Understood = append(c.Understood, y.said)
+		if y.said != "" {
+			c.Understood = append(c.Understood, y.said)
+		}
 		c.Duration = b.duration()
 		return c, nil
 	case r == nil, y.binding:
@@ -282,7 +297,7 @@ func (b *bringing) unproved(ctx context.Context) (*Candidate, error) {
 	}
 	why := strings.Join(b.tried, "; ")
 	if c.Finding.Verdict == proof.Unknown {
-		c.Finding.Reason = "unproved: there is no contract that it could be held against (" + why + "); what needs none was checked"
+		c.Finding.Reason = "unproved: no contract was found for it; what needs none was checked"
 	}
 	c.Understood = append(c.Understood, "there is no contract: "+why)
 	c.Duration = b.duration()

@@ -25,6 +25,9 @@ type Brought struct {
 	// Contract is the contract that it is to be held against, in the text form, when its
 	// owner has one. Empty: one is looked for.
 	Contract string `json:"contract,omitempty"`
+	// Generated says that only the contract was brought, in the file Name, and Source was
+	// generated from it. It changes what cards say, and nothing that is checked.
+	Generated bool `json:"generated,omitempty"`
 }
 
 // Previous is what the request before in the same conversation came to: what a further

@@ -116,7 +116,7 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 		return nil, err
 	}
 	c.Origin, c.Understood, c.Duration = made.Origin, made.Understood, made.Duration
-	c.Explanation = "Composed from the words of the request, and its program generated from the contract below; nobody has written it by hand."
+	c.Explanation = "Composed from the words of the request, and its program generated from its contract; nobody has written it by hand."
 	return c, nil
 }
 

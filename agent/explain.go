@@ -225,7 +225,16 @@ func (x *Explanation) keeps(ctx context.Context, p *preparation, c *Candidate, n
 	case r.Verdict == proof.Verified:
 		x.Contract, x.ContractFrom = want, name
 	case len(r.Reasons) > 0:
-		x.Tried = append(x.Tried, fmt.Sprintf("%s: %s, %s", name, r.Verdict, clip(firstLine(r.Reasons[0]), 240)))
+		how := "not settled"
+		switch {
+		case r.Verdict == proof.Refuted && ofForm(r):
+			how = "its output has another form"
+		case r.Verdict == proof.Refuted:
+			how = "it does something else"
+		case r.Verdict == proof.Vacuous:
+			how = "the contract can hardly be broken"
+		}
+		x.Tried = append(x.Tried, fmt.Sprintf("%s: %s: %s", name, how, clip(firstLine(r.Reasons[0]), 240)))
 	}
 	return nil
 }

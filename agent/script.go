@@ -18,7 +18,9 @@ import (
 var ErrNoBpftrace = bpftrace.ErrNone
 
 // IsScript reports whether what is brought is a script of bpftrace, by its name.
-func (b *Brought) IsScript() bool { return b.Source != "" && strings.HasSuffix(b.Called(), ".bt") }
+func (b *Brought) IsScript() bool {
+	return !b.Generated && b.Source != "" && strings.HasSuffix(b.Called(), ".bt")
+}
 
 // script is a program in bpftrace's language that somebody brings along, or a model
 // wrote.
@@ -63,7 +65,7 @@ func (x *Explanation) explainScript(ctx context.Context, p *preparation) error {
 	if err != nil {
 		return err
 	}
-	x.Object, x.Manifest, x.Checked = c.Object, c.Manifest, UnprovedScript
+	x.Object, x.Manifest, x.Checked = c.Object, c.Manifest, "none is looked for in a bpftrace script, beyond what kgent refuses"
 	x.describe(p.targets[0].Facts)
 	for _, f := range c.Facts {
 		x.Helpers = append(x.Helpers, append(slices.Clone(f.Helpers), f.Kfuncs...)...)

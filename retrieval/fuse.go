@@ -188,7 +188,7 @@ func explain(hits []Hit, said []concept) []Hit {
 			}
 		}
 		if h.Recipes >= 0.35 {
-			h.Why = append(h.Why, fmt.Sprintf("a recipe for about this uses it (%.2f)", h.Recipes))
+			h.Why = append(h.Why, fmt.Sprintf("a recipe about this uses it (%.2f)", h.Recipes))
 		}
 		if h.Vector >= 0.35 {
 			h.Why = append(h.Why, fmt.Sprintf("means about the same (%.2f)", h.Vector))

@@ -453,7 +453,7 @@ func (b *builder) measure(s site) (column, error) {
 	}
 	switch {
 	case col.Type.Size > 0 || strings.HasPrefix(col.Type.Name, "k_") && !slices.Contains([]string{"k_ns", "k_us", "k_bytes", "k_pages", "k_count", "k_ret"}, col.Type.Name):
-		return column{}, no("%s is no amount", col.Name)
+		return column{}, no("%s is no amount; ask how often it happens by %s instead", col.Name, col.Name)
 	case strings.HasPrefix(col.Type.Name, "s"):
 		return column{}, no("%s can be negative, which cannot be added up", col.Name)
 	}

@@ -412,6 +412,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	case "error":
 		if rets := typed(cols, "k_ret"); len(rets) == 1 {
 			is = "-" + is
+			if c.op == "==" {
+				b.fixed[rets[0].Name] = true
+			}
 			return all(rets, c.op, "")
 		}
 		errs := typed(cols, "k_errno")

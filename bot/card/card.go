@@ -279,7 +279,7 @@ var stages = map[string]string{
 	"match":    "looking for a recipe",
 	"compose":  "composing from what is known",
 	"plan":     "the model divides the request",
-	"contract": "the model writes down what is asked",
+	"contract": "the model writes a contract",
 	"generate": "making the program of it",
 	"write":    "the model writes a program",
 	"tool":     "the model looks something up",

@@ -153,12 +153,23 @@ func (a *Adapter) threadName(ctx context.Context, m thread.Message) string {
 	if err := a.get(ctx, at+m.Place.Thread, at+"id", &root); err != nil {
 		a.log.Info("reading the message that a thread begins with", "err", err)
 	}
-	for _, name := range []string{plain(a.textOf(root), 90), plain(m.Card.Title, 90)} {
+	for _, name := range []string{plain(outsideCode(a.textOf(root)), 90), plain(m.Card.Title, 90)} {
 		if name != "" {
 			return name
 		}
 	}
 	return "kgent"
+}
+
+// outsideCode is what a message says around its blocks of code: a pasted program is no name.
+func outsideCode(text string) string {
+	var b strings.Builder
+	for i, part := range strings.Split(text, "```") {
+		if i%2 == 0 {
+			b.WriteString(part)
+		}
+	}
+	return b.String()
 }
 
 // find looks for a message by its key among those sent since it was first

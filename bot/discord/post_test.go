@@ -593,3 +593,16 @@ func TestNew(t *testing.T) {
 		t.Error(u)
 	}
 }
+
+func TestOutsideCode(t *testing.T) {
+	for text, want := range map[string]string{
+		"who opens files":                        "who opens files",
+		"what is this? ```c\nint x;\n``` please": "what is this?  please",
+		"an open one ```\nSEC(\"tp/a/b\")":       "an open one ",
+		"```\nint x;\n```":                       "",
+	} {
+		if got := outsideCode(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

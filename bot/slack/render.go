@@ -134,6 +134,17 @@ func clean(s string) string {
 // prose is clean text without space around it.
 func prose(s string) string { return strings.TrimSpace(clean(s)) }
 
+// indented keeps the spaces at the beginning of lines from being drawn as one or none:
+// by them the conditions of a contract show which case they belong to.
+func indented(body string) string {
+	lines := strings.Split(body, "\n")
+	for i, l := range lines {
+		rest := strings.TrimLeft(l, " ")
+		lines[i] = strings.Repeat("\u00a0", len(l)-len(rest)) + rest
+	}
+	return strings.Join(lines, "\n")
+}
+
 // line is clean text on one line.
 func line(s string) string {
 	return strings.Join(strings.Fields(clean(s)), " ")
@@ -350,7 +361,7 @@ func (s *sheet) paragraph(t card.Text) {
 	if body == "" || s.full(1) {
 		return
 	}
-	words := []slackgo.RichTextSectionElement{plain(s.text(body, maxSection))}
+	words := []slackgo.RichTextSectionElement{plain(s.text(indented(body), maxSection))}
 	if t.Quoted {
 		s.rich(&slackgo.RichTextQuote{Type: slackgo.RTEQuote, Elements: words})
 		return

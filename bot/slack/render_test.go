@@ -327,3 +327,9 @@ func TestManifest(t *testing.T) {
 		t.Errorf("manifest %+v", m)
 	}
 }
+
+func TestIndentation(t *testing.T) {
+	if got, want := indented("When it begins:\n- If so:\n  - a  b\n    → show"), "When it begins:\n- If so:\n\u00a0\u00a0- a  b\n\u00a0\u00a0\u00a0\u00a0→ show"; got != want {
+		t.Errorf("indented: %q, want %q", got, want)
+	}
+}

@@ -66,6 +66,7 @@ func TestScreens(t *testing.T) {
 				return nil
 			}
 			p.run("testdata/screens.yaml")
+			p.run("testdata/screens-programs.yaml")
 		})
 	}
 }

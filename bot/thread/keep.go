@@ -16,6 +16,7 @@ import (
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
 	"kgent/bot/card"
+	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 )
@@ -87,15 +88,28 @@ func (c *Conversation) keepForm(ctx context.Context, r Request, id string) (*car
 	if err := c.mayKeep(r); err != nil {
 		return nil, err
 	}
-	phrase := r.Text
+	phrase := c.nowhere(ctx, r.Text)
 	if p, err := c.Desk.Program(ctx, r.Case); err == nil {
 		_, values := contractOf(p)
-		phrase = team.Phrase(r.Text, values)
+		phrase = team.Phrase(phrase, values)
 	}
 	return &card.Form{Verb: verbKeep, ID: id, Title: "Save as recipe", Submit: "Ask for approval", Inputs: []card.Input{
 		{Name: "name", Label: "Its name", Hint: "small letters, digits, hyphens: slow-orders", Max: 40},
 		{Name: "phrasings", Label: "How people ask for it, one a line", Value: cut(phrase, 500), Hint: "{port} stands for a parameter", Multiline: true, Max: 1000},
 	}}, nil
+}
+
+// nowhere is a phrasing without the nodes that it names: a recipe is looked for with a
+// request's words as aim leaves them, and runs where it is asked for.
+func (c *Conversation) nowhere(ctx context.Context, phrase string) string {
+	known, lost, err := c.nodes(ctx)
+	if err != nil { // it stays as it was typed, and is shown on the card
+		return phrase
+	}
+	if named, rest, err := target.FromText(phrase, known, lost...); err == nil && named != "" {
+		return strings.Trim(rest, " ,;.")
+	}
+	return phrase
 }
 
 // keepAs begins to keep a request's program as a recipe.
@@ -106,7 +120,7 @@ func (c *Conversation) keepAs(ctx context.Context, e Event, p approvals.Person, 
 	recipe := team.Recipe{Name: strings.TrimSpace(e.Fields["name"]), By: p.ID}
 	for _, line := range strings.Split(e.Fields["phrasings"], "\n") {
 		if line = strings.TrimSpace(line); line != "" {
-			recipe.Phrasings = append(recipe.Phrasings, line)
+			recipe.Phrasings = append(recipe.Phrasings, c.nowhere(ctx, line))
 		}
 	}
 	return c.create(ctx, e, Request{

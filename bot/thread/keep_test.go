@@ -35,13 +35,13 @@ func TestKeepRecipe(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		id := tm.proved(c)
 		form, no := c.Form(context.Background(), thread.Event{Kind: thread.Click, By: tm.account("ada"), Verb: "keep", ID: id})
-		if no != nil || form.Inputs[0].Name != "name" || !strings.Contains(form.Inputs[1].Value, "connections that orders make") {
+		if no != nil || form.Inputs[0].Name != "name" || !strings.Contains(form.Inputs[1].Value, "connections that orders make") || strings.Contains(form.Inputs[1].Value, "db-1") {
 			tm.Fatalf("%+v, %+v", form, no)
 		}
 		saved := id
-		tm.submit(c, "ada", "keep", id, fill("order-connections", "connections that orders make to port 443"))
+		tm.submit(c, "ada", "keep", id, fill("order-connections", "connections that orders make to port 443 on db-1"))
 		tm.holds("the card", tm.slack.shown("card:"), "Keep as a team recipe: order-connections", "connections that orders make to port {the_port}", "the_port, which was 443", "the_x stays 5",
-			"source + const volatile k_port the_port = 443;", "Nothing runs by this", "0 of 2", "Approval for “keep recipe” · order-connections ", "[Approve][Deny][Source][Take back]")
+			"!make to port {the_port} on", "source + const volatile k_port the_port = 443;", "Nothing runs by this", "0 of 2", "Approval for “keep recipe” · order-connections ", "[Approve][Deny][Source][Take back]")
 		id = tm.slack.button(tm.T, "card:", "approve")
 		tm.click(c, "ada", "approve", id)
 		tm.holds("her own", tm.slack.whispered(), "you asked for this")

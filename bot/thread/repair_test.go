@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -184,6 +185,63 @@ func TestChangeDuringChange(t *testing.T) {
 		cases, err := tm.cases.Undecided(context.Background())
 		if err != nil || len(cases) != 1 || cases[0].State != approvals.Pending {
 			tm.Errorf("cases %+v, %v", cases, err)
+		}
+	})
+}
+
+// crashing is a store that forgets once, for each message, what it was told of its
+// posting, as one does that crashes.
+type crashing struct {
+	*thread.Memory
+	tried, sent map[string]bool
+	mu          *sync.Mutex
+}
+
+func (s crashing) first(of map[string]bool, key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := of[key]
+	of[key] = true
+	return !was
+}
+
+func (s crashing) Trying(ctx context.Context, key string) error {
+	if s.first(s.tried, key) {
+		return nil
+	}
+	return s.Memory.Trying(ctx, key)
+}
+
+func (s crashing) Sent(ctx context.Context, key string, version uint64, h thread.Handle) error {
+	if s.first(s.sent, key) {
+		return nil
+	}
+	return s.Memory.Sent(ctx, key, version, h)
+}
+
+// What a store forgets when it crashes is not posted a second time.
+func TestStoreForgetsPosts(t *testing.T) {
+	if _, err := object(); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		tm := newTeam(t)
+		tm.wrap = func(m *thread.Memory) thread.Store {
+			return crashing{m, map[string]bool{}, map[string]bool{}, &sync.Mutex{}}
+		}
+		c, stop := tm.start("one")
+		defer stop()
+		tm.ask(c, "ada", "who calls getppid on db-1")
+		tm.holds("the card", tm.slack.shown("card:"), "who calls getppid")
+		tm.slack.mu.Lock()
+		defer tm.slack.mu.Unlock()
+		if len(tm.slack.posts) == 0 {
+			t.Error("nothing was posted")
+		}
+		for key, n := range tm.slack.posts {
+			if n != 1 {
+				t.Errorf("%s was posted %d times", key, n)
+			}
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -19,6 +20,8 @@ const (
 	maxTails   = 8  // the same, for what is out of date by then
 	waitUnder  = 500 * time.Millisecond
 	backoff    = 2 * time.Second
+	lately     = 10 * time.Minute // no store forgets what is older
+	maxPosted  = 1000             // from then on what is older is forgotten here
 	maxBackoff = time.Minute
 )
 
@@ -31,11 +34,14 @@ type sender struct {
 	mu     sync.Mutex
 	busy   map[string]bool // keys of messages under way
 	places map[string]int  // how many are under way in each
+	// posted are the keys of what this process has posted lately, and when: a store that
+	// crashes may forget what it was told last.
+	posted map[string]time.Time
 	wg     sync.WaitGroup
 }
 
 func (s *sender) run(ctx context.Context) {
-	s.busy, s.places = map[string]bool{}, map[string]int{}
+	s.busy, s.places, s.posted = map[string]bool{}, map[string]int{}, map[string]time.Time{}
 	name := "send:" + s.platform.Surface()
 	var held time.Time // until when nobody else sends
 	for pause(ctx, sendEvery) {
@@ -162,6 +168,9 @@ func (s *sender) end(m Message) {
 // send posts or edits one message, and notes what became of it.
 func (s *sender) send(ctx context.Context, m Message) error {
 	posting := m.Handle == (Handle{}) || m.Anew
+	if posting && !m.Anew {
+		m.Tried = m.Tried || s.postedLately(m.Key)
+	}
 	var h Handle
 	var err error
 	if posting && m.Late && !m.Tried && !m.Anew {
@@ -171,6 +180,7 @@ func (s *sender) send(ctx context.Context, m Message) error {
 		if err := s.c.Store.Trying(ctx, m.Key); err != nil {
 			return err
 		}
+		s.posts(m.Key)
 		h, err = s.platform.Post(ctx, m)
 	} else {
 		h = m.Handle
@@ -189,6 +199,25 @@ func (s *sender) send(ctx context.Context, m Message) error {
 		return s.c.Store.Sent(note, m.Key, m.Version, h)
 	}
 	return s.failed(note, m, posting, err)
+}
+
+// postedLately tells whether this process tried to post a message before.
+func (s *sender) postedLately(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.posted[key]
+	return ok
+}
+
+// posts remembers that a message is posted.
+func (s *sender) posts(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.c.Now()
+	if len(s.posted) >= maxPosted {
+		maps.DeleteFunc(s.posted, func(_ string, at time.Time) bool { return now.Sub(at) > lately })
+	}
+	s.posted[key] = now
 }
 
 // rootKey returns the message's key if a thread hangs from it.

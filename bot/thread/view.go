@@ -262,7 +262,7 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	if k.Reading != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: cut(k.Reading, maxReading)})
 	}
-	if r.Explanation != "" && !strings.HasPrefix(k.Origin, "recipe ") {
+	if r.Explanation != "" && !ownWords(k.Origin) {
 		what.Blocks = append(what.Blocks, card.Text{Body: "The author says: " + cut(r.Explanation, 400), Quoted: true})
 	}
 	var params []string
@@ -280,7 +280,7 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 			small = append(small, label+": "+cut(strings.Join(items, sep), 300))
 		}
 	}
-	if r.Explanation != "" && strings.HasPrefix(k.Origin, "recipe ") {
+	if r.Explanation != "" && ownWords(k.Origin) {
 		add("About", []string{r.Explanation}, "")
 	}
 	add("Parameters", params, ", ")
@@ -837,4 +837,10 @@ func visible(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// ownWords tells whether what is said of a program are kgent's own words: those of a
+// built-in recipe, or of what it composed itself.
+func ownWords(origin string) bool {
+	return strings.HasPrefix(origin, "recipe ") || strings.HasPrefix(origin, "composed ")
 }

@@ -13,7 +13,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -234,8 +233,7 @@ func writtenFor(ctx context.Context, path string) (*agent.Brought, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--contract: %s: %w", path, err)
 	}
-	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".bpf.c"
-	return &agent.Brought{Name: name, Source: source, Contract: string(raw)}, nil
+	return &agent.Brought{Name: filepath.Base(path), Source: source, Contract: string(raw), Generated: true}, nil
 }
 
 // watched tells when the first node is attached.

@@ -45,7 +45,7 @@ func contractCommand(sys system) *cobra.Command {
 			for _, r := range checked.Remarks {
 				fmt.Fprintf(sys.out, "%s:%v\n", args[0], r)
 			}
-			fmt.Fprintf(sys.out, "%s: well formed, at %d places of this kernel\n", args[0], len(checked.Places))
+			fmt.Fprintf(sys.out, "%s: well formed, at %s of this kernel\n", args[0], plural(len(checked.Places), "place"))
 			return nil
 		},
 	}
@@ -199,4 +199,12 @@ func contractTypes(ctx context.Context, btfFile string) (*contract.Types, error)
 		return nil, err
 	}
 	return contract.NewTypes(facts)
+}
+
+// plural counts things: 1 place, 2 places.
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -70,7 +70,7 @@ to a journal in --out as they come; --resume goes on with it. It loads and runs
 programs as root, those of a model alone included, unless they would change
 something: use a machine that may be lost.`,
 		Example: `  kgent eval --mode recipes
-  kgent eval --mode full --cases 'tcp-*' --n 3 --out results/full
+  kgent eval --mode full --cases 'who-*' --n 3 --out results/full
   kgent eval check`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return evaluate(cmd.Context(), sys, o) },
@@ -408,7 +408,7 @@ func checkCases(ctx context.Context, sys system, b *eval.Bench, cases []*eval.Ca
 			return err
 		}
 	}
-	fmt.Fprintf(sys.err, "%d cases, %d programs, %d not as they should be\n", len(cases), programs, len(bad))
+	fmt.Fprintf(sys.err, "%s, %s, %d not as they should be\n", plural(len(cases), "case"), plural(programs, "program"), len(bad))
 	if len(bad) > 0 {
 		return exitError(exitUnsound)
 	}

@@ -23,14 +23,15 @@ func explainCommand(sys system) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain FILE",
 		Short: "say what a program does, what it could do, and which mistakes are in it",
-		Long: `explain reads a program, C (.bpf.c) or an object (.o), and says what can be said of
-it: where it runs and what is known about these hooks, what it reports and calls,
-its risk, mistakes that need no contract to be mistakes (with an input and the
-line), and which contract it keeps. Nothing is loaded, and no model is asked.
+		Long: `explain reads a program, C (.bpf.c), an object (.o) or a bpftrace script (.bt),
+and says what can be said of it: where it runs and what is known about these
+hooks, what it reports and calls, its risk, mistakes that need no contract to be
+mistakes (with an input, and the line where there is one), and which contract it
+keeps. Nothing is loaded, and no model is asked.
 
 Exit codes:
   0  it was explained
-  1  it was explained, and a mistake was found
+  1  it was explained, and a mistake was found, or kgent cannot run it as it is
   2  it cannot be read`,
 		Example: `  kgent explain opens.bpf.c
   kgent explain opens.o --contract opens.kc`,
@@ -82,7 +83,7 @@ func explainProgram(ctx context.Context, sys system, path, contractFile string) 
 	if _, err := io.WriteString(sys.out, console.Card(c, screen(sys))); err != nil {
 		return err
 	}
-	if x.Mistake != nil {
+	if x.Mistake != nil || x.Unfit != nil {
 		return exitError(exitInternal)
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 // Text is the result for people: the verdict and how far it goes, or what happens.
 func (r *Result) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %v: %d scenarios, %d questions\n", r.Verdict, r.Stats.Time.Round(time.Millisecond), r.Stats.Scenarios, r.Stats.Queries)
+	fmt.Fprintf(&b, "%s in %v: %s, %s\n", r.Verdict, r.Stats.Time.Round(time.Millisecond), plural(r.Stats.Scenarios, "scenario"), plural(r.Stats.Queries, "question"))
 	if r.Verdict == Same {
 		fmt.Fprintf(&b, "  %s: %s\n", r.Reach(), r.How)
 	}
@@ -42,4 +42,12 @@ func (r *Result) Reach() string {
 		out += " on one processor"
 	}
 	return out
+}
+
+// plural counts things: 1 path, 2 paths.
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

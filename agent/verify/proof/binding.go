@@ -140,7 +140,7 @@ func (x *binder) pair(what, as string, names []string, maps []program.MapInfo) [
 		have = append(have, maps[i].Name)
 		at := slices.Index(names, maps[i].Name)
 		if at < 0 {
-			x.find(maps[i].Name, fmt.Sprintf("each %s of the program is a %s of the contract", as, what),
+			x.find(maps[i].Name, fmt.Sprintf("the contract has a %s for each %s of the program", what, as),
 				fmt.Sprintf("no %s %s (the contract has %s)", as, maps[i].Name, listOf(names)), fmt.Sprintf("%s %s", as, maps[i].Name))
 			continue
 		}

@@ -13,7 +13,7 @@ const maxLines = 12
 // what happens.
 func (r *Report) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %v: %d paths, %d questions\n", r.Verdict, r.Stats.Time.Round(time.Millisecond), r.Stats.Paths, r.Stats.Queries)
+	fmt.Fprintf(&b, "%s in %v: %s, %s\n", r.Verdict, r.Stats.Time.Round(time.Millisecond), plural(r.Stats.Paths, "path"), plural(r.Stats.Queries, "question"))
 	for _, why := range r.Reasons {
 		fmt.Fprintf(&b, "  %s\n", why)
 	}
@@ -36,7 +36,7 @@ func (r *Report) Text() string {
 	if len(r.Cases) > 0 {
 		b.WriteString("\ncases, each with an input that reaches it\n")
 		for _, c := range r.Cases {
-			fmt.Fprintf(&b, "  %s, on %d paths: %s\n", c.ID, c.Paths, inputsText(c.Witness))
+			fmt.Fprintf(&b, "  %s, on %s: %s\n", c.ID, plural(c.Paths, "path"), inputsText(c.Witness))
 		}
 	}
 	for _, l := range []struct {
@@ -138,4 +138,12 @@ func few(in []Named) []Named {
 		}
 	}
 	return out
+}
+
+// plural counts things: 1 path, 2 paths.
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

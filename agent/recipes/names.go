@@ -339,8 +339,8 @@ func (r *reader) names(i int) int {
 			named = !r.is(j, "is", "name") || r.is(i, "comm") || r.is(j, "name") && r.unknownName(j+1, false)
 			j++
 		}
-		if r.is(i, "comm") {
-			named = true
+		if r.is(i, "comm") && (j > i+1 || r.words[j-1].ends || r.lex.programs[r.low(j)] != "" || !r.lex.known(r.low(j))) {
+			named = true // and not "comm and pid", which are columns
 		}
 		name := r.text(j)
 		switch {

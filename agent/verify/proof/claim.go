@@ -170,6 +170,11 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 		began := time.Now()
 		question := append(slices.Clone(hyp), b.Not(c.holds))
 		a := s.ask(ctx, question...)
+		if a.Result == smt.Sat { // perhaps of a text that has a NUL in the middle
+			if texts := symbolic.Texts(b, smt.Vars(question...), wholeText); len(texts) > 0 {
+				a = s.ask(ctx, append(question, texts...)...)
+			}
+		}
 		if a.Result == smt.Unknown {
 			a = s.bySplitting(ctx, b, question)
 		}
@@ -188,6 +193,9 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 	}
 	return out
 }
+
+// wholeText is more than the bytes of any text.
+const wholeText = 1 << 16
 
 // jointShare is which part of the time for one question is spent on several claims at once.
 const jointShare = 40

@@ -102,7 +102,7 @@ func (d *induction) base() {
 		w := d.world(symbolic.Fresh)
 		at := worldStore{w, d.variables("any CPU", 4).At(0, 4)}
 		x := &mirror{words: d.words, c: d.checked, rels: d.rels, at: at}
-		key := d.freshKey(r, "base", at.cpu)
+		key, _ := d.freshKey(r, "base", at.cpu)
 		known, err := x.known(r.memory, key)
 		if err != nil {
 			d.doubt(err.Error())
@@ -128,9 +128,9 @@ func (d *induction) refused(r refusal) {
 	d.failed = append(d.failed, r)
 }
 
-// freshKey is any key of a memory; where a map is per-CPU, of those of a CPU.
-func (s *session) freshKey(r *relation, label string, cpu smt.Term) []value {
-	var out []value
+// freshKey is any key of a memory; where a map is per-CPU, of those of a CPU. Texts that are equal are
+// one key: it has the one with zeroes behind its NUL, which is what holds says.
+func (s *session) freshKey(r *relation, label string, cpu smt.Term) (out []value, holds []smt.Term) {
 	m := r.memory
 	for i, k := range s.checked.Memories[m].Key {
 		if r.onCPU == i+1 {
@@ -139,11 +139,15 @@ func (s *session) freshKey(r *relation, label string, cpu smt.Term) []value {
 		}
 		name := fmt.Sprintf("any %s.%s (%s)", s.checked.Memories[m].Name, k.Name, label)
 		v, err := s.load(k.Type, s.variables(name, sizeOf(k.Type)))
-		if err == nil {
-			out = append(out, v)
+		if err != nil {
+			continue
 		}
+		if k.Type.Kind == contract.TextKind {
+			v.padded, holds = true, append(holds, s.canonical(v.bytes))
+		}
+		out = append(out, v)
 	}
-	return out
+	return out, holds
 }
 
 // variables are n bytes that may be anything; numbers are one variable.
@@ -268,7 +272,9 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 		if err := d.onOneCPU(v, path, r, rel); err != nil {
 			return err
 		}
-		key[m] = d.freshKey(rel, "at "+v.place.name, cpuAt(v.inv))
+		var padded []smt.Term
+		key[m], padded = d.freshKey(rel, "at "+v.place.name, cpuAt(v.inv))
+		hyp = append(hyp, padded...)
 		c, err := d.kept(v, path, r, m, key[m], keys)
 		if err != nil {
 			return err
@@ -488,22 +494,34 @@ func compareText(a, b string) int {
 }
 
 // relations guesses relations for all memories; nil where none was found. The
-// first is the likeliest, further ones are to be tried if it fails.
+// first is the likeliest, further ones are to be tried if it fails. A memory may be kept
+// under what another one remembers, as at the return of a call what its entry was given: where
+// that one is kept has to be guessed before.
 func (s *session) relations(ctx context.Context) ([][]*relation, error) {
-	changes, err := s.changes(ctx)
-	if err != nil {
-		return nil, err
-	}
 	out := make([][]*relation, len(s.checked.Memories))
-	for m := range out {
-		out[m] = guess(s.words, s.checked, m, changes)
+	likeliest := make([]*relation, len(out))
+	for better := true; better; {
+		changes, err := s.changes(ctx, likeliest)
+		if err != nil {
+			return nil, err
+		}
+		better = false
+		for m := range out {
+			if likeliest[m].complete() {
+				continue
+			}
+			if g := guess(s.words, s.checked, m, changes); len(g) > 0 && g[0].unkept() < likeliest[m].unkept() {
+				out[m], likeliest[m], better = g, g[0], true
+			}
+		}
 	}
 	return out, nil
 }
 
 // changes collects what the program stores where the contract remembers. What the contract
-// itself reads from memories is anything here.
-func (s *session) changes(ctx context.Context) ([]change, error) {
+// itself reads from memories is what the program has there, as far as is guessed, and anything
+// else.
+func (s *session) changes(ctx context.Context, rels []*relation) ([]change, error) {
 	var out []change
 	for i := range s.bound.places {
 		p := &s.bound.places[i]
@@ -514,7 +532,11 @@ func (s *session) changes(ctx context.Context) ([]change, error) {
 		if err != nil {
 			return nil, err
 		}
-		start := &ledger{words: s.words, c: s.checked, base: &anything{words: s.words, c: s.checked}}
+		base := &guessed{
+			mirror:   &mirror{words: s.words, c: s.checked, rels: rels, at: worldStore{v.from, cpuAt(v.inv)}},
+			anything: &anything{words: s.words, c: s.checked},
+		}
+		start := &ledger{words: s.words, c: s.checked, base: base}
 		runs, err := contractRuns(ctx, s.checked, p.place, v.ask, s.b, start, func([]smt.Term) (bool, error) { return true, nil })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
@@ -560,6 +582,26 @@ func (s *session) changesAt(v *visit, runs []*run) []change {
 		}
 	}
 	return out
+}
+
+// guessed is what a program's maps say of memories, where that is guessed, else anything.
+type guessed struct {
+	mirror   *mirror
+	anything *anything
+}
+
+func (x *guessed) known(m int, key []value) (smt.Term, error) {
+	if t, err := x.mirror.known(m, key); err == nil {
+		return t, nil
+	}
+	return x.anything.known(m, key)
+}
+
+func (x *guessed) field(m, field int, key []value) (value, error) {
+	if v, err := x.mirror.field(m, field, key); err == nil {
+		return v, nil
+	}
+	return x.anything.field(m, field, key)
 }
 
 // anything is a memory of which nothing is known.

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -38,6 +39,24 @@ type relation struct {
 	onCPU int
 	// always are things that hold of every element, as far as has not been shown otherwise.
 	always []invariant
+}
+
+// complete tells whether a relation says where every field is kept.
+func (r *relation) complete() bool { return r.unkept() == 0 }
+
+// unkept is of how many fields a relation does not say where they are kept; of none at all it
+// is more than of any.
+func (r *relation) unkept() int {
+	if r == nil {
+		return math.MaxInt
+	}
+	n := 0
+	for _, f := range r.fields {
+		if f.size == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // invariant is something that holds of every element of the map that keeps a memory.
@@ -111,7 +130,7 @@ func (r *relation) keyBytes(w words, key []value) (*symbolic.Bytes, error) {
 			all = append(all, octets(symbolic.ConstBytes(w.b, p.data))...)
 			continue
 		}
-		x, err := w.store(key[p.member], p.size)
+		x, err := w.store(w.pad(key[p.member]), p.size)
 		if err != nil {
 			return nil, err
 		}
@@ -136,6 +155,9 @@ func (r *relation) image(w words, c *contract.Checked, key *symbolic.Bytes) smt.
 			continue
 		}
 		typ := c.Memories[r.memory].Key[p.member].Type
+		if typ.Kind == contract.TextKind {
+			all = append(all, w.canonical(have))
+		}
 		if typ.Kind == contract.Bool {
 			all = append(all, w.b.Ule(have.At(0, p.size), w.b.Const(uint(p.size)*8, 1)))
 		}
@@ -192,6 +214,7 @@ func (x *mirror) field(m, field int, key []value) (value, error) {
 		return value{}, fmt.Errorf("the program does not keep %s of memory %s", x.c.Memories[m].Fields[field].Name, x.c.Memories[m].Name)
 	}
 	v, err := x.load(typ, data.Slice(s.off, s.size))
+	v.padded = slices.ContainsFunc(r.always, func(i invariant) bool { return i.field == field && i.kind == text })
 	return x.held(typ, v), err
 }
 

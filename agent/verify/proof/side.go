@@ -125,6 +125,10 @@ func (l *ledger) sameKey(x, y []value) (smt.Term, error) {
 	}
 	all := make([]smt.Term, len(x))
 	for i := range x {
+		if x[i].padded && y[i].padded && x[i].bytes != nil && y[i].bytes != nil && x[i].bytes.Len() == y[i].bytes.Len() {
+			all[i] = x[i].bytes.Equal(y[i].bytes)
+			continue
+		}
 		e, err := l.equal(x[i], y[i])
 		if err != nil {
 			return nil, err

@@ -114,13 +114,15 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		}
 		return value{term: t.number(v.Bits)}, nil
 	case contract.OpText:
-		return value{bytes: symbolic.ConstBytes(t.b, t.text(v))}, nil
+		return value{bytes: symbolic.ConstBytes(t.b, t.text(v)), padded: !strings.Contains(v.Text, "\x00")}, nil
 	case contract.OpParam:
 		x, err := t.in.Param(v.Name)
 		if err != nil {
 			return value{}, err
 		}
-		return t.load(v.Type, x)
+		p, err := t.load(v.Type, x)
+		p.padded = v.Type.Kind == contract.TextKind // as session.ranges has it
+		return p, err
 	case contract.OpArg:
 		if v.Index < 0 || v.Index >= len(t.args) {
 			return value{}, fmt.Errorf("no argument %d", v.Index)
@@ -128,7 +130,7 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		if arg := t.args[v.Index]; arg.DataLoc {
 			again := func(n int) (*symbolic.Bytes, error) { return t.in.RecordText(arg, n) }
 			text, err := again(comparedText)
-			return value{bytes: text, again: again}, err
+			return value{bytes: text, again: again, padded: true}, err
 		}
 		x, err := t.in.Arg(t.args[v.Index])
 		if err != nil {
@@ -144,7 +146,9 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
-		return t.input(v.Type, x)
+		in, err := t.input(v.Type, x)
+		in.padded = v.Name == "current.comm"
+		return in, err
 	case contract.OpKnown:
 		k, err := t.mem.known(v.Index, args)
 		return value{term: k}, err
@@ -352,7 +356,7 @@ func (t *translator) memory(v *contract.Value, args []value) (value, error) {
 			space = symbolic.UserSpace
 		}
 		text, err := t.in.Text(space, addr, int(v.Type.Size), rootOf(v))
-		return value{bytes: text}, err
+		return value{bytes: text, padded: true}, err
 	case contract.OpUserBytes:
 		most := t.number(maxBlock)
 		length := t.b.Ite(t.b.Ult(args[1].term, most), args[1].term, most)

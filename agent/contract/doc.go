@@ -114,8 +114,8 @@
 // "::" is the address of zeroes, which parameters take for "any".
 //
 // A block (packet, user_bytes) is read by offset in bytes: packet.u8(14),
-// packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .text(48,
-// 16). Bytes behind its end are 0. packet.len is its length.
+// packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .ip6(22) (an
+// address of 16 bytes), .text(48, 16). Bytes behind its end are 0. packet.len is its length.
 // At xdp and tcx a packet begins with its Ethernet header, at cgroup_skb with its
 // IP header; its length there is all of it, whatever part of it lies where.
 //

@@ -399,8 +399,11 @@ func readBlock(block []byte, off uint64, t Type) Datum {
 	if off < uint64(len(block)) {
 		copy(b, block[off:])
 	}
-	if t.Kind == TextKind {
+	switch t.Kind {
+	case TextKind:
 		return Datum{Bytes: upToNUL(b, n)}
+	case IPKind:
+		return Datum{Bytes: b}
 	}
 	return Datum{Num: cut(nativeUint(b), t)}
 }

@@ -138,7 +138,7 @@ func (s *session) freshKey(r *relation, label string, cpu smt.Term) (out []value
 			continue
 		}
 		name := fmt.Sprintf("any %s.%s (%s)", s.checked.Memories[m].Name, k.Name, label)
-		v, err := s.load(k.Type, s.variables(name, sizeOf(k.Type)))
+		v, err := s.load(k.Type, s.variables(name, k.Type.InMemory()))
 		if err != nil {
 			continue
 		}
@@ -616,5 +616,5 @@ func (x *anything) known(m int, _ []value) (smt.Term, error) {
 
 func (x *anything) field(m, field int, _ []value) (value, error) {
 	f := x.c.Memories[m].Fields[field]
-	return x.load(f.Type, x.variables(fmt.Sprintf("some %s.%s", x.c.Memories[m].Name, f.Name), sizeOf(f.Type)))
+	return x.load(f.Type, x.variables(fmt.Sprintf("some %s.%s", x.c.Memories[m].Name, f.Name), f.Type.InMemory()))
 }

@@ -395,7 +395,7 @@ func sizesOf(v value, room int) []int {
 		return out
 	}
 	add(8)
-	add(sizeOf(v.typ))
+	add(v.typ.InMemory())
 	for _, n := range []int{4, 2, 1} {
 		add(n)
 	}
@@ -547,13 +547,13 @@ func namedSlot(f contract.CheckedMember, in *symbolic.Map) (slot, bool) {
 	}
 	members, ok := flat(in.Value, 0, 0)
 	if !ok {
-		if size := int(in.ValueSize); size > 0 && size == sizeOf(f.Type) {
+		if size := int(in.ValueSize); size > 0 && size == f.Type.InMemory() {
 			return slot{0, size}, true
 		}
 		return slot{}, false
 	}
 	for _, m := range members {
-		if strings.EqualFold(m.name, f.Name) && (m.size == sizeOf(f.Type) || f.Type.Kind == contract.Int && m.size <= 8) {
+		if strings.EqualFold(m.name, f.Name) && (m.size == f.Type.InMemory() || f.Type.Kind == contract.Int && m.size <= 8) {
 			return slot{m.off, m.size}, true
 		}
 	}

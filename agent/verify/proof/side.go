@@ -153,7 +153,7 @@ func (n nothing) field(m, field int, _ []value) (value, error) {
 
 // zero is the value of a type whose bytes are zeroes.
 func (w words) zero(typ contract.Type) (value, error) {
-	size := sizeOf(typ)
+	size := typ.InMemory()
 	if size == 0 {
 		return value{}, fmt.Errorf("a value of this kind cannot be remembered")
 	}

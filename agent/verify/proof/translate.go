@@ -397,7 +397,7 @@ func (t *translator) readAt(v *contract.Value, space symbolic.Space, addr smt.Te
 		return t.bitField(v, space, addr)
 	}
 	size := int(v.Size)
-	if s := sizeOf(v.Type); s > 0 {
+	if s := v.Type.InMemory(); s > 0 {
 		size = s
 	}
 	if size == 0 {
@@ -436,11 +436,7 @@ func (t *translator) read(v *contract.Value, args []value) (value, error) {
 	if x.addr == nil && !x.packet || off == nil {
 		return value{}, fmt.Errorf("what is read from is no block")
 	}
-	n := int(v.Type.Bits) / 8
-	if v.Type.Kind == contract.TextKind {
-		n = int(v.Type.Size)
-	}
-	parts := make([]smt.Term, n)
+	parts := make([]smt.Term, v.Type.InMemory())
 	for i := range parts {
 		at := t.b.Add(off, t.number(uint64(i)))
 		parts[i] = t.b.Ite(t.b.Ult(at, x.length), t.blockByte(x, at), t.b.Const(8, 0))
@@ -467,7 +463,7 @@ const maxBlock = 4096
 // userArgs is struct k_args of a process's arguments: as many bytes as there are, or,
 // if they are more than fit, one more than fits as their number.
 func (t *translator) userArgs(start, end smt.Term) (value, error) {
-	const fits = argsSize - 4
+	const fits = contract.ArgsSize - 4
 	n := t.b.Sub(end, start)
 	long := t.b.Ult(t.number(fits), n)
 	length := t.b.Ite(long, t.number(fits), n)

@@ -410,8 +410,9 @@ func (d *induction) kept(v *visit, path *aPath, r *run, m int, key []value, keys
 		return nil, err
 	}
 	for _, inv := range rel.always {
-		out = append(out, &claim{id: id + "." + mem.Fields[inv.field].Name + ".form", pc: -1, holds: d.b.Implies(present, inv.of(d.words, data)), invariant: &inv,
-			words: fmt.Sprintf("%s: afterwards %s in map %s has a form that its type allows", caseID(v.place, r), mem.Fields[inv.field].Name, rel.in.Name)})
+		name := inv.name(mem)
+		out = append(out, &claim{id: id + "." + name + ".form", pc: -1, holds: d.b.Implies(present, inv.of(d.words, data)), invariant: &inv,
+			words: fmt.Sprintf("%s: afterwards %s in map %s has a form that its type allows", caseID(v.place, r), name, rel.in.Name)})
 	}
 	return out, nil
 }
@@ -541,7 +542,7 @@ func (s *session) changes(ctx context.Context, rels []*relation) ([]change, erro
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		out = append(out, s.changesAt(v, runs)...)
+		out = append(out, s.changesAt(v, runs, rels)...)
 	}
 	return out, nil
 }
@@ -564,7 +565,7 @@ func isRemember(e contract.CheckedEffect) bool {
 	return e.Verb == contract.Remember || e.Verb == contract.Change
 }
 
-func (s *session) changesAt(v *visit, runs []*run) []change {
+func (s *session) changesAt(v *visit, runs []*run, rels []*relation) []change {
 	var out []change
 	for _, r := range runs {
 		for _, e := range r.after.log {
@@ -576,12 +577,36 @@ func (s *session) changesAt(v *visit, runs []*run) []change {
 					if eff.Map == nil || eff.Key == nil || eff.Data == nil || !s.bound.internal[eff.Map.Name] {
 						continue
 					}
-					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: eff.Key, cpu: cpuAt(v.inv), data: eff.Data})
+					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: s.unfilled(eff.Key, rels), cpu: cpuAt(v.inv), data: eff.Data})
 				}
 			}
 		}
 	}
 	return out
+}
+
+// unfilled is a key with zeroes for what comes from the filling of elements that keep memories.
+func (s *session) unfilled(key *symbolic.Bytes, rels []*relation) *symbolic.Bytes {
+	by := map[smt.Term]smt.Term{}
+	for _, v := range smt.Vars(octets(key)...) {
+		in := symbolic.InputOf(v)
+		if in == nil || in.Kind != symbolic.Stored || in.Event == symbolic.Absent {
+			continue
+		}
+		for _, r := range rels {
+			if r != nil && r.in.Name == in.Map && r.fills(slot{int(in.Offset / 8), int(v.Width() / 8)}) {
+				by[v] = s.b.Const(v.Width(), 0)
+			}
+		}
+	}
+	if len(by) == 0 {
+		return key
+	}
+	all := octets(key)
+	for i, t := range all {
+		all[i] = s.b.Substitute(t, by)
+	}
+	return s.bytesOf(all)
 }
 
 // guessed is what a program's maps say of memories, where that is guessed, else anything.

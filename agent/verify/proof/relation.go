@@ -41,6 +41,17 @@ type relation struct {
 	always []invariant
 }
 
+// fills tells whether a piece of an element is filling between the fields, all 0.
+func (r *relation) fills(s slot) bool {
+	n := 0
+	for _, v := range r.always {
+		if v.kind == blank && v.off >= s.off && v.off < s.off+s.size {
+			n++
+		}
+	}
+	return n == s.size && n > 0
+}
+
 // complete tells whether a relation says where every field is kept.
 func (r *relation) complete() bool { return r.unkept() == 0 }
 
@@ -61,7 +72,7 @@ func (r *relation) unkept() int {
 
 // invariant is something that holds of every element of the map that keeps a memory.
 type invariant struct {
-	field int
+	field int // -1: of the filling between fields
 	slot
 	kind form
 	// bits and signed are of the number that a wider slot holds.
@@ -76,6 +87,7 @@ const (
 	yesNo form = iota // 0 or 1
 	text              // ends in NUL, with zeroes behind
 	wide              // a number of fewer bits, extended
+	blank             // 0
 )
 
 // invariants are those that the types of the fields suggest.
@@ -95,12 +107,31 @@ func invariants(m contract.CheckedMemory, fields []slot) []invariant {
 	return out
 }
 
+// fillings are invariants that all is 0 between the fields, where it is that in everything that
+// is stored: a key may be made of more than the fields.
+func fillings(fields []slot, changes []change) []invariant {
+	var out []invariant
+	for off := range changes[0].data.Len() {
+		taken := func(s slot) bool { return off >= s.off && off < s.off+s.size }
+		other := func(ch change) bool {
+			c, ok := ch.data.At(off, 1).Const()
+			return !ok || c != 0
+		}
+		if !slices.ContainsFunc(fields, taken) && !slices.ContainsFunc(changes, other) {
+			out = append(out, invariant{field: -1, slot: slot{off, 1}, kind: blank})
+		}
+	}
+	return out
+}
+
 // of says that an element fulfils the invariant.
 func (v invariant) of(w words, data *symbolic.Bytes) smt.Term {
 	x := data.Slice(v.off, v.size)
 	switch v.kind {
 	case text:
 		return w.b.And(w.canonical(x), w.b.Eq(x.At(x.Len()-1, 1), w.b.Const(8, 0)))
+	case blank:
+		return zeroOf(w.b, x)
 	case wide:
 		all := x.At(0, x.Len())
 		low, width := w.b.Extract(uint(v.bits)-1, 0, all), uint(x.Len())*8
@@ -110,6 +141,14 @@ func (v invariant) of(w words, data *symbolic.Bytes) smt.Term {
 		return w.b.Eq(all, w.b.ZeroExt(width, low))
 	}
 	return w.b.Ule(x.At(0, x.Len()), w.b.Const(uint(x.Len())*8, 1))
+}
+
+// name is that of the field.
+func (v invariant) name(m contract.CheckedMemory) string {
+	if v.field < 0 {
+		return fmt.Sprintf("byte %d", v.off)
+	}
+	return m.Fields[v.field].Name
 }
 
 // slot is a piece of an element, in bytes.
@@ -292,7 +331,7 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 				r.fields[i] = s
 				score += votes
 			}
-			r.always = invariants(c.Memories[m], r.fields)
+			r.always = append(invariants(c.Memories[m], r.fields), fillings(r.fields, byMap[in])...)
 			found = append(found, scored{r, score})
 			found = append(found, scored{r.zeroed(c), score - 1})
 			if isArray(in.Type) { // nothing can be deleted there

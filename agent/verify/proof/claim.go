@@ -169,12 +169,7 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 	for _, c := range s.together(ctx, b, hyp, open, note) {
 		began := time.Now()
 		question := append(slices.Clone(hyp), b.Not(c.holds))
-		a := s.ask(ctx, question...)
-		if a.Result == smt.Sat { // perhaps of a text that has a NUL in the middle
-			if texts := symbolic.Texts(b, smt.Vars(question...), wholeText); len(texts) > 0 {
-				a = s.ask(ctx, append(question, texts...)...)
-			}
-		}
+		a := s.askOfTexts(ctx, b, question...)
 		if a.Result == smt.Unknown {
 			a = s.bySplitting(ctx, b, question)
 		}
@@ -192,6 +187,20 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 		}
 	}
 	return out
+}
+
+// askOfTexts asks, and where the answer may be owed to a text that goes on behind its NUL, or is
+// another one when more of it is read, again with all that holds of texts.
+func (s *solving) askOfTexts(ctx context.Context, b *smt.Builder, terms ...smt.Term) smt.Answer {
+	a := s.ask(ctx, terms...)
+	if a.Result != smt.Sat {
+		return a
+	}
+	texts := symbolic.Texts(b, smt.Vars(terms...), wholeText)
+	if len(texts) == 0 {
+		return a
+	}
+	return s.ask(ctx, slices.Concat(terms, texts)...)
 }
 
 // wholeText is more than the bytes of any text.

@@ -102,7 +102,7 @@
 // # Texts, addresses, blocks
 //
 // A char[N] is a text: its bytes up to the first NUL, at most N; of a kernel
-// object at most N-1, for such a text is taken to end in NUL. Two texts are
+// object or a tracepoint's record at most N-1, for such a text is taken to end in NUL. Two texts are
 // equal if these bytes are. A text of a type longer than char[N] is cut to N-1
 // bytes where it goes into one; one of at most N stays as it is. In outputs
 // nothing is said about bytes behind the NUL (no rubbish may be there, but that

@@ -409,7 +409,7 @@ func keyPartAt(w words, ch change, used []bool, off int) (keyPart, bool) {
 		}
 		for _, size := range sizesOf(v, ch.at.Len()-off) {
 			x, err := w.store(v, size)
-			if err == nil && sameBytes(ch.at.Slice(off, size), x) {
+			if err == nil && (sameBytes(ch.at.Slice(off, size), x) || w.sameText(v, ch.at.Slice(off, size))) {
 				return keyPart{slot{off, size}, i, nil}, true
 			}
 		}
@@ -418,6 +418,16 @@ func keyPartAt(w words, ch change, used []bool, off int) (keyPart, bool) {
 		return keyPart{slot{off, 1}, -1, []byte{byte(c)}}, true
 	}
 	return keyPart{}, false
+}
+
+// sameText tells whether bytes are a text as a read of it leaves them in zeroed memory: of the last byte,
+// which is NUL in texts of the kernel's, either side may know more.
+func (w words) sameText(v value, have *symbolic.Bytes) bool {
+	if v.typ.Kind != contract.TextKind || v.bytes == nil || v.padded || v.bytes.Len() != have.Len() {
+		return false
+	}
+	n := have.Len() - 1
+	return sameBytes(w.pad(v).bytes.Slice(0, n), have.Slice(0, n))
 }
 
 // sizesOf are the sizes in which a program may keep a value, the likeliest first: that of

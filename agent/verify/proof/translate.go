@@ -136,6 +136,9 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
+		if v.Type.Kind == contract.TextKind && x.Bytes != nil {
+			t.ends(x.Bytes)
+		}
 		return t.input(v.Type, x)
 	case contract.OpInput:
 		if v.Type.Kind == contract.Block {
@@ -408,9 +411,14 @@ func (t *translator) readAt(v *contract.Value, space symbolic.Space, addr smt.Te
 		return value{}, err
 	}
 	if v.Type.Kind == contract.TextKind && space == symbolic.KernelSpace {
-		t.in.Assume(t.b.Eq(x.At(size-1, 1), t.b.Const(8, 0))) // "names"
+		t.ends(x)
 	}
 	return t.load(v.Type, x)
+}
+
+// ends assumes ("names") that a text of the kernel's, in an object or in a record, ends in NUL.
+func (t *translator) ends(text *symbolic.Bytes) {
+	t.in.Assume(t.b.Eq(text.At(text.Len()-1, 1), t.b.Const(8, 0)))
 }
 
 // bitField reads the bytes around a bit-field: addr is that of the struct plus Offset.

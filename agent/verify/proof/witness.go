@@ -98,7 +98,7 @@ func valueOf(in *symbolic.Input, v uint64, bits uint) string {
 }
 
 func signedBTF(t btf.Type) bool {
-	switch x, _ := bare(t); x := x.(type) {
+	switch x, _ := symbolic.Meaning(t); x := x.(type) {
 	case *btf.Int:
 		return x.Encoding == btf.Signed
 	case *btf.Enum:

@@ -335,7 +335,8 @@ func (t *translator) stacks(x bpftrace.Map, value any) bool {
 	return true
 }
 
-// splitStack takes a key apart in which stacks stand as lines: "\n    f+1\n    g+2\n".
+// splitStack takes a key apart in which stacks stand as lines: "\n    f+1\n    g+2\n". From
+// 0.23 on their ends are escaped once more.
 func (t *translator) splitStack(x bpftrace.Map, joined string) (key output.Fields, frames []string, ok bool) {
 	names := columns(x)
 	rest := joined
@@ -362,11 +363,15 @@ func (t *translator) splitStack(x bpftrace.Map, joined string) (key output.Field
 		if rest == "" || rest[0] == ',' {
 			continue // an empty stack, such as the kernel's of an idle processor
 		}
-		if rest, ok = strings.CutPrefix(rest, "\n"); !ok {
+		end := "\n"
+		if strings.HasPrefix(rest, `\n`) {
+			end = `\n`
+		}
+		if rest, ok = strings.CutPrefix(rest, end); !ok {
 			return nil, nil, false
 		}
 		for strings.HasPrefix(rest, " ") {
-			frame, after, _ := strings.Cut(rest, "\n")
+			frame, after, _ := strings.Cut(rest, end)
 			frames, rest = append(frames, strings.TrimSpace(frame)), after
 		}
 	}

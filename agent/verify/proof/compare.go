@@ -255,7 +255,7 @@ func (x *comparer) lets() {
 	kind, _, _ := strings.Cut(x.place.name, "/")
 	var neutral int32
 	switch kind {
-	case "tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "uprobe", "uretprobe", "usdt", "perf_event":
+	case "tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "uprobe", "uretprobe", "usdt", "perf_event", "interval", "software", "script":
 		return // nobody asks for it
 	case "xdp":
 		neutral = 2 // XDP_PASS

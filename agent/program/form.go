@@ -69,7 +69,7 @@ const (
 	// CellLeast32 has 2^32-1 less the least value, and 0 for none; CellMost the greatest.
 	CellLeast32 Cell = "least of 32 bits"
 	CellMost    Cell = "most"
-	// CellLeastSet and CellMostSet: the value, and 4 bytes that are 1 if there is one.
+	// CellLeastSet and CellMostSet: the value, and a number that is 1 if there is one.
 	CellLeastSet Cell = "least, set"
 	CellMostSet  Cell = "most, set"
 )
@@ -87,6 +87,13 @@ type FormMap struct {
 	Value FormColumn // of CellNumber and CellText
 }
 
+// literals is where recent releases keep the texts of a script, in data that could be
+// written; constLiterals is its name as data that cannot.
+const (
+	literals      = ".data"
+	constLiterals = ".rodata.texts"
+)
+
 // ScriptCollection returns the collection of a script's object with maps of the given
 // form, for judging what it does: it is not what is loaded. Time since boot is taken for
 // time that passed, which Form allows only where a script reads one clock.
@@ -96,6 +103,10 @@ func (o *Object) ScriptCollection(f *Form) (*ebpf.CollectionSpec, error) {
 	}
 	spec := o.spec.Copy()
 	for name, m := range f.Specs {
+		if name == literals { // a program that wrote there would be one that cannot be judged
+			m, name = m.Copy(), constLiterals
+			m.Name = name
+		}
 		spec.Maps[name] = m.Copy()
 	}
 	for _, p := range spec.Programs {
@@ -118,6 +129,10 @@ func (o *Object) ScriptCollection(f *Form) (*ebpf.CollectionSpec, error) {
 				if name, known = f.Numbers[int64(ins.Constant)]; !known || ins.Src != asm.PseudoMapFD {
 					return nil, fmt.Errorf("reading a script's maps: program %s uses map number %d, which is none of the script's", p.Name, ins.Constant)
 				}
+				*ins = ins.WithReference(name)
+			}
+			if name == literals {
+				name = constLiterals
 				*ins = ins.WithReference(name)
 			}
 			if spec.Maps[name] == nil {

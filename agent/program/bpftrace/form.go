@@ -95,11 +95,28 @@ func (s *Script) Form(o *program.Object, by Version, fields func(category, name 
 		return nil, err
 	}
 	f.out.Top = e.top
+	for _, m := range f.out.Maps {
+		if slices.Contains([]string{"hist", "lhist", "min", "max"}, m.Call) {
+			f.remark("%s() takes numbers of 2^63 and more for numbers below 0", m.Call)
+		}
+		if m.Call == "hist" && e.top < 65 {
+			f.remark("the last bucket of hist() has all values from 2^%d on", e.top-2)
+		}
+		if m.Shown {
+			f.remark("%s has room for %d rows; what finds none is not counted", m.Name, mapEntries)
+		}
+	}
 	if e.numbered {
 		f.number()
 		return f.out, nil
 	}
 	return f.out, f.declared(o)
+}
+
+func (f *former) remark(format string, a ...any) {
+	if line := fmt.Sprintf(format, a...); !slices.Contains(f.out.Remarks, line) {
+		f.out.Remarks = append(f.out.Remarks, line)
+	}
 }
 
 // clock checks that the script reads one clock only: which one a contract leaves open.
@@ -118,7 +135,7 @@ func (f *former) clock(o *program.Object) error {
 		return unmapped(0, "it reads several clocks, which is not mapped")
 	}
 	if slices.Contains(used, asm.FnKtimeGetBootNs) {
-		f.out.Remarks = append(f.out.Remarks, "nsecs goes on while the machine sleeps, and is shown as a number of nanoseconds since boot")
+		f.remark("nsecs goes on while the machine sleeps, and is shown as a number of nanoseconds since boot")
 	}
 	return nil
 }
@@ -361,6 +378,7 @@ func (f *former) typeOf(x *Expr, s Statement) (column, error) {
 		switch {
 		case x.Text == "str" && len(x.Args) == 1:
 			c := column{size: textSize, text: true}
+			f.remark("str() shows at most %d characters", textSize-1)
 			if x.Args[0].Kind == MemberExpr {
 				c.name = x.Args[0].Text
 			}
@@ -579,9 +597,10 @@ func (f *former) declared(o *program.Object) error {
 				return unmapped(0, "bpftrace declares %s otherwise than kgent knows: %s with %d and %d bytes for %d elements", mine, have.Type, have.KeySize, have.ValueSize, have.MaxEntries)
 			}
 		case name == f.out.Buffer && have.Type == ebpf.RingBuf:
-		case name == "event_loss_counter", name == ".data", strings.HasPrefix(name, ".data."):
+		case name == ".data":
+		case name == "event_loss_counter", strings.HasPrefix(name, ".data."):
 			f.out.Scratch = append(f.out.Scratch, name)
-		case name == ".rodata":
+		case name == ".rodata": // how many processors there are; one is as good as many, for each has its own scratch
 		default:
 			return unmapped(0, "bpftrace uses a map %s, which kgent does not know", name)
 		}

@@ -484,6 +484,7 @@ func (x *comparer) scriptTable(t int) error {
 		x.claim(name, fmt.Sprintf("%s, table %s gets no sample", x.when(), name), b.True())
 		return nil
 	}
+	fair := x.fair(t, adds)
 	hits := make([][]smt.Term, len(adds))
 	for i, a := range adds {
 		var any []smt.Term
@@ -495,7 +496,7 @@ func (x *comparer) scriptTable(t int) error {
 			hits[i] = append(hits[i], b.And(hit, c.here))
 			any = append(any, hits[i][len(hits[i])-1])
 		}
-		k := x.claim(name+".key", fmt.Sprintf("%s, a sample is added to table %s under its key", x.when(), name), b.Or(any...))
+		k := x.claim(name+".key", fmt.Sprintf("%s, a sample is added to table %s under its key", x.when(), name), b.Implies(fair, b.Or(any...)))
 		k.show = x.showKeys(t, sample{key: a.key}, cells)
 		if a.sample != nil {
 			k.value, k.spread = a.sample, func(v smt.Term) (smt.Term, []smt.Term) {
@@ -513,7 +514,7 @@ func (x *comparer) scriptTable(t int) error {
 				mine[i] = c.here
 			}
 		}
-		x.scriptCell(t, c, adds, mine)
+		x.scriptCell(t, c, adds, mine, fair)
 	}
 	return nil
 }
@@ -625,11 +626,11 @@ func (x *comparer) showSlots(t int, a addition, cells []touched) func(smt.Model)
 }
 
 // scriptCell claims that an element is what it was with the additions that are for it.
-func (x *comparer) scriptCell(t int, c touched, adds []addition, mine []smt.Term) {
+func (x *comparer) scriptCell(t int, c touched, adds []addition, mine []smt.Term, fair smt.Term) {
 	b := x.words.b
 	table, form := x.c.Tables[t], x.b.script.tables[t]
 	there := b.Or(c.before, b.Or(mine...))
-	k := x.claim(table.Name+".row", fmt.Sprintf("%s, table %s has a row for what was added and no other", x.when(), table.Name), b.Eq(c.after, there))
+	k := x.claim(table.Name+".row", fmt.Sprintf("%s, table %s has a row for what was added and no other", x.when(), table.Name), b.Implies(fair, b.Eq(c.after, there)))
 	k.pc = c.pc
 	k.show = func(m smt.Model) (string, string) { return row(m.Value(there)), row(m.Value(c.after)) }
 	words := fmt.Sprintf("%s, the value of table %s is what it was with the samples added", x.when(), table.Name)
@@ -643,11 +644,11 @@ func (x *comparer) scriptCell(t int, c touched, adds []addition, mine []smt.Term
 		k.show = func(m smt.Model) (string, string) { return quoted(want.Eval(m)), quoted(c.is.Eval(m)) }
 		return
 	}
-	cell := x.cellOf(form.Cell, table.Table.Values[0].Agg, c)
+	cell := x.cellOf(form.Cell, table.Table.Values[0].Agg, table.Values[0].Type.Signed, c)
 	for i, a := range adds {
 		cell.add(mine[i], a)
 	}
-	k = x.claim(table.Name+".value", words, b.Implies(b.And(append(cell.hyp, there, c.after)...), b.And(cell.holds(c.is)...)))
+	k = x.claim(table.Name+".value", words, b.Implies(b.And(append(cell.hyp, fair, there, c.after)...), b.And(cell.holds(c.is)...)))
 	k.pc = c.is.Wrote(0)
 	want, got := cell.value, cell.read(c.is)
 	k.show = func(m smt.Model) (string, string) {
@@ -660,6 +661,7 @@ type scriptCell struct {
 	words
 	kind   program.Cell
 	agg    contract.Agg
+	signed bool     // samples are
 	value  smt.Term // the number that people read, 64 bits
 	count  smt.Term // of CellSumCount, 32 bits
 	filled smt.Term // it holds a sample
@@ -671,9 +673,9 @@ const most32 = 1<<32 - 1
 
 // cellOf reads what a cell held, nothing where there was none. What it can have held follows
 // from what all additions leave in it, which is part of what is claimed of each.
-func (x *comparer) cellOf(kind program.Cell, agg contract.Agg, c touched) *scriptCell {
+func (x *comparer) cellOf(kind program.Cell, agg contract.Agg, signed bool, c touched) *scriptCell {
 	b := x.words.b
-	s := &scriptCell{words: x.words, kind: kind, agg: agg, filled: c.before}
+	s := &scriptCell{words: x.words, kind: kind, agg: agg, signed: signed, filled: c.before}
 	s.value = b.Ite(c.before, s.read(c.was), x.number(0))
 	switch kind {
 	case program.CellSumCount:
@@ -681,10 +683,29 @@ func (x *comparer) cellOf(kind program.Cell, agg contract.Agg, c touched) *scrip
 	case program.CellLeast32, program.CellMost:
 		s.hyp = append(s.hyp, b.Implies(c.before, s.inRange(c.was)))
 	case program.CellLeastSet, program.CellMostSet:
-		s.hyp = append(s.hyp, b.Implies(c.before, b.Ule(c.was.At(8, 4), b.Const(32, 1))))
-		s.filled = b.And(c.before, b.Ne(c.was.At(8, 4), b.Const(32, 0)))
+		s.hyp = append(s.hyp, b.Implies(c.before, b.Ule(c.was.At(8, 8), x.number(1))))
+		s.filled = b.And(c.before, b.Ne(c.was.At(8, 8), x.number(0)))
+		if !signed {
+			s.hyp = append(s.hyp, b.Implies(c.before, b.Not(b.Slt(c.was.At(0, 8), x.number(0)))))
+		}
 	}
 	return s
+}
+
+// fair says of samples of min() and max() that they are below 2^63: bpftrace takes what is
+// above for numbers below 0, which the form's remarks say.
+func (x *comparer) fair(t int, adds []addition) smt.Term {
+	b := x.words.b
+	all := []smt.Term{b.True()}
+	for _, a := range adds {
+		switch x.b.script.tables[t].Call {
+		case "min", "max":
+			if !a.typ.Signed {
+				all = append(all, b.Not(b.Slt(a.amount, x.number(0))))
+			}
+		}
+	}
+	return b.And(all...)
 }
 
 // read is the number that bpftrace shows of a cell.
@@ -738,7 +759,10 @@ func (s *scriptCell) holds(is *symbolic.Bytes) []smt.Term {
 	case program.CellLeast32, program.CellMost:
 		out = append(out, s.inRange(is))
 	case program.CellLeastSet, program.CellMostSet:
-		out = append(out, s.b.Eq(is.At(8, 4), s.b.ZeroExt(32, s.filled)))
+		out = append(out, s.b.Eq(is.At(8, 8), s.b.ZeroExt(64, s.filled)))
+		if !s.signed {
+			out = append(out, s.b.Not(s.b.Slt(is.At(0, 8), s.number(0))))
+		}
 	}
 	return out
 }

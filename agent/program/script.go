@@ -27,6 +27,8 @@ type Script struct {
 	Requires string `json:"requires"`
 	// By is the release that made the object.
 	By string `json:"by"`
+	// Pinned says that no other release may run it: a proof is of what this one makes.
+	Pinned bool `json:"pinned,omitempty"`
 }
 
 // ScriptManifestVersion is the version of manifests that carry a [Script]. Nodes

@@ -155,7 +155,7 @@ func (p *Prover) ProveOn(ctx context.Context, k *ProofKernel, o *program.Object,
 	}
 	var form *program.Form
 	if m.Script != nil {
-		if form, err = scriptForm(k, o, m); err != nil {
+		if form, err = scriptForm(k.linked.Format, o, m); err != nil {
 			return unmappedReport(err)
 		}
 	}

@@ -7,12 +7,14 @@ import (
 	"kgent/agent/program"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
+	"kgent/retrieval/kernel"
 )
 
 // scriptForm says what the outputs of a script are, from its text and the release of
 // bpftrace that made the object. A script is read again: the manifest alone is not
 // believed.
-func scriptForm(k *ProofKernel, o *program.Object, m *program.Manifest) (*program.Form, error) {
+func scriptForm(describe recordOf, o *program.Object, m *program.Manifest) (*program.Form, error) {
 	s, err := bpftrace.Parse([]byte(m.Script.Text))
 	if err != nil {
 		return nil, err
@@ -22,10 +24,10 @@ func scriptForm(k *ProofKernel, o *program.Object, m *program.Manifest) (*progra
 		return nil, err
 	}
 	return s.Form(o, by, func(category, name string) ([]bpftrace.Field, bool) {
-		if k.linked.Format == nil {
+		if describe == nil {
 			return nil, false
 		}
-		list, ok := k.linked.Format(category, name)
+		list, ok := describe(category, name)
 		out := make([]bpftrace.Field, len(list))
 		for i, f := range list {
 			text := f.Array && (f.Type == "char" || f.Type == "const char")
@@ -33,6 +35,15 @@ func scriptForm(k *ProofKernel, o *program.Object, m *program.Manifest) (*progra
 		}
 		return out, ok
 	})
+}
+
+// recordOf describes the record of a tracepoint, as [symbolic.Kernel.Format] does.
+type recordOf = func(category, name string) ([]symbolic.Field, bool)
+
+// ScriptForm says what the outputs of a script are on a kernel. The error is a
+// *[bpftrace.UnmappedError] when it cannot be held against any contract.
+func ScriptForm(k *kernel.Facts, o *program.Object, m *program.Manifest) (*program.Form, error) {
+	return scriptForm(func(category, name string) ([]symbolic.Field, bool) { return format(k, category, name) }, o, m)
 }
 
 // unmappedReport is UNKNOWN for a script that cannot be held against any contract, with

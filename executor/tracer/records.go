@@ -137,6 +137,9 @@ func (t *translator) table(m message) {
 		return
 	}
 	x := t.run.script.Maps[i]
+	if t.run.script.State(name) { // what the script only remembers is no answer
+		return
+	}
 	switch m.Type {
 	case "hist", "lhist":
 		t.hist(x, value)
@@ -248,6 +251,9 @@ func (t *translator) hist(x bpftrace.Map, value any) {
 		}
 		h := output.Hist{Node: node, Name: x.Name, Key: key, Unit: "count", Buckets: []output.Bucket{}, At: at, Final: t.last}
 		below := fill(&h, list)
+		if last := len(h.Buckets) - 1; x.Call == "hist" && last >= 0 && h.Buckets[last].Min == t.run.tracer.Tool.Version.LastBucket() {
+			h.Buckets[last].Max = math.MaxUint64
+		}
 		if below > 0 {
 			t.event(fmt.Sprintf("%s: %d values below 0 are not in its histogram", x.Name, below))
 		}

@@ -58,6 +58,14 @@ type encoding struct {
 	top uint64
 }
 
+// LastBucket is where the last bucket of hist() begins, which has all that is greater, too.
+func (v Version) LastBucket() uint64 {
+	if e := encodings[v]; e != nil {
+		return 1 << (e.top - 2)
+	}
+	return 1 << 63
+}
+
 // The numbers with which events of other kinds begin, in all releases of [encodings].
 const (
 	eventExit  = 30000

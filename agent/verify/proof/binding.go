@@ -27,6 +27,9 @@ type binding struct {
 	internal map[string]bool
 	outputs  map[string]int // output map → table
 	rings    map[string]int // ring buffer → event
+	// script is the rest of the binding of a script; nil for programs in C.
+	script *scripted
+	said   []string // which part of a script each part of the contract is
 }
 
 // recordBinding is a struct of the program for a list of members of the

@@ -11,6 +11,7 @@ import (
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
+	"kgent/agent/recipes"
 )
 
 // base is what a composition starts from.
@@ -19,8 +20,9 @@ type base struct {
 	options  program.Options
 	duration time.Duration // that a recipe's part of the request asks for
 	origin   string
-	lines    []string // how the request's own part was understood
-	hook     bool     // made here, from a system call, tracepoint or function
+	lines    []string           // how the request's own part was understood
+	only     []recipes.Narrowed // of what a recipe shows, what the request's own part asks for
+	hook     bool               // made here, from a system call, tracepoint or function
 }
 
 // builder applies an ask to a base.
@@ -47,6 +49,9 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}, fixed: map[string]bool{}}
 	b.lines = slices.Clone(from.lines)
 	if err := b.tables(); err != nil {
+		return nil, err
+	}
+	if err := b.narrowed(); err != nil {
 		return nil, err
 	}
 	if err := b.conditions(); err != nil {

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -346,6 +347,77 @@ func (b *builder) conditions() error {
 	return nil
 }
 
+// narrowed narrows a recipe to what its words ask for without a parameter.
+func (b *builder) narrowed() error {
+	for _, n := range b.from.only {
+		next, err := filter(b.c, func(s site) (contract.Expr, error) { return b.when(s, n.When) })
+		if err != nil {
+			return wrap(err)
+		}
+		b.c = next
+		b.lines = append(b.lines, fmt.Sprintf("%s, from %q", n.Means, n.Said))
+	}
+	return nil
+}
+
+var nameInText = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_.]*`)
+
+// when is a condition on columns at a site.
+func (b *builder) when(s site, text string) (contract.Expr, error) {
+	cols := columns(b.c, s)
+	e, err := expression(nameInText.ReplaceAllStringFunc(text, func(name string) string {
+		if c, ok := byName(cols, name); ok {
+			return "(" + spelled(c.is) + ")"
+		}
+		return name
+	}))
+	if err != nil {
+		return nil, err
+	}
+	if same, known := b.settled(e); known {
+		return expression(strconv.FormatBool(same))
+	}
+	return e, nil
+}
+
+// settled tells the value of a comparison of an enum's names, errors or states, where it is known.
+func (b *builder) settled(e contract.Expr) (is, known bool) {
+	value := func(e contract.Expr) (string, bool) {
+		if n, ok := e.(*contract.Number); ok {
+			return strconv.FormatUint(n.Value, 10), true
+		}
+		n, ok := e.(*contract.Name)
+		if !ok {
+			return "", false
+		}
+		if nr, isErrno := abi.Errno(n.Name); isErrno && strings.HasPrefix(n.Name, "E") {
+			return strconv.Itoa(int(nr)), true
+		}
+		return n.Name, strings.HasPrefix(n.Name, "TCP_") || slices.ContainsFunc(b.c.Enums, func(e *contract.Enum) bool {
+			return slices.ContainsFunc(e.Values, func(v contract.EnumValue) bool { return v.Name == n.Name })
+		})
+	}
+	switch e := e.(type) {
+	case *contract.Binary:
+		x, xok := value(e.X)
+		y, yok := value(e.Y)
+		if xok && yok && (e.Op == "==" || e.Op == "!=") {
+			return (x == y) == (e.Op == "=="), true
+		}
+	case *contract.In:
+		x, xok := value(e.X)
+		for _, v := range e.Set {
+			y, yok := value(v)
+			if !xok || !yok {
+				return false, false
+			}
+			is = is || x == y
+		}
+		return is, true
+	}
+	return false, false
+}
+
 func (b *builder) condWords(c cond) string {
 	what := strings.TrimPrefix(c.what, ".")
 	switch {
@@ -635,6 +707,9 @@ func (b *builder) title() string {
 	var conds []string
 	for _, c := range b.ask.conds {
 		conds = append(conds, b.short(c))
+	}
+	for _, n := range b.from.only {
+		conds = append(conds, n.Means)
 	}
 	sort.Strings(conds)
 	if len(conds) > 0 {

@@ -134,12 +134,12 @@ var rules = compileRules([]rule{
 			a.addKey(key{v["other"].word, said})
 			return nil
 		}},
-	{form: true, key: true, patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
+	{form: true, key: true, which: true, patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"process", said})
 			return a.setForm(count)
 		}},
-	{form: true, key: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
+	{form: true, key: true, which: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"user", said})
 			return a.setForm(count)
@@ -274,7 +274,7 @@ var rules = compileRules([]rule{
 
 // refinements are read only in what changes a request before it.
 var refinements = compileRules([]rule{
-	{patterns: []string{"the same for|of|with <call>", "do|show the same for|with <call>", "what about <call>", "and <call>", "same for <call>", "for <call> instead"}, subject: true,
+	{patterns: []string{"the same for|of|with <call>", "do|show the same for|with <call>", "what about <call>", "same for <call>", "for <call> instead"}, subject: true,
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"call", v["call"].word})
 		}},

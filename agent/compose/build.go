@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	}
 	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}, fixed: map[string]bool{}}
 	b.lines = slices.Clone(from.lines)
+	b.tasks()
 	if err := b.tables(); err != nil {
 		return nil, err
 	}
@@ -83,6 +85,26 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	}
 	res := &Composition{Contract: out, Options: from.options, Duration: a.dur, Origin: from.origin, Understood: b.lines}
 	return res, b.run(res)
+}
+
+// tasks turns what is asked of the task into conditions where the contract has no parameters for it.
+func (b *builder) tasks() {
+	for _, p := range []struct {
+		name  string
+		value *string
+		what  string
+	}{{"pid", &b.ask.pid, "pid"}, {"comm", &b.ask.comm, "comm"}, {"uid", &b.ask.uid, "user"}} {
+		has := slices.ContainsFunc(b.c.Params, func(q *contract.Param) bool { return q.Name == p.name })
+		if *p.value == "" || has || b.from.hook {
+			continue
+		}
+		is := *p.value
+		if p.what == "comm" {
+			is = strconv.Quote(is)
+		}
+		b.ask.conds = append(slices.Clip(b.ask.conds), cond{p.what, "==", is, *p.value})
+		*p.value = ""
+	}
 }
 
 // forbidden says why a contract does not hold water on this kernel.

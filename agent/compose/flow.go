@@ -259,9 +259,19 @@ func recipeBase(m *recipes.Match) base {
 
 // split tries which parts of a request a recipe need not see, the fewest first.
 func (c *Composer) split(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error)) (*Composition, error) {
+	// A recipe knows better whose part a process has.
+	made, err := c.splitBy(ctx, g, before, answer, func(p part) bool { return !p.rule.task })
+	if !errors.Is(err, errNoRecipe) || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task }) {
+		return made, err
+	}
+	return c.splitBy(ctx, g, before, answer, func(part) bool { return true })
+}
+
+// splitBy is split with the parts that may be taken out of the request.
+func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error), may func(part) bool) (*Composition, error) {
 	var free []int
 	for i, p := range g.parts {
-		if !p.rule.subject && !p.rule.weak && !p.rule.task { // a recipe knows better whose part a process has
+		if !p.rule.subject && !p.rule.weak && may(p) {
 			free = append(free, i)
 		}
 	}
@@ -300,6 +310,9 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			continue
 		}
 		from, said, err := answer(rest)
+		if err == nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task && chosen(p) && (g.toward(p) || hasTaskParams(from.contract)) }) {
+			continue // the recipe has a reason not to take it
+		}
 		measured := slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && chosen(p) })
 		if err != nil && !measured && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
 			// Some recipes are asked for by the rows that they have, which are replaced.
@@ -356,6 +369,16 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 		return nil, first
 	}
 	return nil, errNoRecipe
+}
+
+// toward tells whether a process or user is named as somebody to whom something is done.
+func (g reading) toward(p part) bool {
+	return p.first > 0 && slices.Contains([]string{"to", "into", "against", "at", "towards"}, g.toks[p.first-1].low)
+}
+
+// hasTaskParams tells whether a contract can be narrowed to a process or user.
+func hasTaskParams(c *contract.Contract) bool {
+	return slices.ContainsFunc(c.Params, func(p *contract.Param) bool { return p.Name == "pid" || p.Name == "comm" || p.Name == "uid" })
 }
 
 // whole tells whether parts can be applied without the others: the form of an answer and all
@@ -752,6 +775,11 @@ func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (
 	g := c.read(text, true)
 	if err := g.tangled(); err != nil {
 		return nil, err
+	}
+	for _, p := range g.parts {
+		if p.rule.subject && adding.MatchString(text) {
+			return nil, no("%q is to be watched besides what there is: ask for one after the other, or for %q in its place", said(g.toks, p.first, p.last), "what about …")
+		}
 	}
 	res, err := c.refine(ctx, last, g)
 	if err != nil {

@@ -236,6 +236,7 @@ func (r *Recipe) checkNarrows(lex *lexicon) error {
 var vague = map[string]string{
 	"slow":       "say \"slower than 50ms\" to have only those",
 	"shortlived": "say \"that lived less than 1s\" to have only those",
+	"filekind":   "say a path, such as \"under /etc\"",
 }
 
 // vagueWords says of words that sound like a limit that they set none.
@@ -247,8 +248,8 @@ func (f fit) vagueWords(q *query) []string {
 	var out []string
 	for _, u := range f.units {
 		for _, c := range u.meaning.concepts {
-			if advice, ok := vague[c]; ok && q.words[u.first].low != "long" && !slices.Contains(u.meaning.concepts, "latency") {
-				out = append(out, fmt.Sprintf("%q sets no limit, so that all are shown: %s", q.said(u.first, u.last), advice))
+			if advice, ok := vague[c]; ok {
+				out = append(out, fmt.Sprintf("%q is no filter here, so that all are shown: %s", q.said(u.first, u.last), advice))
 				break
 			}
 		}

@@ -177,7 +177,7 @@ func (b *bringing) given() (*yardstick, error) {
 
 // recipes finds the contract of the recipe that answers the request.
 func (b *bringing) recipes(context.Context) (*yardstick, error) {
-	if b.match == nil || b.match.Recipe.Contract == nil {
+	if b.match == nil || b.match.Recipe.Contract == nil || len(b.match.Only) > 0 { // the recipe shows more than is asked for
 		b.tried = append(b.tried, "no recipe answers the request")
 		return nil, nil
 	}

@@ -178,7 +178,7 @@ hook tracepoint/syscalls/sys_enter_getppid()
 	store := &team.Memory{}
 	b.Team = store.List
 	if err := store.Put(t.Context(), team.Recipe{Name: "parent-questions", Phrasings: []string{"parent questions of processes above {the_pid}"}, By: "ada",
-		Source: lifted.Source, Contract: string(lifted.ContractText()), Values: map[string]string{"the_pid": "100"}}); err != nil {
+		Source: lifted.Source, Contract: string(lifted.ContractText()), Values: map[string]string{"the_pid": "100"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	c, err := b.prepare(t.Context(), "Parent questions of processes above 4000, for 2 minutes")
@@ -191,7 +191,7 @@ hook tracepoint/syscalls/sys_enter_getppid()
 	wants(t, "the contract's words", c.ContractWords(), "kept by your team: team recipe parent-questions")
 	// A built-in recipe is never stood in for, and what is stored is not believed.
 	evil := team.Recipe{Name: "evil", Phrasings: []string{"who sends signals", "parent questions of nobody at all"}, Source: strings.Replace(lifted.Source, "< the_pid", "> the_pid", 1), Contract: string(lifted.ContractText())}
-	if err := store.Put(t.Context(), evil); err != nil {
+	if err := store.Put(t.Context(), evil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := b.prepare(t.Context(), "who sends signals"); err != nil || c.Origin != "recipe signals" {

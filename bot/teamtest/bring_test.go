@@ -58,7 +58,7 @@ func bringPrograms(t *testing.T, team *teamtest.Team) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := team.Slack.Wait(ctx, teamtest.Saying("The program was refused", "did not pass", "calls.tid is current.tid", "sys_enter_getppid fires with", "// wrong")); err != nil {
+	if _, err := team.Slack.Wait(ctx, teamtest.Saying("The program was refused", "did not pass", "for this one it is wrong", "calls.tid is current.tid", "sys_enter_getppid fires with", "// wrong")); err != nil {
 		t.Error(err)
 	}
 	if _, err := alice.Reply(root, "why was it refused?"); err != nil {

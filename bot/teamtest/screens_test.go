@@ -113,7 +113,7 @@ func picture(ctx context.Context, browser, profile, address, path string) error 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--user-data-dir="+profile,
 		// Virtual time stands still while the page fetches something.
-		"--window-size=1000,1000", "--virtual-time-budget=5000", "--screenshot="+path, address)
+		"--window-size=1000,1500", "--virtual-time-budget=5000", "--screenshot="+path, address)
 	cmd.WaitDelay = 5 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("running %s: %w\n%s", browser, err, out)

@@ -79,8 +79,7 @@ func TestQuotaOfTwoBots(t *testing.T) {
 	var mu sync.Mutex
 	var cost float64
 	ask := func(spent *quota.Ledger) error {
-		a := *b.Agent
-		a.Quota = spent
+		a := &agent.Agent{Recipes: b.Recipes, Model: b.Model, Compiler: b.Compiler, Budget: b.Budget, Now: b.Now, Records: b.Records, Prover: b.Prover, Target: b.Target, Quota: spent}
 		a.Keep = func(r *agent.Record) {
 			mu.Lock()
 			defer mu.Unlock()

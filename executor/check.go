@@ -488,7 +488,7 @@ func (f *Preflight) DryLoad(ctx context.Context, o *program.Object, m *program.M
 // than about the node at this moment.
 func (n *NodeCheck) tells() bool {
 	switch n.Rule {
-	case "program", "hook", "kernel", "kind", "helper", "act", "programs", "map-memory":
+	case "program", "hook", "kernel", "kind", "helper", "act", "programs", "map-memory", "denied-hook", "type", "maps":
 		return true
 	}
 	return false

@@ -40,6 +40,7 @@ import (
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
+	"kgent/executor/probe"
 )
 
 // Kernel loads programs.
@@ -69,7 +70,12 @@ type Probe interface {
 	// not after Close.
 	Counts() (produced, lost, mapFull uint64, err error)
 
-	// Overhead returns what the run has cost. It is called after Stream.
+	// Sample measures for the length of window what each program costs. It may be
+	// called beside Stream and Close, after which it fails.
+	Sample(ctx context.Context, window time.Duration) (probe.Sample, error)
+
+	// Overhead returns what all samples together measured. It is called after
+	// Stream.
 	Overhead() output.Overhead
 
 	// Verified returns what the verifier said of each program. It is called
@@ -131,6 +137,7 @@ type Executor struct {
 	auditing chan struct{} // holds a token while the audit log is told
 	mu       sync.Mutex
 	runs     map[string]*run // in progress, by name
+	costs    costs
 	checks   checks
 }
 
@@ -169,6 +176,7 @@ func (e *Executor) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { e.announce(ctx) })
 	wg.Go(func() { e.listen(ctx) })
+	wg.Go(func() { e.watchCosts(ctx) })
 	consumer := rand.Text()
 	for {
 		err := e.Bus.Consume(ctx, e.Node.Name, consumer, func(j bus.Job) { e.take(ctx, j, &wg) })
@@ -206,6 +214,7 @@ func (e *Executor) prepare() error {
 	}
 	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
 	e.checks.jobs = map[string]bool{}
+	e.costs.runs = map[string]*metered{}
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
 	}

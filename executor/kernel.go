@@ -19,13 +19,6 @@ import (
 	"kgent/executor/tracer"
 )
 
-// Sampling of what a run costs: for a short window now and then, because
-// measuring makes every program run on the node a little slower.
-const (
-	sampleWindow = 20 * time.Millisecond
-	sampleEvery  = time.Second
-)
-
 // noteEvery is how often the processes whose stacks were recorded are looked
 // at, so that their frames can be named after they have ended.
 const noteEvery = 250 * time.Millisecond
@@ -164,7 +157,7 @@ func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside sync.WaitGroup
-	faults := make(chan error, 3)
+	faults := make(chan error, 2)
 	start := func(do func(context.Context) error) {
 		beside.Go(func() {
 			if err := do(work); err != nil && work.Err() == nil {
@@ -181,7 +174,6 @@ func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
 		return err
 	})
 	start(func(ctx context.Context) error { return p.readMaps(ctx, sink) })
-	start(p.sample)
 	errs := []error{p.set.Drain(work, probe.Tick, p.deliver(sink))}
 	cancel()
 	beside.Wait()
@@ -308,27 +300,15 @@ func (p *hostProbe) notePIDs() error {
 	return nil
 }
 
-// sample measures the cost of the run until it ends. A kernel that does not
-// let it be measured is no fault.
-func (p *hostProbe) sample(ctx context.Context) error {
-	t := time.NewTicker(sampleEvery)
-	defer t.Stop()
-	for {
-		if o, err := p.set.Sample(ctx, sampleWindow); err != nil || !o.Available {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-	}
-}
-
 // Counts implements Probe.
 func (p *hostProbe) Counts() (produced, lost, mapFull uint64, err error) {
 	c, err := p.set.Counts()
 	return c.Produced, c.Lost, c.MapFull, err
+}
+
+// Sample implements Probe.
+func (p *hostProbe) Sample(ctx context.Context, window time.Duration) (probe.Sample, error) {
+	return p.set.Sample(ctx, window)
 }
 
 // Overhead implements Probe.

@@ -59,6 +59,7 @@ const (
 	unled    // its lease is gone: nobody follows it
 	cutOff   // the bus cannot be reached; err says why
 	shutdown // the executor is told to end
+	hot      // it costs the node too much; err says why
 	overdue  // it was told to end and still drains
 )
 
@@ -195,6 +196,8 @@ func (s state) interrupted(e event) (state, []effect) {
 		s.reason, s.detail = output.ReasonOutput, "nobody follows the run any more"
 	case cutOff:
 		s.reason, s.detail = output.ReasonOutput, fmt.Sprintf("the bus could not be reached for %v: %v", grace, e.err)
+	case hot:
+		s.reason, s.detail = output.ReasonBudget, e.err.Error()
 	case shutdown:
 		s.reason, s.detail = output.ReasonInterrupted, "the executor on this node was stopped"
 	default:

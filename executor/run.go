@@ -127,7 +127,8 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 	base := context.WithoutCancel(ctx)
 	work, interrupt := context.WithCancel(base)
 	r.interrupt = interrupt
-	r.out = newOutlet(base, r.e.Bus, r.grant.Run, r.e.Node.Name, r.grant.Limits.EventsPerSecond,
+	r.out = newOutlet(base, r.e.Bus, r.grant.Run, r.e.Node.Name,
+		rates{r.e.Policy.eventsPerSecond(r.grant.Limits.EventsPerSecond), r.e.Policy.MaxLines, r.e.Policy.MaxBytes},
 		func(err error) { go r.post(event{cutOff, err}) })
 	unhook := context.AfterFunc(ctx, func() { r.post(event{kind: shutdown}) })
 	var watching sync.WaitGroup
@@ -135,6 +136,7 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 	defer func() {
 		// However this ends, by a panic of its own too, nothing stays.
 		unhook()
+		r.e.costs.leave(r)
 		interrupt()
 		close(r.done)
 		r.out.cancel()
@@ -171,11 +173,13 @@ func (r *run) perform(work, base context.Context, eff effect, s state) {
 	case doStream:
 		go r.stream(work)
 	case doInterrupt:
+		r.e.costs.leave(r)
 		r.out.detach()
 		r.interrupt()
 	case doLimit:
 		r.after(drainLimit, overdue)
 	case doClose:
+		r.e.costs.leave(r)
 		r.closing = true
 		go r.close(r.clean)
 	case doFinish:
@@ -223,6 +227,7 @@ func (r *run) announce() {
 	r.out.begin(r.counts)
 	r.out.Record(r.record)
 	r.out.flush()
+	r.e.costs.enter(r)
 	// Beside the loop: a log that hangs must not keep the run attached.
 	entry := Entry{What: "attached", Job: r.job.ID, ProgramIDs: r.record.ProgramIDs}.of(r.grant)
 	r.told.Go(func() { r.e.tell(entry) })

@@ -156,7 +156,7 @@ func (e *Executor) dryRun(ctx context.Context, p job.Program) (programs []progra
 		defer e.checks.unloaded()
 		var r result
 		r.err = e.guard("loading the program", func() (err error) {
-			r.programs, err = DryLoad(limit, e.Kernel, o, m)
+			r.programs, err = DryLoad(limit, e.kernel, o, m)
 			return err
 		})
 		done <- r

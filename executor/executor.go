@@ -121,6 +121,9 @@ type Executor struct {
 	Kernel   Kernel
 	Bus      bus.Node
 	Policy   NodePolicy
+	// Tombstones, if set, keep programs out for a while that were loaded when
+	// the executor died.
+	Tombstones *Tombstones
 	// Facts, if set, is what the control side should know of the node's kernel,
 	// at most [bus.MaxFacts] bytes. It is published, and its hash announced.
 	Facts []byte
@@ -134,6 +137,7 @@ type Executor struct {
 	Log *slog.Logger
 
 	cpus     int
+	kernel   Kernel        // that programs are loaded into
 	auditing chan struct{} // holds a token while the audit log is told
 	mu       sync.Mutex
 	runs     map[string]*run // in progress, by name
@@ -214,6 +218,10 @@ func (e *Executor) prepare() error {
 	}
 	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
 	e.checks.jobs = map[string]bool{}
+	e.kernel = e.Kernel
+	if e.Tombstones != nil {
+		e.kernel = buried{e.Kernel, e.Tombstones}
+	}
 	e.costs.runs = map[string]*metered{}
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)

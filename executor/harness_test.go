@@ -267,10 +267,10 @@ type bench struct {
 }
 
 // realBench is a bench outside of a bubble, for this machine's kernel and clock.
-func realBench(t *testing.T) *bench {
+func realBench(t *testing.T, source string) *bench {
 	t.Helper()
-	elf := compile(t, plain)
-	_, m := built(t, plain, program.Options{})
+	elf := compile(t, source)
+	_, m := built(t, source, program.Options{})
 	manifest, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +290,7 @@ func realBench(t *testing.T) *bench {
 func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
 	compile(t, plain) // outside of the bubble: it starts a process
 	synctest.Test(t, func(t *testing.T) {
-		b := realBench(t)
+		b := realBench(t, plain)
 		f(t, b)
 		if b.end != nil {
 			b.end()

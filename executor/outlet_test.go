@@ -342,6 +342,40 @@ func TestChunks(t *testing.T) {
 }
 
 // Many writers at once, for the race detector.
+// A node's own rates hold whatever was granted; what is over is counted, and of
+// text it is said.
+func TestNodeRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &published{}
+		o := newOutlet(t.Context(), p, "r", "n", rates{lines: 10, bytes: 1000}, nil)
+		var produced uint64
+		o.begin(func() (uint64, uint64, uint64, error) { return produced, 0, 0, nil })
+		for range 8 { // of 100 bytes: within both
+			produced++
+			if o.Admit() {
+				o.Line(bytes.Repeat([]byte("e"), 99))
+			}
+		}
+		for range 3 { // two more lines are
+			o.Record(output.Text{Line: "hello"})
+		}
+		time.Sleep(time.Second)
+		for range 4 { // of 600 bytes: two of them empty the second bucket
+			produced++
+			if o.Admit() {
+				o.Line(bytes.Repeat([]byte("e"), 599))
+			}
+		}
+		c, err := o.seal(true)
+		if want := (output.Counters{Produced: 12, Delivered: 10, Dropped: 2}); c != want || err == nil || !strings.Contains(err.Error(), "1 lines of text were over this node's rate") {
+			t.Errorf("account %+v, %v; want %+v", c, err, want)
+		}
+		if err := o.finish(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOutletConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &published{}

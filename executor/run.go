@@ -95,6 +95,15 @@ func (e *Executor) admit(p job.Program, tier string) (*program.Object, *program.
 	if err := e.Policy.Check(o, m, tier, e.cpus); err != nil {
 		return nil, nil, err
 	}
+	if e.Tombstones != nil {
+		hash, err := programHash(o, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := e.Tombstones.Allow(hash); err != nil {
+			return nil, nil, err
+		}
+	}
 	return o, m, nil
 }
 
@@ -196,7 +205,7 @@ func (r *run) after(d time.Duration, kind eventKind) {
 func (r *run) load(ctx context.Context, o *program.Object, m *program.Manifest) {
 	var p Probe
 	err := r.e.guard("loading the program", func() (err error) {
-		p, err = r.e.Kernel.Load(ctx, o, m)
+		p, err = r.e.kernel.Load(ctx, o, m)
 		if err == nil && p == nil {
 			err = errors.New("loading the program: the kernel gave nothing to attach")
 		}

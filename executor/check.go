@@ -89,6 +89,10 @@ func (e *Executor) check(ctx context.Context, j bus.Job, g *job.Grant, p job.Pro
 		e.refuse(ctx, a, "run", fmt.Errorf("check %s: a run of this name is in progress on this node", g.Run))
 		return
 	}
+	if err := e.Maintenance.refuses(); err != nil {
+		e.refuse(ctx, a, "drained", err)
+		return
+	}
 	if err := e.checks.enter(j.ID, time.Now()); err != nil {
 		e.refuse(ctx, a, ruleChecks, err)
 		return

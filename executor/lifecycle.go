@@ -60,6 +60,7 @@ const (
 	cutOff   // the bus cannot be reached; err says why
 	shutdown // the executor is told to end
 	hot      // it costs the node too much; err says why
+	drained  // the node is to be in maintenance; err says why
 	overdue  // it was told to end and still drains
 )
 
@@ -198,6 +199,8 @@ func (s state) interrupted(e event) (state, []effect) {
 		s.reason, s.detail = output.ReasonOutput, fmt.Sprintf("the bus could not be reached for %v: %v", grace, e.err)
 	case hot:
 		s.reason, s.detail = output.ReasonBudget, e.err.Error()
+	case drained:
+		s.reason, s.detail = output.ReasonInterrupted, e.err.Error()
 	case shutdown:
 		s.reason, s.detail = output.ReasonInterrupted, "the executor on this node was stopped"
 	default:

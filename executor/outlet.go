@@ -42,6 +42,7 @@ type outlet struct {
 	// failing is since when it is; both are the sender's.
 	cut     func(error)
 	failing time.Time
+	failed  func() // if set, is told each time that the bus does not take a chunk
 
 	wake   chan struct{} // something is to be sent now
 	done   chan struct{} // the sender has ended
@@ -66,8 +67,9 @@ type outlet struct {
 	waiting   uint64 // events in full and cur
 	delivered uint64 // events in numbered chunks
 	dropped   uint64
-	refused   int // records that found no room
-	silenced  int // lines of text over the node's rate
+	refused   int       // records that found no room
+	silenced  int       // lines of text over the node's rate
+	behind    time.Time // since when the bus does not take a chunk; zero: it does
 	attached  time.Time
 	lasted    time.Duration // from attached to detached, once that is over
 
@@ -91,11 +93,11 @@ type rates struct {
 }
 
 // newOutlet starts to send; finish ends it.
-func newOutlet(ctx context.Context, b bus.Node, run, node string, most rates, cut func(error)) *outlet {
+func newOutlet(ctx context.Context, b bus.Node, run, node string, most rates, cut func(error), failed func()) *outlet {
 	ctx, cancel := context.WithCancel(ctx)
 	now := time.Now()
 	o := &outlet{
-		bus: b, run: run, node: node, cut: cut,
+		bus: b, run: run, node: node, cut: cut, failed: failed,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: cancel,
 		limit: newBucket(most.events, now), lines: newBucket(most.lines, now), size: newBucket(most.bytes, now),
 	}
@@ -199,6 +201,35 @@ func (o *outlet) begin(count func() (produced, lost, mapFull uint64, err error))
 	o.mu.Lock()
 	o.attached = time.Now()
 	o.mu.Unlock()
+}
+
+// duration is how long the probe was attached.
+func (o *outlet) duration() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lasted
+}
+
+// status returns the account as last counted, since when the probe is attached,
+// and how long a chunk has waited for the bus to take it.
+func (o *outlet) status() (c output.Counters, attached time.Time, lag time.Duration) {
+	o.countMu.Lock()
+	c = o.counted
+	o.countMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c.Delivered, c.Dropped = o.delivered+o.waiting, o.dropped
+	if !o.behind.IsZero() {
+		lag = time.Since(o.behind)
+	}
+	return c, o.attached, lag
+}
+
+// late notes since when the bus does not take a chunk; zero: it does.
+func (o *outlet) late(since time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.behind = since
 }
 
 // flush sends what there is without delay.
@@ -395,11 +426,16 @@ func (o *outlet) publish(ctx context.Context, c bus.Chunk) bool {
 	o.recount() // an error here shows again when the output is sealed
 	c.Counters.Produced, c.Counters.KernelLost, c.Counters.MapFull = o.counted.Produced, o.counted.KernelLost, o.counted.MapFull
 	o.countMu.Unlock()
+	o.late(time.Now())
 	for {
 		err := o.try(ctx, c)
 		if err == nil {
 			o.failing = time.Time{}
+			o.late(time.Time{})
 			return true
+		}
+		if o.failed != nil {
+			o.failed()
 		}
 		if o.failing.IsZero() {
 			o.failing = time.Now()

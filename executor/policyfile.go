@@ -205,3 +205,50 @@ func bytesOf(key, text string, to *uint64) error {
 	*to = n << shift
 	return nil
 }
+
+// Words says what a policy comes to, a line each.
+func (p NodePolicy) Words() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	rate := func(n int, what string) {
+		if n == 0 {
+			line("a run may send any number of %s", what)
+		} else {
+			line("a run may send %d %s a second", n, what)
+		}
+	}
+	if p.AllowAct {
+		line("runs programs that change what the node does, when they were approved as such")
+	} else {
+		line("runs programs that observe only")
+	}
+	line("at most %d runs at once, each with %d programs and %d maps of %d MiB together", p.MaxRuns, p.MaxPrograms, p.MaxMaps, p.MaxMapBytes>>20)
+	for _, x := range []struct {
+		what  string
+		share float64
+	}{{"a run may cost", p.CPUPerRun}, {"all runs together may cost", p.CPUTotal}} {
+		if x.share == 0 {
+			line("%s any share of the processors", x.what)
+		} else {
+			line("%s %s of one core", x.what, percent(x.share))
+		}
+	}
+	rate(p.MaxEvents, "events")
+	rate(p.MaxLines, "lines")
+	rate(p.MaxBytes, "bytes")
+	if p.CrashFirst > 0 {
+		line("a program that was loaded when the executor died is kept out for %v, then twice as long, up to %v", p.CrashFirst, p.CrashMost)
+	}
+	for _, x := range []struct {
+		what string
+		list []string
+	}{{"helpers", p.DenyHelpers}, {"hooks", p.DenyHooks}, {"program types", p.DenyTypes}} {
+		if len(x.list) > 0 {
+			line("never: %s %s", x.what, strings.Join(x.list, ", "))
+		}
+	}
+	if len(p.DenyKinds) > 0 {
+		line("never: hooks of kinds %v", p.DenyKinds)
+	}
+	return b.String()
+}

@@ -138,7 +138,8 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 	r.interrupt = interrupt
 	r.out = newOutlet(base, r.e.Bus, r.grant.Run, r.e.Node.Name,
 		rates{r.e.Policy.eventsPerSecond(r.grant.Limits.EventsPerSecond), r.e.Policy.MaxLines, r.e.Policy.MaxBytes},
-		func(err error) { go r.post(event{cutOff, err}) })
+		func(err error) { go r.post(event{cutOff, err}) }, r.e.tally.busFailed)
+	r.e.tally.begin(r, r.out)
 	unhook := context.AfterFunc(ctx, func() { r.post(event{kind: shutdown}) })
 	var watching sync.WaitGroup
 	watching.Go(func() { r.watch(work) })
@@ -146,6 +147,7 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 		// However this ends, by a panic of its own too, nothing stays.
 		unhook()
 		r.e.costs.leave(r)
+		r.e.tally.forget(r)
 		interrupt()
 		close(r.done)
 		r.out.cancel()
@@ -306,6 +308,7 @@ func (r *run) finish(ctx context.Context, s state) {
 	if s.reason == output.ReasonFailed {
 		last = append(last, output.Error{Node: r.e.Node.Name, Code: "node", Message: s.detail})
 	}
+	r.e.tally.end(r)
 	err := r.out.finish(append(last, summary)...)
 	entry := Entry{What: "ended", Job: r.job.ID, Summary: &summary}
 	if err != nil {

@@ -190,25 +190,13 @@ func (t *Tombstones) End(hash string) error {
 
 func (t *Tombstones) path(hash string) string { return filepath.Join(t.dir, hash+stoneSuffix) }
 
-// write replaces a stone's file so that it is the old or the new one whatever
-// happens.
+// write puts a stone on the disk.
 func (t *Tombstones) write(hash string, s *stone) error {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(t.path(hash)+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), t.path(hash)); err != nil {
-		return err
-	}
-	return syncDir(t.dir)
+	return replaceSynced(t.path(hash), append(b, '\n'))
 }
 
 // programHash tells programs apart by what is loaded.

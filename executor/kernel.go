@@ -32,6 +32,9 @@ type HostKernel struct {
 	// Scripts runs bpftrace's; nil refuses them. It is set before the first Load.
 	Scripts *tracer.Tracer
 
+	// needs is what threads that read output keep of their capabilities.
+	needs func() ([]int, error)
+
 	symbols sync.Once
 	kernel  *symbol.Kernel // nil when the kernel hides its addresses
 }
@@ -39,7 +42,7 @@ type HostKernel struct {
 // NewKernel returns the kernel of this machine for a node of that name. It
 // gives env the kernel's symbols, read when they are first wanted.
 func NewKernel(node string, loader *probe.Loader, env *render.Env) *HostKernel {
-	k := &HostKernel{node: node, loader: loader, env: env}
+	k := &HostKernel{node: node, loader: loader, env: env, needs: sync.OnceValues(readersNeed)}
 	env.KernelSymbol = func(addr uint64) (string, bool) { return k.kernelSymbols().Name(addr) }
 	return k
 }
@@ -152,15 +155,29 @@ func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
 	return a, nil
 }
 
-// Stream implements Probe.
+// Stream implements Probe. What it reads it reads on threads without the
+// capabilities to load and attach.
 func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
+	keep, err := p.kernel.needs()
+	if err != nil {
+		return err
+	}
+	return confined(func() error { return p.stream(ctx, sink, keep) }, keep...)
+}
+
+// stream is Stream, on a thread of its own.
+func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside sync.WaitGroup
 	faults := make(chan error, 2)
 	start := func(do func(context.Context) error) {
 		beside.Go(func() {
-			if err := do(work); err != nil && work.Err() == nil {
+			err := confine(keep...)
+			if err == nil {
+				err = do(work)
+			}
+			if err != nil && work.Err() == nil {
 				faults <- err
 				cancel()
 			}

@@ -481,7 +481,9 @@ func (r *Result) stackBlock(m merged, when string) Block {
 	}
 	b := Block{Title: fmt.Sprintf("%s%s: %s", clean(m.name), when, plural(uint64(len(m.stacks)), "stack"))}
 	var lines []string
-	for _, s := range m.stacks[:min(len(m.stacks), finalStacks)] {
+	major := slices.DeleteFunc(slices.Clone(m.stacks), func(s mergedStack) bool { return s.stack.Minor })
+	major = major[:min(len(major), finalStacks)]
+	for _, s := range major {
 		frames := s.stack.Frames
 		s.stack.Frames = frames[:min(len(frames), finalFrames)]
 		drawn := strings.Split(strings.TrimRight(text.Stack(s.stack, m.stream, text.Options{Width: r.o.Columns}), "\n"), "\n")
@@ -494,7 +496,7 @@ func (r *Result) stackBlock(m merged, when string) Block {
 		}
 		lines = append(lines, drawn...)
 	}
-	if more := len(m.stacks) - finalStacks + m.unseen; more > 0 {
+	if more := len(m.stacks) - len(major) + m.unseen; more > 0 {
 		lines = append(lines, "… and "+plural(uint64(more), "more stack"))
 	}
 	if m.unseen > 0 {

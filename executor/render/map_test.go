@@ -265,23 +265,49 @@ func TestStackRecords(t *testing.T) {
 		cell(key(9, -14, -14, "idle"), pack(uint64(1))),
 		cell(key(10, -17, 4, "perl"), pack(uint64(0))),
 	}, program.View{Top: 3})
-	want := `{"type":"stack","name":"stack_counts","key":{"pid":8,"comm":"kworker"},"frames":["k3","\u001bentry"],"count":9}
-{"type":"stack","name":"stack_counts","key":{"pid":7,"comm":"java"},"frames":["k1","\u001bentry","pid 7 id 2"],"count":5}
-{"type":"stack","name":"stack_counts","key":{"pid":9,"comm":"idle"},"frames":["[no stack]"],"count":1}`
+	want := `{"type":"stack","name":"stack_counts","key":{"pid":8,"comm":"kworker"},"frames":["k3","\u001bentry"],"kernel":2,"count":9}
+{"type":"stack","name":"stack_counts","key":{"pid":7,"comm":"java"},"frames":["k1","\u001bentry","pid 7 id 2"],"kernel":2,"count":5}
+{"type":"stack","name":"stack_counts","key":{"pid":9,"comm":"idle"},"frames":["[no stack]"],"count":1}
+{"type":"stack","name":"stack_counts","key":{"pid":10,"comm":"perl"},"frames":["k-17","\u001bentry","pid 10 id 4"],"kernel":2,"count":0,"minor":true}`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got, want := records(t, "stack_ns", []Cell{cell(pack(int32(4)), pack(uint64(5)))}, program.View{}),
-		`{"type":"stack","name":"stack_ns","frames":["k4","\u001bentry"],"count":5}`; got != want {
+		`{"type":"stack","name":"stack_ns","frames":["k4","\u001bentry"],"kernel":2,"count":5}`; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got, want := records(t, "stack_counts", nil, program.View{}), `{"type":"map","name":"stack_counts","entries":[],"total":0}`; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 
+	// However many stacks there are, all that was counted is in the records.
+	many := make([]Cell, maxStacks+500)
+	var sum uint64
+	for i := range many {
+		many[i] = cell(key(uint32(i), 1, -14, "many"), pack(uint64(i+1)))
+		sum += uint64(i + 1)
+	}
 	m, err := NewMap(outputMap(t, "stack_counts"), testEnv())
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, final := range []bool{true, false} {
+		rs, err := m.Records("n", many, fakeStacks{}, program.View{Top: 3}, readAt, final)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var counted uint64
+		major := 0
+		for _, r := range rs {
+			s := r.(output.Stack)
+			counted += s.Count
+			if !s.Minor {
+				major++
+			}
+		}
+		if major != 3 || final && (len(rs) != maxStacks+1 || counted != sum) || !final && len(rs) != 3 {
+			t.Errorf("final %v: %d stacks, %d major, %d of %d counted", final, len(rs), major, counted, sum)
+		}
 	}
 	if pid, ok := m.PID(key(7, 1, 2, "java")); pid != 7 || !ok {
 		t.Errorf("PID: %d, %v", pid, ok)

@@ -304,8 +304,8 @@ func TestFlameAdds(t *testing.T) {
 	if self != f.Total() {
 		t.Errorf("the functions have %d, want %d", self, f.Total())
 	}
-	if root, rows := f.shown(); rows > flameRows || root.depth() > f.root.depth() {
-		t.Errorf("%d rows", rows)
+	if boxes, rows, _ := f.shown(); rows > flameRows || len(boxes) == 0 {
+		t.Errorf("%d boxes in %d rows", len(boxes), rows)
 	}
 	for _, b := range f.root.boxes(0.001, 40) {
 		if b.x < 0 || b.x+b.w > 1+1e-9 {

@@ -191,19 +191,34 @@ const (
 	flameRows = 34 // that a picture for a chat has
 )
 
-// shown is the tree as a picture has room for it.
-func (f *Flame) shown() (root *frame, rows int) {
-	root = &f.root
-	rows = root.depth()
-	for least := 24; rows > flameRows && least > 0; least /= 2 { // the longest chains first
-		root = f.root.joined(least)
-		rows = root.depth()
+// leastBox is how wide a box is at least, as a share: slivers make a picture
+// high and tell nothing.
+const leastBox = 2.5 / (width - 2*margin)
+
+// shown is what a picture has room for: its boxes, how many rows they have, and how
+// many more there would be.
+func (f *Flame) shown() (boxes []box, rows, hidden int) {
+	root := &f.root
+	for least := 24; ; least /= 2 {
+		boxes = root.boxes(leastBox, math.MaxInt)
+		rows = 0
+		for _, b := range boxes {
+			rows = max(rows, b.depth+1)
+		}
+		if rows <= flameRows || least == 0 {
+			break
+		}
+		root = f.root.joined(least) // the longest chains first
 	}
-	return root, min(rows, flameRows)
+	if rows > flameRows {
+		hidden, rows = rows-flameRows, flameRows
+		boxes = slices.DeleteFunc(boxes, func(b box) bool { return b.depth >= rows })
+	}
+	return boxes, rows, hidden
 }
 
 func (f *Flame) height() int {
-	_, rows := f.shown()
+	_, rows, _ := f.shown()
 	return top + flameRow*max(rows, 1) + 62
 }
 
@@ -221,18 +236,18 @@ func (f *Flame) Alt() string {
 
 func (f *Flame) draw(c *canvas) {
 	c.heading(f.Heading)
-	root, rows := f.shown()
+	boxes, rows, hidden := f.shown()
 	a := area{margin, top, width - 2*margin, float64(flameRow * rows)}
-	if root.total == 0 {
+	if f.root.total == 0 {
 		c.text(margin, top+14, "nothing was counted", noteFace, left, c.theme.muted)
 		return
 	}
-	for _, b := range root.boxes(1/a.w, rows) {
+	for _, b := range boxes {
 		x, y, w := a.x+b.x*a.w, a.y+a.h-float64((b.depth+1)*flameRow), b.w*a.w
 		c.rect(x, y, math.Max(w-1, 0.5), flameRow-1, c.theme.of(b.Function))
-		c.boxLabel(x, y, w, b, root.total)
+		c.boxLabel(x, y, w, b, f.root.total)
 	}
-	f.legend(c, a.y+a.h+28, root.depth()-rows)
+	f.legend(c, a.y+a.h+28, hidden)
 }
 
 // boxLabel writes a function's name into its box, as much as there is room for,

@@ -26,7 +26,7 @@ type Cell struct {
 // Map turns the cells of one output map into records. What comes out follows
 // from the types:
 //
-//   - values that are or hold a k_hist become histograms, one for each key;
+//   - values that are or hold a k_hist or K_LINEAR become histograms, one for each key;
 //     what stands beside it becomes a table
 //   - keys that are or hold a k_kstack or k_ustack become stacks, each with the
 //     first number of its value as count, the kernel's frames first
@@ -329,19 +329,19 @@ func (m *Map) table(node string, rows []row, view program.View, at time.Time, fi
 // first.
 func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row, view program.View, at time.Time, final bool) []output.Record {
 	name := m.name
-	if h.node != m.value {
+	if h.node != m.value && h.field != "value" {
 		name += "." + h.field
 	}
 	shown := make([]row, 0, len(rows))
 	for _, r := range rows {
-		_, r.weight = histogram(h.bytes(r.value))
+		_, r.weight = h.histogram(h.bytes(r.value))
 		if r.weight > 0 {
 			shown = append(shown, r)
 		}
 	}
 	shown = top(shown, view)
 	for _, r := range shown {
-		buckets, count := histogram(h.bytes(r.value))
+		buckets, count := h.histogram(h.bytes(r.value))
 		dst = append(dst, output.Hist{Node: node, Name: name, Key: m.keyFields(r.key), Unit: h.unit, Buckets: buckets,
 			Count: count, At: output.Time(at), Final: final})
 	}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -244,16 +245,41 @@ func TestBuckets(t *testing.T) {
 		}
 		return min(n, 63)
 	}
+	log2 := &node{shape: shapeHist, count: histSlots}
 	for _, v := range []uint64{0, 1, 2, 3, 4, 7, 8, 1 << 20, 1<<62 - 1, 1 << 62, 1 << 63, math.MaxUint64} {
-		b := bucket(slot(v), 1)
+		b := log2.bucket(slot(v), 1)
 		if v < b.Min || v > b.Max {
 			t.Errorf("%d is not within %d to %d", v, b.Min, b.Max)
 		}
 	}
 	for i := range histSlots - 1 {
-		if a, b := bucket(i, 0), bucket(i+1, 0); a.Max+1 != b.Min {
+		if a, b := log2.bucket(i, 0), log2.bucket(i+1, 0); a.Max+1 != b.Min {
 			t.Errorf("slots %d and %d: %+v %+v", i, i+1, a, b)
 		}
+	}
+}
+
+// A linear histogram has the slots of K_LINEAR, the last one without an end, and is
+// added up, and taken apart again, like any other.
+func TestLinear(t *testing.T) {
+	slots := func(n ...uint64) []byte { return pack([4]uint64{n[0], n[1], n[2], n[3]}) }
+	got := records(t, "linear", []Cell{cell(pack(uint32(7)), slots(0, 2, 0, 1), slots(0, 1, 0, 4)), cell(pack(uint32(8)), slots(1, 0, 0, 0), slots(0, 0, 0, 0))}, program.View{})
+	want := `{"type":"hist","name":"linear","key":{"pid":7},"unit":"bytes","buckets":[{"min":4096,"max":8191,"count":3},{"min":8192,"max":12287,"count":0},{"min":12288,"max":18446744073709551615,"count":5}],"count":8}
+{"type":"hist","name":"linear","key":{"pid":8},"unit":"bytes","buckets":[{"min":0,"max":4095,"count":1}],"count":1}`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	m, err := NewMap(outputMap(t, "linear"), testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	since, err := m.Since([]Cell{cell(pack(uint32(7)), slots(0, 2, 0, 1))}, []Cell{cell(pack(uint32(7)), slots(0, 2, 0, 5))})
+	if err != nil || len(since) != 1 || !bytes.Equal(since[0].Values[0], slots(0, 0, 0, 4)) {
+		t.Errorf("since: %v, %v", since, err)
+	}
+	wide := &node{shape: shapeHist, count: 3, step: 1 << 63}
+	if b := wide.bucket(1, 1); b.Min != 1<<63 || b.Max != math.MaxUint64 {
+		t.Errorf("a step beyond all values: %+v", b)
 	}
 }
 

@@ -413,8 +413,8 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 			out = append(out, Block{title, "no values"})
 			continue
 		}
-		_, bars, _ := strings.Cut(text.Hist(h.hist, text.Options{Width: min(barColumns, r.o.Columns)}), "\n")
-		lines := []string{strings.TrimRight(bars, "\n"), percentiles(h.hist)}
+		lines := []string{text.Bars(h.hist, text.Options{Width: min(barColumns, r.o.Columns)})}
+		lines = append(lines, wrap(plural(h.hist.Count, "value")+": "+text.Percentiles(h.hist.Unit, h.hist.Buckets), r.o.Columns)...)
 		if len(h.parts) > 1 {
 			var parts []string
 			for _, p := range h.parts {
@@ -425,19 +425,6 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 		out = append(out, Block{title, r.harden(strings.Join(lines, "\n"))})
 	}
 	return out
-}
-
-// percentiles says below what half and 99% of the values are, as far as
-// buckets tell.
-func percentiles(h output.Hist) string {
-	limit := func(share float64) string {
-		n, ok := below(h.Buckets, share)
-		if !ok {
-			return "in the last bucket"
-		}
-		return "below " + quantityOf(h.Unit, plus(n, 1))
-	}
-	return plural(h.Count, "value") + ": half " + limit(0.5) + ", 99% " + limit(0.99)
 }
 
 // histTable is one line for each of many histograms.

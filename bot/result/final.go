@@ -414,7 +414,7 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 			continue
 		}
 		lines := []string{text.Bars(h.hist, text.Options{Width: min(barColumns, r.o.Columns)})}
-		lines = append(lines, wrap(plural(h.hist.Count, "value")+": "+text.Percentiles(h.hist.Unit, h.hist.Buckets), r.o.Columns)...)
+		lines = append(lines, wrap(plural(h.hist.Count, "value")+" by buckets: "+text.Percentiles(h.hist.Unit, h.hist.Buckets), r.o.Columns)...)
 		if len(h.parts) > 1 {
 			var parts []string
 			for _, p := range h.parts {

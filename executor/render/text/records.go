@@ -139,7 +139,11 @@ func Hist(h output.Hist, o Options) string {
 	}
 	b.WriteString(": " + plural(h.Count, "value") + "\n")
 	b.WriteString(Bars(h, o) + "\n")
-	for _, line := range wrapped(Percentiles(h.Unit, h.Buckets), o.width()) {
+	said := "by buckets: " + Percentiles(h.Unit, h.Buckets)
+	if mean, ok := output.MeanOf(h.Buckets); ok {
+		said += ", mean " + bound(h.Unit, mean.Min, 1) + " to " + bound(h.Unit, mean.Max, 1)
+	}
+	for _, line := range wrapped(said, o.width()) {
 		b.WriteString(o.Style.dim(line) + "\n")
 	}
 	return b.String()
@@ -181,8 +185,8 @@ func wrapped(s string, width int) []string {
 	return lines
 }
 
-// Percentiles says below which bounds of buckets 50, 90 and 99% of the values are,
-// and between which their mean: closer than that a histogram does not tell.
+// Percentiles says below which bounds of buckets 50, 90 and 99% of the values are:
+// closer than that a histogram does not tell, and the reader should be told.
 func Percentiles(unit string, buckets []output.Bucket) string {
 	parts := make([]string, 0, 4)
 	for _, share := range []float64{0.5, 0.9, 0.99} {
@@ -193,10 +197,7 @@ func Percentiles(unit string, buckets []output.Bucket) string {
 			parts = append(parts, name+" in the last bucket")
 		}
 	}
-	if mean, ok := output.MeanOf(buckets); ok {
-		parts = append(parts, "mean "+bound(unit, mean.Min, 1)+" to "+bound(unit, mean.Max, 1))
-	}
-	return strings.Join(parts, ", ") + ", by buckets"
+	return strings.Join(parts, ", ")
 }
 
 // bucketLabels are the ranges of buckets, with their unit: [128us, 256us). Bounds

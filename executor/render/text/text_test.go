@@ -254,8 +254,8 @@ latency, comm=ng\x1binx: 1,300 values
 [128us, 256us)  1,000  █████████████████
 [256us, 512us)      0
 [512us, 1ms)      299  █████▏
-p50 < 256us, p90 < 1ms, p99 < 1ms, mean
-216us to 432us, by buckets
+by buckets: p50 < 256us, p90 < 1ms, p99
+< 1ms, mean 216us to 432us
 `)
 	show(t, Hist(output.Hist{Name: "latency", Unit: "us"}, Options{}), "latency: no values\n")
 	for _, tt := range []struct {
@@ -290,7 +290,7 @@ func TestNarrowBuckets(t *testing.T) {
 }
 
 func TestPercentiles(t *testing.T) {
-	if got, want := Percentiles("count", []output.Bucket{{Min: 0, Max: 9, Count: 99}, {Min: 10, Max: math.MaxUint64, Count: 10}}), "p50 < 10, p90 < 10, p99 in the last bucket, by buckets"; got != want {
+	if got, want := Percentiles("count", []output.Bucket{{Min: 0, Max: 9, Count: 99}, {Min: 10, Max: math.MaxUint64, Count: 10}}), "p50 < 10, p90 < 10, p99 in the last bucket"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -48,13 +48,12 @@ type Kernel struct {
 // Open returns the kernel below the directory into which a Debian package of
 // one was unpacked.
 func Open(root string) (Kernel, error) {
-	var dirs []string
-	for _, pattern := range []string{"lib/modules/*", "usr/lib/modules/*"} {
-		found, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil {
-			return Kernel{}, err
-		}
-		dirs = append(dirs, found...)
+	dirs, err := filepath.Glob(filepath.Join(root, "usr/lib/modules/*"))
+	if err == nil && len(dirs) == 0 {
+		dirs, err = filepath.Glob(filepath.Join(root, "lib/modules/*")) // until Debian 12
+	}
+	if err != nil {
+		return Kernel{}, err
 	}
 	if len(dirs) != 1 {
 		return Kernel{}, fmt.Errorf("opening the kernel in %s: it has modules of %d kernels, want one", root, len(dirs))
@@ -153,7 +152,7 @@ func (m Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 	case err == nil:
 		err = errors.New("it was switched off before its program had ended")
 	}
-	return 0, fmt.Errorf("running Linux %s: %w\n%s%s", m.Kernel.Release, err, complaints.Bytes(), tail(said, 30))
+	return 0, fmt.Errorf("running Linux %s: %w\n%s%s", m.Kernel.Release, err, complaints.Bytes(), tail(said, 60))
 }
 
 // runLocked runs a command whose parent is this thread for as long as it runs:

@@ -14,14 +14,20 @@ func SelfPID() (int, error) { return selfPID() }
 // KernelPID asks the kernel for it in any case.
 func KernelPID() (int, error) { return kernelPID() }
 
-// OldHost makes the Loader do as on kernels without uprobe_multi, kprobe_multi,
+// Old is a Loader that does as on kernels without uprobe_multi, kprobe_multi,
 // perf event links and tcx.
-func (l *Loader) OldHost() {
-	l.host.uprobeMulti, l.host.kprobeMulti, l.host.perfLinks, l.host.tcx = false, false, false, false
+func (l *Loader) Old() *Loader {
+	old := *l
+	old.host.uprobeMulti, old.host.kprobeMulti, old.host.perfLinks, old.host.tcx = false, false, false, false
+	return &old
 }
 
-// Here leaves the Loader as it is.
-func (l *Loader) Here() {}
+// Resolving is a Loader that looks binaries up elsewhere.
+func (l *Loader) Resolving(resolve func(string) (string, error)) *Loader {
+	other := *l
+	other.host.opt.Resolve = resolve
+	return &other
+}
 
 // UprobeMulti is whether the Loader uses links to many places.
 func (l *Loader) UprobeMulti() bool { return l.host.uprobeMulti }

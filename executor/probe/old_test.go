@@ -22,8 +22,7 @@ import (
 func TestOldPerfEvent(t *testing.T) {
 	residue.Check(t)
 	o := object(t, "perf_event.bpf.c", "")
-	l := probe.NewLoader(probe.Options{})
-	l.OldHost()
+	l := probe.NewLoader(probe.Options{}).Old()
 	s := load(t, l, o, manifest(t, o, program.Options{Constants: map[string]string{"pid": fmt.Sprint(os.Getpid())}, Hz: 499}))
 	attach(t, s)
 	deadline := time.Now().Add(20 * time.Second)

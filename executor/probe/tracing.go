@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/link"
@@ -54,12 +56,17 @@ func (p *loaded) attachTracing() (string, error) {
 // active security modules: without it the program would load, attach, and
 // never run.
 func (h host) attachLSM(ctx context.Context, p *loaded) (string, error) {
-	facts, err := h.facts(ctx)
-	if err != nil {
-		return "", err
-	}
-	if objection := facts.CheckHook(kernel.KindLSM, p.hook.Target); errors.Is(objection, kernel.ErrNotSupported) {
-		return "", objected(objection)
+	// Absent when securityfs is not mounted; then the facts decide, which take
+	// much longer.
+	active, _ := os.ReadFile("/sys/kernel/security/lsm")
+	if !slices.Contains(strings.Split(strings.TrimSpace(string(active)), ","), "bpf") {
+		facts, err := h.facts(ctx)
+		if err != nil {
+			return "", err
+		}
+		if objection := facts.CheckHook(kernel.KindLSM, p.hook.Target); errors.Is(objection, kernel.ErrNotSupported) {
+			return "", objected(objection)
+		}
 	}
 	l, err := link.AttachLSM(link.LSMOptions{Program: p.prog})
 	if err != nil {

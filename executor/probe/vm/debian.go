@@ -8,15 +8,6 @@ import (
 	"path/filepath"
 )
 
-// Suites are the releases of Debian whose kernels are tried, oldest first:
-// Linux 5.10, 6.1, 6.12, and the newest that is packaged.
-var Suites = [...]string{
-	"bullseye",
-	"bookworm",
-	"trixie",
-	"trixie-backports",
-}
-
 // Debian returns the kernel of a release of Debian. Its package is fetched when
 // it is not there yet, into out/kernels of the module's directory.
 func Debian(ctx context.Context, suite string) (Kernel, error) {

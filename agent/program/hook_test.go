@@ -26,8 +26,6 @@ func TestHookOf(t *testing.T) {
 		{section: "kprobe/vfs_read", hook: Hook{Kind: Kprobe, Target: "vfs_read"}, shown: "kprobe vfs_read"},
 		{section: "kretprobe/vfs_read", hook: Hook{Kind: Kretprobe, Target: "vfs_read"}, shown: "kretprobe vfs_read"},
 		{section: "kprobe/", err: "names no target"},
-		{section: "kprobe.multi/vfs_*", err: "is not a hook kgent attaches"},
-		{section: "kprobe.session/vfs_read", err: "is not a hook kgent attaches"},
 		{section: "ksyscall/openat", err: "is not a hook kgent attaches"},
 		{section: "fentry/vfs_read", hook: Hook{Kind: Fentry, Target: "vfs_read"}, shown: "fentry vfs_read"},
 		{section: "fentry.s/vfs_read", hook: Hook{Kind: Fentry, Target: "vfs_read"}, shown: "fentry vfs_read"},

@@ -162,7 +162,7 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 		if f.hasAttachType("BPF_TCX_INGRESS") {
 			function, why = "tcx_prog_attach", "built without TCX links (CONFIG_NET_XGRESS)"
 		} else {
-			return "", nil
+			function, why = "tcf_classify", "too old for TCX links (Linux 6.6), and built without the filters that could take their place"
 		}
 	case KindCgroupIngress, KindCgroupEgress, KindCgroup:
 		function, why = "__cgroup_bpf_run_filter_skb", "built without CONFIG_CGROUP_BPF"

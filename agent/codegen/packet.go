@@ -77,7 +77,13 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 		n = size - 1
 	}
 	if v.Args[0].Op == contract.OpInput {
-		return b.f.unsupported(v, "a text in a packet")
+		at, err := b.value(v.Args[1])
+		if err != nil {
+			return err
+		}
+		b.fromPacket(to, v.Args[1], at, n)
+		b.line("%s(%s, %d);", b.f.g.use("end_text"), to, n)
+		return nil
 	}
 	block, at, err := b.userBlock(v)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kgent/agent/contract"
+	"kgent/agent/program"
 )
 
 // generator writes one program.
@@ -264,7 +265,7 @@ func sampleType(v contract.TableValue, t contract.Type, name string) (string, in
 	case contract.Stats:
 		return typed("k_stats"), 32
 	case contract.Linear:
-		return fmt.Sprintf("__u64 %s[%d]", name, v.Slots), int(8 * v.Slots)
+		return fmt.Sprintf("K_LINEAR(%s, %d, %d, %s)", name, v.Step, v.Slots, program.LinearUnit(t.Meaning)), int(8 * v.Slots)
 	}
 	return declare(v.Type, t, name), t.InMemory()
 }

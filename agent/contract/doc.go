@@ -51,7 +51,7 @@
 //	tp_btf, raw_tracepoint, fentry, kprobe, lsm   the arguments, with the kernel's types
 //	fexit                                         the arguments, and ret
 //	kretprobe, uretprobe                          ret alone
-//	tracepoint/syscalls/sys_enter_X               the call's arguments, 64 bits each as the registers have them
+//	tracepoint/syscalls/sys_enter_X               the call's arguments, of the call's types (pid_t is s32, size_t u64)
 //	tracepoint/syscalls/sys_exit_X                ret: s64
 //	tracepoint/C/X                                the fields of the record by name
 //	uprobe                                        arguments by position; u64 unless a type is given

@@ -28,6 +28,9 @@ type binding struct {
 	internal map[string]bool
 	outputs  map[string]int // output map → table
 	rings    map[string]int // ring buffer → event
+	// script is the rest of the binding of a script; nil for programs in C.
+	script *scripted
+	said   []string // which part of a script each part of the contract is
 }
 
 // recordBinding is a struct of the program for a list of members of the
@@ -282,6 +285,9 @@ func (x *binder) table(t contract.CheckedTable, info *program.MapInfo) tableBind
 		size, _ := btf.Sizeof(info.Value)
 		m, ok := memberOf("", 0, info.Value)
 		m.meaning = meaningOf(info.Value)
+		if inner, _, _, ok := layout(info.Value); ok && len(inner) == 1 {
+			m.tags = inner[0].tags
+		}
 		if !ok {
 			x.find("table "+t.Name, fmt.Sprintf("the cells of table %s have a size", t.Name), "a type with a size", info.Value.TypeName())
 			return tb
@@ -338,6 +344,12 @@ func (x *binder) cell(table string, v contract.TableValue, m member) {
 			x.find(id, "statistics are a k_stats", "k_stats", nameOf(m))
 		}
 	case contract.Linear:
+		// The slots' bounds are shown from the tag: they must be the contract's.
+		shown, tagged, err := program.LinearOf(m.tags)
+		want := program.Linear{Step: v.Step, Unit: program.LinearUnit(strings.TrimPrefix(v.Type.Name, "k_"))}
+		if err != nil || tagged && shown != want {
+			x.find(id, "a linear histogram is shown in the contract's steps and unit", fmt.Sprintf("%d %s", want.Step, want.Unit), fmt.Sprintf("%d %s", shown.Step, shown.Unit))
+		}
 		if m.size != int(8*v.Slots) {
 			x.find(id, fmt.Sprintf("a linear histogram has %d slots of 64 bits", v.Slots), fmt.Sprintf("%d bytes", 8*v.Slots), fmt.Sprintf("%d bytes", m.size))
 		}

@@ -19,6 +19,7 @@ type member struct {
 	// kernel's types; empty when the type promises nothing.
 	meaning string
 	text    bool // an array of char
+	tags    []string
 }
 
 func memberOf(name string, off int, t btf.Type) (member, bool) {
@@ -47,6 +48,7 @@ func layout(t btf.Type) (members, pads []member, odd []string, ok bool) {
 	}
 	for _, m := range s.Members {
 		mm, fine := memberOf(m.Name, int(m.Offset/8), m.Type)
+		mm.tags = m.Tags
 		switch {
 		case !fine || m.BitfieldSize != 0 || m.Name == "":
 			odd = append(odd, m.Name)

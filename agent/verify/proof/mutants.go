@@ -134,7 +134,7 @@ func (x *trial) try(m Mutant) (keeps, breaks bool, err error) {
 			continue
 		}
 		if prog == nil {
-			spec, err := m.Object.Collection(x.in.Manifest, nil)
+			spec, err := x.in.linked(m.Object)
 			if err != nil {
 				return false, false, err
 			}

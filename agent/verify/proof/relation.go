@@ -88,12 +88,16 @@ const (
 	text              // ends in NUL, with zeroes behind
 	wide              // a number of fewer bits, extended
 	blank             // 0
+	some              // not 0: programs ask that of a time instead of whether there is one
 )
 
 // invariants are those that the types of the fields suggest.
 func invariants(m contract.CheckedMemory, fields []slot) []invariant {
 	var out []invariant
 	for i, f := range m.Fields {
+		if s := fields[i]; s.size == 8 && f.Type.Meaning == "time" {
+			out = append(out, invariant{field: i, slot: s, kind: some})
+		}
 		switch s := fields[i]; {
 		case s.size == 0:
 		case f.Type.Kind == contract.TextKind:
@@ -132,6 +136,8 @@ func (v invariant) of(w words, data *symbolic.Bytes) smt.Term {
 		return w.b.And(w.canonical(x), w.b.Eq(x.At(x.Len()-1, 1), w.b.Const(8, 0)))
 	case blank:
 		return zeroOf(w.b, x)
+	case some:
+		return w.b.Ne(x.At(0, x.Len()), w.b.Const(uint(x.Len())*8, 0))
 	case wide:
 		all := x.At(0, x.Len())
 		low, width := w.b.Extract(uint(v.bits)-1, 0, all), uint(x.Len())*8

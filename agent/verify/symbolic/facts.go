@@ -87,7 +87,8 @@ func Texts(b *smt.Builder, vars []smt.Term, n uint64) []smt.Term {
 		}
 		for _, v := range vars {
 			in := InputOf(v)
-			if in == nil || in.Base != l.Base || in.Kind != Data || in.Invocation != l.Invocation || v.Width() != 8 || in.Offset < l.Offset {
+			if in == nil || in.Base != l.Base || in.Kind != Data || in.Invocation != l.Invocation || v.Width() != 8 || in.Offset < l.Offset ||
+				otherSpace(in.Name) != otherSpace(strings.TrimPrefix(l.Name, "strlen(")) {
 				continue
 			}
 			i := (in.Offset - l.Offset) / 8
@@ -99,6 +100,15 @@ func Texts(b *smt.Builder, vars []smt.Term, n uint64) []smt.Term {
 		}
 	}
 	return out
+}
+
+// otherSpace is how the name of a field tells that it was read from another space than its address
+// says: see objectName.
+func otherSpace(name string) string {
+	if space, _, ok := strings.Cut(name, ":"); ok && (space == UserSpace.String() || space == KernelSpace.String()) {
+		return space
+	}
+	return ""
 }
 
 // Apart says that objects that are read through different addresses are different

@@ -23,6 +23,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"kgent/agent/compose"
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
@@ -318,6 +319,8 @@ type preparation struct {
 	record   *Record
 	model    llm.Model // the agent's, on record
 	budget   Budget    // the agent's, or what is left of a quota
+	// composing composes contracts; nil until it is needed.
+	composing *compose.Composer
 }
 
 // Readable refuses requests that are no request.

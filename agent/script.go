@@ -181,7 +181,10 @@ func fix(k *contract.Contract, values map[string]string) error {
 func (b *bringing) unprovedScript(ctx context.Context, ready *readied) (*Candidate, error) {
 	c := ready.Candidate
 	why := strings.Join(b.tried, "; ")
-	c.Finding = verify.Finding{Reason: UnprovedScript + ": " + why}
+	c.Finding = verify.Finding{Reason: "unproved: it is a bpftrace script, for which no contract was found"}
+	if last := b.tried[len(b.tried)-1]; b.form == "" { // nor can there be one
+		c.Finding.Reason = "unproved: " + last
+	}
 	c.Understood = append(c.Understood, "there is no contract: "+why)
 	c.Duration = b.duration()
 	b.progress(Step{Name: "prove", State: "skipped", Detail: c.Finding.Reason})
@@ -280,7 +283,7 @@ func (p *preparation) scriptGates(ctx context.Context, s script) (*Candidate, er
 	if err != nil {
 		return nil, err
 	}
-	c.Finding = verify.Finding{Reason: UnprovedScript + ": no contract was written for it"}
+	c.Finding = verify.Finding{Reason: UnprovedScript}
 	p.progress(Step{Name: "prove", State: "skipped", Detail: c.Finding.Reason})
 	return c.Candidate, p.loadScript(ctx, c.Candidate)
 }
@@ -326,8 +329,8 @@ func (p *preparation) scriptObjects(ctx context.Context, s script) (*readied, er
 	return &readied{c, objects}, nil
 }
 
-// UnprovedScript is what a script is that is held against no contract.
-const UnprovedScript = "unproved: it is a bpftrace script, and what bpftrace prints for it is not held against a contract"
+// UnprovedScript is what a script is that nobody brought with a contract.
+const UnprovedScript = "unproved: it is a bpftrace script, which was not held against a contract here"
 
 // untaken is what bpftrace says against a script, as the failure of a gate.
 func untaken(err error) error {

@@ -371,6 +371,9 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	if p.req.Program != nil {
 		return p.fromBrought(ctx)
 	}
+	if p.req.Previous != nil && p.req.Previous.Script != "" {
+		return p.refineScript(ctx)
+	}
 	if p.Model != nil && p.req.wantsScript() {
 		return p.scriptFromModel(ctx)
 	}

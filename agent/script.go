@@ -13,6 +13,7 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/program/bpftrace"
+	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
 )
@@ -86,6 +87,34 @@ func (b *bringing) judgeScript(ctx context.Context) (*Candidate, error) {
 		}
 	}
 	return b.unprovedScript(ctx, ready)
+}
+
+// refineScript answers a request that changes a script, or one of its own. The model changes
+// the script. Without one, the contract that the script kept is changed, for which a program
+// in C is generated; a script without a contract cannot be changed, which is said.
+func (p *preparation) refineScript(ctx context.Context) (*Candidate, error) {
+	if p.Model != nil {
+		return p.scriptFromModel(ctx)
+	}
+	own, err := p.Recipes.MatchAfter(nil, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+	if err == nil { // a request of its own
+		return p.recipe(ctx, own)
+	}
+	if none := (*recipes.NoMatchError)(nil); !errors.As(err, &none) {
+		return nil, err
+	}
+	c, why := p.composed(ctx)
+	no := (*uncomposedError)(nil)
+	switch {
+	case why == nil:
+		c.Understood = append(c.Understood, "the contract of the bpftrace script was changed, and a program in C generated from it")
+		return c, nil
+	case !errors.As(why, &no):
+		return nil, why
+	case p.req.Previous.Contract == "":
+		return nil, &UnansweredError{Found: "the program before is a bpftrace script without a contract, in which kgent changes nothing by itself: change the script and bring it again.\n"}
+	}
+	return nil, &UnansweredError{Found: fmt.Sprintf("the program before is a bpftrace script, whose contract could not be changed so: %v. Change the script and bring it again.\n", why)}
 }
 
 // composed is the contract that can be composed from the words of the request.

@@ -350,7 +350,7 @@ func (p *preparation) scriptObjects(ctx context.Context, s script) (*readied, er
 		if err != nil {
 			return "", err
 		}
-		return p.scriptObject(c, s, read, objects)
+		return p.scriptObject(ctx, c, s, read, objects)
 	})
 	if err != nil {
 		return nil, err
@@ -372,11 +372,10 @@ func untaken(err error) error {
 
 // scriptObject fills in what follows from the objects, one for each kernel, which
 // must all do the same.
-func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script, objects []*program.Object) (string, error) {
+func (p *preparation) scriptObject(ctx context.Context, c *Candidate, s script, read *bpftrace.Script, objects []*program.Object) (string, error) {
 	bad := func(err error) (string, error) {
 		return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
 	}
-	var err error
 	for i, o := range objects {
 		facts, err := o.Facts()
 		if err != nil {
@@ -390,12 +389,16 @@ func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script
 			return bad(fmt.Errorf("it does not do the same on %s as on %s: %w", p.targets[i], p.targets[0], err))
 		}
 	}
+	release, err := p.Bpftrace.Release(ctx)
+	if err != nil {
+		return "", err
+	}
 	name := identifier(strings.TrimSuffix(s.Name, ".bt"))
 	if s.Name == "" {
 		name = "script"
 	}
 	c.Manifest, err = program.Build(c.Object, program.Options{Name: name, Title: firstLine(clip(p.req.Text, 120)), Script: &program.Script{
-		Language: bpftrace.Language, Text: s.Text, Requires: read.Requires.String(), By: p.Bpftrace.Version.String(),
+		Language: bpftrace.Language, Text: s.Text, Requires: read.Requires.String(), By: release.String(),
 	}})
 	if err != nil {
 		return bad(err)
@@ -404,7 +407,7 @@ func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script
 	for _, f := range c.Facts {
 		n += f.Instructions
 	}
-	return fmt.Sprintf("bpftrace %s: %s, %s", p.Bpftrace.Version, plural(len(c.Facts), "program"), plural(n, "instruction")), nil
+	return fmt.Sprintf("bpftrace %s: %s, %s", release, plural(len(c.Facts), "program"), plural(n, "instruction")), nil
 }
 
 // scriptFits asks every kernel for the script's hooks.

@@ -29,8 +29,10 @@ type bringing struct {
 	// tried says of each contract that was had why it is not the program's.
 	tried []string
 	said  []string
-	// form says of a script how it calls what it shows; empty for programs in C.
-	form string
+	// form says of a script how it calls what it shows, and remarks how that differs from
+	// what kgent's own programs show; empty for programs in C.
+	form    string
+	remarks []string
 }
 
 // yardstick is a contract that a brought program can be held against.

@@ -66,7 +66,7 @@ func (b *bringing) judgeScript(ctx context.Context) (*Candidate, error) {
 	case err != nil:
 		return nil, err
 	}
-	b.form = scriptForm(form, ready.Object)
+	b.form, b.remarks = scriptForm(form, ready.Object), form.Remarks
 	if brought.Contract != "" {
 		y, err := b.given()
 		if err != nil {
@@ -169,6 +169,7 @@ func (b *bringing) scriptAgainst(ctx context.Context, ready *readied, y *yardsti
 		pinned.Pinned = true
 		manifest.Script, c.Manifest = &pinned, &manifest
 	}
+	c.Understood = append(c.Understood, b.remarks...)
 	if y.said != "" {
 		c.Understood = append(c.Understood, y.said)
 	}

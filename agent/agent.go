@@ -295,6 +295,7 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
+	defer p.settle(ctx) // before the record is kept
 	c, err := p.run(ctx)
 	p.record.Seconds = a.Now().Sub(p.record.Started).Seconds()
 	if err != nil {
@@ -319,6 +320,7 @@ type preparation struct {
 	record   *Record
 	model    llm.Model // the agent's, on record
 	budget   Budget    // the agent's, or what is left of a quota
+	share    *quota.Share
 	// composing composes contracts; nil until it is needed.
 	composing *compose.Composer
 }

@@ -86,7 +86,7 @@ func answered(c *Composer, r request) (*Composition, error) {
 		}
 		return &Composition{Contract: m.Recipe.Contract, Options: m.Options, Duration: m.Duration, Origin: "recipe " + m.Recipe.Name, Understood: m.Understood}, nil
 	}
-	return c.ComposeAfter(context.Background(), r.before, r.text)
+	return c.Continue(context.Background(), r.before, nil, r.text)
 }
 
 // judge tells what is wrong with an answer, or "".

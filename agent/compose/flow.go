@@ -692,14 +692,9 @@ func (g reading) asksMore(chosen func(part) bool) bool {
 	return false
 }
 
-// ComposeAfter composes what a conversation asks for: what was requested before, oldest
-// first, and what is said now. What is said now changes the request before it, or is one of its own.
-func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
-	return c.Continue(ctx, before, nil, text)
-}
-
-// Continue is ComposeAfter where it is known what the last request came to, which a model
-// may have answered; nil where it is not.
+// Continue composes what a conversation asks for: what was requested before, oldest first, and
+// what is said now, which changes the request before it or is one of its own. previous is what the
+// last request came to where that is known, for a model may have answered it; else nil.
 func (c *Composer) Continue(ctx context.Context, before []string, previous *Composition, text string) (*Composition, error) {
 	last, lost, err := c.follow(ctx, before)
 	if err != nil {

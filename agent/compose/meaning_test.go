@@ -72,7 +72,7 @@ func TestWhatLasts(t *testing.T) {
 // TestLaterEnd: what is said later of how a call ends takes the place of what was said before.
 func TestLaterEnd(t *testing.T) {
 	c := host(t)
-	got, err := c.ComposeAfter(context.Background(), []string{"count openat calls by process", "only failed"}, "only successful")
+	got, err := c.Continue(context.Background(), []string{"count openat calls by process", "only failed"}, nil, "only successful")
 	if err != nil || !strings.HasSuffix(got.Contract.Title, "(successful)") || strings.Contains(got.Contract.Title, "failed") {
 		t.Errorf("%v, %v", got, err)
 	}

@@ -275,11 +275,7 @@ func (m *Maker) Valid(p job.Program, params map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("reading the contract: %w", err)
 	}
-	o, err := program.Parse(p.ELF)
-	if err != nil {
-		return err
-	}
-	manifest, err := program.DecodeManifest(text)
+	o, manifest, err := program.Open(p.ELF, text)
 	if err != nil {
 		return err
 	}

@@ -258,10 +258,10 @@ func (c *Conversation) previous(ctx context.Context, last Request) (*agent.Previ
 		return nil, err
 	}
 	k, values := contractOf(p)
-	if k == nil {
+	if k == nil && last.Card.Script == "" {
 		return nil, nil
 	}
-	return &agent.Previous{Contract: string(p.Contract), Origin: last.Card.Origin, Values: values}, nil
+	return &agent.Previous{Contract: string(p.Contract), Script: last.Card.Script, Origin: last.Card.Origin, Values: values}, nil
 }
 
 // remake uses the program of an earlier case.

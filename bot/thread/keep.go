@@ -77,6 +77,8 @@ func (c *Conversation) mayKeep(r Request) error {
 		return refuse("only what is proved becomes a recipe, and this is %s", r.Card.Verdict)
 	case r.Decided.IsZero() || r.Grant == nil:
 		return refuse("only what was approved and has run becomes a recipe")
+	case r.Card.Script != "":
+		return refuse("a bpftrace script becomes no recipe: recipes are programs that kgent itself loads")
 	case r.Source == "":
 		return refuse("its source is not stored, so no recipe can be made of it")
 	}

@@ -85,7 +85,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"half a verdict", at("xdp()", "packet.len > 1", "return XDP_PASS", event), "some cases return a value and some do not"},
 		{"verdict that means nothing", at("tp_btf/sched_switch()", "always", "return 0", event), "leave “return” out"},
 		{"arguments of a call", at("tracepoint/syscalls/sys_enter_openat(filename)", "filename != null", emit, event), "name the arguments of a system call from the first on, in order: not every kernel keeps their names, and filename is number 2"},
-		{"pointer of a process", at("tracepoint/syscalls/sys_enter_openat(dfd, filename)", "filename[0] != 0", emit, event), "read it with user_bytes or user_text"},
+		{"pointer of a process", at("tracepoint/syscalls/sys_enter_openat(dfd, filename)", "filename[0] != 0", emit, event), "read it with user_text(p, n), as(struct NAME, p).member or user_bytes(p, n)"},
 		// memories
 		{"missed entry", at("tracepoint/syscalls/sys_exit_read()", "always", "emit e { t: m[current.tid].t }", event+"\nmemory m { t: k_tid } : { t: k_time }"),
 			"m[current.tid] may never have been remembered: test “known m[current.tid]” before, so that it is said what happens then"},

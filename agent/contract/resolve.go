@@ -837,6 +837,10 @@ func (k *checker) swap(e *Call, x *Value) *Value {
 		return nil
 	case toHost && t.Order == Host:
 		k.errorf(e.At, "%s is in host byte order already: leave %s out", ExprString(e.Args[0]), e.Fun)
+		if c, ok := e.Args[0].(*Call); ok && c.Recv != nil { // bytes to be turned round: not u16 but be16 of the packet was meant
+			k.errs[len(k.errs)-1].Msg = fmt.Sprintf("%s is taken to be in host byte order: write %s(%s.be%d(…))", ExprString(c), e.Fun, ExprString(c.Recv), bits)
+			k.instead(c, &Call{Recv: c.Recv, Fun: fmt.Sprintf("be%d", bits), Args: c.Args})
+		}
 		return nil
 	case !toHost && t.Order == Network:
 		k.errorf(e.At, "%s is in network byte order already: leave %s out", ExprString(e.Args[0]), e.Fun)

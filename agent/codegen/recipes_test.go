@@ -161,3 +161,36 @@ hook tracepoint/syscalls/sys_exit_sendmsg(ret)
 		t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
 	}
 }
+
+// One case may change a cell of one memory and remember or forget another's: how many threads wait for one lock.
+func TestSeveralMemories(t *testing.T) {
+	verdict, why, source := verdictOf(t, `contract "x"
+event convoy { pid: k_pid, lock: k_addr, waiters: u32 }
+memory waiters { lock: k_addr } : { n: u32 }
+memory waiting { thread: k_tid } : { lock: k_addr }
+hook tracepoint/syscalls/sys_enter_futex(uaddr, op)
+  case more: (op & 0x7f) == FUTEX_WAIT && known waiters[uaddr]
+    emit convoy { pid: current.tgid, lock: uaddr, waiters: waiters[uaddr].n + 1 }
+    change waiters[uaddr] { n: waiters[uaddr].n + 1 }
+    remember waiting[current.tid] { lock: uaddr }
+  case first: (op & 0x7f) == FUTEX_WAIT
+    remember waiters[uaddr] { n: 1 }
+    remember waiting[current.tid] { lock: uaddr }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_futex()
+  case last: known waiting[current.tid] && known waiters[waiting[current.tid].lock] && waiters[waiting[current.tid].lock].n <= 1
+    forget waiters[waiting[current.tid].lock]
+    forget waiting[current.tid]
+  case fewer: known waiting[current.tid] && known waiters[waiting[current.tid].lock]
+    change waiters[waiting[current.tid].lock] { n: waiters[waiting[current.tid].lock].n - 1 }
+    forget waiting[current.tid]
+  case gone: known waiting[current.tid]
+    forget waiting[current.tid]
+  otherwise nothing
+assume returns
+assume identity
+`, patient)
+	if verdict != "VERIFIED" {
+		t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
+	}
+}

@@ -93,6 +93,22 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 	return nil
 }
 
+// readAddress reads an IPv6 address from a block.
+func (b *block) readAddress(to string, v *contract.Value) error {
+	if v.Args[0].Op == contract.OpInput {
+		at, err := b.value(v.Args[1])
+		if err == nil {
+			b.fromPacket("&"+to, v.Args[1], at, 16)
+		}
+		return err
+	}
+	block, at, err := b.userBlock(v)
+	if err == nil {
+		b.line("__builtin_memcpy(&%s, %s + %d, 16);", to, block, at)
+	}
+	return err
+}
+
 // maxBlock is the largest block that is read, in bytes.
 const maxBlock = 256
 

@@ -105,7 +105,7 @@
 // # Texts, addresses, blocks
 //
 // A char[N] is a text: its bytes up to the first NUL, at most N; of a kernel
-// object at most N-1, for such a text is taken to end in NUL. Two texts are
+// object or a tracepoint's record at most N-1, for such a text is taken to end in NUL. Two texts are
 // equal if these bytes are. A text of a type longer than char[N] is cut to N-1
 // bytes where it goes into one; one of at most N stays as it is. In outputs
 // nothing is said about bytes behind the NUL (no rubbish may be there, but that
@@ -117,8 +117,8 @@
 // "::" is the address of zeroes, which parameters take for "any".
 //
 // A block (packet, user_bytes) is read by offset in bytes: packet.u8(14),
-// packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .text(48,
-// 16). Bytes behind its end are 0. packet.len is its length.
+// packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .ip6(22) (an
+// address of 16 bytes), .text(48, 16). Bytes behind its end are 0. packet.len is its length.
 // At xdp and tcx a packet begins with its Ethernet header, at cgroup_skb with its
 // IP header; its length there is all of it, whatever part of it lies where.
 //

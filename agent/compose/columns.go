@@ -355,10 +355,16 @@ func (b *builder) narrowed() error {
 			return wrap(err)
 		}
 		b.c = next
+		if m := oneValue.FindStringSubmatch(n.When); m != nil && m[1] == n.Of {
+			b.fixed[n.Of] = true
+		}
 		b.lines = append(b.lines, fmt.Sprintf("%s, from %q", n.Means, n.Said))
 	}
 	return nil
 }
+
+// oneValue matches conditions that leave a column one value.
+var oneValue = regexp.MustCompile(`^!?\(?([a-z_]+)\)?(?: == [A-Za-z0-9_]+)?$`)
 
 var nameInText = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_.]*`)
 
@@ -539,6 +545,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 			if col, err = b.task(s, name, typ, now); err != nil {
 				return nil, err
 			}
+		}
+		if c.op == "==" {
+			b.fixed[name] = true
 		}
 		return all([]column{col}, c.op, "")
 	case "port", "address":

@@ -310,6 +310,9 @@ func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer fu
 			continue
 		}
 		from, said, err := answer(rest)
+		if err != nil && g.fails(chosen) {
+			from, said, err = answer(rest + " that fail") // which recipe it is may depend on that
+		}
 		if err == nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task && chosen(p) && (g.toward(p) || hasTaskParams(from.contract)) }) {
 			continue // the recipe has a reason not to take it
 		}
@@ -369,6 +372,12 @@ func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer fu
 		return nil, first
 	}
 	return nil, errNoRecipe
+}
+
+// fails tells whether a chosen part speaks of errors that are wanted.
+func (g reading) fails(chosen func(part) bool) bool {
+	a, err := g.ask(chosen)
+	return err == nil && slices.ContainsFunc(a.conds, func(c cond) bool { return c.what == "error" && c.op == "==" || c.what == result && c.op == "<" })
 }
 
 // toward tells whether a process or user is named as somebody to whom something is done.

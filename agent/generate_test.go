@@ -4,15 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"kgent/agent"
 	"kgent/agent/codegen"
 	"kgent/agent/contract"
 	"kgent/agent/llm/llmd"
-	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
 )
 
@@ -20,12 +17,9 @@ import (
 func generating(t testing.TB, contracts []any, programs ...any) *bench {
 	t.Helper()
 	b := newAuthors(t, host(t), yes{}, contracts, programs...)
-	b.Generate, b.Prover = codegen.C, oneProver()
+	b.Generate = codegen.C
 	return b
 }
-
-// oneProver remembers what it proved from test to test.
-var oneProver = sync.OnceValue(func() *verify.Prover { return &verify.Prover{Limits: proof.Limits{Time: 15 * time.Second}} })
 
 // which is an answer to the question which of two readings a request asks for.
 func which(answer string, pairs ...any) llmd.Rule {

@@ -20,8 +20,9 @@ import (
 	"kgent/agent/program/programtest"
 	"kgent/agent/program/vmlinux"
 	"kgent/agent/recipes"
+	"kgent/agent/recipes/recipetest"
 	"kgent/agent/verify"
-	"kgent/agent/verify/proof"
+	"kgent/agent/verify/worker"
 	"kgent/executor/probe"
 	"kgent/executor/probe/residue"
 	"kgent/retrieval/kernel"
@@ -210,6 +211,7 @@ func newBench(t testing.TB, m machine, l verify.Loader, replies ...any) *bench {
 // another for programs, each in turn.
 func newAuthors(t testing.TB, m machine, l verify.Loader, contracts []any, programs ...any) *bench {
 	t.Helper()
+	judge := prover(t, m)
 	residue.Check(t)
 	b := &bench{t: t}
 	script := llmd.Script{Models: []string{"scripted"}, Key: "sk-test-0123456789abcdef"}
@@ -239,10 +241,39 @@ func newAuthors(t testing.TB, m machine, l verify.Loader, contracts []any, progr
 	client := b.client(b.server.URL(), script.Key)
 	b.Agent = &agent.Agent{
 		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: time.Minute}, Now: time.Now, Records: m.records,
-		Prover: &verify.Prover{Limits: proof.Limits{Time: 15 * time.Second}},
+		Prover: judge, Comparer: judge,
 		Target: agent.Target{Facts: m.facts, Types: m.types, Loader: cmp.Or(l, verify.Loader(m.loader))},
 	}
 	return b
+}
+
+// prover proves as a bot does, in a process of the built kgent, which the race detector does not slow
+// down. It remembers what it proved from test to test, and its process, which the first proof starts, ends
+// with that of the tests.
+func prover(t testing.TB, m machine) *worker.Process {
+	t.Helper()
+	oneProver.Do(func() {
+		o := programtest.Object(t, counting)
+		manifest, err := program.Build(o, program.Options{Name: "counting"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := worker.New(recipetest.Binary(t), "prover")
+		p.Limits.Time = 15 * time.Second
+		if _, err := p.Prove(t.Context(), m.facts, o, manifest, nil); err != nil {
+			t.Fatal(err)
+		}
+		oneProver.Process = p
+	})
+	if oneProver.Process == nil {
+		t.Fatal("the process that proves was not started")
+	}
+	return oneProver.Process
+}
+
+var oneProver struct {
+	sync.Once
+	*worker.Process
 }
 
 // client is a real one that waits only on paper.

@@ -259,8 +259,14 @@ func grouping(q *query, units []unit, present map[string]bool) bool {
 		return true
 	}
 	verb := u.first > 0 && participle(q.words[u.first-1].low)
-	return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && !units[1].meaning.asking &&
+	return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && (!units[1].meaning.asking || q.closing(units[1])) &&
 		!verb && !present[conceptRank] && !present["$"+string(roleTop)]
+}
+
+// closing reports whether a phrase that only colours ends what is said: in "by advice,
+// for each process" it is what stands behind "by", in "by the kernel" it is not.
+func (q *query) closing(u unit) bool {
+	return u.last == len(q.words) || q.words[u.last-1].ends || slices.Contains(modifies, q.words[u.last].low)
 }
 
 // brokenDown reports whether the recipe's output is broken down as the first of the

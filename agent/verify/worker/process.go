@@ -58,37 +58,28 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 	if r := p.reports.Recall(key); r != nil {
 		return r, nil
 	}
-	r := request{Kernel: facts.Hash(), ELF: o.ELF(), Limits: p.Limits, Contract: textOf(c)}
+	r := request{ELF: o.ELF(), Contract: textOf(c)}
 	if r.Manifest, err = m.Encode(); err != nil {
 		return nil, err
 	}
-	if r.Snapshot, err = kernel.Encode(facts); err != nil {
-		return nil, err
-	}
-
-	var k *child
-	select {
-	case k = <-p.turn:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
-	}
-	if r := p.reports.Recall(key); r != nil { // it was just proved for somebody else
-		p.turn <- k
-		return r, nil
-	}
-	got, k, err := p.ask(ctx, k, r)
-	p.rest(k)
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
-	}
+	var known *proof.Report
+	got, err := p.use(ctx, facts, func() *request {
+		if known = p.reports.Recall(key); known != nil { // it was just proved for somebody else
+			return nil
+		}
+		return &r
+	})
 	var broken *brokenError
-	if errors.As(err, &broken) {
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
+	case errors.As(err, &broken):
 		return &proof.Report{Reasons: []string{broken.Error()}}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
-	}
-	if got.Report == nil {
+	case known != nil:
+		return known, nil
+	case got.Report == nil:
 		return &proof.Report{Reasons: []string{"the process that proves answered something else"}}, nil
 	}
 	p.reports.Keep(key, got.Report)
@@ -98,8 +89,8 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 // Compare implements agent.Comparer. What goes wrong with the process is Unknown.
 func (p *Process) Compare(ctx context.Context, facts *kernel.Facts, a, b compare.Program, assume []string) (*compare.Result, error) {
 	r := request{
-		Kernel: facts.Hash(), Limits: p.Limits, Assume: assume,
-		Name: a.Name, ELF: a.Object.ELF(), Contract: textOf(a.Kept),
+		Assume: assume,
+		Name:   a.Name, ELF: a.Object.ELF(), Contract: textOf(a.Kept),
 		Other: &other{Name: b.Name, ELF: b.Object.ELF(), Contract: textOf(b.Kept)},
 	}
 	var err error
@@ -109,17 +100,7 @@ func (p *Process) Compare(ctx context.Context, facts *kernel.Facts, a, b compare
 	if r.Other.Manifest, err = b.Manifest.Encode(); err != nil {
 		return nil, err
 	}
-	if r.Snapshot, err = kernel.Encode(facts); err != nil {
-		return nil, err
-	}
-	var k *child
-	select {
-	case k = <-p.turn:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("comparing: %w", context.Cause(ctx))
-	}
-	got, k, err := p.ask(ctx, k, r)
-	p.rest(k)
+	got, err := p.use(ctx, facts, func() *request { return &r })
 	var broken *brokenError
 	switch {
 	case ctx.Err() != nil:
@@ -134,6 +115,25 @@ func (p *Process) Compare(ctx context.Context, facts *kernel.Facts, a, b compare
 	return got.Result, nil
 }
 
+// use waits for the process and gives it the request about a kernel, if there still is one by then.
+func (p *Process) use(ctx context.Context, facts *kernel.Facts, still func() *request) (answer, error) {
+	var k *child
+	select {
+	case k = <-p.turn:
+	case <-ctx.Done():
+		return answer{}, context.Cause(ctx)
+	}
+	r := still()
+	if r == nil {
+		p.turn <- k
+		return answer{}, nil
+	}
+	r.Kernel, r.Limits = facts.Hash(), p.Limits
+	got, k, err := p.ask(ctx, k, facts, *r)
+	p.rest(k)
+	return got, err
+}
+
 // textOf is a contract as it travels; nil is none.
 func textOf(c *contract.Contract) *string {
 	if c == nil {
@@ -145,7 +145,7 @@ func textOf(c *contract.Contract) *string {
 
 // ask has a proof or a comparison made by the child, or by a new one, and returns the child that
 // is there afterwards.
-func (p *Process) ask(ctx context.Context, k *child, r request) (answer, *child, error) {
+func (p *Process) ask(ctx context.Context, k *child, facts *kernel.Facts, r request) (answer, *child, error) {
 	if k != nil && (!k.alive() || !k.kernels[r.Kernel] && len(k.kernels) >= maxKernels) {
 		k.end()
 		k = nil
@@ -154,6 +154,12 @@ func (p *Process) ask(ctx context.Context, k *child, r request) (answer, *child,
 		var err error
 		if k, err = start(p.command); err != nil {
 			return answer{}, nil, &brokenError{err}
+		}
+	}
+	if !k.kernels[r.Kernel] {
+		var err error
+		if r.Snapshot, err = kernel.Encode(facts); err != nil {
+			return answer{}, k, err
 		}
 	}
 	limit := p.Limits.Time
@@ -273,9 +279,6 @@ func (k *child) end() {
 func (k *child) exchange(ctx context.Context, r request) (a answer, err error) {
 	if k.idle != nil {
 		k.idle.Stop()
-	}
-	if k.kernels[r.Kernel] {
-		r.Snapshot = nil
 	}
 	k.kernels[r.Kernel] = true
 	stop := context.AfterFunc(ctx, func() { k.cmd.Process.Kill() })

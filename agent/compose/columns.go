@@ -487,10 +487,8 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(errs) != 1 {
 			return nil, no("%s does not show how it ends (%q)", b.about(), c.said)
 		}
-		if n, ok := errs[0].is.(*contract.Name); ok {
-			if _, known := abi.Errno(n.Name); known { // it always fails here
-				return expression(strconv.FormatBool(c.op == "<"))
-			}
+		if errnoOf(errs[0].is) != "" { // it always fails here
+			return expression(strconv.FormatBool(c.op == "<"))
 		}
 		if c.op == "<" { // an error, whatever its sign
 			return expression(fmt.Sprintf("(%s) != 0", spelled(errs[0].is)))
@@ -516,10 +514,8 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(errs) != 1 {
 			return nil, no("%s does not show an error (%q)", b.about(), c.said)
 		}
-		if n, ok := errs[0].is.(*contract.Name); ok {
-			if _, known := abi.Errno(n.Name); known { // it is always that one
-				return expression(strconv.FormatBool(slices.Contains(names, n.Name) == (c.op == "==")))
-			}
+		if name := errnoOf(errs[0].is); name != "" { // it is always that one
+			return expression(strconv.FormatBool(slices.Contains(names, name) == (c.op == "==")))
 		}
 		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), strings.Join(names, ", "), strings.Join(names, ", -"))
 		if c.op == "!=" {
@@ -597,6 +593,19 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		b.fixed[col.Name] = true
 	}
 	return all([]column{col}, c.op, "")
+}
+
+// errnoOf is the name of an error that an expression always is, of either sign; or "".
+func errnoOf(e contract.Expr) string {
+	if u, ok := e.(*contract.Unary); ok && u.Op == "-" {
+		e = u.X
+	}
+	if n, ok := e.(*contract.Name); ok {
+		if _, known := abi.Errno(n.Name); known && strings.HasPrefix(n.Name, "E") {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 // severalFlags are names of arguments that hold several flags at once.

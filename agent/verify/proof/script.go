@@ -59,11 +59,11 @@ func bindScript(b *smt.Builder, c *contract.Checked, f *program.Form, m *program
 	x.events()
 	x.tables()
 	for _, p := range c.Params {
-		if p.Default == nil && sizeOf(p.Type) > 0 {
-			x.b.script.consts[p.Name] = constBytes(b, sizeOf(p.Type))
+		if p.Default == nil && p.Type.InMemory() > 0 {
+			x.b.script.consts[p.Name] = constBytes(b, p.Type.InMemory())
 			continue
 		}
-		data := make([]byte, sizeOf(p.Type))
+		data := make([]byte, p.Type.InMemory())
 		if p.Default.Op == contract.OpText {
 			copy(data, p.Default.Text)
 		} else {

@@ -305,9 +305,12 @@ func (b *builder) process(s site, cols []column, word string) ([]column, error) 
 // sizes are what people call the one size among the arguments.
 var sizes = set("size len length count bytes nbytes nr_bytes buflen")
 
+// calledSo are the kernel's names for what people call otherwise.
+var calledSo = map[string]string{"signal": "sig", "signo": "sig", "advice": "behavior", "descriptor": "fd", "protection": "prot"}
+
 // field finds a column by the name that the kernel has for it.
 func (b *builder) field(cols []column, name string) (column, error) {
-	for _, n := range []string{"arg_" + name, name} {
+	for _, n := range []string{"arg_" + name, name, calledSo[name]} {
 		if c, ok := byName(cols, n); ok {
 			return c, nil
 		}

@@ -532,6 +532,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(list) != 1 {
 			return nil, no("%s shows no exit code (%q)", b.about(), c.said)
 		}
+		if c.op == "==" {
+			b.fixed[list[0].Name] = true
+		}
 		return expression(fmt.Sprintf("(%s) %s (%s << 8)", spelled(list[0].is), c.op, c.is))
 	case "pid", "user":
 		name, typ, now := "pid", "k_pid", "current.tgid"

@@ -80,8 +80,8 @@ func expand(list map[string]string) map[string]string {
 var aliases = expand(map[string]string{
 	"sched/sched_switch":                        "context switches, context switch, context-switches, task switches",
 	"sched/sched_migrate_task":                  "task migrations, migrations of tasks, cpu migrations, migrations between cpus, thread migrations",
-	"irq/irq_handler_entry":                     "hardware interrupts, hardware irqs, hard irqs, hardirqs, device interrupts, interrupt handlers",
-	"irq/softirq_entry":                         "softirqs, soft irqs, soft interrupts, software interrupts",
+	"irq/irq_handler_entry":                     "hardware interrupts, hardware irqs, hard irqs, hardirqs, hardirq, device interrupts, interrupt handlers",
+	"irq/softirq_entry":                         "softirqs, softirq, soft irqs, soft interrupts, software interrupts",
 	"power/cpu_frequency":                       "cpu frequency changes, changes of the cpu frequency, frequency changes of cpus",
 	"sched/sched_wakeup_new":                    "wakeups of new tasks",
 	"filemap/mm_filemap_add_to_page_cache":      "page cache additions, additions to the page cache, pages added to the page cache, page cache inserts",

@@ -58,6 +58,9 @@ const (
 	nearestEffort = 500
 	// redisBatch is how many commands go in one pipeline.
 	redisBatch = 256
+	// redisVectors is how many vectors go in one: each takes milliseconds, and a pipeline is answered as a whole,
+	// within what a client waits.
+	redisVectors = 16
 	// lockTTL is how long somebody who died keeps others from adding; lockWait how often
 	// others look.
 	lockTTL  = 2 * time.Minute

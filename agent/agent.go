@@ -320,6 +320,7 @@ type preparation struct {
 	model    llm.Model // the agent's, on record
 	budget   Budget    // the agent's, or what is left of a quota
 	share    *quota.Share
+	trying   bool // what does not pass is no mistake of anybody's: nothing is learnt of it
 }
 
 // Readable refuses requests that are no request.

@@ -31,7 +31,14 @@ func (a *Agent) Recipe(ctx context.Context, source string, manifest []byte, cont
 			opt.Hz = h.Hz
 		}
 	}
-	lifted, err := a.Lift(ctx, source, contractText, opt, targets, progress)
+	var lifted *Lifted
+	shown := preparation{Agent: a, progress: progress}
+	err = shown.step("lift", func() (string, error) { // that some constants stay is no failure to be shown
+		if lifted, err = a.Lift(ctx, source, contractText, opt, targets, nil); err != nil {
+			return "", err
+		}
+		return plural(len(lifted.Params), "parameter"), nil
+	})
 	if err != nil {
 		return nil, team.Recipe{}, err
 	}

@@ -1,6 +1,7 @@
 package retrieval
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -255,7 +256,7 @@ func (r *Redis) put(ctx context.Context, kernel string, documents []Document, id
 	if err != nil {
 		return err
 	}
-	b := &batch{ctx: ctx, client: r.client}
+	b := &batch{ctx: ctx, client: r.client, most: redisVectors}
 	// First the vectors of new documents.
 	count := make([]int, len(missing))
 	vector := make([]float32, p.Dim)
@@ -342,6 +343,7 @@ func attributes(kind Kind, kernels ...string) string {
 // batch sends commands some at a time.
 type batch struct {
 	ctx    context.Context
+	most   int // commands at a time; 0 is redisBatch
 	client redis.UniversalClient
 	pipe   redis.Pipeliner
 	err    error
@@ -354,7 +356,7 @@ func (b *batch) do(add func(redis.Pipeliner)) {
 	if b.pipe == nil {
 		b.pipe = b.client.Pipeline()
 	}
-	if add(b.pipe); b.pipe.Len() >= redisBatch {
+	if add(b.pipe); b.pipe.Len() >= cmp.Or(b.most, redisBatch) {
 		b.err = b.end()
 	}
 }

@@ -323,6 +323,7 @@ type preparation struct {
 	share    *quota.Share
 	// composing composes contracts; nil until it is needed.
 	composing *compose.Composer
+	trying    bool // what does not pass is no mistake of anybody's: nothing is learnt of it
 }
 
 // Readable refuses requests that are no request.

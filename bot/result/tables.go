@@ -121,8 +121,10 @@ type merged struct {
 	more   int        // rows that the nodes did not send, or that are not kept
 	unseen int        // histograms and stacks that are not kept
 	isMap  bool
-	hists  []mergedHist
-	stacks []mergedStack
+	// seconds is over how long each node counted; 0 when that differs.
+	seconds float64
+	hists   []mergedHist
+	stacks  []mergedStack
 }
 
 // tableRow is a row that is the same on all of its nodes.
@@ -158,10 +160,25 @@ func (t *table) merge(stream output.Stream) merged {
 			m.more += max(p.table.Total-len(p.table.Entries), 0)
 		}
 	}
+	m.seconds = commonSeconds(t.parts)
 	m.rows = mergeRows(t.parts)
 	m.hists = mergeHists(t.parts)
 	m.stacks = mergeStacks(t.parts)
 	return m
+}
+
+// commonSeconds is over how long all nodes counted, give or take a twentieth.
+func commonSeconds(parts []*part) float64 {
+	least, most := math.Inf(1), 0.0
+	for _, p := range parts {
+		if p.table != nil {
+			least, most = min(least, p.table.Seconds), max(most, p.table.Seconds)
+		}
+	}
+	if most-least > most/20 {
+		return 0
+	}
+	return most
 }
 
 func (m merged) empty() bool {
@@ -329,7 +346,7 @@ func on(nodes []string, all int) string {
 // asMap is the merged table as one of a single node, its first column the node
 // when there are several, with at most limit rows.
 func (m merged) asMap(several bool, limit int) (output.Map, output.Stream) {
-	out := output.Map{Name: m.name, Total: len(m.rows) + m.more, Final: true}
+	out := output.Map{Name: m.name, Total: len(m.rows) + m.more, Seconds: m.seconds, Final: true}
 	s := m.stream
 	for _, r := range m.rows[:min(limit, len(m.rows))] {
 		e := r.entry

@@ -399,6 +399,33 @@ func weightPath(value output.Fields) string {
 type history struct {
 	points  []point // oldest first
 	skipped int     // older ones that are not kept
+	hists   []moment
+}
+
+// moment is what the histograms of all keys and nodes had counted in one interval.
+type moment struct {
+	at      time.Time
+	unit    string
+	buckets []output.Bucket
+}
+
+// addHist adds a histogram to those read at the same time, give or take what nodes are apart.
+func (h *history) addHist(x output.Hist) {
+	at, err := time.Parse(time.RFC3339Nano, x.At)
+	if err != nil || x.Count == 0 {
+		return
+	}
+	const apart = 500 * time.Millisecond
+	for i := len(h.hists) - 1; i >= 0 && at.Sub(h.hists[i].at) < 2*time.Second; i-- {
+		if m := &h.hists[i]; m.unit == x.Unit && at.Sub(m.at).Abs() < apart {
+			m.buckets = chart.Merge(append(m.buckets, x.Buckets...))
+			return
+		}
+	}
+	if len(h.hists) == keepMoments {
+		h.hists = append(h.hists[:0], h.hists[1:]...)
+	}
+	h.hists = append(h.hists, moment{at, x.Unit, slices.Clone(x.Buckets)})
 }
 
 // point is one node's reading.
@@ -415,8 +442,9 @@ type labelled struct {
 }
 
 const (
-	keepPoints = 2000
-	keepTop    = 8
+	keepPoints  = 2000
+	keepMoments = 600
+	keepTop     = 8
 )
 
 func (h *history) addMap(m output.Map) {

@@ -267,8 +267,10 @@ func (c *canvas) boxLabel(x, y, w float64, b box, total uint64) {
 	if b.merged > 0 {
 		name += fmt.Sprintf(" (%d frames)", b.merged+1)
 	}
-	if c.textWidth(name, boxFace) > room {
-		name = local(b.Name)
+	for _, shorter := range []func(string) string{local, leaf} {
+		if c.textWidth(name, boxFace) > room && !b.rest && b.Kind != Unknown && b.Kind != Task {
+			name = shorter(b.Name)
+		}
 	}
 	c.text(x+pad, y+14, c.fit(name, boxFace, room), boxFace, left, c.theme.ink)
 }
@@ -325,4 +327,18 @@ func local(name string) string {
 		end = len(name)
 	}
 	return name[strings.LastIndexByte(name[:end], '/')+1:]
+}
+
+// leaf is the last part of a name: Add of example.com/a/smt.(*Builder).Add, and
+// push_back of std::vector::push_back.
+func leaf(name string) string {
+	name = local(name)
+	end := strings.IndexAny(name, "[<{ ")
+	if end < 0 {
+		end = len(name)
+	}
+	if i := strings.LastIndexAny(name[:end], ".:"); i >= 0 && i+1 < end {
+		return name[i+1:]
+	}
+	return name
 }

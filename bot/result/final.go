@@ -144,7 +144,7 @@ func (r *Result) nodeStates() []Node {
 			x.State = Refused
 		case end.Reason == output.ReasonFailed && n.records == 0:
 			x.State = Missing
-		case end.Reason == output.ReasonInterrupted, end.Reason == output.ReasonOutput:
+		case end.Reason == output.ReasonInterrupted, end.Reason == output.ReasonOutput, end.Reason == output.ReasonBudget:
 			x.State = Failed
 			if x.Detail == "" {
 				x.Detail = "it was cut short"

@@ -211,6 +211,7 @@ const (
 	ReasonStopped     Reason = "stopped"     // somebody stopped it
 	ReasonInterrupted Reason = "interrupted" // SIGINT or SIGTERM
 	ReasonOutput      Reason = "output"      // nobody reads the output any more
+	ReasonBudget      Reason = "budget"      // it cost the node more than the node allows
 	ReasonFailed      Reason = "failed"      // see the error record before
 	ReasonRefused     Reason = "refused"     // the node did not run it
 	ReasonDenied      Reason = "denied"      // people said no

@@ -403,7 +403,8 @@ var ended = map[output.Reason]string{
 	output.ReasonDeadline: "Ended", output.ReasonStopped: "Stopped", output.ReasonInterrupted: "Interrupted",
 	output.ReasonOutput: "Ended because nobody read the output,", output.ReasonFailed: "Failed", output.ReasonRefused: "Refused by the node",
 	output.ReasonDenied: "Not run: it was not approved", output.ReasonCandidate: "Not run: there is no program to approve",
-	output.ReasonShown: "Not run, only shown",
+	output.ReasonShown:  "Not run, only shown",
+	output.ReasonBudget: "Ended by the node's guard",
 }
 
 func sentence(what, detail string) string {

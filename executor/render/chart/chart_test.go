@@ -326,6 +326,7 @@ func TestShortName(t *testing.T) {
 	for in, want := range map[string]string{
 		"example.com/a/smt.(*Builder).Add": "Add", "std::vector<a::b>::push_back": "vector<a::b>::push_back", "Server::handle": "handle", "main": "main",
 		"slices.pdqsortOrdered[go.shape.int]": "pdqsortOrdered[go.shape.int]", "x.": "x.", "": "",
+		"runtime.goexit.abi0": "goexit", "sync.(*WaitGroup).Go.func1": "Go.func1", "main.f.func2.1": "f.func2.1",
 	} {
 		if got := leaf(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)

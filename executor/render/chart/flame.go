@@ -320,8 +320,10 @@ func tone(name string) float64 {
 }
 
 // local is a name without the path of its package: smt.(*Builder).Add of
-// example.com/a/smt.(*Builder).Add. What is in brackets is kept.
+// example.com/a/smt.(*Builder).Add. What is in brackets is kept; how Go calls it is
+// not.
 func local(name string) string {
+	name = strings.TrimSuffix(name, ".abi0")
 	end := strings.IndexAny(name, "([<{ ")
 	if end < 0 {
 		end = len(name)
@@ -337,8 +339,16 @@ func leaf(name string) string {
 	if end < 0 {
 		end = len(name)
 	}
-	if i := strings.LastIndexAny(name[:end], ".:"); i >= 0 && i+1 < end {
-		return name[i+1:]
+	for i := strings.LastIndexAny(name[:end], ".:"); i >= 0 && i+1 < end; i = strings.LastIndexAny(name[:i], ".:") {
+		if !numbered(name[i+1:]) {
+			return name[i+1:]
+		}
 	}
 	return name
+}
+
+// numbered reports whether a name is one that Go gives to a function without: 1,
+// func1, func2.3.
+func numbered(name string) bool {
+	return strings.Trim(strings.TrimPrefix(name, "func"), "0123456789.") == ""
 }

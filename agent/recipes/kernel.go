@@ -211,6 +211,10 @@ func (r *reader) capabilities(i int) int {
 func (r *reader) cgroups(i int) int {
 	text := r.text(i)
 	low := strings.ToLower(text)
+	// Containers and pods, which the node looks for: see package container.
+	if form, name, ok := strings.Cut(text, ":"); ok && name != "" && slices.Contains([]string{"container", "pod", "label"}, form) {
+		return r.take(i, i, i+1, value(RoleCgroup, text))
+	}
 	unit := hasAnySuffix(low, ".slice", ".service", ".scope")
 	marked := r.is(i-1, "cgroup")
 	if text == "" || !unit && !(marked && strings.ContainsAny(text, "/._-")) {

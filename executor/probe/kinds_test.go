@@ -74,6 +74,7 @@ var allKinds = []kind{
 	{name: "clsact", file: "tcx.bpf.c", run: tryClsact},
 	{name: "socket filter", file: "kinds.bpf.c", prefix: "#define CAPTURED\n", run: trySocketFilter},
 	{name: "cgroup_skb", file: "cgroup.bpf.c", run: tryCgroup},
+	{name: "cgroup_skb of a container", file: "cgroup.bpf.c", run: tryContainer},
 	{name: "sock_addr", file: "kinds.bpf.c", prefix: "#define ADDRESSES\n", run: trySockAddr},
 	{name: "sockops", file: "kinds.bpf.c", prefix: "#define SOCKOPS\n", run: trySockOps},
 }
@@ -764,7 +765,11 @@ func workIn(t *testing.T, dir, network, address string, size int) {
 // newCgroup makes a cgroup, and returns its name and its directory.
 func newCgroup(t *testing.T) (name, dir string) {
 	t.Helper()
-	name = fmt.Sprintf("kgent-probe-test-%d", os.Getpid())
+	return cgroupCalled(t, fmt.Sprintf("kgent-probe-test-%d", os.Getpid()))
+}
+
+func cgroupCalled(t *testing.T, name string) (_, dir string) {
+	t.Helper()
 	dir = filepath.Join(cgroupMount(), name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -779,9 +784,20 @@ func newCgroup(t *testing.T) (name, dir string) {
 
 func tryCgroup(t *testing.T, k kind) {
 	name, dir := newCgroup(t)
+	inCgroup(t, k, name, dir, dir)
+}
+
+// tryContainer attaches to a cgroup that is named as a container.
+func tryContainer(t *testing.T, k kind) {
+	id := fmt.Sprintf("%064x", newMark())
+	_, dir := cgroupCalled(t, "docker-"+id+".scope")
+	inCgroup(t, k, "container:"+id, dir, dir+" (container "+id[:12]+")")
+}
+
+func inCgroup(t *testing.T, k kind, target, dir, said string) {
 	n := oddLength()
-	r := k.start(t, program.Options{Cgroup: name, Constants: map[string]string{"length": fmt.Sprint(n)}},
-		"cgroup/connect4 "+dir, "cgroup_skb/ingress "+dir, "cgroup_skb/egress "+dir)
+	r := k.start(t, program.Options{Cgroup: target, Constants: map[string]string{"length": fmt.Sprint(n)}},
+		"cgroup/connect4 "+said, "cgroup_skb/ingress "+said, "cgroup_skb/egress "+said)
 	ln, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

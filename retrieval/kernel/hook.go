@@ -507,7 +507,7 @@ func (f *Facts) checkCgroup(kind, path string) error {
 	if f.CgroupMount == "" {
 		return f.unsupported(kind, path, "no cgroup v2 hierarchy is mounted", "as root: mount -t cgroup2 none /sys/fs/cgroup")
 	}
-	if f.Remote() {
+	if f.Remote() || strings.HasPrefix(path, "container:") || strings.HasPrefix(path, "pod:") || strings.HasPrefix(path, "label:") {
 		return onNode("cgroup", path)
 	}
 	// Cleaned from the root, no number of .. leads out.

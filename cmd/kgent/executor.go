@@ -189,7 +189,7 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	for _, what := range swept {
 		log.Info("removed what a kgent that was killed had left", "what", what)
 	}
-	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
+	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount, Types: facts.OwnTypes()})
 	env := render.NewEnv()
 	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
 		return usageError{fmt.Errorf("KGENT_REDACT: %w", err)}

@@ -126,6 +126,9 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 	if why, ok := f.Refused[kind]; ok {
 		return why, nil
 	}
+	if f.BTFFile != "" && slices.Contains([]string{KindTPBTF, KindFentry, KindFexit, KindFmodRet, KindLSM, KindIter}, kind) {
+		return fmt.Sprintf("kernel %s does not describe its types itself (CONFIG_DEBUG_INFO_BTF), which %s needs; %s serves other kinds only", f.Release, kind, f.BTFFile), nil
+	}
 	var function, why string
 	switch kind {
 	case KindKprobe, KindKretprobe, KindKprobeMulti, KindKretprobeMulti, KindKprobeSession:

@@ -211,6 +211,11 @@ func aggregate(t btf.Type) (what, unit string) {
 	if !ok {
 		return "", ""
 	}
+	if len(s.Members) == 1 {
+		if l, ok, err := program.LinearOf(s.Members[0].Tags); ok && err == nil {
+			return "hist", unitWords[l.Unit]
+		}
+	}
 	what, ok = strings.CutPrefix(s.Name, "k_")
 	if !ok || what != "hist" && what != "stats" {
 		return "", ""
@@ -218,7 +223,7 @@ func aggregate(t btf.Type) (what, unit string) {
 	unit = "values"
 	if td, ok := t.(*btf.Typedef); ok {
 		if u, ok := strings.CutPrefix(td.Name, s.Name+"_"); ok {
-			unit = map[string]string{"ns": "nanoseconds", "us": "microseconds", "bytes": "bytes", "count": "counts"}[u]
+			unit = unitWords[u]
 		}
 	}
 	if unit == "" {
@@ -226,6 +231,8 @@ func aggregate(t btf.Type) (what, unit string) {
 	}
 	return what, unit
 }
+
+var unitWords = map[string]string{"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "bytes": "bytes", "count": "counts"}
 
 // keys returns the fields of a map's key; none for the index of an array with
 // one entry.

@@ -207,10 +207,20 @@ func (r *reader) capabilities(i int) int {
 	return r.take(i, first, last, a)
 }
 
-// cgroups reads paths of cgroups.
+// namesContainer reports whether a word names containers or pods, which the node
+// looks for: container:web, pod:shop/web-1, label:app=shop.
+func namesContainer(text string) bool {
+	form, name, ok := strings.Cut(text, ":")
+	return ok && name != "" && (form == "container" || form == "pod" || form == "label")
+}
+
+// cgroups reads paths of cgroups, and names of containers.
 func (r *reader) cgroups(i int) int {
 	text := r.text(i)
 	low := strings.ToLower(text)
+	if namesContainer(text) {
+		return r.take(i, i, i+1, value(RoleCgroup, text))
+	}
 	unit := hasAnySuffix(low, ".slice", ".service", ".scope")
 	marked := r.is(i-1, "cgroup")
 	if text == "" || !unit && !(marked && strings.ContainsAny(text, "/._-")) {

@@ -178,6 +178,11 @@ func chunk(out []word, text string, known func(string) bool) []word {
 		return append(out, w)
 	}
 	trimmed := strings.TrimRight(text, after)
+	if namesContainer(trimmed) {
+		w := newWord(trimmed)
+		w.ends = trimmed != text
+		return append(out, w)
+	}
 	if strings.HasPrefix(text, "[") && strings.HasPrefix(text[len(trimmed):], "]") {
 		trimmed = text[:len(trimmed)+1]
 	}

@@ -372,7 +372,7 @@ func newEvalBench(ctx context.Context, sys system) (*eval.Bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
+	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount, Types: facts.OwnTypes()})
 	env := render.NewEnv()
 	kern := executor.NewKernel("eval", loader, env)
 	// A model may answer with a script.

@@ -224,7 +224,15 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 		log.Warn("Redis is not there yet; trying until it is", "redis", config.String(), "err", err)
 	}
 
-	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
+	// What a kgent that was killed has left: only on kernels before 6.6.
+	swept, err := probe.Sweep()
+	if err != nil {
+		log.Warn("looking for what a kgent that was killed has left on the network interfaces", "err", err)
+	}
+	for _, what := range swept {
+		log.Info("removed what a kgent that was killed had left", "what", what)
+	}
+	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount, Types: facts.OwnTypes()})
 	env := render.NewEnv()
 	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
 		return usageError{fmt.Errorf("KGENT_REDACT: %w", err)}

@@ -101,7 +101,7 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 	if err != nil && !errors.Is(err, compile.ErrNoClang) {
 		return nil, err // without clang, the compile step says what to do
 	}
-	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount})
+	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount, Types: facts.OwnTypes()})
 	env := render.NewEnv()
 	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
 		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)

@@ -3,6 +3,7 @@ package probe
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,43 @@ func Filters(name string) ([]string, error) {
 		names = append(names, f.kind+" "+f.name)
 	}
 	return names, err
+}
+
+// ParseFilter reads a message about a filter.
+func ParseFilter(b []byte) { parseFilter(b) }
+
+// AddClsact adds the queueing discipline to an interface.
+func AddClsact(name string) error {
+	ifc, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	conn, err := openRoute()
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	return conn.addClsact(ifc.Index)
+}
+
+// HasClsact tells whether an interface has it. It asks by adding it.
+func HasClsact(name string) (bool, error) {
+	switch err := AddClsact(name); {
+	case errors.Is(err, unix.EEXIST):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	ifc, err := net.InterfaceByName(name)
+	if err != nil {
+		return false, err
+	}
+	conn, err := openRoute()
+	if err != nil {
+		return false, err
+	}
+	defer conn.close()
+	return false, conn.deleteClsact(ifc.Index)
 }
 
 // linkMessage is a message about an interface: struct ifinfomsg, then

@@ -35,6 +35,20 @@ func TestMain(m *testing.M) {
 		flood(mark, calls, threads)
 		os.Exit(0)
 	}
+	if arg := os.Getenv(typesEnv); arg != "" {
+		if err := loadWithoutBTF(arg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if arg := os.Getenv(filterEnv); arg != "" {
+		if err := attachFilter(arg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if arg := os.Getenv(workEnv); arg != "" {
 		if err := workInCgroup(arg); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
+	"kgent/executor/container"
 )
 
 func findInterface(name string) (*net.Interface, error) {
@@ -163,24 +164,46 @@ func (h host) attachCgroup(ctx context.Context, p *loaded) (string, error) {
 			return "", refuse(nil, "no cgroup v2 hierarchy is mounted on this host; as root: mount -t cgroup2 none /sys/fs/cgroup")
 		}
 	}
-	// Cleaning from the root keeps any number of .. inside of the mount.
-	dir := filepath.Join(root, filepath.Clean("/"+p.hook.Target))
-	if _, err := os.Stat(dir); err != nil {
-		return "", err
+	found := []container.Found{{Cgroup: p.hook.Target}}
+	if container.Named(p.hook.Target) {
+		var err error
+		if found, err = (container.Node{Cgroups: root}).Find(p.hook.Target); err != nil {
+			return "", refuse(nil, "%v", err)
+		}
 	}
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: p.attachType, Program: p.prog})
-	switch {
-	case forbidden(err):
-		return "", refuse(errno(err), "either kgent lacks CAP_NET_ADMIN, or a program attached to %s or above it allows no other beside it", dir)
-	case errors.Is(err, link.ErrNotSupported):
-		return "", refuse(nil, "this kernel (%s) does not know this kind of cgroup program", release())
-	case err != nil:
-		return "", err
+	var said []string
+	for _, f := range found {
+		// Cleaning from the root keeps any number of .. inside of the mount.
+		dir := filepath.Join(root, filepath.Clean("/"+f.Cgroup))
+		if err := p.attachTo(dir); err != nil {
+			return "", err
+		}
+		if f.What != "" {
+			dir += " (" + f.What + ")"
+		}
+		said = append(said, dir)
 	}
-	p.add(l)
 	what := string(p.hook.Kind)
 	if p.hook.Kind == program.CgroupSock {
 		what = p.hook.Symbol
 	}
-	return what + " " + dir, nil
+	return what + " " + strings.Join(said, ", "), nil
+}
+
+// attachTo attaches to one cgroup, and with it to those inside of it.
+func (p *loaded) attachTo(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: p.attachType, Program: p.prog})
+	switch {
+	case forbidden(err):
+		return refuse(errno(err), "either kgent lacks CAP_NET_ADMIN, or a program attached to %s or above it allows no other beside it", dir)
+	case errors.Is(err, link.ErrNotSupported):
+		return refuse(nil, "this kernel (%s) does not know this kind of cgroup program", release())
+	case err != nil:
+		return err
+	}
+	p.add(l)
+	return nil
 }

@@ -46,6 +46,8 @@ type Options struct {
 	Resolve func(name string) (string, error)
 	// Cgroups is where cgroup2 is mounted. Empty asks package kernel.
 	Cgroups string
+	// Types are the kernel's, where it does not describe them itself. Nil asks it.
+	Types *btf.Spec
 }
 
 // Loader loads programs. It keeps the kernel's type information between loads,
@@ -145,7 +147,7 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 	// program costs up to half a minute and a gigabyte; statistics come with
 	// the error message alone.
 	create := func(log ebpf.LogLevel) (*ebpf.Collection, error) {
-		return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: l.types, Programs: ebpf.ProgramOptions{LogLevel: log}})
+		return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: l.types, Programs: ebpf.ProgramOptions{LogLevel: log, KernelTypes: l.host.opt.Types}})
 	}
 	coll, err := create(ebpf.LogLevelStats)
 	if err != nil {

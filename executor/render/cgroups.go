@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kgent/executor/container"
 )
 
 // maxCgroups bounds what is remembered; nodes have a few hundred.
@@ -23,15 +25,46 @@ const maxCgroups = 1 << 16
 type cgroups struct {
 	mount string // of the cgroup2 file system; empty when there is none
 	now   func() time.Time
+	// node says what its containers are called.
+	node container.Node
 
 	mu     sync.Mutex
 	walked bool
 	paths  map[uint64]string
+	called map[uint64]string    // containers that have been shown
 	misses map[uint64]time.Time // when an id was last looked for in vain
 }
 
 func newCgroups(mount string, now func() time.Time) *cgroups {
-	return &cgroups{mount: mount, now: now, paths: map[uint64]string{}, misses: map[uint64]time.Time{}}
+	return &cgroups{mount: mount, now: now, node: container.Node{Cgroups: mount}, paths: map[uint64]string{}, called: map[uint64]string{}, misses: map[uint64]time.Time{}}
+}
+
+// name is what a cgroup is shown as: the container that it is, where that has a
+// name (shop/web-1/nginx), else its path. The files that have the names are read
+// once for each.
+func (c *cgroups) name(id uint64) (string, bool) {
+	path, ok := c.path(id)
+	if !ok {
+		return "", false
+	}
+	in, ok := container.Of(path)
+	if !ok {
+		return path, true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if name, ok := c.called[id]; ok {
+		return name, true
+	}
+	name := path
+	if in = c.node.Name(in); in.Name != "" {
+		name = in.String() + strings.TrimPrefix(path, in.Cgroup)
+	}
+	if len(c.called) >= maxCgroups {
+		clear(c.called)
+	}
+	c.called[id] = name
+	return name, true
 }
 
 func (c *cgroups) path(id uint64) (string, bool) {

@@ -25,7 +25,8 @@ type Env struct {
 	Clocks func() Clocks
 	// Interface names a network interface.
 	Interface func(index uint32) (string, bool)
-	// Cgroup returns the path of a cgroup v2 below its mount, "/" for the root.
+	// Cgroup returns the path of a cgroup v2 below its mount, "/" for the root; of a
+	// container whose name is known that, as in shop/web-1/nginx.
 	Cgroup func(id uint64) (string, bool)
 	// KernelSymbol names an address in the kernel's text.
 	KernelSymbol func(addr uint64) (string, bool)
@@ -44,7 +45,7 @@ type Env struct {
 // look like a secret taken out. Kernel symbols are the
 // caller's to add, since reading them takes memory and a privilege.
 func NewEnv() *Env {
-	return &Env{Redact: new(redact.Redactor), Interface: newInterfaces(listInterfaces, time.Now).name, Cgroup: newCgroups(findCgroup2(), time.Now).path}
+	return &Env{Redact: new(redact.Redactor), Interface: newInterfaces(listInterfaces, time.Now).name, Cgroup: newCgroups(findCgroup2(), time.Now).name}
 }
 
 // clockTrust is how long the offsets between the clocks are used before they

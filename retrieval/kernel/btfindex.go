@@ -201,7 +201,7 @@ type typesOf struct {
 
 // kernelTypes indexes the kernel's own BTF.
 func (f *Facts) readKernelTypes() (*typesOf, error) {
-	raw, err := f.src.readBTF()
+	raw, err := f.rawBTF()
 	if err != nil {
 		return nil, err
 	}

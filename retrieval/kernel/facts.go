@@ -64,6 +64,9 @@ type Facts struct {
 	UnprivilegedBPFDisabled int
 	// BPFJIT is net.core.bpf_jit_enable: 0 off, 1 on, 2 on with debug output, or Unknown.
 	BPFJIT int
+	// BTFFile is the file that the types were read from because the kernel does not
+	// describe them itself; empty when it does.
+	BTFFile string
 	// CgroupMount is where the cgroup v2 hierarchy is mounted, empty if it is not.
 	CgroupMount string
 	// TracefsMount is where tracefs is mounted, empty if it is not.
@@ -129,6 +132,9 @@ func (s Sources) Facts(ctx context.Context) (*Facts, error) {
 	f.Release = strings.TrimSpace(release)
 
 	raw, err := s.readBTF()
+	if errors.Is(err, ErrNoBTF) {
+		f.BTFFile, raw, err = s.readBTFFile(f.Release, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -284,6 +290,38 @@ func (s Sources) readBTF() ([]byte, error) {
 	return raw, nil
 }
 
+// BTFFiles is the directory in which the types of kernels are looked for that do not
+// describe them themselves: RELEASE.btf, with what uname -r prints.
+const BTFFiles = "/var/lib/kgent/btf"
+
+// btfFile is where the types of a kernel are that does not describe them itself.
+func btfFile(release string) string { return BTFFiles + "/" + release + ".btf" }
+
+// rawBTF reads the kernel's types from where they are.
+func (f *Facts) rawBTF() ([]byte, error) {
+	if f.BTFFile != "" {
+		return f.src.readFile(f.BTFFile)
+	}
+	return f.src.readBTF()
+}
+
+// readBTFFile reads the types of a kernel that has none itself. It returns none, the
+// error of [Sources.readBTF], when there is no such file.
+func (s Sources) readBTFFile(release string, none error) (file string, raw []byte, err error) {
+	if strings.ContainsRune(release, '/') {
+		return "", nil, none
+	}
+	file = btfFile(release)
+	raw, err = s.readFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil, fmt.Errorf("%w, or put its types into %s", none, file)
+	case err != nil:
+		return "", nil, fmt.Errorf("reading the kernel's types from %s: %w", file, err)
+	}
+	return file, raw, nil
+}
+
 // moduleBTF is the BTF of one kernel module.
 type moduleBTF struct {
 	name string
@@ -293,6 +331,9 @@ type moduleBTF struct {
 // readModuleBTF reads the raw BTF of all loaded modules, sorted by name.
 func (s Sources) readModuleBTF() ([]moduleBTF, error) {
 	names, err := s.readDir(btfDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // a kernel that does not describe its modules either
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the BTF of modules: %w", err)
 	}
@@ -430,4 +471,13 @@ func (f *Facts) HasLSM(name string) bool { return slices.Contains(f.LSMs, name) 
 // notFound makes the error for a name that this kernel does not have.
 func (f *Facts) notFound(kind, name string, among []string) error {
 	return &NotFoundError{Kind: kind, Name: name, Where: "on kernel " + f.Release, Suggestions: suggest(name, among)}
+}
+
+// OwnTypes are the kernel's types when they came from a file, which a loader of
+// programs then has to be given; nil when it can ask the kernel.
+func (f *Facts) OwnTypes() *btf.Spec {
+	if f.BTFFile == "" {
+		return nil
+	}
+	return f.BTF
 }

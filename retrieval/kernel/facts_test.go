@@ -314,3 +314,45 @@ func BenchmarkLive(b *testing.B) {
 		}
 	}
 }
+
+// A kernel without BTF gets its types from a file of its name, and the hooks that need
+// the kernel's own say so.
+func TestBTFFile(t *testing.T) {
+	m := newMachine(t)
+	file := BTFFiles + "/" + m.facts().Release + ".btf"
+	if f := m.facts(); f.OwnTypes() != nil || f.BTFFile != "" {
+		t.Errorf("a kernel with BTF uses %q", f.BTFFile)
+	}
+	text, err := os.ReadFile(filepath.Join(m.root, "/sys/kernel/btf/vmlinux"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.remove("/sys/kernel/btf/vmlinux")
+	if _, err := (Sources{Root: m.root}).Facts(t.Context()); !errors.Is(err, ErrNoBTF) || !strings.Contains(err.Error(), "put its types into "+file) {
+		t.Errorf("without any: %v", err)
+	}
+	m.write(file, string(text))
+	f := m.facts()
+	if f.BTFFile != file || f.OwnTypes() != f.BTF || f.BTF == nil {
+		t.Errorf("read from %q", f.BTFFile)
+	}
+	for _, kind := range []string{KindTPBTF, KindFentry, KindLSM, KindIter} {
+		if err := f.CheckHook(kind, "x"); !errors.Is(err, ErrNotSupported) || !strings.Contains(err.Error(), "does not describe its types itself") {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+	if err := f.CheckHook(KindKprobe, "x"); errors.Is(err, ErrNotSupported) {
+		t.Error(err)
+	}
+	snapshot, err := Encode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if there, err := Decode(snapshot); err != nil || there.BTFFile != file || there.BTFHash != f.BTFHash {
+		t.Errorf("in a snapshot: %v", err)
+	}
+	m.write(file, "nonsense")
+	if _, err := (Sources{Root: m.root}).Facts(t.Context()); err == nil {
+		t.Error("nonsense was read")
+	}
+}

@@ -126,6 +126,9 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 	if why, ok := f.Refused[kind]; ok {
 		return why, nil
 	}
+	if f.BTFFile != "" && slices.Contains([]string{KindTPBTF, KindFentry, KindFexit, KindFmodRet, KindLSM, KindIter}, kind) {
+		return fmt.Sprintf("kernel %s does not describe its types itself (CONFIG_DEBUG_INFO_BTF), which %s needs; %s serves other kinds only", f.Release, kind, f.BTFFile), nil
+	}
 	var function, why string
 	switch kind {
 	case KindKprobe, KindKretprobe, KindKprobeMulti, KindKretprobeMulti, KindKprobeSession:
@@ -507,7 +510,7 @@ func (f *Facts) checkCgroup(kind, path string) error {
 	if f.CgroupMount == "" {
 		return f.unsupported(kind, path, "no cgroup v2 hierarchy is mounted", "as root: mount -t cgroup2 none /sys/fs/cgroup")
 	}
-	if f.Remote() {
+	if f.Remote() || strings.HasPrefix(path, "container:") || strings.HasPrefix(path, "pod:") || strings.HasPrefix(path, "label:") {
 		return onNode("cgroup", path)
 	}
 	// Cleaned from the root, no number of .. leads out.

@@ -8,7 +8,7 @@ import (
 
 // RawBTF returns the kernel's BTF as the kernel gives it, without its modules'. It
 // must not be modified.
-func (f *Facts) RawBTF() ([]byte, error) { return f.src.readBTF() }
+func (f *Facts) RawBTF() ([]byte, error) { return f.rawBTF() }
 
 // RawFormat returns the format of a tracepoint as tracefs has it; of facts that were
 // decoded, its fields only. The error is that of [Facts.Tracepoint].

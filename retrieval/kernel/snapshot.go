@@ -136,11 +136,15 @@ const kallsyms = "/proc/kallsyms"
 // files collects the files that the look-ups read, cut down to what they read of them.
 func (f *Facts) files() (archive, error) {
 	files := archive{}
-	raw, err := f.src.readBTF()
+	raw, err := f.rawBTF()
 	if err != nil {
 		return nil, err
 	}
-	files[btfDir+"/vmlinux"] = raw
+	if f.BTFFile != "" {
+		files[f.BTFFile] = raw
+	} else {
+		files[btfDir+"/vmlinux"] = raw
+	}
 	modules, err := f.src.readModuleBTF()
 	if err != nil {
 		return nil, err
@@ -281,12 +285,15 @@ func decode(snapshot []byte) (*Facts, error) {
 		CgroupMount: set.CgroupMount, TracefsMount: set.TracefsMount, debugfs: set.DebugfsMount, Refused: set.Refused,
 		src: Sources{Arch: set.Arch, archive: files}, snapshot: snapshot, hash: SnapshotHash(snapshot),
 	}
+	if own := btfFile(f.Release); files[own] != nil && files[btfDir+"/vmlinux"] == nil {
+		f.BTFFile = own
+	}
 	for name, data := range files {
-		if !strings.HasPrefix(name, btfDir) && !isText(data, "\n\t") {
+		if !strings.HasPrefix(name, btfDir) && name != f.BTFFile && !isText(data, "\n\t") {
 			return nil, fmt.Errorf("%s is not text", name)
 		}
 	}
-	raw, err := f.src.readBTF()
+	raw, err := f.rawBTF()
 	if err != nil {
 		return nil, err
 	}

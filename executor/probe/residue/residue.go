@@ -29,8 +29,9 @@ import (
 )
 
 // patience is how long the kernel may take to free what was closed: it does
-// so after all CPUs have passed a quiet point.
-const patience = 3 * time.Second
+// so after all CPUs have passed a quiet point, which in an emulated machine takes
+// seconds.
+const patience = 20 * time.Second
 
 // Check notes what there is, and when the test and its other cleanups are over
 // fails it if there is more. Call it first. Objects that another process

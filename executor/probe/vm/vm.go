@@ -110,6 +110,10 @@ const (
 	verdict = "kgent-vm: exit "
 )
 
+// boots is how often a machine is switched on that gives up before its program
+// has begun: that says nothing about the program.
+const boots = 3
+
 // Run boots the machine and returns the exit code of its program. The program's
 // output goes to out as it comes. When ctx ends before the program, the machine
 // is switched off; that, like a kernel that gives up, is an error with the last
@@ -120,11 +124,21 @@ func (m Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	initrd := filepath.Join(dir, "initrd")
-	if err := m.writeInitrd(initrd); err != nil {
+	if err := m.writeInitrd(filepath.Join(dir, "initrd")); err != nil {
 		return 0, fmt.Errorf("packing the files of the machine: %w", err)
 	}
-	console := filepath.Join(dir, "console")
+	for n := 1; ; n++ {
+		code, began, err := m.boot(ctx, dir, out)
+		if err == nil || began || n == boots || ctx.Err() != nil || errors.Is(err, exec.ErrNotFound) {
+			return code, err
+		}
+	}
+}
+
+// boot switches the machine on once. began is whether its program printed
+// anything.
+func (m Machine) boot(ctx context.Context, dir string, out io.Writer) (code int, began bool, err error) {
+	initrd, console := filepath.Join(dir, "initrd"), filepath.Join(dir, "console")
 	cmd := exec.CommandContext(ctx, Qemu,
 		// With two processors Linux 6.1 hangs now and then. Without -cx16 the
 		// kernel's allocator uses cmpxchg16b, after which qemu 7.2, interrupted just
@@ -132,7 +146,8 @@ func (m Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 		// boot in eight.
 		"-M", "q35", "-accel", "tcg", "-smp", "1", "-m", "1024", "-cpu", "max,-cx16",
 		"-kernel", m.Kernel.Image, "-initrd", initrd,
-		"-append", "console=ttyS0 panic=-1 quiet loglevel=4 edd=off mitigations=off lsm=lockdown,yama,bpf "+envInit+"=1",
+		// no_timer_check: on a busy machine that check fails now and then.
+		"-append", "console=ttyS0 panic=-1 quiet loglevel=4 edd=off mitigations=off no_timer_check lsm=lockdown,yama,bpf "+envInit+"=1",
 		"-nodefaults", "-display", "none", "-no-reboot",
 		"-serial", "file:"+console, "-serial", "stdio")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -143,20 +158,20 @@ func (m Machine) Run(ctx context.Context, out io.Writer) (int, error) {
 	err = runLocked(cmd)
 	lines.flush()
 	if lines.found && lines.err == nil && (err == nil || ctx.Err() == nil) {
-		return lines.code, err
+		return lines.code, true, err
 	}
 	said, _ := os.ReadFile(console) // what there is of it
 	switch {
 	case lines.err != nil:
 		err = lines.err
 	case errors.Is(err, exec.ErrNotFound):
-		return 0, fmt.Errorf("there is no %s here; as root: apt-get install qemu-system-x86", Qemu)
+		return 0, false, fmt.Errorf("%w: as root: apt-get install qemu-system-x86", err)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("it had not ended when the time was up: %w", ctx.Err())
 	case err == nil:
 		err = errors.New("it was switched off before its program had ended")
 	}
-	return 0, fmt.Errorf("running Linux %s: %w\n%s%s", m.Kernel.Release, err, complaints.Bytes(), tail(said, 60))
+	return 0, lines.began, fmt.Errorf("running Linux %s: %w\n%s%s", m.Kernel.Release, err, complaints.Bytes(), tail(said, 60))
 }
 
 // runLocked runs a command whose parent is this thread for as long as it runs:
@@ -177,7 +192,8 @@ func tail(b []byte, n int) []byte {
 type verdictWriter struct {
 	out   io.Writer
 	rest  []byte
-	found bool
+	began bool // there was a line
+	found bool // the one that says how it ended
 	code  int
 	err   error
 }
@@ -195,6 +211,7 @@ func (w *verdictWriter) Write(b []byte) (int, error) {
 }
 
 func (w *verdictWriter) line(line []byte) {
+	w.began = true
 	if code, ok := strings.CutPrefix(string(line), verdict); ok {
 		w.code, w.err = strconv.Atoi(code)
 		w.found = w.err == nil

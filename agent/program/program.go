@@ -56,6 +56,7 @@ type Object struct {
 	spec *ebpf.CollectionSpec
 	// script is true of what [ParseScript] read.
 	script bool
+	dry    []DryAction // of what [Object.DryRun] made
 }
 
 // Parse reads an ELF object. It accepts any bytes and reports what is wrong

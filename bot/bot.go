@@ -257,7 +257,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	if err != nil {
 		return Card{}, "", err
 	}
-	risk, err := approvals.Assess(prog, proved)
+	risk, err := approvals.AssessRun(prog, limits, proved)
 	if err != nil {
 		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
 	}

@@ -294,6 +294,7 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 	for _, t := range targets[1:] {
 		p.record.Others = append(p.record.Others, t.String())
 	}
+	defer p.settle(ctx) // before the record is kept
 	c, err := p.run(ctx)
 	p.record.Seconds = a.Now().Sub(p.record.Started).Seconds()
 	if err != nil {
@@ -318,6 +319,7 @@ type preparation struct {
 	record   *Record
 	model    llm.Model // the agent's, on record
 	budget   Budget    // the agent's, or what is left of a quota
+	share    *quota.Share
 }
 
 // Readable refuses requests that are no request.

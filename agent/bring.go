@@ -130,7 +130,11 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 
 func (b *bringing) objectOf(ctx context.Context) (*program.Object, error) {
 	if b.source != "" {
-		return b.compiled(ctx, b.source)
+		o, err := b.compiled(ctx, b.source)
+		if f, ok := errors.AsType[*verify.Failure](err); ok && !b.req.Program.Generated {
+			f.Err = fmt.Errorf("%s: %w", b.req.Program.Called(), f.Err)
+		}
+		return o, err
 	}
 	o, err := program.Parse(b.req.Program.ELF)
 	if err != nil {
@@ -173,7 +177,7 @@ func (b *bringing) given() (*yardstick, error) {
 
 // recipes finds the contract of the recipe that answers the request.
 func (b *bringing) recipes(context.Context) (*yardstick, error) {
-	if b.match == nil || b.match.Recipe.Contract == nil {
+	if b.match == nil || b.match.Recipe.Contract == nil || len(b.match.Only) > 0 { // the recipe shows more than is asked for
 		b.tried = append(b.tried, "no recipe answers the request")
 		return nil, nil
 	}
@@ -190,7 +194,7 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 		return nil, nil
 	}
 	asked := ctx
-	settled, err := b.shared(ctx)
+	err := b.shared(ctx)
 	if asked.Err() != nil {
 		return nil, context.Cause(asked)
 	}
@@ -198,7 +202,6 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 		b.tried = append(b.tried, "the model may not be asked for one: "+clip(firstLine(err.Error()), 200))
 		return nil, nil
 	}
-	defer settled()
 	ctx, cancel := context.WithTimeoutCause(ctx, b.budget.Time, fmt.Errorf("a request may take %v, and they are over", b.budget.Time))
 	defer cancel()
 	budget := llm.NewBudget(llm.Bounds{Tokens: b.budget.Tokens, Money: b.budget.Money, Requests: requestsPerTry * max(b.budget.Contracts, b.budget.Tries)})

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"kgent/agent"
+	"kgent/agent/llm/llmd"
 	"kgent/agent/program"
+	"kgent/agent/quota"
 	"kgent/agent/team"
 	"kgent/agent/verify/proof"
 )
@@ -117,7 +119,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal("no recipe signals")
 	}
 	targets := []agent.Target{b.Target}
-	x, err := b.Explain(t.Context(), &agent.Brought{Name: "s.c", Source: string(r.Source)}, targets, nil)
+	x, err := b.Explain(t.Context(), agent.Request{Program: &agent.Brought{Name: "s.c", Source: string(r.Source)}}, targets, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +131,7 @@ func TestExplain(t *testing.T) {
 
 	leaks := strings.Replace(counting, "struct req_key key = {};", "struct req_key key; key.pid = 0;", 1)
 	leaks = strings.Replace(leaks, "	bpf_get_current_comm(key.comm, sizeof(key.comm));\n", "", 1)
-	if x, err = b.Explain(t.Context(), &agent.Brought{Name: "s.c", Source: leaks}, targets, nil); err != nil {
+	if x, err = b.Explain(t.Context(), agent.Request{Program: &agent.Brought{Name: "s.c", Source: leaks}}, targets, nil); err != nil {
 		t.Fatal(err)
 	}
 	if x.Mistake == nil || x.Contract != nil {
@@ -137,7 +139,7 @@ func TestExplain(t *testing.T) {
 	}
 	wants(t, "the mistake", strings.Join(agent.CounterexampleWords(x.Mistake), "\n"), "fires with", "Got:")
 
-	if x, err = b.Explain(t.Context(), &agent.Brought{Source: "no C"}, targets, nil); err != nil || x.Unfit == nil || x.Object != nil {
+	if x, err = b.Explain(t.Context(), agent.Request{Program: &agent.Brought{Source: "no C"}}, targets, nil); err != nil || x.Unfit == nil || x.Object != nil {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
@@ -178,7 +180,7 @@ hook tracepoint/syscalls/sys_enter_getppid()
 	store := &team.Memory{}
 	b.Team = store.List
 	if err := store.Put(t.Context(), team.Recipe{Name: "parent-questions", Phrasings: []string{"parent questions of processes above {the_pid}"}, By: "ada",
-		Source: lifted.Source, Contract: string(lifted.ContractText()), Values: map[string]string{"the_pid": "100"}}); err != nil {
+		Source: lifted.Source, Contract: string(lifted.ContractText()), Values: map[string]string{"the_pid": "100"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	c, err := b.prepare(t.Context(), "Parent questions of processes above 4000, for 2 minutes")
@@ -191,11 +193,59 @@ hook tracepoint/syscalls/sys_enter_getppid()
 	wants(t, "the contract's words", c.ContractWords(), "kept by your team: team recipe parent-questions")
 	// A built-in recipe is never stood in for, and what is stored is not believed.
 	evil := team.Recipe{Name: "evil", Phrasings: []string{"who sends signals", "parent questions of nobody at all"}, Source: strings.Replace(lifted.Source, "< the_pid", "> the_pid", 1), Contract: string(lifted.ContractText())}
-	if err := store.Put(t.Context(), evil); err != nil {
+	if err := store.Put(t.Context(), evil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := b.prepare(t.Context(), "who sends signals"); err != nil || c.Origin != "recipe signals" {
 		t.Errorf("%v, %v", c, err)
 	}
 	b.rejected("parent questions of nobody at all")
+}
+
+// With a model an explanation has its summary, as its words, and says what was proved of what it read.
+func TestExplainRead(t *testing.T) {
+	m := host(t)
+	for _, tc := range []struct {
+		name  string
+		reply any
+		want  agent.Outcome
+		words []string
+	}{
+		{"kept", reading(keyed("current.tgid")), agent.Described, []string{"the program does what it was read to do"}},
+		{"differs", reading(keyed("u32(current.task.real_parent.tgid)")), agent.Differs, []string{"A second reading differs"}},
+		{"the endpoint fails", llmd.Rule{Status: 401, Match: llmd.Match{Schema: "kgent_reading"}}, agent.NotRead, []string{"There is no second reading"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newAuthors(t, m, yes{}, nil, tc.reply)
+			b.Effort.Comprehend = true
+			noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+			b.Quota = &quota.Ledger{Store: quota.NewMemory(func() time.Time { return noon }), Limits: quota.Limits{User: quota.Use{Requests: 1}}, Now: func() time.Time { return noon }}
+			req := agent.Request{Program: &agent.Brought{Name: "p.bpf.c", Source: "/* only for alice */\n" + counting}, By: "ann"}
+			x, err := b.Explain(t.Context(), req, []agent.Target{b.Target}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x.Reading == nil || x.Reading.Outcome != tc.want || x.Contract != nil || x.Mistake != nil {
+				t.Fatalf("reading %+v, contract %v, mistake %v", x.Reading, x.Contract, x.Mistake)
+			}
+			wants(t, "the reading", x.Reading.String(), tc.words...)
+			if tc.want != agent.NotRead && x.Reading.Summary != "Counts calls of getppid. One row for each process." {
+				t.Errorf("summary %q", x.Reading.Summary)
+			}
+			for _, q := range b.askedFor("kgent_reading") {
+				if strings.Contains(q, "alice") {
+					t.Error("the reader is shown comments")
+				}
+			}
+			// It is charged: the next one has no part left, and is explained all the same.
+			x, err = b.Explain(t.Context(), req, []agent.Target{b.Target}, nil)
+			if err != nil || x.Reading == nil || !strings.Contains(x.Reading.Reason, "used up") || x.Checked == "" {
+				t.Errorf("%v, reading %+v", err, x.Reading)
+			}
+		})
+	}
+	b := newAuthors(t, m, yes{}, nil)
+	if x, err := b.Explain(t.Context(), agent.Request{Program: &agent.Brought{Name: "p.bpf.c", Source: counting}}, []agent.Target{b.Target}, nil); err != nil || x.Reading != nil || len(b.server.Requests()) != 0 {
+		t.Errorf("without effort for it: %v, %+v", err, x.Reading)
+	}
 }

@@ -106,29 +106,35 @@ func (p *preparation) reread(ctx context.Context, c *Candidate) error {
 	if !p.Effort.Comprehend || !strings.HasPrefix(c.Origin, "model ") || c.Object == nil || c.Source == "" {
 		return nil
 	}
-	spent := 0
+	var err error
+	c.Reading, err = p.rest(ctx, c)
+	return err
+}
+
+// rest is a second reading within what is left of the request's budget. That there is none is
+// said in it; the error is the context's.
+func (p *preparation) rest(ctx context.Context, c *Candidate) (*Reading, error) {
+	spent, cost := 0, 0.0
 	for _, call := range p.record.Calls {
 		spent += call.Usage.Total()
+		cost += call.Cost
 	}
-	tokens, left := p.budget.Tokens-spent, p.budget.Time-p.Now().Sub(p.record.Started)
-	if p.budget.Tokens > 0 && tokens <= 0 || left <= 0 {
-		c.Reading = &Reading{Reason: "the request's budget was used up"}
-		return nil
+	tokens, money, left := p.budget.Tokens-spent, p.budget.Money-cost, p.budget.Time-p.Now().Sub(p.record.Started)
+	if p.budget.Tokens > 0 && tokens <= 0 || p.budget.Money > 0 && money <= 0 || left <= 0 {
+		return &Reading{Reason: "the request's budget was used up"}, nil
 	}
 	short, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	r, err := p.comprehend(short, c, llm.NewBudget(llm.Bounds{Tokens: max(tokens, 0), Requests: requestsPerTry * (repairs + 1)}))
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	r, err := p.comprehend(short, c, llm.NewBudget(llm.Bounds{Tokens: max(tokens, 0), Money: max(money, 0), Requests: requestsPerTry * (repairs + 1)}))
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil && short.Err() != nil:
+		return &Reading{Reason: "there was no time left for one"}, nil
+	case err != nil:
+		return &Reading{Reason: clip(firstLine(detail(err)), 200)}, nil
 	}
-	if err != nil {
-		r = &Reading{Reason: clip(firstLine(detail(err)), 200)}
-		if short.Err() != nil {
-			r.Reason = "there was no time left for one"
-		}
-	}
-	c.Reading = r
-	return nil
+	return r, nil
 }
 
 // comprehend is one second reading.

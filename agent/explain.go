@@ -45,6 +45,9 @@ type Explanation struct {
 	// says whose it is: "recipe tcp-connect".
 	Contract     *contract.Contract
 	ContractFrom string
+	// Reading is what a model made of the program's source alone; nil when none was asked. Its summary
+	// is the model's words. Nothing else here depends on it.
+	Reading *Reading
 	// Tried says which contracts it was held against and does not keep, and why, a line each.
 	Tried []string
 }
@@ -58,11 +61,16 @@ type ExplainedHook struct {
 // maxRecipesTried is how many recipes a program is held against.
 const maxRecipesTried = 3
 
-// Explain says what a program does, on the first of the targets, and looks for mistakes that
-// need no contract to be mistakes. It needs no model. Nothing is loaded.
-func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progress func(Step)) (*Explanation, error) {
+// Explain says what the request's program does, on the first of the targets, and looks for mistakes
+// that need no contract to be mistakes. It needs no model; where there is one, and effort for it, the
+// model reads the source of what can be run as well, within the request's budget and quota. Nothing is loaded.
+func (a *Agent) Explain(ctx context.Context, req Request, targets []Target, progress func(Step)) (*Explanation, error) {
 	if len(targets) == 0 {
 		return nil, errors.New("explaining a program: no kernel was named")
+	}
+	b := req.Program
+	if b == nil {
+		return nil, errors.New("explaining a program: there is none")
 	}
 	if err := b.readable(); err != nil {
 		return nil, err
@@ -70,7 +78,12 @@ func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progr
 	if progress == nil {
 		progress = func(Step) {}
 	}
-	p := &preparation{Agent: a, req: Request{Text: "what does this program do", Program: b}, targets: targets[:1], progress: progress, record: &Record{Started: a.Now()}}
+	req.Text = "what does this program do" // no recipe answers that
+	p := &preparation{Agent: a, req: req, targets: targets[:1], progress: progress, record: &Record{Started: a.Now()}, budget: a.Budget}
+	if a.Model != nil {
+		p.model = &recording{a.Model, p.record}
+	}
+	defer p.settle(ctx)
 	x := &Explanation{Name: b.Called(), Source: b.Source}
 	if b.IsScript() {
 		return x, x.explainScript(ctx, p)
@@ -117,7 +130,32 @@ func (a *Agent) Explain(ctx context.Context, b *Brought, targets []Target, progr
 	if err := x.check(ctx, p, c); err != nil {
 		return nil, err
 	}
-	return x, x.contract(ctx, p, c)
+	if err := x.contract(ctx, p, c); err != nil {
+		return nil, err
+	}
+	return x, x.read(ctx, p, c)
+}
+
+// read has a model read the program, when there is one and effort for it. That it gave nothing is
+// said in the reading.
+func (x *Explanation) read(ctx context.Context, p *preparation, c *Candidate) (err error) {
+	if p.Model == nil || !p.Effort.Comprehend || x.Source == "" {
+		return nil
+	}
+	asked := ctx
+	if err := p.shared(ctx); err != nil {
+		if asked.Err() != nil {
+			return context.Cause(asked)
+		}
+		x.Reading = &Reading{Reason: firstLine(detail(err))}
+		return nil
+	}
+	c.Source, c.Contract = x.Source, x.Contract
+	if x.Contract != nil {
+		c.Finding.Verdict = proof.Verified
+	}
+	x.Reading, err = p.rest(ctx, c)
+	return err
 }
 
 // describe says what can be read off the object.
@@ -154,6 +192,7 @@ func (x *Explanation) report(ctx context.Context, p *preparation, c *Candidate, 
 		if r, err = judge.Prove(ctx, p.targets[0].Facts, c.Object, c.Manifest, want); err != nil {
 			return "", err
 		}
+		r = p.req.Program.named(r)
 		return fmt.Sprintf("%s: %s", name, r.Verdict), nil
 	})
 	if err != nil && ctx.Err() == nil { // it cannot be asked about

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"kgent/agent/verify"
@@ -60,16 +61,38 @@ func stepsOf(x *proof.Counterexample) []string {
 	for _, s := range x.Scenario {
 		var in []string
 		for _, n := range s.Inputs {
-			if n.Value != "0" && n.Value != `""` && n.Value != "no" && len(in) < maxInputs {
-				in = append(in, n.Name+" = "+n.Value)
+			if len(in) < maxInputs && telling(x, n) {
+				in = append(in, n.Name+" = "+valueWords(n))
 			}
 		}
-		if len(in) == 0 {
-			in = []string{"inputs that are all zero"}
+		said := s.Place + " fires"
+		if len(in) > 0 {
+			said += " with " + strings.Join(in, ", ")
 		}
-		out = append(out, clip(s.Place+" fires with "+strings.Join(in, ", "), 500))
+		out = append(out, clip(said, 500))
 	}
 	return out
+}
+
+// telling reports whether a value can help anybody to see what goes wrong. Zeros, the
+// addresses that objects happen to have and what the clock shows do only where they are what it
+// is about.
+func telling(x *proof.Counterexample, n proof.Named) bool {
+	switch {
+	case n.Value == "0", n.Value == `""`, n.Value == "no":
+		return false
+	case strings.HasPrefix(n.Value, "0xffff"), n.Name == "now", strings.HasPrefix(n.Name, "now."):
+		return regexp.MustCompile(`(?:^|[^\w.])` + regexp.QuoteMeta(n.Name) + `(?:$|[^\w.])`).MatchString(x.Words + "\n" + x.Expected + "\n" + x.Got)
+	}
+	return true
+}
+
+// valueWords are a value without its hexadecimal form, where nobody thinks in that.
+func valueWords(n proof.Named) string {
+	if dec, hex, both := strings.Cut(n.Value, " (0x"); both && strings.HasSuffix(hex, ")") && (strings.HasPrefix(n.Name, "current.") || strings.HasPrefix(n.Name, "now")) {
+		return dec
+	}
+	return n.Value
 }
 
 // gateWords say what a gate looks at.

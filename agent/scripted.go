@@ -43,11 +43,9 @@ func (p *preparation) scriptFromModel(asked context.Context) (*Candidate, error)
 	if p.Bpftrace == nil {
 		return nil, ErrNoBpftrace
 	}
-	settled, err := p.shared(asked)
-	if err != nil {
+	if err := p.shared(asked); err != nil {
 		return nil, err
 	}
-	defer settled()
 	ctx, cancel := context.WithTimeoutCause(asked, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
 	question, err := p.scriptQuestion(ctx)

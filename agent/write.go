@@ -7,13 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
 	"kgent/agent/program/compile"
-	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
@@ -63,14 +61,13 @@ func (p *preparation) fromModel(ctx context.Context, nearest []*recipes.Recipe) 
 	if p.Compiler == nil { // what the model writes could not even be compiled
 		return nil, compile.ErrNoClang
 	}
-	settled, err := p.shared(ctx)
-	if err != nil {
+	if err := p.shared(ctx); err != nil {
 		return nil, err
 	}
-	defer settled()
 	w := &writing{preparation: p, asked: ctx, disputed: map[string]int{}}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.budget.Time, fmt.Errorf("a request may take %v, and they are over", p.budget.Time))
 	defer cancel()
+	var err error
 	if w.request, err = p.question(ctx, p.req, p.targets, nearest); err != nil {
 		return nil, err
 	}
@@ -115,44 +112,6 @@ func (w *writing) made(ctx context.Context) (*Candidate, error) {
 	}
 	return nil, &RejectedError{Record: w.record, Last: w.last}
 }
-
-// shared sets aside the request's share of the quotas, and narrows its budget to it. What it returns settles what was used; that is
-// done whatever happens to the request.
-func (p *preparation) shared(ctx context.Context) (settle func(), err error) {
-	if p.Quota == nil {
-		return func() {}, nil
-	}
-	want := quota.Use{Tokens: p.budget.Tokens, Micros: int64(p.budget.Money * 1e6)}
-	if want.Micros == 0 { // a request may be dear, but not take all that there is for a day
-		const part = 8
-		want.Micros = max(p.Quota.Limits.User.Micros, p.Quota.Limits.Channel.Micros) / part
-	}
-	share, err := p.Quota.Take(ctx, p.req.By, p.req.In, want)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrModel, err)
-	}
-	p.budget.Tokens = share.Allowed.Tokens
-	if share.Allowed.Micros > 0 {
-		p.budget.Money = float64(share.Allowed.Micros) / 1e6
-	}
-	return func() {
-		var used quota.Use
-		for _, c := range p.record.Calls {
-			used = used.Plus(quota.Use{Tokens: c.Usage.Total(), Micros: int64(c.Cost * 1e6)})
-		}
-		if len(p.record.Calls) > 0 {
-			used.Requests = 1
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settling)
-		defer cancel()
-		if err := share.Settle(ctx, used); err != nil { // its whole share counts as used then, until the day ends
-			p.record.Unsettled = err.Error()
-		}
-	}, nil
-}
-
-// settling is how long booking what a request has cost may take.
-const settling = 5 * time.Second
 
 // take takes over what the author of the contract has brought. An error ends the preparation.
 func (w *writing) take(ctx context.Context, c *contract.Contract, d *Draft, err error) error {

@@ -121,7 +121,8 @@ func (p NodePolicy) Check(o *program.Object, m *program.Manifest, tier string, c
 	}
 	specs := o.Programs()
 	for i, f := range facts {
-		if slices.Contains(p.DenyKinds, f.Hook.Kind) {
+		// Who denies kprobes means those on many functions, too.
+		if slices.Contains(p.DenyKinds, f.Hook.Kind) || slices.Contains(p.DenyKinds, f.Hook.Kind.Single()) {
 			return &PolicyError{"kind", fmt.Sprintf("program %s attaches by %s", f.Program, f.Hook.Kind)}
 		}
 		if slices.Contains(p.DenyTypes, f.TypeName) {

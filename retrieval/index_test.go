@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"kgent/executor/bus"
 	"kgent/executor/bus/rdb/rdbtest"
 	"kgent/retrieval"
 	"kgent/retrieval/embed"
@@ -299,11 +300,25 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// startRedis is a Redis with vector sets; without one the test is skipped.
+// startRedis is a Redis with vector sets, as the user that a bot is; without one the test is
+// skipped.
 func startRedis(t testing.TB) *redis.Client {
 	t.Helper()
 	server := rdbtest.Start(t, rdbtest.Unix())
 	client := server.Client()
+	if has, err := retrieval.HasVectorSets(t.Context(), client); err != nil {
+		t.Fatal(err)
+	} else if has {
+		line := strings.Fields("ACL SETUSER " + bus.BotUser + " on >secret " + strings.Join(append(bus.BotRules(), retrieval.Rules()...), " ") + " +flushall")
+		args := make([]any, len(line))
+		for i, x := range line {
+			args[i] = x
+		}
+		if err := client.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		client = server.ClientOf(bus.BotUser, "secret")
+	}
 	_, err := retrieval.OpenRedis(t.Context(), client, retrieval.Options{Embedder: newBags()}, retrieval.Bytes)
 	if errors.Is(err, retrieval.ErrNoVectorSets) {
 		t.Skipf("%v; make test-redis8 runs this", err)
@@ -384,8 +399,12 @@ func TestRedisTooOld(t *testing.T) {
 	if infoErr != nil {
 		t.Fatal(infoErr)
 	}
-	if old := strings.Contains(info, "redis_version:7"); errors.Is(err, retrieval.ErrNoVectorSets) != old {
+	old := strings.Contains(info, "redis_version:7")
+	if errors.Is(err, retrieval.ErrNoVectorSets) != old {
 		t.Errorf("got %v", err)
+	}
+	if has, err := retrieval.HasVectorSets(t.Context(), client); err != nil || has == old {
+		t.Errorf("vector sets %v, %v", has, err)
 	}
 }
 

@@ -21,7 +21,23 @@ import (
 var ErrNoVectorSets = errors.New("this Redis has no vector sets (VADD, VSIM), which came with Redis 8: use one of version 8, or keep the index in the process")
 
 // ErrNotAllowed: the ACL of the Redis keeps its user from vector sets.
-var ErrNotAllowed = errors.New("the user of this Redis may not use vector sets: add +vadd +vsim +vcard +vrem +vsetattr to its line in the ACL file (Redis 8 only; older ones refuse a file with these), or keep the index in the process")
+var ErrNotAllowed = errors.New("the user of this Redis may not use vector sets: make its line in the ACL file anew with `kgent keys acl --bot --redis8`, or keep the index in the process")
+
+// Rules are what a user of Redis needs beyond reading and writing keys that begin with kgent:, as rules
+// of Redis 8's ACL. An older one refuses a file with these.
+func Rules() []string { return []string{"+vadd", "+vsim", "+vcard", "+vrem", "+vsetattr"} }
+
+// HasVectorSets asks a Redis whether it is one of version 8 or later, whatever its user may do there.
+func HasVectorSets(ctx context.Context, client redis.UniversalClient) (bool, error) {
+	switch err := client.VCard(ctx, redisPrefix).Err(); {
+	case err == nil, errors.Is(err, redis.Nil), strings.HasPrefix(err.Error(), "NOPERM"):
+		return true, nil
+	case strings.Contains(err.Error(), "unknown command"):
+		return false, nil
+	default:
+		return false, fmt.Errorf("asking for vector sets: %w", err)
+	}
+}
 
 // Quantization is how Redis keeps the numbers of a vector.
 type Quantization string

@@ -39,6 +39,28 @@ func (b *ByTask) Complete(ctx context.Context, p Prompt) (Answer, error) {
 	return b.Usual.Complete(ctx, p)
 }
 
+// Dearest is the highest price for prompts and for completions among the models that m asks. It
+// reports false where the price of one of them is not known.
+func Dearest(m Model) (Price, bool) {
+	switch m := m.(type) {
+	case *Client:
+		p := m.price()
+		if p == nil {
+			return Price{}, false
+		}
+		return *p, true
+	case *ByTask:
+		most, known := Dearest(m.Usual)
+		for _, other := range m.For {
+			p, ok := Dearest(other)
+			known = known && ok
+			most = Price{max(most.Prompt, p.Prompt), max(most.Completion, p.Completion)}
+		}
+		return most, known
+	}
+	return Price{}, false
+}
+
 // ModelFromEnv makes the model of [FromEnv]. Beside what that reads,
 //
 //	KGENT_MODEL_CONTRACT  the model that writes contracts, at the same endpoint

@@ -15,7 +15,7 @@ type Memory struct {
 }
 
 type counter struct {
-	use   Use
+	Taken
 	until time.Time
 }
 
@@ -25,7 +25,7 @@ func NewMemory(now func() time.Time) *Memory {
 }
 
 // Take implements [Store].
-func (m *Memory) Take(_ context.Context, key string, want, limit Use, until time.Time) (Use, Use, bool, error) {
+func (m *Memory) Take(_ context.Context, key string, want, limit Use, until time.Time) (Use, Taken, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
@@ -35,20 +35,20 @@ func (m *Memory) Take(_ context.Context, key string, want, limit Use, until time
 		c = &counter{until: until}
 		m.used[key] = c
 	}
-	got, ok := grant(c.use, want, limit)
+	got, ok := grant(c.All, want, limit)
 	if !ok {
-		return Use{}, c.use, false, nil
+		return Use{}, c.Taken, false, nil
 	}
-	c.use = c.use.Plus(got)
-	return got, c.use, true, nil
+	c.All, c.Held = c.All.Plus(got), c.Held.Plus(got)
+	return got, c.Taken, true, nil
 }
 
-// Return implements [Store].
-func (m *Memory) Return(_ context.Context, key string, rest Use) error {
+// Settle implements [Store].
+func (m *Memory) Settle(_ context.Context, key string, got, used Use) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.used[key]; c != nil {
-		c.use = c.use.Minus(rest)
+		c.All, c.Held = c.All.Minus(got).Plus(used), c.Held.Minus(got)
 	}
 	return nil
 }

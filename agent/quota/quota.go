@@ -63,10 +63,16 @@ func (l Limits) Set(text string) (Limits, error) {
 type Store interface {
 	// Take sets aside of what a key has left in its window: of each kind that is limited, what is wanted or as
 	// much as there is. When there is nothing left of a kind of which some is wanted it takes nothing and returns
-	// false and what was used. The counters are forgotten some time after the window has ended.
-	Take(ctx context.Context, key string, want, limit Use, until time.Time) (got Use, used Use, ok bool, err error)
-	// Return gives back what was set aside and not used; or, negative, books what was used beyond it.
-	Return(ctx context.Context, key string, rest Use) error
+	// false. The counters are forgotten some time after the window has ended.
+	Take(ctx context.Context, key string, want, limit Use, until time.Time) (got Use, have Taken, ok bool, err error)
+	// Settle books what was used, more or less, in place of what was set aside.
+	Settle(ctx context.Context, key string, got, used Use) error
+}
+
+// Taken is what a key's counters say.
+type Taken struct {
+	All  Use // used, or set aside
+	Held Use // set aside for requests that have not ended
 }
 
 // Ledger keeps the quotas.
@@ -83,11 +89,18 @@ type UsedUp struct {
 	Limit  string
 	Renews time.Time
 	In     time.Duration // from now until then
+	// Held says that a part of it is only set aside for requests under way, and may come back
+	// when they end.
+	Held bool
 }
 
 func (e *UsedUp) Error() string {
-	return fmt.Sprintf("%s used up what models may cost in a day: %s of %s; it begins anew at %s UTC, in %s. Recipes need no model", map[string]string{"you": "you have", "this channel": "this channel has"}[e.Who],
-		e.Limit, e.What, e.Renews.Format("15:04"), e.In.Round(time.Minute))
+	who := map[string]string{"you": "you have", "this channel": "this channel has"}[e.Who]
+	renews := fmt.Sprintf("at %s UTC, in %s", e.Renews.Format("15:04"), e.In.Round(time.Minute))
+	if e.Held {
+		return fmt.Sprintf("%s no part left of what models may cost in a day, %s of %s: some of it is set aside for requests under way. Try again when they have ended, or %s. Recipes need no model", who, e.Limit, e.What, renews)
+	}
+	return fmt.Sprintf("%s used up what models may cost in a day: %s of %s; it begins anew %s. Recipes need no model", who, e.Limit, e.What, renews)
 }
 
 // Share is what was set aside for one request.
@@ -115,9 +128,9 @@ func (l *Ledger) Take(ctx context.Context, user, channel string, want Use) (*Sha
 			continue
 		}
 		key := fmt.Sprintf("%s:%s:%s", x.kind, x.id, now.Format(time.DateOnly))
-		got, used, ok, err := l.Store.Take(ctx, key, want, x.limit, end)
+		got, have, ok, err := l.Store.Take(ctx, key, want, x.limit, end)
 		if err == nil && !ok {
-			err = usedUp(x.who, used, want, x.limit, end, end.Sub(now))
+			err = usedUp(x.who, have, want, x.limit, end, end.Sub(now))
 		}
 		if err != nil {
 			if back := s.Settle(ctx, Use{}); back != nil {
@@ -136,15 +149,16 @@ func (l *Ledger) Take(ctx context.Context, user, channel string, want Use) (*Sha
 	return s, nil
 }
 
-func usedUp(who string, used, want, limit Use, end time.Time, in time.Duration) *UsedUp {
+func usedUp(who string, have Taken, want, limit Use, end time.Time, in time.Duration) *UsedUp {
 	e := &UsedUp{Who: who, Renews: end, In: in}
+	used := have.All.Minus(have.Held)
 	switch {
-	case limit.Requests > 0 && used.Requests >= limit.Requests:
-		e.What, e.Limit = "requests", strconv.Itoa(limit.Requests)
-	case limit.Tokens > 0 && want.Tokens > 0 && used.Tokens >= limit.Tokens:
-		e.What, e.Limit = "tokens", strconv.Itoa(limit.Tokens)
+	case limit.Requests > 0 && have.All.Requests >= limit.Requests:
+		e.What, e.Limit, e.Held = "requests", strconv.Itoa(limit.Requests), used.Requests < limit.Requests
+	case limit.Tokens > 0 && want.Tokens > 0 && have.All.Tokens >= limit.Tokens:
+		e.What, e.Limit, e.Held = "tokens", strconv.Itoa(limit.Tokens), used.Tokens < limit.Tokens
 	default:
-		e.What, e.Limit = "money", strconv.FormatFloat(float64(limit.Micros)/1e6, 'f', 2, 64)
+		e.What, e.Limit, e.Held = "money", strconv.FormatFloat(float64(limit.Micros)/1e6, 'f', 2, 64), used.Micros < limit.Micros
 	}
 	return e
 }
@@ -153,7 +167,7 @@ func usedUp(who string, used, want, limit Use, end time.Time, in time.Duration) 
 func (s *Share) Settle(ctx context.Context, used Use) error {
 	var first error
 	for i, key := range s.keys {
-		if err := s.ledger.Store.Return(ctx, key, s.got[i].Minus(used)); err != nil && first == nil {
+		if err := s.ledger.Store.Settle(ctx, key, s.got[i], used); err != nil && first == nil {
 			first = err
 		}
 	}

@@ -63,7 +63,7 @@ func TestLedger(t *testing.T) {
 		}
 		// The channel's three requests are used; nothing is charged to the user who is refused for it.
 		_, err = l.Take(ctx, "cid", "ops", want)
-		if !errors.As(err, &up) || up.What != "requests" || up.Who != "this channel" || !strings.Contains(err.Error(), "begins anew at 00:00 UTC") {
+		if !errors.As(err, &up) || up.What != "requests" || up.Who != "this channel" || !up.Held || !strings.Contains(err.Error(), "set aside for requests under way") {
 			t.Fatalf("error %v", err)
 		}
 		if d, err := l.Take(ctx, "cid", "elsewhere", quota.Use{Tokens: 1000}); err != nil || d.Allowed.Tokens != 1000 {

@@ -56,28 +56,62 @@ func sealOf(secret []byte, name string, raw []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// KEYS: recipes, seals. ARGV: name, recipe, seal, most.
-var putRecipe = redis.NewScript(`
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
-return 1`)
+// tries is how often a recipe is put while others change what is kept.
+const tries = 16
 
 // Put implements [Store].
-func (s *Redis) Put(ctx context.Context, r Recipe) error {
+func (s *Redis) Put(ctx context.Context, r Recipe, fits func([]Recipe) error) error {
 	raw, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("keeping recipe %s: %w", r.Name, err)
 	}
-	done, err := putRecipe.Run(ctx, s.client, []string{recipesKey, sealsKey}, r.Name, raw, sealOf(s.secrets[0], r.Name, raw), MaxRecipes).Int()
-	if err != nil {
-		return fmt.Errorf("keeping recipe %s: %w", r.Name, err)
+	put := func(tx *redis.Tx) error {
+		if fits != nil {
+			all, err := s.list(ctx, tx.Pipelined) // a transaction of its own would end the watch
+			if err != nil {
+				return err
+			}
+			if err := fits(all); err != nil {
+				return unfit{err}
+			}
+		}
+		there, err := tx.HExists(ctx, recipesKey, r.Name).Result()
+		if err != nil {
+			return err
+		}
+		n, err := tx.HLen(ctx, recipesKey).Result()
+		if err != nil {
+			return err
+		}
+		if !there && n >= MaxRecipes {
+			return ErrFull
+		}
+		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.HSet(ctx, recipesKey, r.Name, raw)
+			p.HSet(ctx, sealsKey, r.Name, sealOf(s.secrets[0], r.Name, raw))
+			return nil
+		})
+		return err
 	}
-	if done == 0 {
-		return ErrFull
+	// What was read holds if nobody has written since: else all of it is done again.
+	for range tries {
+		err = s.client.Watch(ctx, put, recipesKey)
+		if !errors.Is(err, redis.TxFailedErr) {
+			break
+		}
 	}
-	return nil
+	var no unfit
+	switch {
+	case err == nil, errors.Is(err, ErrFull):
+		return err
+	case errors.As(err, &no):
+		return no.error
+	}
+	return fmt.Errorf("keeping recipe %s: %w", r.Name, err)
 }
+
+// unfit is what a recipe was refused for by who keeps it.
+type unfit struct{ error }
 
 // Remove implements [Store].
 func (s *Redis) Remove(ctx context.Context, name string) error {
@@ -97,9 +131,12 @@ func (s *Redis) Remove(ctx context.Context, name string) error {
 }
 
 // List implements [Store].
-func (s *Redis) List(ctx context.Context) ([]Recipe, error) {
+func (s *Redis) List(ctx context.Context) ([]Recipe, error) { return s.list(ctx, s.client.TxPipelined) }
+
+// list is List by a way of sending commands.
+func (s *Redis) list(ctx context.Context, send func(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error)) ([]Recipe, error) {
 	var all, seals *redis.MapStringStringCmd
-	if _, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+	if _, err := send(ctx, func(p redis.Pipeliner) error {
 		all, seals = p.HGetAll(ctx, recipesKey), p.HGetAll(ctx, sealsKey)
 		return nil
 	}); err != nil {
@@ -130,7 +167,7 @@ func (s *Redis) Reseal(ctx context.Context) error {
 		return err
 	}
 	for _, r := range all {
-		if err := s.Put(ctx, r); err != nil && !errors.Is(err, ErrFull) {
+		if err := s.Put(ctx, r, nil); err != nil && !errors.Is(err, ErrFull) {
 			return err
 		}
 	}

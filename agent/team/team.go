@@ -66,7 +66,10 @@ const (
 // one test suite runs over all implementations.
 type Store interface {
 	// Put keeps a recipe, in place of one of its name. [ErrFull] says that there are too many.
-	Put(ctx context.Context, r Recipe) error
+	// fits, if not nil, is asked with all recipes that are kept, by name: its error is returned
+	// and nothing is kept. Between its asking and the keeping nothing is kept by anybody else; it may
+	// be asked several times.
+	Put(ctx context.Context, r Recipe, fits func(all []Recipe) error) error
 	// Remove forgets one, or returns [ErrNone].
 	Remove(ctx context.Context, name string) error
 	// List returns all, by name.

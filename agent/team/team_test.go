@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +29,7 @@ func recipe(name string, phrasings ...string) team.Recipe {
 func TestStores(t *testing.T) {
 	stores := map[string]func(t *testing.T) team.Store{
 		"memory": func(*testing.T) team.Store { return &team.Memory{} },
+		"file":   func(t *testing.T) team.Store { return team.File{Path: filepath.Join(t.TempDir(), "a", "recipes.json")} },
 		"redis": func(t *testing.T) team.Store {
 			// As the user that a bot is.
 			server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
@@ -46,7 +51,7 @@ func TestStores(t *testing.T) {
 			}
 			b := recipe("b-b", "one two three {port}")
 			for _, r := range []team.Recipe{b, recipe("a-a", "x"), recipe("a-a", "other words")} {
-				if err := s.Put(ctx, r); err != nil {
+				if err := s.Put(ctx, r, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -61,18 +66,85 @@ func TestStores(t *testing.T) {
 			if err := s.Remove(ctx, "a-a"); err != nil {
 				t.Error(err)
 			}
+			// What does not fit is not kept, and of many that do not fit each other one is.
+			no := errors.New("no")
+			if err := s.Put(ctx, recipe("b-b", "never"), func(all []team.Recipe) error {
+				if len(all) != 1 || all[0].Name != "b-b" {
+					t.Errorf("asked about %+v", all)
+				}
+				return no
+			}); !errors.Is(err, no) {
+				t.Errorf("what does not fit: %v", err)
+			}
+			if all, _ := s.List(ctx); len(all) != 1 || all[0].Phrasings[0] != b.Phrasings[0] {
+				t.Errorf("kept %+v", all)
+			}
+			var put, left atomic.Int32
+			var wg sync.WaitGroup
+			for i := range 8 {
+				wg.Go(func() {
+					switch err := s.Put(ctx, recipe(fmt.Sprintf("same-%d", i), "the same words"), func(all []team.Recipe) error {
+						if len(all) > 1 {
+							return no
+						}
+						return nil
+					}); {
+					case err == nil:
+						put.Add(1)
+					case errors.Is(err, no):
+						left.Add(1)
+					default:
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if put.Load() != 1 || left.Load() != 7 {
+				t.Errorf("%d were kept and %d not", put.Load(), left.Load())
+			}
+			for i := range 8 {
+				if err := s.Remove(ctx, fmt.Sprintf("same-%d", i)); err != nil && !errors.Is(err, team.ErrNone) {
+					t.Error(err)
+				}
+			}
 			for i := range team.MaxRecipes - 1 {
-				if err := s.Put(ctx, team.Recipe{Name: fmt.Sprintf("r-%d", i)}); err != nil {
+				if err := s.Put(ctx, team.Recipe{Name: fmt.Sprintf("r-%d", i)}, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Put(ctx, recipe("z-z")); !errors.Is(err, team.ErrFull) {
+			if err := s.Put(ctx, recipe("z-z"), nil); !errors.Is(err, team.ErrFull) {
 				t.Errorf("one too many: %v", err)
 			}
-			if err := s.Put(ctx, recipe("b-b", "changed")); err != nil {
+			if err := s.Put(ctx, recipe("b-b", "changed"), nil); err != nil {
 				t.Errorf("a change of one that is there: %v", err)
 			}
 		})
+	}
+}
+
+// A file that others can write says nothing, nor does one of something else.
+func TestFileOfOthers(t *testing.T) {
+	f := team.File{Path: filepath.Join(t.TempDir(), "recipes.json")}
+	if err := f.Put(t.Context(), recipe("mine"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(f.Path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.Chmod(f.Path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.List(t.Context()); err == nil || !strings.Contains(err.Error(), "chmod go-w") {
+		t.Errorf("others can write it: %v", err)
+	}
+	if err := f.Put(t.Context(), recipe("other"), nil); err == nil {
+		t.Error("a file of others is changed")
+	}
+	if err := errors.Join(os.Chmod(f.Path, 0o600), os.WriteFile(f.Path, []byte(`{"a-a":{"name":"b-b"}}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.List(t.Context()); err == nil {
+		t.Error("a recipe under another's name is read")
 	}
 }
 
@@ -86,7 +158,7 @@ func TestRedisSeal(t *testing.T) {
 	var left []string
 	s.Warn = func(name string, err error) { left = append(left, name) }
 	other, _ := team.NewRedis(client, bytes.Repeat([]byte{2}, 32))
-	for _, do := range []error{s.Put(t.Context(), recipe("mine")), s.Put(t.Context(), recipe("moved")), other.Put(t.Context(), recipe("other"))} {
+	for _, do := range []error{s.Put(t.Context(), recipe("mine"), nil), s.Put(t.Context(), recipe("moved"), nil), other.Put(t.Context(), recipe("other"), nil)} {
 		if do != nil {
 			t.Fatal(do)
 		}

@@ -11,10 +11,10 @@ package card
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	"kgent/agent/contract"
 	"kgent/executor/output"
 )
 
@@ -153,18 +153,6 @@ type Input struct {
 	Max       int    `json:"max,omitempty"` // characters; 0 is 1000
 }
 
-// Contract is the part of a contract's plain words that says what is shown and
-// when, cut to about most characters: what comes before and after it, such as
-// what is taken for granted, is in the file beside the source.
-func Contract(words string, most int) string {
-	s := contract.Behaviour(words)
-	if len(s) <= most {
-		return s
-	}
-	s = s[:most]
-	return s[:max(strings.LastIndexByte(s, '\n'), 0)] + "\n… the whole contract is beside the source"
-}
-
 // terminalScript is how much of a script a terminal's card shows, in bytes: all of it.
 const terminalScript = 16 << 10
 
@@ -237,10 +225,12 @@ const terminalContract = 4000
 // are asked whether it may run. loads says that every kernel it is for takes it.
 func Verdict(c output.Candidate, loads bool) string {
 	if c.Verdict == "VERIFIED" {
-		if c.Reason == "" {
+		// The names of a contract's cases say nothing to whoever has not written it.
+		parts := slices.DeleteFunc(strings.Split(c.Reason, "; "), func(p string) bool { return p == "" || strings.HasPrefix(p, "cases ") || strings.HasPrefix(p, "case ") })
+		if len(parts) == 0 {
 			return c.Verdict
 		}
-		return c.Verdict + ": " + c.Reason
+		return c.Verdict + ": " + strings.Join(parts, "; ")
 	}
 	var known []string
 	if loads {

@@ -1,7 +1,8 @@
 // Package explain says what a program does, as a card: for the terminal and for threads.
 //
 // Everything on it follows from the program's bytecode, from what is known about its hooks,
-// and from the proofs that were made; nothing is the program's author's word.
+// and from the proofs that were made; nothing is the program's author's word. Where a model has
+// read it, its words are quoted, and what was proved of them is said apart.
 package explain
 
 import (
@@ -52,6 +53,7 @@ func Card(x *agent.Explanation) (card.Card, error) {
 		}
 		what.Blocks = append(what.Blocks, fields)
 	}
+	what.Blocks = append(what.Blocks, summary(x.Reading)...)
 	for i, h := range x.Hooks {
 		if i == 3 {
 			what.Blocks = append(what.Blocks, card.Note{Body: fmt.Sprintf("and %d more places", len(x.Hooks)-i)})
@@ -59,7 +61,7 @@ func Card(x *agent.Explanation) (card.Card, error) {
 		}
 		body := h.Place
 		if h.Words != "" {
-			body += "\n" + cut(h.Words, maxText)
+			body += ": " + cut(h.Words, maxText)
 		} else {
 			body += ": nothing is noted about this place"
 		}
@@ -92,6 +94,7 @@ func Card(x *agent.Explanation) (card.Card, error) {
 		}
 		what.Blocks = append(what.Blocks, card.Text{Body: body})
 	}
+	what.Blocks = append(what.Blocks, reading(x.Reading)...)
 	var small []string
 	if len(x.Changed) > 0 {
 		small = append(small, "kgent changed its source: "+strings.Join(x.Changed, "; "))
@@ -99,6 +102,37 @@ func Card(x *agent.Explanation) (card.Card, error) {
 	small = append(small, "Nothing was loaded or run.")
 	what.Blocks = append(what.Blocks, card.Note{Body: strings.Join(small, "\n")})
 	return what, nil
+}
+
+// summary is what a model says that the program does, as its words.
+func summary(r *agent.Reading) []card.Block {
+	if r == nil || r.Summary == "" {
+		return nil
+	}
+	return []card.Block{
+		card.Text{Body: "In the words of " + r.By + ", which nothing has checked:"},
+		card.Text{Body: cut(r.Summary, maxText), Quoted: true},
+	}
+}
+
+// reading says what came of holding the program against what a model read.
+func reading(r *agent.Reading) []card.Block {
+	if r == nil {
+		return nil
+	}
+	switch r.Outcome {
+	case agent.Described:
+		c, err := contract.Parse(r.Contract)
+		if err != nil {
+			return []card.Block{card.Note{Body: "What " + r.By + " read cannot be shown: " + cut(err.Error(), 200)}}
+		}
+		return []card.Block{card.Text{Body: "It was proved to do, for all inputs, what " + r.By + " read off it:\n" + card.Contract(contract.English(c), maxContract)}}
+	case agent.Agrees:
+		return []card.Block{card.Note{Body: "What " + r.By + " read off it says the same as that contract."}}
+	case agent.Differs:
+		return []card.Block{card.Text{Body: "What " + r.By + " read off it is not what the program does: " + cut(r.Difference, maxText)}}
+	}
+	return []card.Block{card.Note{Body: "No model's reading was settled: " + cut(r.Reason, 300)}}
 }
 
 func few(items []string) []string {

@@ -408,7 +408,7 @@ func (m *Maker) read(ctx context.Context, g group) (*kernel.Facts, *vmlinux.Type
 }
 
 // Explain implements thread.Maker. It is said for the first of the nodes' kernels.
-func (m *Maker) Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+func (m *Maker) Explain(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
 	kernels, err := groups(nodes)
 	if err != nil {
 		return card.Card{}, err
@@ -417,7 +417,7 @@ func (m *Maker) Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeIn
 	if err != nil {
 		return card.Card{}, err
 	}
-	x, err := m.agent().Explain(ctx, &b, targets, progress)
+	x, err := m.agent().Explain(ctx, req, targets, progress)
 	if err != nil {
 		return card.Card{}, err
 	}

@@ -30,6 +30,25 @@ int asked(struct trace_event_raw_sys_enter *ctx)
 	return 0;
 }
 `
+	countingProgram = `struct calls_key { k_pid pid; char comm[16]; };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 10240);
+	__type(key, struct calls_key);
+	__type(value, k_count);
+} calls SEC(".maps") KGENT_OUTPUT;
+SEC("tracepoint/syscalls/sys_enter_getppid")
+int asked(struct trace_event_raw_sys_enter *ctx)
+{
+	struct calls_key key = {};
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	k_count *n = k_cell(&calls, &key, k_count);
+	if (n)
+		(*n)++;
+	return 0;
+}
+`
 	ownContract = `contract "Calls of getppid"
 event calls { pid: k_pid, tid: k_tid }
 hook tracepoint/syscalls/sys_enter_getppid()
@@ -58,7 +77,7 @@ func bringPrograms(t *testing.T, team *teamtest.Team) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := team.Slack.Wait(ctx, teamtest.Saying("The program was refused", "did not pass", "calls.tid is current.tid", "sys_enter_getppid fires with", "// wrong")); err != nil {
+	if _, err := team.Slack.Wait(ctx, teamtest.Saying("The program was refused", "did not pass", "for this one it is wrong", "calls.tid is current.tid", "sys_enter_getppid fires with", "// wrong")); err != nil {
 		t.Error(err)
 	}
 	if _, err := alice.Reply(root, "why was it refused?"); err != nil {

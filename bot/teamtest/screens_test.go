@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"kgent/agent/llm/llmd"
 	"kgent/bot/slack/slackd"
 	"kgent/bot/teamtest"
 )
@@ -33,11 +34,43 @@ func TestScreens(t *testing.T) {
 	if err := os.MkdirAll(*screens, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy})
+	t.Run("recipes", func(t *testing.T) {
+		team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy})
+		draw(t, team, browser, "testdata/screens.yaml", "testdata/screens-programs.yaml")
+	})
+	t.Run("model", func(t *testing.T) {
+		script, err := llmd.Load("testdata/model.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := llmd.Start("127.0.0.1:0", script, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy, Env: []string{
+			"OPENAI_BASE_URL=" + server.URL(),
+			"KGENT_MODEL=scripted",
+			"KGENT_EMBEDDINGS=none",
+			"KGENT_MODEL_QUOTA=user-requests=4", // of one scenario, that of the person who asks
+		}})
+		t.Cleanup(func() {
+			if err := server.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		draw(t, team, browser, "testdata/screens-model.yaml")
+	})
+}
+
+// draw plays scenarios on both services, and takes the pictures that they ask for.
+func draw(t *testing.T, team *teamtest.Team, browser string, paths ...string) {
 	team.StartExecutor("db-1", "role=db,env=dev")
 	team.StartExecutor("db-2", "role=db,env=prod")
 	team.StartBot()
 	for i, c := range []struct{ here, there teamtest.Chat }{{team.Slack, team.Discord}, {team.Discord, team.Slack}} {
+		if only := os.Getenv("KGENT_SCREENS_ON"); only != "" && only != c.here.Name() {
+			continue
+		}
 		t.Run(c.here.Name(), func(t *testing.T) {
 			l := connectAllTheTime(t, fmt.Sprintf("127.77.1.%d", i+1))
 			p := newPlay(t, c.here, c.there, l)
@@ -65,8 +98,9 @@ func TestScreens(t *testing.T) {
 				}
 				return nil
 			}
-			p.run("testdata/screens.yaml")
-			p.run("testdata/screens-programs.yaml")
+			for _, path := range paths {
+				p.run(path)
+			}
 		})
 	}
 }
@@ -113,7 +147,7 @@ func picture(ctx context.Context, browser, profile, address, path string) error 
 	defer cancel()
 	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--user-data-dir="+profile,
 		// Virtual time stands still while the page fetches something.
-		"--window-size=1000,1000", "--virtual-time-budget=5000", "--screenshot="+path, address)
+		"--window-size=1000,1500", "--virtual-time-budget=5000", "--screenshot="+path, address)
 	cmd.WaitDelay = 5 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("running %s: %w\n%s", browser, err, out)

@@ -124,7 +124,7 @@ func TestWhyRefused(t *testing.T) {
 			Counterexample: &proof.Counterexample{Obligation: "x/calls.pid", Words: "calls.pid is current.tgid", Expected: "1", Got: "2", Line: &proof.Line{File: "p.c", Number: 7, Text: "key.pid = tid;"},
 				Scenario: []proof.Step{{Place: "tp/getppid", Inputs: []proof.Named{{Name: "current.tgid", Value: "1"}}}}}}}}}
 		tm.ask(c, "ada", "who calls getppid on db-1")
-		tm.holds("what was shown", tm.slack.shown("progress:"), "It must hold that calls.pid is current.tgid", "tp/getppid fires with current.tgid = 1", "Expected: 1", "Got: 2", "key.pid = tid;")
+		tm.holds("what was shown", tm.slack.shown("progress:"), "{Has to hold calls.pid is current.tgid ", "{But when tp/getppid fires with current.tgid = 1 ", "{Expected 1 ", "{Got 2 ", "key.pid = tid;")
 		for _, words := range []string{"why was it refused?", "Why did this program fail", "why not?"} {
 			tm.ask(c, "ada", words)
 			tm.holds(words, tm.slack.shown("a:"), "Why it was refused", "the proof", "tp/getppid fires with", "p.c:7", "not offered to anybody")

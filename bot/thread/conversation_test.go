@@ -144,7 +144,8 @@ func (m *maker) Recipe(_ context.Context, source string, p job.Program, nodes []
 		Source: "const volatile k_port the_port = 443;\n" + source, Contract: string(p.Contract) + "# lifted\n", Values: map[string]string{"the_port": "443", "wanted": "7"}}}, err
 }
 
-func (m *maker) Explain(_ context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+func (m *maker) Explain(_ context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error) {
+	b := *req.Program
 	progress(agent.Step{Name: "compile", State: "done"})
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -323,16 +323,22 @@ func (c *Conversation) carryOut(ctx context.Context, r Request) error {
 	if err != nil {
 		return finish(FailedAll, "its program is no longer stored: "+err.Error())
 	}
-	all, err := c.Team.List(ctx)
-	if err != nil {
-		return err
-	}
-	if other, taken := kept(all, k.Recipe.Name); taken && other.Case != r.Case {
-		return finish(FailedAll, takenName(k.Recipe.Name))
-	}
 	recipe := k.Recipe
 	recipe.Program, recipe.Manifest, recipe.Case, recipe.At = p.ELF, p.Manifest, r.Case, cs.Done
-	switch err := c.Team.Put(ctx, recipe); {
+	// Others may have been kept since it was asked for, also at this very moment.
+	err = c.Team.Put(ctx, recipe, func(all []team.Recipe) error {
+		if other, taken := kept(all, recipe.Name); taken && other.Case != r.Case {
+			return &rejection{why: takenName(recipe.Name)}
+		}
+		if err := team.Check(recipe, c.Builtin, all, slices.Sorted(maps.Keys(recipe.Values))); err != nil {
+			return &rejection{why: err.Error()}
+		}
+		return nil
+	})
+	no, unfit := errors.AsType[*rejection](err)
+	switch {
+	case unfit:
+		return finish(FailedAll, no.why)
 	case errors.Is(err, team.ErrFull):
 		return finish(FailedAll, err.Error())
 	case err != nil:

@@ -86,6 +86,31 @@ func TestKeepRecipe(t *testing.T) {
 	})
 }
 
+// Of two that are asked for at the same time with words that one request could fit, the first that is
+// approved is kept, and the other says why it is not.
+func TestKeepOverlapping(t *testing.T) {
+	inBubble(t, func(tm *team, c *thread.Conversation) {
+		saved := tm.proved(c)
+		var cards []string
+		for _, r := range []struct{ name, phrasing string }{{"orders-one", "connections that orders make to port 443"}, {"orders-two", "connections that orders make to port 443"}} {
+			tm.submit(c, "ada", "keep", saved, fill(r.name, r.phrasing))
+			tm.holds(r.name, tm.slack.shown("card:"), "Keep as a team recipe: "+r.name)
+			cards = append(cards, tm.slack.button(tm.T, "card:", "approve"))
+		}
+		for _, id := range cards {
+			tm.click(c, "cyd", "approve", id)
+		}
+		for _, id := range cards {
+			tm.click(c, "dan", "approve", id)
+		}
+		all, err := tm.kept.List(context.Background())
+		if err != nil || len(all) != 1 || all[0].Name != "orders-one" {
+			tm.Errorf("%+v, %v", all, err)
+		}
+		tm.holds("the second card", tm.slack.shown("card:"), "orders-two", "is how people ask for the team recipe orders-one; say it differently")
+	})
+}
+
 // Names and phrasings that could stand in for something, or break out of a card, and what
 // was not proved, come to nothing.
 func TestKeepRefused(t *testing.T) {

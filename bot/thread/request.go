@@ -190,8 +190,8 @@ type Maker interface {
 	// Remake gives a program other parameters and asks the nodes' kernels
 	// again. Without params the program stays the same, to the byte.
 	Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
-	// Explain says what a program does, on one of these kernels. Nothing is loaded.
-	Explain(ctx context.Context, b agent.Brought, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error)
+	// Explain says what the request's program does, on one of these kernels. Nothing is loaded.
+	Explain(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error)
 	// Recipe makes a recipe of a proved program and its source: constants become parameters
 	// where that is proved.
 	Recipe(ctx context.Context, source string, p job.Program, nodes []bus.NodeInfo, progress func(agent.Step)) (Kept, error)

@@ -217,7 +217,7 @@ func (c *Conversation) explain(ctx context.Context, r Request) error {
 	if err != nil {
 		return fmt.Errorf("asking for the nodes: %w", err)
 	}
-	_, names, err := c.aim(r, known, lost)
+	req, names, err := c.aim(r, known, lost)
 	if err != nil { // any kernel will do
 		if len(known) == 0 {
 			return c.reject(ctx, r, rejection{"no node answers, and what a program does is said for a node's kernel", "Which nodes?"})
@@ -225,8 +225,9 @@ func (c *Conversation) explain(ctx context.Context, r Request) error {
 		names = []string{known[0].Name}
 	}
 	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(names, n.Name) })
+	req.Program = r.Program
 	show := c.progress(ctx, r)
-	said, err := c.Maker.Explain(ctx, *r.Program, infos, show.step)
+	said, err := c.Maker.Explain(ctx, req, infos, show.step)
 	r.Steps = show.close()
 	if err = prepared(err); err != nil {
 		if reject, ok := errors.AsType[*rejection](err); ok {

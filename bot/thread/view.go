@@ -24,11 +24,11 @@ const (
 	maxItems = 8 // of a list on a card
 )
 
-// show returns the messages that show a request as it is. It is a pure
-// function of the request.
 // maxReading is how much of a second reading a card shows, in bytes.
 const maxReading = 700
 
+// show returns the messages that show a request as it is. It is a pure
+// function of the request.
 func (c *Conversation) show(r Request) []Message {
 	var out []Message
 	if !r.Quiet || r.State != Preparing {
@@ -84,11 +84,11 @@ func (c *Conversation) progressMessage(r Request) Message {
 		if r.Program != nil {
 			title = "The program was refused"
 		}
-		what := card.Card{Title: orElse(r.Heading, title), Tone: card.Warning, Blocks: []card.Block{
-			card.Text{Body: sentence(cut(r.Detail, 1500))},
-		}, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
+		what := card.Card{Title: orElse(r.Heading, title), Tone: card.Warning, Buttons: []card.Button{{Verb: verbRefine, ID: idOf(r), Label: "Refine"}}}
 		if r.Refusal != nil && len(r.Refusal.Steps) > 0 {
-			what.Blocks = append(what.Blocks, card.Text{Body: cut(strings.Join(r.Refusal.Words()[1:], "\n"), 1500)})
+			what.Blocks = append(what.Blocks, refusalBlocks(r)...)
+		} else {
+			what.Blocks = append(what.Blocks, card.Text{Body: sentence(cut(r.Detail, 1500))})
 		}
 		what.Blocks = append(what.Blocks, card.Note{Body: differently(r.Place)})
 		if r.Quiet {
@@ -122,6 +122,35 @@ func (c *Conversation) progressMessage(r Request) Message {
 	m := r.message(key, Progress, card.Card{Title: fmt.Sprintf("Prepared in %.1f s", float64(took)/1000), Tone: card.Good, Blocks: []card.Block{card.Note{Body: stepsText(r.Steps)}}})
 	m.Late = true // the card says more, and stands above it then
 	return m
+}
+
+// refusalBlocks say why a program was refused, with the input that shows it.
+func refusalBlocks(r Request) []card.Block {
+	f := r.Refusal
+	lead := "The program did not pass: its bytecode was checked for all inputs, and for this one it is wrong."
+	if f.Programs > 1 {
+		lead = fmt.Sprintf("None of %d programs passed. The last one was checked for all inputs, and for this one it is wrong.", f.Programs)
+	}
+	steps := slices.Clone(f.Steps)
+	if len(steps) > 1 {
+		for i := range steps {
+			steps[i] = fmt.Sprintf("%d. %s", i+1, steps[i])
+		}
+	}
+	fields := card.Fields{
+		{Label: "Has to hold", Text: cut(f.Holds, 400)},
+		{Label: "But when", Text: cut(strings.Join(steps, "\n"), 900)},
+		{Label: "Expected", Text: cut(f.Expected, 300)},
+		{Label: "Got", Text: cut(f.Got, 300)},
+	}
+	out := []card.Block{card.Text{Body: lead}, fields}
+	if f.Line != "" {
+		out = append(out, card.Text{Body: "The line to look at:"}, card.Code{Body: cut(visible(f.Line), 300)})
+	}
+	if _, ended, more := strings.Cut(r.Detail, "; there was no further try: "); more {
+		out = append(out, card.Note{Body: "There was no further try: " + cut(ended, 400)})
+	}
+	return out
 }
 
 // isTerminal reports whether people type there, with neither mentions nor
@@ -197,7 +226,7 @@ func loudMessages(r Request) []Message {
 			{Label: "What", Text: cut(r.Card.Title, 200)},
 			{Label: "Risk", Text: r.Card.Tier},
 			{Label: "Runs on", Text: cut(strings.Join(r.Card.Nodes, ", "), 300)},
-			{Label: "For", Text: r.Card.Duration},
+			{Label: "For", Text: spoken(r.Card.Duration)},
 			{Label: "Asked by", Text: called(r.By) + " on " + r.Place.Surface},
 			{Label: "At", Text: v.At.UTC().Format("15:04:05 UTC"), At: v.At},
 		},
@@ -248,7 +277,7 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		list("What it does", k.Does),
 		card.Fields{
 			{Label: "Runs on", Text: runsOn},
-			{Label: "For", Text: fmt.Sprintf("%s, at most %s events a second from each node", k.Duration, thousands(r.Limits.EventsPerSecond))},
+			{Label: "For", Text: fmt.Sprintf("%s, at most %s events a second from each node", spoken(k.Duration), thousands(r.Limits.EventsPerSecond))},
 			{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 160)},
 			{Label: "Verdict", Text: cut(verdict, 260)},
 		},
@@ -323,6 +352,17 @@ func (r Request) edits() string {
 		out = append(out, "edited by "+called(e.By)+": "+e.What)
 	}
 	return strings.Join(out, "\n")
+}
+
+// spoken is a length of time without what it has none of: 1m0s is 1m.
+func spoken(d string) string {
+	if strings.HasSuffix(d, "m0s") {
+		d = strings.TrimSuffix(d, "0s")
+	}
+	if strings.HasSuffix(d, "h0m") {
+		d = strings.TrimSuffix(d, "0m")
+	}
+	return d
 }
 
 // thousands shows a number with its thousands apart.
@@ -578,7 +618,7 @@ func (r Request) scope() string {
 	if r.State == Preparing || r.State == Asking || r.Card.Digest == "" || r.Outcome == Rejected {
 		return ""
 	}
-	s := fmt.Sprintf("%s on %s for %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), r.Card.Duration)
+	s := fmt.Sprintf("%s on %s for %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), spoken(r.Card.Duration))
 	if n := len(r.Edits); n > 0 {
 		s += ", edited by " + called(r.Edits[n-1].By)
 	}

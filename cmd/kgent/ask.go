@@ -55,8 +55,8 @@ func (o *askOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.dry, "dry-run", false, "count what the program would change (drop, deny, signal), and change nothing")
 	f.BoolVarP(&o.yes, "yes", "y", false, "approve without asking")
 	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
-	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line")
-	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`")
+	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line; of stacks also folded, pprof or svg, a flame graph")
+	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`, and at the end the output and its pictures")
 	f.StringVar(&o.record, "record", "", "write what was tried, and what the model said, to this `file`, however it ends; see kgent replay")
 }
 
@@ -88,6 +88,7 @@ Exit codes:
   kgent ask --duration 1m "fsync latency of postgres as a histogram"
   kgent ask --program opens.bpf.c "which files does nginx fail to open"
   kgent ask --contract slow.kc "slow reads"
+  kgent ask --yes --output pprof "CPU profile" > cpu.pb.gz && go tool pprof -top cpu.pb.gz
   kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
 		Args: oneRequest,
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
@@ -100,8 +101,8 @@ Exit codes:
 
 // ask holds one conversation in the terminal. It returns nil or an exitError.
 func ask(ctx context.Context, sys system, o askOptions, request string) error {
-	if o.format != "text" && o.format != "json" {
-		return usageError{fmt.Errorf("--output %q: want text or json", o.format)}
+	if o.format != "text" && o.format != "json" && exportForms[o.format] == "" {
+		return usageError{fmt.Errorf("--output %q: want text, json, folded, pprof or svg", o.format)}
 	}
 	if o.duration < 0 || o.rate < 0 {
 		return usageError{errors.New("--duration and --rate cannot be negative")}
@@ -114,10 +115,16 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	approver := console.Approver{Person: person, Yes: o.yes, In: sys.in, Out: sys.out}
 	lost := func(error) { cancel(executor.ErrNoReader) }
 	var ch bot.Channel
-	if o.format == "json" {
+	var export *exporting
+	switch {
+	case o.format == "json":
 		approver.Out = sys.err
 		ch = console.NewJSON(sys.out, lost, approver)
-	} else {
+	case o.format != "text":
+		approver.Out = sys.err
+		export = newExporting(console.NewText(sys.err, lost, approver, console.Terminal{Width: 80}), o.format, sys.out)
+		ch = export
+	default:
 		ch = console.NewText(sys.out, lost, approver, screen(sys))
 	}
 	if o.attached != nil {
@@ -163,7 +170,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		Duration: o.duration, EventsPerSecond: o.rate, DryRun: o.dry, ShowOnly: o.show, Program: brought,
 	}, ch)
 	code := exitCodes[outcome]
-	if code == exitOK && keep != nil && keep.err != nil {
+	if code == exitOK && (keep != nil && keep.err != nil || export != nil && export.err != nil) {
 		code = exitInternal
 	}
 	if code != exitOK {

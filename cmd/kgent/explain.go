@@ -27,7 +27,10 @@ func explainCommand(sys system) *cobra.Command {
 and says what can be said of it: where it runs and what is known about these
 hooks, what it reports and calls, its risk, mistakes that need no contract to be
 mistakes (with an input, and the line where there is one), and which contract it
-keeps. Nothing is loaded, and no model is asked.
+keeps. Nothing is loaded. With a model configured (OPENAI_API_KEY or
+OPENAI_BASE_URL), it reads the source of a program in C as well: its summary is
+quoted, and what it read is held against the bytecode. KGENT_MODEL_EFFORT=comprehend=no
+keeps the source here.
 
 Exit codes:
   0  it was explained
@@ -62,7 +65,21 @@ func explainProgram(ctx context.Context, sys system, path, contractFile string) 
 	if err != nil {
 		return err
 	}
-	a := &agent.Agent{Recipes: library, Now: time.Now}
+	model, err := modelFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	budget, effort, err := budgetFromEnv(sys.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	a := &agent.Agent{
+		Recipes: library,
+		Model:   model,
+		Budget:  budget,
+		Effort:  effort,
+		Now:     time.Now,
+	}
 	switch {
 	case brought.IsScript():
 		a.Bpftrace, err = findBpftrace(ctx, sys.getenv)
@@ -72,7 +89,7 @@ func explainProgram(ctx context.Context, sys system, path, contractFile string) 
 	if err != nil {
 		return err
 	}
-	x, err := a.Explain(ctx, brought, []agent.Target{{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF)}}, nil)
+	x, err := a.Explain(ctx, agent.Request{Program: brought}, []agent.Target{{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF)}}, nil)
 	if err != nil {
 		return err
 	}

@@ -16,11 +16,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"kgent/approvals"
 	"kgent/executor/bus"
+	"kgent/executor/bus/rdb"
 	"kgent/executor/job"
+	"kgent/retrieval"
 )
 
 // What a key directory holds.
@@ -441,9 +444,9 @@ func escapeGlob(path string) string {
 
 func aclCommand(sys system) *cobra.Command {
 	var node, passwordFile string
-	var bot bool
+	var bot, redis8 bool
 	cmd := &cobra.Command{
-		Use:   "acl (--bot | --node NAME) --password-file FILE",
+		Use:   "acl (--bot [--redis8] | --node NAME) --password-file FILE",
 		Short: "print a Redis user for the bot, or for one node",
 		Long: `acl prints one line for the ACL file of Redis (aclfile in redis.conf; see
 deploy/redis): a user that may do what the bot, or the executor of one node,
@@ -454,15 +457,25 @@ is made with a new one if it does not exist.
   kgent keys acl --node db-1 --password-file db-1.password >> users.acl
   redis-cli ACL LOAD
 
+With --redis8 the bot may also use the vector sets of Redis 8, in which bots share
+what their search needs; an older Redis refuses a file with these commands. Without
+the flag, the Redis of REDIS_URL is asked, if that is set, whether it has them.
+
 The bot and the executors find the password by REDIS_PASSWORD_FILE:
 
   REDIS_URL=rediss://` + bus.NodeUser("db-1") + `@redis.example:6379 REDIS_PASSWORD_FILE=db-1.password kgent executor …`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if bot == (node != "") || passwordFile == "" {
 				return usageError{errors.New("keys acl: want --bot or --node NAME, and --password-file FILE")}
 			}
 			user, rules := bus.BotUser, bus.BotRules()
+			if bot && !cmd.Flags().Changed("redis8") {
+				redis8 = vectorsThere(cmd.Context(), sys)
+			}
+			if bot && redis8 {
+				rules = append(rules, retrieval.Rules()...)
+			}
 			if node != "" {
 				var err error
 				user = bus.NodeUser(node)
@@ -481,8 +494,31 @@ The bot and the executors find the password by REDIS_PASSWORD_FILE:
 	}
 	cmd.Flags().BoolVar(&bot, "bot", false, "the user of the bot")
 	cmd.Flags().StringVar(&node, "node", "", "the user of the executor of the node `NAME`")
+	cmd.Flags().BoolVar(&redis8, "redis8", false, "with --bot: for Redis 8 or later, whose vector sets the bot may use")
 	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`FILE` with the password, made if it does not exist")
 	return cmd
+}
+
+// vectorsThere asks the Redis of the environment whether it has vector sets. What it cannot tell it
+// says: a file without them is good for every Redis.
+func vectorsThere(ctx context.Context, sys system) bool {
+	config, ok, err := rdb.FromEnv(sys.getenv)
+	if err == nil && !ok {
+		sys.notice("for a Redis of any version; --redis8 adds the vector sets of Redis 8")
+		return false
+	}
+	var has bool
+	if err == nil {
+		var client *redis.Client
+		if client, err = rdb.New(config); err == nil {
+			defer client.Close()
+			has, err = retrieval.HasVectorSets(ctx, client)
+		}
+	}
+	if err != nil {
+		sys.notice(fmt.Sprintf("for a Redis of any version: whether the one of REDIS_URL has vector sets is not known (%s); --redis8 adds them", harmless(err)))
+	}
+	return has
 }
 
 // passwordFrom reads a password, or makes one.

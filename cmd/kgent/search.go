@@ -209,13 +209,15 @@ func searchOptions(ctx context.Context, getenv func(string) string) (retrieval.O
 	case "none":
 		return options, nil
 	case "endpoint":
-		key := getenv("OPENAI_API_KEY")
-		config := openai.DefaultConfig(key)
-		if url := getenv("OPENAI_BASE_URL"); url != "" {
-			config.BaseURL = strings.TrimRight(url, "/")
-		} else if key == "" {
+		endpoint, ok, err := llm.FromEnv(getenv)
+		if err != nil {
+			return options, usageError{err}
+		}
+		if !ok {
 			return options, usageError{errors.New("KGENT_EMBEDDINGS=endpoint needs OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own")}
 		}
+		config := openai.DefaultConfig(endpoint.Key.Reveal())
+		config.BaseURL, config.OrgID = endpoint.BaseURL, endpoint.Organization
 		remote, err := embed.Endpoint(ctx, config, getenv("KGENT_EMBEDDINGS_MODEL"))
 		if err != nil {
 			return options, err

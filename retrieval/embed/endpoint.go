@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	openai "github.com/sashabaranov/go-openai"
 )
@@ -20,6 +21,9 @@ type Remote struct {
 	dim    int
 }
 
+// endpointTimeout bounds one call.
+const endpointTimeout = time.Minute
+
 // DefaultEndpointModel is asked for where no other is set.
 const DefaultEndpointModel = string(openai.SmallEmbedding3)
 
@@ -30,7 +34,7 @@ func Endpoint(ctx context.Context, config openai.ClientConfig, model string) (*R
 		model = DefaultEndpointModel
 	}
 	// The key and what is searched for go to this endpoint, and wherever it points nowhere.
-	config.HTTPClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	config.HTTPClient = &http.Client{Timeout: endpointTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	r := &Remote{client: openai.NewClientWithConfig(config), model: model}
 	first, err := r.call(ctx, []string{"kernel"})
 	if err != nil {

@@ -162,7 +162,7 @@ func (h *hygienist) record(e *symbolic.Effect, what string, data *symbolic.Bytes
 	if data == nil || r.size == 0 || data.Len() < r.size {
 		return
 	}
-	h.written(e, what, data, old)
+	h.written(e, what, data, slices.Concat(r.members, r.more))
 	for _, m := range slices.Concat(r.members, r.more) {
 		if m.off+m.size > data.Len() || old != nil && old.Len() == data.Len() && sameBytes(old.Slice(m.off, m.size), data.Slice(m.off, m.size)) {
 			continue
@@ -173,7 +173,7 @@ func (h *hygienist) record(e *symbolic.Effect, what string, data *symbolic.Bytes
 
 // written claims that all bytes were written: none is what was left on the stack, in a
 // record of a ring buffer or in padding.
-func (h *hygienist) written(e *symbolic.Effect, what string, data, old *symbolic.Bytes) {
+func (h *hygienist) written(e *symbolic.Effect, what string, data *symbolic.Bytes, members []member) {
 	words := "every byte of " + what + " was written by the program"
 	id := "written/" + what
 	for i := range data.Len() {
@@ -187,16 +187,26 @@ func (h *hygienist) written(e *symbolic.Effect, what string, data, old *symbolic
 		if len(poison) == 0 {
 			continue
 		}
-		if !h.matters(id, words, t, poison, i, data.Wrote(i)) {
+		if !h.matters(id, words, t, poison, byteIn(i, members), data.Wrote(i)) {
 			return
 		}
 	}
 	h.rule(id, words, true, nil, e.Pc)
 }
 
+// byteIn names a byte of a record, with the member that it is of.
+func byteIn(i int, members []member) string {
+	for _, m := range members {
+		if m.name != "" && i >= m.off && i < m.off+m.size {
+			return fmt.Sprintf("byte %d, of the member %s", i, m.name)
+		}
+	}
+	return fmt.Sprintf("byte %d, which is of no member", i)
+}
+
 // matters asks whether a byte really depends on variables; it reports whether it does
 // not.
-func (h *hygienist) matters(id, words string, t smt.Term, of []smt.Term, i, pc int) bool {
+func (h *hygienist) matters(id, words string, t smt.Term, of []smt.Term, which string, pc int) bool {
 	by := map[smt.Term]smt.Term{}
 	for _, v := range of {
 		in := *symbolic.InputOf(v)
@@ -210,7 +220,7 @@ func (h *hygienist) matters(id, words string, t smt.Term, of []smt.Term, i, pc i
 	case smt.Unsat:
 		return true
 	case smt.Sat:
-		got := fmt.Sprintf("byte %d is %s", i, symbolic.InputOf(of[0]).Name)
+		got := which + ", was never written"
 		h.found.note(id, words, Fails, "", got, time.Since(began))
 		h.refused(refusal{&claim{id: id, words: words, holds: h.b.Eq(t, other), pc: pc, rule: true, show: func(smt.Model) (string, string) { return "a byte that was written", got }}, a.Model, h.hyp})
 	default:

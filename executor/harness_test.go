@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -25,7 +26,12 @@ import (
 	"kgent/executor/probe"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(holdEnv) != "" {
+		hold() // a process that a test kills
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeKernel loads nothing and remembers everything.
 type fakeKernel struct {

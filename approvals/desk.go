@@ -222,7 +222,7 @@ func (d *Desk) draft(cand Candidate) (Case, error) {
 	if digest != cand.Digest {
 		return Case{}, refuse(RuleCandidate, "what was shown has the digest %s, what would run has %s", cand.Digest.Short(), digest.Short())
 	}
-	risk, err := Assess(cand.Program, cand.Proved)
+	risk, err := AssessRun(cand.Program, cand.Limits, cand.Proved)
 	if err != nil {
 		return Case{}, refuse(RuleCandidate, "%v", err)
 	}

@@ -75,10 +75,22 @@ type Assessment struct {
 // takes part, but whether it is proved to do what was asked. One that is not
 // counts as one tier more.
 func Assess(p job.Program, proved bool) (Assessment, error) {
+	return AssessRun(p, job.Limits{}, proved)
+}
+
+// AssessRun judges a run. Of a dry run it judges the programs that the nodes make
+// of the approved ones, which change nothing; that they do so is part of what is
+// approved and signed.
+func AssessRun(p job.Program, l job.Limits, proved bool) (Assessment, error) {
 	fail := func(err error) (Assessment, error) { return Assessment{}, fmt.Errorf("judging program: %w", err) }
 	o, m, err := program.Open(p.ELF, p.Manifest)
 	if err != nil {
 		return fail(err)
+	}
+	if l.DryRun {
+		if o, err = o.DryRun(); err != nil {
+			return fail(err)
+		}
 	}
 	facts, err := o.Facts()
 	if err != nil {
@@ -88,6 +100,9 @@ func Assess(p job.Program, proved bool) (Assessment, error) {
 		facts[i].Hook = m.Programs[i].Hook // Check holds both in the same order
 	}
 	a := Assessment{Facts: facts, Does: Words(facts, o.Maps())}
+	for _, d := range o.DryActions() {
+		a.Does = append(a.Does, "counts, and does not do: "+d.Does)
+	}
 	if m.Script != nil {
 		a.Does = wordsOfScript(a.Does)
 	}

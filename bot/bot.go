@@ -55,6 +55,8 @@ type Ask struct {
 	Duration time.Duration
 	// EventsPerSecond bounds the output of each node; 0 is DefaultEvents.
 	EventsPerSecond int
+	// DryRun has nodes count what the program would change instead of changing it.
+	DryRun bool
 	// Program, if set, is put to people instead of one that is looked for.
 	Program *agent.Brought
 	// ShowOnly ends after the card.
@@ -241,7 +243,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	case err != nil:
 		return Card{}, "", err
 	}
-	limits := job.Limits{Duration: DefaultDuration, EventsPerSecond: DefaultEvents}
+	limits := job.Limits{Duration: DefaultDuration, EventsPerSecond: DefaultEvents, DryRun: ask.DryRun}
 	if ask.EventsPerSecond != 0 {
 		limits.EventsPerSecond = ask.EventsPerSecond
 	}
@@ -261,7 +263,7 @@ func (b *Bot) candidate(ctx context.Context, ask Ask, nodes []string, ch Channel
 	if err != nil {
 		return Card{}, "", err
 	}
-	risk, err := approvals.Assess(prog, proved)
+	risk, err := approvals.AssessRun(prog, limits, proved)
 	if err != nil {
 		return Card{}, "", end(Rejected, output.ReasonCandidate, err)
 	}

@@ -201,7 +201,7 @@ func TestBudgetByKernel(t *testing.T) {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON, measuring them CAP_SYS_ADMIN")
 	}
 	residue.Check(t)
-	b := realBench(t, prelude+`SEC("raw_tp/sys_enter") int p(void *ctx) { return bpf_get_current_pid_tgid() >> 32 == 1; }`)
+	b := realBench(t, prelude+`SEC("raw_tp/sys_enter") int p(void *ctx) { return bpf_get_current_pid_tgid() >> 32 == 1; }`, program.Options{})
 	b.e.Kernel = NewKernel("n1", probe.NewLoader(probe.Options{}), render.NewEnv())
 	b.serve()
 	defer b.end()

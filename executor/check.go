@@ -134,7 +134,7 @@ func (e *Executor) dryRun(ctx context.Context, p job.Program) (programs []progra
 		rule = "program"
 		// As if it were approved for all that a program can do: what people
 		// will be asked is not known yet, what this node never does is.
-		if o, m, err = e.admit(p, TierAct); err != nil {
+		if o, m, err = e.admit(p, TierAct, false); err != nil {
 			return err
 		}
 		rule = "hook"

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -25,7 +26,12 @@ import (
 	"kgent/executor/probe"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(holdEnv) != "" {
+		hold() // a process that a test kills
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeKernel loads nothing and remembers everything.
 type fakeKernel struct {
@@ -267,10 +273,10 @@ type bench struct {
 }
 
 // realBench is a bench outside of a bubble, for this machine's kernel and clock.
-func realBench(t *testing.T, source string) *bench {
+func realBench(t *testing.T, source string, opt program.Options) *bench {
 	t.Helper()
 	elf := compile(t, source)
-	_, m := built(t, source, program.Options{})
+	_, m := built(t, source, opt)
 	manifest, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +296,7 @@ func realBench(t *testing.T, source string) *bench {
 func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
 	compile(t, plain) // outside of the bubble: it starts a process
 	synctest.Test(t, func(t *testing.T) {
-		b := realBench(t, plain)
+		b := realBench(t, plain, program.Options{})
 		f(t, b)
 		if b.end != nil {
 			b.end()

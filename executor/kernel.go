@@ -1,11 +1,14 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -61,7 +64,7 @@ func (k *HostKernel) Load(ctx context.Context, o *program.Object, m *program.Man
 	if m.Script != nil {
 		return k.loadScript(ctx, o, m)
 	}
-	p := &hostProbe{kernel: k, view: m.View}
+	p := &hostProbe{kernel: k, view: m.View, dry: o.DryActions()}
 	p.iterates = !slices.ContainsFunc(m.Programs, func(x program.Program) bool { return x.Hook.Kind != program.Iter })
 	infos := map[string]program.MapInfo{}
 	for _, info := range o.Maps() {
@@ -90,6 +93,8 @@ type hostProbe struct {
 	users              *symbol.Users
 	noted              []*render.Map // maps whose keys hold user stacks
 	attached, detached time.Time
+	// dry is what a dry run counts.
+	dry []program.DryAction
 	// All programs are iterators: when these are through, nothing more comes.
 	iterates bool
 }
@@ -154,6 +159,13 @@ func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
 	for _, m := range p.maps {
 		a.Streams = append(a.Streams, m.Stream())
 	}
+	if len(p.dry) > 0 {
+		a.Streams = append(a.Streams, output.Stream{Name: dryStream, Columns: []output.Column{
+			{Name: "program", Kind: "string", Width: 16},
+			{Name: "would_have", Kind: "string", Width: 24},
+			{Name: "times", Kind: "int", Width: 10, Right: true},
+		}})
+	}
 	return a, nil
 }
 
@@ -203,7 +215,7 @@ func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 	// From here on ctx has ended, and what is left is to be fetched all the same.
 	rest := context.WithoutCancel(ctx)
 	p.detached = time.Now()
-	errs = append(errs, p.set.Detach(), p.set.Rest(rest, p.deliver(sink)), p.showMaps(sink, nil))
+	errs = append(errs, p.set.Detach(), p.set.Rest(rest, p.deliver(sink)), p.showMaps(sink, nil), p.showDry(sink))
 	return errors.Join(errs...)
 }
 
@@ -323,6 +335,36 @@ func (p *hostProbe) showMaps(sink Sink, last *snapshot) error {
 		*last = now
 	}
 	return nil
+}
+
+// dryStream is the name of what a dry run counts.
+const dryStream = "dry_run"
+
+// showDry shows what a dry run would have done.
+func (p *hostProbe) showDry(sink Sink) error {
+	if len(p.dry) == 0 {
+		return nil
+	}
+	times, err := p.set.Dry(len(p.dry))
+	if err != nil {
+		return err
+	}
+	m := output.Map{Node: p.kernel.node, Name: dryStream, Entries: []output.MapEntry{}, Total: len(p.dry), At: output.Time(time.Now()), Final: true}
+	for i, a := range p.dry {
+		m.Entries = append(m.Entries, output.MapEntry{
+			Key:   output.Fields{{Name: "program", Value: a.Program}, {Name: "would_have", Value: a.Does}},
+			Value: output.Fields{{Name: "times", Value: json.Number(strconv.FormatUint(times[i], 10))}},
+		})
+	}
+	slices.SortStableFunc(m.Entries, func(a, b output.MapEntry) int { return cmp.Compare(numberOf(b), numberOf(a)) })
+	sink.Record(m)
+	return nil
+}
+
+// numberOf is a row's count.
+func numberOf(e output.MapEntry) int64 {
+	n, _ := e.Value[0].Value.(json.Number).Int64()
+	return n
 }
 
 func (p *hostProbe) cells(name string) ([]render.Cell, error) {

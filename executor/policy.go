@@ -18,6 +18,9 @@ import (
 // change what the node does.
 const TierAct = "act"
 
+// tierObserve is a tier of programs that change nothing.
+const tierObserve = "observe"
+
 // NodePolicy is what a node allows whatever was approved. It looks at
 // instructions and sizes, never at names or descriptions. The zero value
 // allows nothing; begin with [DefaultPolicy].

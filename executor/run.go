@@ -60,7 +60,7 @@ func (r *run) run(ctx context.Context) {
 	var m *program.Manifest
 	rule := "program"
 	err := r.e.guard("checking the program", func() (err error) {
-		o, m, err = r.e.admit(r.elf, r.grant.Approval.Tier)
+		o, m, err = r.e.admit(r.elf, r.grant.Approval.Tier, r.grant.Limits.DryRun)
 		return err
 	})
 	var policy *PolicyError
@@ -86,11 +86,19 @@ func (r *run) run(ctx context.Context) {
 }
 
 // admit holds a program against its manifest and, as one of the tier, against
-// the node's policy.
-func (e *Executor) admit(p job.Program, tier string) (*program.Object, *program.Manifest, error) {
+// the node's policy. For a dry run it makes the program that only counts, and
+// that is what the policy is asked about, as of one that only observes: whatever
+// was left in is refused.
+func (e *Executor) admit(p job.Program, tier string, dry bool) (*program.Object, *program.Manifest, error) {
 	o, m, err := program.Open(p.ELF, p.Manifest)
 	if err != nil {
 		return nil, nil, err
+	}
+	if dry {
+		if o, err = o.DryRun(); err != nil {
+			return nil, nil, err
+		}
+		tier = tierObserve
 	}
 	if err := e.Policy.Check(o, m, tier, e.cpus); err != nil {
 		return nil, nil, err

@@ -209,6 +209,10 @@ func programHash(o *program.Object, m *program.Manifest) (string, error) {
 	fmt.Fprintf(h, "%d ", len(o.ELF()))
 	h.Write(o.ELF())
 	h.Write(manifest)
+	for _, p := range o.Programs() { // a dry run has no ELF
+		fmt.Fprintf(h, "%s %d ", p.Name, len(p.Instructions))
+	}
+	fmt.Fprint(h, len(o.DryActions()))
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 

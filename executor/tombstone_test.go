@@ -144,7 +144,7 @@ func TestDiedWithIt(t *testing.T) {
 		}
 		b.end()
 
-		o, m, err := b.e.admit(b.prog, "observe")
+		o, m, err := b.e.admit(b.prog, "observe", false)
 		if err != nil {
 			t.Fatal(err)
 		}

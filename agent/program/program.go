@@ -56,6 +56,7 @@ type Object struct {
 	spec *ebpf.CollectionSpec
 	// script is true of what [ParseScript] read.
 	script bool
+	dry    []DryAction // of what [Object.DryRun] made
 	// made are the maps that a script's object declares, and its data; nil where
 	// bpftrace gave numbers to maps.
 	made map[string]*ebpf.MapSpec

@@ -35,6 +35,7 @@ type askOptions struct {
 	node     string
 	duration time.Duration
 	rate     int
+	dry      bool
 	yes      bool
 	show     bool
 	format   string
@@ -56,6 +57,7 @@ func (o *askOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.node, "node", "", "where to run: a node's `name`, a label key=value, or all (default: this host)")
 	f.DurationVar(&o.duration, "duration", 0, "how long to trace (default: what the request says, else 30s)")
 	f.IntVar(&o.rate, "rate", 0, "events a second above which the node drops and counts them (default 20000)")
+	f.BoolVar(&o.dry, "dry-run", false, "count what the program would change (drop, deny, signal), and change nothing")
 	f.BoolVarP(&o.yes, "yes", "y", false, "approve without asking")
 	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
 	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line; of stacks also folded, pprof or svg, a flame graph")
@@ -185,7 +187,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	}
 	outcome := host.bot.Handle(ctx, bot.Ask{
 		ID: newID(), Text: request, Requester: person, Nodes: o.node,
-		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show, Program: brought, Keep: keep,
+		Duration: o.duration, EventsPerSecond: o.rate, DryRun: o.dry, ShowOnly: o.show, Program: brought, Keep: keep,
 	}, ch)
 	code := exitCodes[outcome]
 	if code == exitOK && (saved != nil && saved.err != nil || export != nil && export.err != nil) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os/exec"
@@ -18,6 +20,7 @@ import (
 
 	"kgent/agent/llm"
 	"kgent/agent/program/compile"
+	"kgent/executor/bus"
 	"kgent/executor/bus/rdb"
 	"kgent/executor/probe"
 	"kgent/executor/render/text"
@@ -42,7 +45,7 @@ const (
 )
 
 func doctorCommand(sys system) *cobra.Command {
-	var format string
+	var format, node string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "say what this host offers, what is missing, and how to get it",
@@ -50,13 +53,25 @@ func doctorCommand(sys system) *cobra.Command {
 is installed and configured. Every kind of probe is tried for real: loaded,
 attached and detached again.
 
+With --node it says the same of a node, as its executor announces it at Redis
+(REDIS_URL, as the user of the bot). What a node says of itself nobody checks.
+
 Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--output %q: want text or json", format)}
 			}
-			findings := examine(cmd.Context(), sys)
+			var findings []finding
+			if node == "" {
+				findings = examine(cmd.Context(), sys)
+			} else {
+				nodes, err := announcedNodes(cmd.Context(), sys)
+				if err != nil {
+					return err
+				}
+				findings = examineNode(nodes, node)
+			}
 			if format == "json" {
 				enc := json.NewEncoder(sys.out)
 				for _, f := range findings {
@@ -76,7 +91,59 @@ Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "`text` or json, one finding a line")
+	cmd.Flags().StringVar(&node, "node", "", "the node of this `name` instead of this host")
 	return cmd
+}
+
+// examineNode says what a node announces of itself.
+func examineNode(nodes []bus.NodeInfo, name string) []finding {
+	const group = "node"
+	i := slices.IndexFunc(nodes, func(n bus.NodeInfo) bool { return n.Name == name })
+	if i < 0 {
+		var names []string
+		for _, n := range nodes {
+			names = append(names, n.Name)
+		}
+		return []finding{{group, "executor", stateMissing, name + " has not announced itself for 15 s",
+			"look at its executor there (kgent executor status); announced are: " + cmp.Or(strings.Join(names, ", "), "none")}}
+	}
+	n := nodes[i]
+	out := []finding{{group, "executor", stateOK, "kgent " + n.Version, ""}}
+	if n.Drained != "" {
+		out = append(out, finding{group, "maintenance", stateOptional, "it takes no runs: it is " + n.Drained, "kgent executor undrain, there"})
+	}
+	out = append(out, finding{"kernel", "release", stateOK, n.Kernel + " " + n.Arch, ""})
+	if n.BTF == "" {
+		out = append(out, finding{"kernel", "BTF", stateMissing, "its kernel has no types", "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; every current distribution's kernel is"})
+	} else {
+		out = append(out, finding{"kernel", "BTF", stateOK, "sha256 " + n.BTF[:min(12, len(n.BTF))], ""})
+	}
+	if n.Facts == "" {
+		out = append(out, finding{"kernel", "facts", stateOptional, "it does not publish them", "programs are not written for its kernel elsewhere; its log says why"})
+	}
+	var lacks []string
+	for _, c := range tracingCapabilities {
+		if !slices.Contains(n.Capabilities, c.name) {
+			lacks = append(lacks, strings.TrimSpace(c.name+" "+c.use))
+		}
+	}
+	privileges := finding{"kernel", "privileges", stateOK, strings.Join(n.Capabilities, ", "), ""}
+	if len(lacks) > 0 {
+		privileges.State, privileges.Advice = stateOptional, "it lacks "+strings.Join(lacks, ", ")
+	}
+	out = append(out, privileges)
+	for _, kind := range slices.Sorted(maps.Keys(n.Kinds)) {
+		f := finding{Group: "probes", Name: kind, State: stateOK}
+		if why := n.Kinds[kind]; why != "" {
+			f.State, f.Detail = stateOptional, why
+		}
+		out = append(out, f)
+	}
+	tool := finding{"tools", "bpftrace", stateOK, n.Bpftrace, ""}
+	if n.Bpftrace == "" {
+		tool = finding{"tools", "bpftrace", stateOptional, "it runs no bpftrace scripts", "install bpftrace there and start the executor again"}
+	}
+	return append(out, tool)
 }
 
 func examine(ctx context.Context, sys system) []finding {

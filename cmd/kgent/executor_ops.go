@@ -27,7 +27,7 @@ import (
 )
 
 // executorSocket is where an executor is reached, if nothing else is said.
-const executorSocket = "/run/kgent/executor.sock"
+const executorSocket = "/run/kgent-executor/control.sock"
 
 // nodePolicy reads the node's policy.
 func (f nodeFlags) nodePolicy() (executor.NodePolicy, error) {

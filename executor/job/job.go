@@ -72,6 +72,9 @@ type Limits struct {
 	// EventsPerSecond over which a node drops events and counts them; 0 is no
 	// bound.
 	EventsPerSecond int `json:"events_per_second"`
+	// DryRun has the node leave out whatever the program would change, and count
+	// it instead; see [kgent/agent/program.Object.DryRun].
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Digest identifies what is approved: exactly these bytes, on these nodes,

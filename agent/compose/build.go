@@ -185,7 +185,7 @@ func (b *builder) about() string {
 func (b *builder) name() string {
 	name := b.ask.subject.name
 	name = strings.Map(func(r rune) rune {
-		if r == '/' || r == '_' {
+		if r == '/' || r == '_' || r == ' ' {
 			return '-'
 		}
 		return r

@@ -452,7 +452,7 @@ func (b *builder) condWords(c cond) string {
 	case c.op == "!=":
 		return fmt.Sprintf("%s %s, from %q", what, c.is, c.said)
 	}
-	return fmt.Sprintf("%s %s %s, from %q", what, c.op, c.is, c.said)
+	return fmt.Sprintf("%s %s %s, from %q", what, c.op, strings.ReplaceAll(c.is, ",", " or "), c.said)
 }
 
 // condition is a condition at a site.
@@ -746,5 +746,5 @@ func (b *builder) short(c cond) string {
 	case c.op == "starts not":
 		return "not under " + strings.Trim(c.is, `"`)
 	}
-	return what + " " + c.op + " " + strings.Trim(c.is, `"`)
+	return what + " " + c.op + " " + strings.ReplaceAll(strings.Trim(c.is, `"`), ",", " or ")
 }

@@ -3,6 +3,8 @@ package recipes
 import (
 	"slices"
 	"strings"
+
+	"kgent/retrieval/kernel/abi"
 )
 
 // query is a request, read.
@@ -30,6 +32,9 @@ func (l *Library) read(text string, opt MatchOptions) *query {
 		w := &words[i]
 		if w.quoted || l.lexicon.programs[w.low] != "" || i > 0 && slices.Contains([]string{"by", "named", "called", "user"}, words[i-1].low) {
 			continue
+		}
+		if _, call := abi.Syscall(w.low); call {
+			continue // "statx" is no misspelt "stats"
 		}
 		if fixed, ok := l.lexicon.correct(w.low); ok && !isNumeral(w.low) {
 			w.fixed, w.low, w.stem = fixed, fixed, stem(fixed)

@@ -29,7 +29,7 @@ int enter(struct trace_event_raw_sys_enter *ctx)
 	__u32 tid = k_current_tid();
 	__u64 now = bpf_ktime_get_ns();
 
-	if (ctx->args[0] > 2)
+	if ((__u32)ctx->args[0] > 2)
 		k_put(&started, &tid, &now);
 	return 0;
 }

@@ -9,10 +9,10 @@ DURATION ?= 10s
 # and would not suffer Debian's npm beside it.
 PACKAGES      = clang-19
 NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
-TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 $(NODE_PACKAGES)
+TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 qemu-system-x86 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES)
 
-.PHONY: build embeddings demo try screenshots test test-redis8 eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix codegen-recipes retrieval bench vet fuzz clean
+.PHONY: build embeddings demo try screenshots test test-vm test-redis8 test-bpftrace eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix codegen-recipes retrieval bench vet fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -54,6 +54,13 @@ test: vet
 vet:
 	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }
 	$(GO) vet ./...
+
+# Every kind of probe on this kernel, and in qemu on Debian's 5.10, 6.1, 6.12 and the
+# newest of its backports. Of these test has a short form, on one of them.
+test-vm:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	KGENT_VM_SUITES='$(SUITES)' $(GO) test -count 1 -timeout 60m -v -run '^TestKinds' ./executor/probe
+SUITES = bullseye bookworm trixie trixie-backports
 
 # How well requests are answered, on real workloads: MODE=recipes, gate, noisy, or
 # with a model (OPENAI_BASE_URL, KGENT_MODEL) direct, paper, full; CASES='who-*'. An
@@ -122,6 +129,15 @@ test-redis8:
 	@mkdir -p $(REDIS8)/path && ln -sf ../run $(REDIS8)/path/redis-server
 	@PATH=$(REDIS8)/path:$$PATH redis-server --version
 	PATH=$(REDIS8)/path:$$PATH $(GO) test -count 1 ./executor/bus/... ./approvals/... ./bot/thread ./bot/terminal ./bot/teamtest ./retrieval
+
+# Scripts, over the bpftrace of the next Debian: read, translated, proved and run.
+BPFTRACE23 = $(CURDIR)/out/bpftrace23
+test-bpftrace:
+	@deploy/debian-packages $(TEST_PACKAGES)
+	@deploy/debian-root trixie $(BPFTRACE23) bpftrace
+	@gcc -O -Wall -DROOT='"$(BPFTRACE23)"' -DNAME='"bpftrace"' -o $(BPFTRACE23)/bpftrace deploy/launch.c
+	@$(BPFTRACE23)/bpftrace --version
+	KGENT_BPFTRACE=$(BPFTRACE23)/bpftrace $(GO) test -count 1 -timeout 20m ./agent/program/bpftrace ./executor/tracer
 
 # What the search finds of requests that were labelled by hand, by words, by meaning and
 # by both: a table.

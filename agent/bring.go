@@ -130,7 +130,11 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 
 func (b *bringing) objectOf(ctx context.Context) (*program.Object, error) {
 	if b.source != "" {
-		return b.compiled(ctx, b.source)
+		o, err := b.compiled(ctx, b.source)
+		if f, ok := errors.AsType[*verify.Failure](err); ok && !b.req.Program.Generated {
+			f.Err = fmt.Errorf("%s: %w", b.req.Program.Called(), f.Err)
+		}
+		return o, err
 	}
 	o, err := program.Parse(b.req.Program.ELF)
 	if err != nil {
@@ -173,7 +177,7 @@ func (b *bringing) given() (*yardstick, error) {
 
 // recipes finds the contract of the recipe that answers the request.
 func (b *bringing) recipes(context.Context) (*yardstick, error) {
-	if b.match == nil || b.match.Recipe.Contract == nil {
+	if b.match == nil || b.match.Recipe.Contract == nil || len(b.match.Only) > 0 { // the recipe shows more than is asked for
 		b.tried = append(b.tried, "no recipe answers the request")
 		return nil, nil
 	}

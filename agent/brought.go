@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"kgent/agent/program"
+	"kgent/agent/verify/proof"
 )
 
 // MaxSource is the longest source of a program, in bytes, that somebody may bring.
@@ -71,4 +72,12 @@ func (b *Brought) Called() string {
 		return "program.bpf.c"
 	}
 	return name[:min(len(name), 60)]
+}
+
+// named is a report on the program, if it came with the request, with its lines under its own name.
+func (b *Brought) named(r *proof.Report) *proof.Report {
+	if b == nil || b.Source == "" || b.Generated {
+		return r
+	}
+	return r.Named(b.Called())
 }

@@ -192,6 +192,7 @@ func (x *Explanation) report(ctx context.Context, p *preparation, c *Candidate, 
 		if r, err = judge.Prove(ctx, p.targets[0].Facts, c.Object, c.Manifest, want); err != nil {
 			return "", err
 		}
+		r = p.req.Program.named(r)
 		return fmt.Sprintf("%s: %s", name, r.Verdict), nil
 	})
 	if err != nil && ctx.Err() == nil { // it cannot be asked about

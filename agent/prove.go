@@ -36,6 +36,7 @@ func (p *preparation) prove(ctx context.Context, c *Candidate) (finding verify.F
 				// It cannot be asked about, which is not for the program to mend.
 				reports[i], err = &proof.Report{Reasons: []string{err.Error()}}, nil
 			}
+			reports[i] = p.req.Program.named(reports[i])
 			return err
 		})
 		if err != nil {

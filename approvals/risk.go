@@ -271,7 +271,8 @@ func (r *risk) hook(f program.Facts) {
 		if secret := secretBinary(f.Hook.Binary); secret != "" {
 			r.add(ObserveSensitive, "listens inside "+printable(f.Hook.Binary)+", where "+secret+" pass", "program %s", f.Program)
 		}
-	case program.Kprobe, program.Kretprobe, program.Fentry, program.Fexit, program.TPBTF, program.RawTracepoint, program.Tracepoint:
+	case program.Kprobe, program.Kretprobe, program.Fentry, program.Fexit, program.TPBTF, program.RawTracepoint, program.Tracepoint,
+		program.KprobeMulti, program.KretprobeMulti, program.KprobeSession:
 		if keyboard(f.Hook.Target) {
 			r.add(ObserveSensitive, "listens at "+printable(f.Hook.Target)+", where keystrokes pass", "program %s", f.Program)
 		}
@@ -320,12 +321,26 @@ func secretBinary(binary string) string {
 
 // keyboard reports whether typed text passes a kernel function or tracepoint.
 func keyboard(target string) bool {
-	_, name, ok := strings.Cut(target, ":")
-	if !ok {
-		name = target
+	// A list of functions (kprobe.multi) is as bad as the worst of them.
+	for name := range strings.SplitSeq(target, ",") {
+		if _, after, ok := strings.Cut(name, ":"); ok {
+			name = after
+		}
+		if keyboardFunction(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func keyboardFunction(name string) bool {
+	// Of a pattern only what comes before its first wildcard is known.
+	fixed, pattern := name, false
+	if i := strings.IndexAny(name, "*?["); i >= 0 {
+		fixed, pattern = name[:i], true
 	}
 	for _, prefix := range []string{"tty_", "n_tty_", "pty_", "kbd_", "input_", "hid_", "hidraw_", "evdev_", "uart_insert_char", "vt_"} {
-		if strings.HasPrefix(name, prefix) {
+		if strings.HasPrefix(fixed, prefix) || pattern && strings.HasPrefix(prefix, fixed) {
 			return true
 		}
 	}

@@ -112,6 +112,12 @@ func where(h program.Hook) (one, many, target, rest string) {
 		return same("whenever the kernel calls ")
 	case program.Kretprobe, program.Fexit:
 		return same("whenever the kernel returns from ")
+	case program.KprobeMulti:
+		return same("whenever the kernel calls one of ")
+	case program.KretprobeMulti:
+		return same("whenever the kernel returns from one of ")
+	case program.KprobeSession:
+		return same("whenever the kernel calls one of, and returns from, ")
 	case program.FmodRet:
 		return "before the kernel's function ", "before the kernel's functions ", printable(h.Target), ", which it may replace"
 	case program.LSM:
@@ -125,6 +131,9 @@ func where(h program.Hook) (one, many, target, rest string) {
 	case program.USDT:
 		return "whenever a process passes the marker ", "whenever a process passes the markers ", printable(h.Symbol), " of " + printable(h.Binary)
 	case program.PerfEvent:
+		if h.Target != "cpu-clock" {
+			return fmt.Sprintf("at %s, up to %d times a second on every CPU", printable(h.Target), h.Hz), "", "", ""
+		}
 		return fmt.Sprintf("%d times a second on every CPU", h.Hz), "", "", ""
 	case program.Interval:
 		return "every so often (interval ", "every so often (intervals ", printable(h.Target), ")"
@@ -138,6 +147,8 @@ func where(h program.Hook) (one, many, target, rest string) {
 		return "for every packet that ", "for every packet that ", printable(h.Target), " receives"
 	case program.TCXEgress:
 		return "for every packet that ", "for every packet that ", printable(h.Target), " sends"
+	case program.SocketFilter:
+		return "for a copy of every packet that ", "for a copy of every packet that ", printable(h.Target), " receives or sends"
 	case program.CgroupIngress:
 		return "for every packet that processes of " + in + " receive", "", "", ""
 	case program.CgroupEgress:
@@ -200,6 +211,11 @@ func aggregate(t btf.Type) (what, unit string) {
 	if !ok {
 		return "", ""
 	}
+	if len(s.Members) == 1 {
+		if l, ok, err := program.LinearOf(s.Members[0].Tags); ok && err == nil {
+			return "hist", unitWords[l.Unit]
+		}
+	}
 	what, ok = strings.CutPrefix(s.Name, "k_")
 	if !ok || what != "hist" && what != "stats" {
 		return "", ""
@@ -207,7 +223,7 @@ func aggregate(t btf.Type) (what, unit string) {
 	unit = "values"
 	if td, ok := t.(*btf.Typedef); ok {
 		if u, ok := strings.CutPrefix(td.Name, s.Name+"_"); ok {
-			unit = map[string]string{"ns": "nanoseconds", "us": "microseconds", "bytes": "bytes", "count": "counts"}[u]
+			unit = unitWords[u]
 		}
 	}
 	if unit == "" {
@@ -215,6 +231,8 @@ func aggregate(t btf.Type) (what, unit string) {
 	}
 	return what, unit
 }
+
+var unitWords = map[string]string{"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "bytes": "bytes", "count": "counts"}
 
 // keys returns the fields of a map's key; none for the index of an array with
 // one entry.

@@ -89,6 +89,10 @@ func (e *Executor) check(ctx context.Context, j bus.Job, g *job.Grant, p job.Pro
 		e.refuse(ctx, a, "run", fmt.Errorf("check %s: a run of this name is in progress on this node", g.Run))
 		return
 	}
+	if err := e.Maintenance.refuses(); err != nil {
+		e.refuse(ctx, a, "drained", err)
+		return
+	}
 	if err := e.checks.enter(j.ID, time.Now()); err != nil {
 		e.refuse(ctx, a, ruleChecks, err)
 		return
@@ -156,7 +160,7 @@ func (e *Executor) dryRun(ctx context.Context, p job.Program) (programs []progra
 		defer e.checks.unloaded()
 		var r result
 		r.err = e.guard("loading the program", func() (err error) {
-			r.programs, err = DryLoad(limit, e.Kernel, o, m)
+			r.programs, err = DryLoad(limit, e.kernel, o, m)
 			return err
 		})
 		done <- r
@@ -488,7 +492,7 @@ func (f *Preflight) DryLoad(ctx context.Context, o *program.Object, m *program.M
 // than about the node at this moment.
 func (n *NodeCheck) tells() bool {
 	switch n.Rule {
-	case "program", "hook", "kernel", "kind", "helper", "act", "programs", "map-memory":
+	case "program", "hook", "kernel", "kind", "helper", "act", "programs", "map-memory", "denied-hook", "type", "maps":
 		return true
 	}
 	return false

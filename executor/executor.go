@@ -31,6 +31,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ import (
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
+	"kgent/executor/probe"
 )
 
 // Kernel loads programs.
@@ -69,7 +71,12 @@ type Probe interface {
 	// not after Close.
 	Counts() (produced, lost, mapFull uint64, err error)
 
-	// Overhead returns what the run has cost. It is called after Stream.
+	// Sample measures for the length of window what each program costs. It may be
+	// called beside Stream and Close, after which it fails.
+	Sample(ctx context.Context, window time.Duration) (probe.Sample, error)
+
+	// Overhead returns what all samples together measured. It is called after
+	// Stream.
 	Overhead() output.Overhead
 
 	// Verified returns what the verifier said of each program. It is called
@@ -115,6 +122,11 @@ type Executor struct {
 	Kernel   Kernel
 	Bus      bus.Node
 	Policy   NodePolicy
+	// Tombstones, if set, keep programs out for a while that were loaded when
+	// the executor died.
+	Tombstones *Tombstones
+	// Maintenance, if set, is the node's switch.
+	Maintenance *Maintenance
 	// Facts, if set, is what the control side should know of the node's kernel,
 	// at most [bus.MaxFacts] bytes. It is published, and its hash announced.
 	Facts []byte
@@ -124,13 +136,19 @@ type Executor struct {
 	// time. Nothing is loaded before it has taken the entry that says so;
 	// a run that is attached ends in time even if it hangs.
 	Audit func(Entry)
+	// Started, if set, is called when jobs are about to be taken. From then on
+	// Status, Drain and Undrain may be called.
+	Started func()
 	// Log, if set, gets what an operator should know beside that.
 	Log *slog.Logger
 
 	cpus     int
+	kernel   Kernel        // that programs are loaded into
 	auditing chan struct{} // holds a token while the audit log is told
 	mu       sync.Mutex
 	runs     map[string]*run // in progress, by name
+	costs    costs
+	tally    tally
 	checks   checks
 }
 
@@ -138,8 +156,8 @@ type Executor struct {
 type Entry struct {
 	At   time.Time `json:"at"`
 	Node string    `json:"node"`
-	// What happened: refused, accepted, attached, ended; and of a program that
-	// is only loaded: checking, checked.
+	// What happened: refused, accepted, attached, ended; of a program that is
+	// only loaded: checking, checked; of the node: drained, undrained, crashed.
 	What string `json:"what"`
 	// Job is the bus's name for the job.
 	Job string `json:"job"`
@@ -166,15 +184,20 @@ func (e *Executor) Serve(ctx context.Context) error {
 	if err := e.prepare(); err != nil {
 		return err
 	}
+	if e.Started != nil {
+		e.Started()
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { e.announce(ctx) })
 	wg.Go(func() { e.listen(ctx) })
+	wg.Go(func() { e.watchCosts(ctx) })
 	consumer := rand.Text()
 	for {
 		err := e.Bus.Consume(ctx, e.Node.Name, consumer, func(j bus.Job) { e.take(ctx, j, &wg) })
 		if ctx.Err() != nil {
 			break
 		}
+		e.tally.busFailed()
 		e.Log.Warn("taking jobs", "err", err)
 		if !pause(ctx, busAgain) {
 			break
@@ -206,6 +229,12 @@ func (e *Executor) prepare() error {
 	}
 	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
 	e.checks.jobs = map[string]bool{}
+	e.kernel = e.Kernel
+	if e.Tombstones != nil {
+		e.kernel = buried{e.Kernel, e.Tombstones}
+	}
+	e.costs.runs = map[string]*metered{}
+	e.tally.started, e.tally.live, e.tally.totals.Jobs = time.Now(), map[*run]*outlet{}, map[string]uint64{}
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
 	}
@@ -220,8 +249,15 @@ func (e *Executor) announce(ctx context.Context) {
 			err = e.Bus.PublishFacts(ctx, e.Node.Facts, e.Facts)
 		}
 		// Facts are good to have; a node without them can still be aimed at.
-		err = errors.Join(err, e.Bus.Announce(ctx, e.Node, announceTTL))
+		self := e.Node
+		if d := e.Maintenance.Drained(); d != nil {
+			self.Drained = legible(strings.ReplaceAll(d.String(), "\n", " "), maxWhy)
+		}
+		announced := e.Bus.Announce(ctx, self, announceTTL)
+		e.tally.announced(announced)
+		err = errors.Join(err, announced)
 		if err != nil && ctx.Err() == nil {
+			e.tally.busFailed()
 			e.Log.Warn("announcing node", "err", err)
 		}
 		if !pause(ctx, announceEvery) {
@@ -327,6 +363,9 @@ func (e *Executor) isRun(name string) bool {
 
 // enter takes one of the node's places for a run.
 func (e *Executor) enter(r *run) (rule string, err error) {
+	if err := e.Maintenance.refuses(); err != nil {
+		return "drained", err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.runs[r.grant.Run] != nil {
@@ -447,6 +486,7 @@ func (e *Executor) ack(ctx context.Context, j bus.Job) {
 
 // tell hands an entry to the audit log, which must not take the node down.
 func (e *Executor) tell(entry Entry) {
+	e.tally.over(entry)
 	if e.Audit == nil {
 		return
 	}

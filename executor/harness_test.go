@@ -22,6 +22,7 @@ import (
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
+	"kgent/executor/probe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,6 +64,7 @@ type fakeProbe struct {
 	stream   func(ctx context.Context, p *fakeProbe, sink Sink) error
 	counts   func() error
 	overhead func()
+	sample   func(ctx context.Context, window time.Duration) (probe.Sample, error)
 	close    func(p *fakeProbe) error
 
 	mu                      sync.Mutex
@@ -153,6 +155,13 @@ func (p *fakeProbe) Verified() ([]program.Verified, error) {
 		return nil, errors.New("asking a closed probe")
 	}
 	return []program.Verified{{Program: "p", Processed: 42}}, nil
+}
+
+func (p *fakeProbe) Sample(ctx context.Context, window time.Duration) (probe.Sample, error) {
+	if p.sample != nil {
+		return p.sample(ctx, window)
+	}
+	return probe.Sample{Overhead: output.Overhead{Available: true}, Window: window}, nil
 }
 
 func (p *fakeProbe) Overhead() output.Overhead {
@@ -257,11 +266,11 @@ type bench struct {
 	entries []Entry
 }
 
-// onBench runs f in a bubble of fake time, and then makes sure that nothing
-// is left.
-func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
-	elf := compile(t, plain) // outside of the bubble: it starts a process
-	_, m := built(t, plain, program.Options{})
+// realBench is a bench outside of a bubble, for this machine's kernel and clock.
+func realBench(t *testing.T, source string) *bench {
+	t.Helper()
+	elf := compile(t, source)
+	_, m := built(t, source, program.Options{})
 	manifest, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -270,10 +279,18 @@ func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b := &bench{t: t, kernel: &fakeKernel{}, key: key, prog: job.Program{ELF: elf, Manifest: manifest, Contract: []byte("{}")}}
+	b.bus = &faultyBus{Bus: bus.NewMemory()}
+	b.e = b.executor("n1")
+	return b
+}
+
+// onBench runs f in a bubble of fake time, and then makes sure that nothing
+// is left.
+func onBench(t *testing.T, f func(t *testing.T, b *bench)) {
+	compile(t, plain) // outside of the bubble: it starts a process
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, kernel: &fakeKernel{}, key: key, prog: job.Program{ELF: elf, Manifest: manifest, Contract: []byte("{}")}}
-		b.bus = &faultyBus{Bus: bus.NewMemory()}
-		b.e = b.executor("n1")
+		b := realBench(t, plain)
 		f(t, b)
 		if b.end != nil {
 			b.end()

@@ -19,13 +19,6 @@ import (
 	"kgent/executor/tracer"
 )
 
-// Sampling of what a run costs: for a short window now and then, because
-// measuring makes every program run on the node a little slower.
-const (
-	sampleWindow = 20 * time.Millisecond
-	sampleEvery  = time.Second
-)
-
 // noteEvery is how often the processes whose stacks were recorded are looked
 // at, so that their frames can be named after they have ended.
 const noteEvery = 250 * time.Millisecond
@@ -39,6 +32,9 @@ type HostKernel struct {
 	// Scripts runs bpftrace's; nil refuses them. It is set before the first Load.
 	Scripts *tracer.Tracer
 
+	// needs is what threads that read output keep of their capabilities.
+	needs func() ([]int, error)
+
 	symbols sync.Once
 	kernel  *symbol.Kernel // nil when the kernel hides its addresses
 }
@@ -46,7 +42,7 @@ type HostKernel struct {
 // NewKernel returns the kernel of this machine for a node of that name. It
 // gives env the kernel's symbols, read when they are first wanted.
 func NewKernel(node string, loader *probe.Loader, env *render.Env) *HostKernel {
-	k := &HostKernel{node: node, loader: loader, env: env}
+	k := &HostKernel{node: node, loader: loader, env: env, needs: sync.OnceValues(readersNeed)}
 	env.KernelSymbol = func(addr uint64) (string, bool) { return k.kernelSymbols().Name(addr) }
 	return k
 }
@@ -159,15 +155,29 @@ func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
 	return a, nil
 }
 
-// Stream implements Probe.
+// Stream implements Probe. What it reads it reads on threads without the
+// capabilities to load and attach.
 func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
+	keep, err := p.kernel.needs()
+	if err != nil {
+		return err
+	}
+	return confined(func() error { return p.stream(ctx, sink, keep) }, keep...)
+}
+
+// stream is Stream, on a thread of its own.
+func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside sync.WaitGroup
-	faults := make(chan error, 3)
+	faults := make(chan error, 2)
 	start := func(do func(context.Context) error) {
 		beside.Go(func() {
-			if err := do(work); err != nil && work.Err() == nil {
+			err := confine(keep...)
+			if err == nil {
+				err = do(work)
+			}
+			if err != nil && work.Err() == nil {
 				faults <- err
 				cancel()
 			}
@@ -181,7 +191,6 @@ func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
 		return err
 	})
 	start(func(ctx context.Context) error { return p.readMaps(ctx, sink) })
-	start(p.sample)
 	errs := []error{p.set.Drain(work, probe.Tick, p.deliver(sink))}
 	cancel()
 	beside.Wait()
@@ -308,27 +317,15 @@ func (p *hostProbe) notePIDs() error {
 	return nil
 }
 
-// sample measures the cost of the run until it ends. A kernel that does not
-// let it be measured is no fault.
-func (p *hostProbe) sample(ctx context.Context) error {
-	t := time.NewTicker(sampleEvery)
-	defer t.Stop()
-	for {
-		if o, err := p.set.Sample(ctx, sampleWindow); err != nil || !o.Available {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-	}
-}
-
 // Counts implements Probe.
 func (p *hostProbe) Counts() (produced, lost, mapFull uint64, err error) {
 	c, err := p.set.Counts()
 	return c.Produced, c.Lost, c.MapFull, err
+}
+
+// Sample implements Probe.
+func (p *hostProbe) Sample(ctx context.Context, window time.Duration) (probe.Sample, error) {
+	return p.set.Sample(ctx, window)
 }
 
 // Overhead implements Probe.

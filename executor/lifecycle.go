@@ -59,6 +59,8 @@ const (
 	unled    // its lease is gone: nobody follows it
 	cutOff   // the bus cannot be reached; err says why
 	shutdown // the executor is told to end
+	hot      // it costs the node too much; err says why
+	drained  // the node is to be in maintenance; err says why
 	overdue  // it was told to end and still drains
 )
 
@@ -195,6 +197,10 @@ func (s state) interrupted(e event) (state, []effect) {
 		s.reason, s.detail = output.ReasonOutput, "nobody follows the run any more"
 	case cutOff:
 		s.reason, s.detail = output.ReasonOutput, fmt.Sprintf("the bus could not be reached for %v: %v", grace, e.err)
+	case hot:
+		s.reason, s.detail = output.ReasonBudget, e.err.Error()
+	case drained:
+		s.reason, s.detail = output.ReasonInterrupted, e.err.Error()
 	case shutdown:
 		s.reason, s.detail = output.ReasonInterrupted, "the executor on this node was stopped"
 	default:

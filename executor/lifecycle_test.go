@@ -11,7 +11,7 @@ import (
 )
 
 func (k eventKind) String() string {
-	return [...]string{"loaded", "attached", "streamed", "closed", "slow", "deadline", "stopped", "unled", "cutOff", "shutdown", "overdue"}[k]
+	return [...]string{"loaded", "attached", "streamed", "closed", "slow", "deadline", "stopped", "unled", "cutOff", "shutdown", "hot", "drained", "overdue"}[k]
 }
 
 func (e effect) String() string {
@@ -84,6 +84,14 @@ func TestLife(t *testing.T) {
 			"loaded attached shutdown streamed closed",
 			"attach | announce stream | interrupt limit | close | finish",
 			output.ReasonInterrupted, "the executor on this node was stopped"},
+		{"it costs too much",
+			"loaded attached hot! streamed closed",
+			"attach | announce stream | interrupt limit | close | finish",
+			output.ReasonBudget, "hot!"},
+		{"the node is drained",
+			"loaded attached drained! streamed closed",
+			"attach | announce stream | interrupt limit | close | finish",
+			output.ReasonInterrupted, "drained!"},
 		{"the program has said everything",
 			"loaded attached streamed closed",
 			"attach | announce stream | close | finish",
@@ -250,7 +258,7 @@ func TestEveryLife(t *testing.T) {
 			possible = append(possible, event{kind: kind}, event{kind, fmt.Errorf("%v fails", kind)})
 		}
 		if len(l.course) < 6 {
-			possible = append(possible, event{kind: deadline}, event{kind: slow}, event{kind: stopped}, event{cutOff, errors.New("no bus")}, event{kind: shutdown})
+			possible = append(possible, event{kind: deadline}, event{kind: slow}, event{kind: stopped}, event{cutOff, errors.New("no bus")}, event{kind: shutdown}, event{hot, errors.New("too hot")}, event{drained, errors.New("drained")})
 			if l.limited {
 				possible = append(possible, event{kind: overdue})
 			}

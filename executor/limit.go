@@ -16,7 +16,11 @@ func newBucket(perSecond int, now time.Time) bucket {
 }
 
 // take takes one token if there is one.
-func (b *bucket) take(now time.Time) bool {
+func (b *bucket) take(now time.Time) bool { return b.takeN(1, now) }
+
+// takeN takes n tokens if there is one at all: what is larger than the bucket
+// passes once it is full, and is paid off by what follows.
+func (b *bucket) takeN(n int, now time.Time) bool {
 	if b.rate == 0 {
 		return true
 	}
@@ -27,6 +31,6 @@ func (b *bucket) take(now time.Time) bool {
 	if b.tokens < 1 {
 		return false
 	}
-	b.tokens--
+	b.tokens -= float64(n)
 	return true
 }

@@ -42,13 +42,16 @@ type outlet struct {
 	// failing is since when it is; both are the sender's.
 	cut     func(error)
 	failing time.Time
+	failed  func() // if set, is told each time that the bus does not take a chunk
 
 	wake   chan struct{} // something is to be sent now
 	done   chan struct{} // the sender has ended
 	cancel context.CancelFunc
 
 	mu        sync.Mutex
-	limit     bucket
+	limit     bucket  // events
+	lines     bucket  // events and lines of text
+	size      bucket  // bytes of all lines
 	full      []batch // to be sent, oldest first
 	cur       batch
 	usual     int  // bytes of a batch
@@ -64,7 +67,9 @@ type outlet struct {
 	waiting   uint64 // events in full and cur
 	delivered uint64 // events in numbered chunks
 	dropped   uint64
-	refused   int // records that found no room
+	refused   int       // records that found no room
+	silenced  int       // lines of text over the node's rate
+	behind    time.Time // since when the bus does not take a chunk; zero: it does
 	attached  time.Time
 	lasted    time.Duration // from attached to detached, once that is over
 
@@ -80,13 +85,21 @@ type batch struct {
 	events uint64
 }
 
+// rates bound what leaves the node of one run, a second; 0 is no bound.
+type rates struct {
+	events int
+	lines  int // events and lines of text
+	bytes  int
+}
+
 // newOutlet starts to send; finish ends it.
-func newOutlet(ctx context.Context, b bus.Node, run, node string, perSecond int, cut func(error)) *outlet {
+func newOutlet(ctx context.Context, b bus.Node, run, node string, most rates, cut func(error), failed func()) *outlet {
 	ctx, cancel := context.WithCancel(ctx)
+	now := time.Now()
 	o := &outlet{
-		bus: b, run: run, node: node, cut: cut,
+		bus: b, run: run, node: node, cut: cut, failed: failed,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: cancel,
-		limit: newBucket(perSecond, time.Now()),
+		limit: newBucket(most.events, now), lines: newBucket(most.lines, now), size: newBucket(most.bytes, now),
 	}
 	go o.send(ctx)
 	return o
@@ -95,7 +108,7 @@ func newOutlet(ctx context.Context, b bus.Node, run, node string, perSecond int,
 // Admit implements [Sink].
 func (o *outlet) Admit() bool {
 	var now time.Time
-	if o.limit.rate > 0 {
+	if o.limit.rate > 0 || o.lines.rate > 0 {
 		now = time.Now()
 	}
 	o.mu.Lock()
@@ -103,7 +116,7 @@ func (o *outlet) Admit() bool {
 	if o.sealed {
 		return false
 	}
-	if !o.limit.take(now) {
+	if !o.limit.take(now) || !o.lines.take(now) {
 		o.dropped++
 		return false
 	}
@@ -119,7 +132,7 @@ func (o *outlet) Line(line []byte) {
 		return
 	}
 	o.lined++
-	if len(line) > output.MaxLine || o.bytes+len(line) > maxEventBytes {
+	if len(line) > output.MaxLine || o.bytes+len(line) > maxEventBytes || !o.affords(len(line)) {
 		o.dropped++
 		return
 	}
@@ -128,12 +141,22 @@ func (o *outlet) Line(line []byte) {
 	o.waiting++
 }
 
-// Record implements [Sink].
+// affords takes a line's bytes off the node's rate, if it has any left. It is
+// called with mu held.
+func (o *outlet) affords(n int) bool { return o.size.rate == 0 || o.size.takeN(n, time.Now()) }
+
+// Record implements [Sink]. Lines of text count towards the rates; maps and the
+// like are the answer, of which there is little.
 func (o *outlet) Record(r output.Record) {
 	line, err := output.Encode(r)
+	_, text := r.(output.Text)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sealed {
+		return
+	}
+	if text && o.lines.rate > 0 && !o.lines.take(time.Now()) || text && !o.affords(len(line)) {
+		o.silenced++
 		return
 	}
 	if err != nil || len(line) > output.MaxLine || o.bytes+len(line) > maxRecordBytes {
@@ -178,6 +201,35 @@ func (o *outlet) begin(count func() (produced, lost, mapFull uint64, err error))
 	o.mu.Lock()
 	o.attached = time.Now()
 	o.mu.Unlock()
+}
+
+// duration is how long the probe was attached.
+func (o *outlet) duration() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lasted
+}
+
+// status returns the account as last counted, since when the probe is attached,
+// and how long a chunk has waited for the bus to take it.
+func (o *outlet) status() (c output.Counters, attached time.Time, lag time.Duration) {
+	o.countMu.Lock()
+	c = o.counted
+	o.countMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c.Delivered, c.Dropped = o.delivered+o.waiting, o.dropped
+	if !o.behind.IsZero() {
+		lag = time.Since(o.behind)
+	}
+	return c, o.attached, lag
+}
+
+// late notes since when the bus does not take a chunk; zero: it does.
+func (o *outlet) late(since time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.behind = since
 }
 
 // flush sends what there is without delay.
@@ -230,10 +282,24 @@ func (o *outlet) seal(clean bool) (output.Counters, error) {
 		err = fmt.Errorf("accounting for events: %d were produced, but %d delivered, %d lost in the kernel and %d dropped",
 			c.Produced, c.Delivered, c.KernelLost, c.Dropped)
 	}
+	if o.silenced > 0 {
+		err = errors.Join(err, fmt.Errorf("sending output: %d lines of text were over this node's rate and left out", o.silenced))
+	}
 	if o.refused > 0 {
 		err = errors.Join(err, fmt.Errorf("sending output: %d maps or other records were too large or found no room", o.refused))
 	}
 	return c, err
+}
+
+// produced counts the events that the attached probe has produced so far.
+func (o *outlet) produced() (uint64, error) {
+	o.countMu.Lock()
+	defer o.countMu.Unlock()
+	if o.count == nil {
+		return 0, errors.New("counting events: the probe is not attached")
+	}
+	err := o.recount()
+	return o.counted.Produced, err
 }
 
 // recount reads the probe's counters. It is called with countMu held.
@@ -360,11 +426,16 @@ func (o *outlet) publish(ctx context.Context, c bus.Chunk) bool {
 	o.recount() // an error here shows again when the output is sealed
 	c.Counters.Produced, c.Counters.KernelLost, c.Counters.MapFull = o.counted.Produced, o.counted.KernelLost, o.counted.MapFull
 	o.countMu.Unlock()
+	o.late(time.Now())
 	for {
 		err := o.try(ctx, c)
 		if err == nil {
 			o.failing = time.Time{}
+			o.late(time.Time{})
 			return true
+		}
+		if o.failed != nil {
+			o.failed()
 		}
 		if o.failing.IsZero() {
 			o.failing = time.Now()

@@ -258,7 +258,7 @@ func TestChunks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &published{}
 		start := time.Now()
-		o := newOutlet(t.Context(), p, "r", "n", 0, nil)
+		o := newOutlet(t.Context(), p, "r", "n", rates{}, nil, nil)
 		line := []byte(`{"type":"event","data":{"x":"` + strings.Repeat("y", 400) + `"}}`)
 		big := output.Text{Line: strings.Repeat("z", 3*chunkBytes)}
 		var produced atomic.Uint64
@@ -342,10 +342,41 @@ func TestChunks(t *testing.T) {
 }
 
 // Many writers at once, for the race detector.
+// A node's own rates hold whatever was granted; what is over is counted, and of
+// text it is said.
+func TestNodeRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &published{}
+		o := newOutlet(t.Context(), p, "r", "n", rates{lines: 10, bytes: 1000}, nil, nil)
+		o.begin(func() (uint64, uint64, uint64, error) { return 12, 0, 0, nil })
+		for range 8 { // of 100 bytes: within both
+			if o.Admit() {
+				o.Line(bytes.Repeat([]byte("e"), 99))
+			}
+		}
+		for range 3 { // two more lines are
+			o.Record(output.Text{Line: "hello"})
+		}
+		time.Sleep(time.Second)
+		for range 4 { // of 600 bytes: two of them empty the second bucket
+			if o.Admit() {
+				o.Line(bytes.Repeat([]byte("e"), 599))
+			}
+		}
+		c, err := o.seal(true)
+		if want := (output.Counters{Produced: 12, Delivered: 10, Dropped: 2}); c != want || err == nil || !strings.Contains(err.Error(), "1 lines of text were over this node's rate") {
+			t.Errorf("account %+v, %v; want %+v", c, err, want)
+		}
+		if err := o.finish(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOutletConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &published{}
-		o := newOutlet(t.Context(), p, "r", "n", 1000, nil)
+		o := newOutlet(t.Context(), p, "r", "n", rates{events: 1000}, nil, nil)
 		done := make(chan struct{})
 		for range 4 {
 			go func() {
@@ -375,7 +406,7 @@ func TestOutletConcurrently(t *testing.T) {
 }
 
 func BenchmarkSink(b *testing.B) {
-	o := newOutlet(b.Context(), discard{}, "r", "n", 0, nil)
+	o := newOutlet(b.Context(), discard{}, "r", "n", rates{}, nil, nil)
 	line := []byte(`{"type":"event","node":"n1","stream":"events","data":{"pid":1234,"comm":"postgres","daddr":"2001:db8::1","dport":443}}` + "\n")
 	b.SetBytes(int64(len(line)))
 	for b.Loop() {
@@ -395,7 +426,7 @@ func (discard) Publish(context.Context, bus.Chunk) error { return nil }
 func BenchmarkDelivery(b *testing.B) {
 	line := []byte(`{"type":"event","node":"n","stream":"events","data":{"pid":1234,"comm":"postgres","daddr":"2001:db8::1","dport":443}}` + "\n")
 	m := bus.NewMemory()
-	o := newOutlet(b.Context(), m, "r", "n", 0, nil)
+	o := newOutlet(b.Context(), m, "r", "n", rates{}, nil, nil)
 	var produced atomic.Uint64
 	o.begin(func() (uint64, uint64, uint64, error) { return produced.Load(), 0, 0, nil })
 	g := job.Grant{Run: "r", Nodes: []string{"n"}, Limits: job.Limits{Duration: time.Hour}}

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -29,13 +30,30 @@ type NodePolicy struct {
 	DenyHelpers []string
 	// DenyKinds are kinds of hooks that nothing is attached to.
 	DenyKinds []program.Kind
-	// MaxPrograms is how many programs a run may have.
-	MaxPrograms int
+	// DenyHooks are hooks that nothing is attached to, written as
+	// [program.Hook.String] does, * for anything: "kprobe tcp_*", "* vfs_read".
+	DenyHooks []string
+	// DenyTypes are types of programs that are not loaded, as the kernel's
+	// names in lower case: xdp, lsm, schedcls.
+	DenyTypes []string
+	// MaxPrograms is how many programs a run may have, MaxMaps how many maps.
+	MaxPrograms, MaxMaps int
 	// MaxMapBytes is how much memory the maps of a run may take, as estimated
 	// by [MapBytes].
 	MaxMapBytes uint64
 	// MaxRuns is how many runs the node has at once.
 	MaxRuns int
+	// CPUPerRun and CPUTotal are how much of one core the programs of a run, and
+	// those of all runs together, may cost; 0.01 is 1 %. A run that costs more is
+	// ended within two seconds. 0 is no bound.
+	CPUPerRun, CPUTotal float64
+	// MaxEvents, MaxLines and MaxBytes bound the output of a run a second, where
+	// its grant allows more: events, lines of text and events, and bytes of
+	// both. What is over is dropped and counted. 0 is no bound.
+	MaxEvents, MaxLines, MaxBytes int
+	// CrashFirst is how long a program is not loaded again that was loaded when
+	// the executor died; each time it doubles, up to CrashMost. 0 is not at all.
+	CrashFirst, CrashMost time.Duration
 }
 
 // DefaultPolicy returns the policy of a node whose operator said nothing: it
@@ -44,14 +62,42 @@ func DefaultPolicy() NodePolicy {
 	return NodePolicy{
 		DenyHelpers: []string{"bpf_probe_write_user", "bpf_override_return", "bpf_send_signal", "bpf_send_signal_thread", "bpf_send_signal_task"},
 		MaxPrograms: 64,
+		MaxMaps:     64,
 		MaxMapBytes: 256 << 20,
 		MaxRuns:     8,
+		CPUPerRun:   0.01,
+		CPUTotal:    0.05,
+		MaxEvents:   100_000,
+		MaxLines:    100_000,
+		MaxBytes:    32 << 20,
+		CrashFirst:  time.Minute,
+		CrashMost:   time.Hour,
 	}
+}
+
+// OwnHostPolicy is the policy of a process that traces its own host for the
+// person who has just started it. It observes only, like [DefaultPolicy], but
+// sets no bounds on cost and rate: that person sees what it does, and ends it.
+func OwnHostPolicy() NodePolicy {
+	p := DefaultPolicy()
+	p.CPUPerRun, p.CPUTotal = 0, 0
+	p.MaxEvents, p.MaxLines, p.MaxBytes = 0, 0, 0
+	return p
+}
+
+// eventsPerSecond is the bound of a run whose grant says so many.
+func (p NodePolicy) eventsPerSecond(granted int) int {
+	if granted == 0 || p.MaxEvents == 0 {
+		return max(granted, p.MaxEvents)
+	}
+	return min(granted, p.MaxEvents)
 }
 
 // PolicyError says which rule of the node's policy a run breaks.
 type PolicyError struct {
-	Rule   string // kind, helper, act, programs, map-memory, runs
+	// Rule is kind, denied-hook, type, helper, act, programs, maps, map-memory,
+	// runs, checks, drained or crashed.
+	Rule   string
 	Detail string
 }
 
@@ -72,8 +118,12 @@ func (p NodePolicy) Check(o *program.Object, m *program.Manifest, tier string, c
 	}
 	specs := o.Programs()
 	for i, f := range facts {
-		if slices.Contains(p.DenyKinds, f.Hook.Kind) {
+		// Who denies kprobes means those on many functions, too.
+		if slices.Contains(p.DenyKinds, f.Hook.Kind) || slices.Contains(p.DenyKinds, f.Hook.Kind.Single()) {
 			return &PolicyError{"kind", fmt.Sprintf("program %s attaches by %s", f.Program, f.Hook.Kind)}
+		}
+		if slices.Contains(p.DenyTypes, f.TypeName) {
+			return &PolicyError{"type", fmt.Sprintf("program %s is of type %s", f.Program, f.TypeName)}
 		}
 		for _, h := range slices.Concat(f.Helpers, f.Kfuncs) {
 			if slices.Contains(p.DenyHelpers, h) {
@@ -89,14 +139,61 @@ func (p NodePolicy) Check(o *program.Object, m *program.Manifest, tier string, c
 			return &PolicyError{"act", fmt.Sprintf("program %s %s, and this node runs only programs that observe", f.Program, why)}
 		}
 	}
+	// Where it is attached says the manifest: sections name neither interfaces
+	// nor what a node chooses.
+	for _, x := range m.Programs {
+		if rule, denied := p.denies(x.Hook); denied {
+			return &PolicyError{"denied-hook", fmt.Sprintf("program %s attaches to %s, and nothing may be attached to %s", x.Name, x.Hook, rule)}
+		}
+	}
 	spec, err := o.Collection(m, nil)
 	if err != nil {
 		return err
+	}
+	if n := len(spec.Maps); n > p.MaxMaps {
+		return &PolicyError{"maps", fmt.Sprintf("%d maps, at most %d", n, p.MaxMaps)}
 	}
 	if n := MapBytes(spec, cpus); n > p.MaxMapBytes {
 		return &PolicyError{"map-memory", fmt.Sprintf("its maps take about %d MiB, at most %d: ask for fewer entries", n>>20, p.MaxMapBytes>>20)}
 	}
 	return nil
+}
+
+// denies returns the rule that keeps programs off a hook.
+func (p NodePolicy) denies(h program.Hook) (rule string, denied bool) {
+	hook := h.String()
+	// An offset into a function is still that function.
+	function, _, _ := strings.Cut(hook, "+")
+	for _, rule := range p.DenyHooks {
+		if overlap(rule, hook) || overlap(rule, function) {
+			return rule, true
+		}
+	}
+	return "", false
+}
+
+// overlap reports whether there is a text that both patterns match, * being
+// anything: a hook may name many places by a pattern of its own.
+func overlap(a, b string) bool {
+	// row[j]: the rest of a, from i on, and b[j:] overlap.
+	row := make([]bool, len(b)+1)
+	for i := len(a); i >= 0; i-- {
+		next := row
+		row = make([]bool, len(b)+1)
+		for j := len(b); j >= 0; j-- {
+			switch {
+			case i == len(a) && j == len(b):
+				row[j] = true
+			case i < len(a) && a[i] == '*':
+				row[j] = next[j] || j < len(b) && row[j+1]
+			case j < len(b) && b[j] == '*':
+				row[j] = row[j+1] || i < len(a) && next[j]
+			default:
+				row[j] = i < len(a) && j < len(b) && a[i] == b[j] && next[j+1]
+			}
+		}
+	}
+	return row[0]
 }
 
 // actsBecause says why a program may change what the node does; it returns ""

@@ -87,6 +87,7 @@ SEC("raw_tp/sys_enter") int p(void *ctx) { bpf_loop(1 << 20, g, 0, 0); return 0;
 		{"changes a result", `SEC("fmod_ret/do_nanosleep") int p(__u64 *ctx) { return -4; }`, DefaultPolicy(), "observe", "act", "fmod_ret"},
 		{"returns anything where it means nothing", `SEC("raw_tp/sys_enter") int p(__u64 *ctx) { return (int)ctx[0]; }`, DefaultPolicy(), "observe", "", ""},
 
+		{"a denied kind on many functions", `SEC("kprobe.multi/tcp_*") int p(void *ctx) { return 0; }`, NodePolicy{MaxPrograms: 1, MaxMapBytes: 1 << 30, DenyKinds: []program.Kind{program.Kprobe}}, "observe", "kind", "kprobe.multi"},
 		{"a denied kind", plain, NodePolicy{MaxPrograms: 1, MaxMapBytes: 1 << 30, DenyKinds: []program.Kind{program.RawTracepoint}}, "observe", "kind", "raw_tracepoint"},
 		{"too many programs", plain + `SEC("raw_tp/sys_exit") int q(void *ctx) { return 0; }`, NodePolicy{MaxPrograms: 1, MaxMapBytes: 1 << 30}, "observe", "programs", "2 programs, at most 1"},
 		{"too much memory", `struct { __uint(type, 1); __uint(max_entries, 1000000); __type(key, __u64); __type(value, char[4000]); } m SEC(".maps");

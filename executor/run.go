@@ -95,6 +95,15 @@ func (e *Executor) admit(p job.Program, tier string) (*program.Object, *program.
 	if err := e.Policy.Check(o, m, tier, e.cpus); err != nil {
 		return nil, nil, err
 	}
+	if e.Tombstones != nil {
+		hash, err := programHash(o, m)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := e.Tombstones.Allow(hash); err != nil {
+			return nil, nil, err
+		}
+	}
 	return o, m, nil
 }
 
@@ -127,14 +136,18 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 	base := context.WithoutCancel(ctx)
 	work, interrupt := context.WithCancel(base)
 	r.interrupt = interrupt
-	r.out = newOutlet(base, r.e.Bus, r.grant.Run, r.e.Node.Name, r.grant.Limits.EventsPerSecond,
-		func(err error) { go r.post(event{cutOff, err}) })
+	r.out = newOutlet(base, r.e.Bus, r.grant.Run, r.e.Node.Name,
+		rates{r.e.Policy.eventsPerSecond(r.grant.Limits.EventsPerSecond), r.e.Policy.MaxLines, r.e.Policy.MaxBytes},
+		func(err error) { go r.post(event{cutOff, err}) }, r.e.tally.busFailed)
+	r.e.tally.begin(r, r.out)
 	unhook := context.AfterFunc(ctx, func() { r.post(event{kind: shutdown}) })
 	var watching sync.WaitGroup
 	watching.Go(func() { r.watch(work) })
 	defer func() {
 		// However this ends, by a panic of its own too, nothing stays.
 		unhook()
+		r.e.costs.leave(r)
+		r.e.tally.forget(r)
 		interrupt()
 		close(r.done)
 		r.out.cancel()
@@ -171,11 +184,13 @@ func (r *run) perform(work, base context.Context, eff effect, s state) {
 	case doStream:
 		go r.stream(work)
 	case doInterrupt:
+		r.e.costs.leave(r)
 		r.out.detach()
 		r.interrupt()
 	case doLimit:
 		r.after(drainLimit, overdue)
 	case doClose:
+		r.e.costs.leave(r)
 		r.closing = true
 		go r.close(r.clean)
 	case doFinish:
@@ -192,7 +207,7 @@ func (r *run) after(d time.Duration, kind eventKind) {
 func (r *run) load(ctx context.Context, o *program.Object, m *program.Manifest) {
 	var p Probe
 	err := r.e.guard("loading the program", func() (err error) {
-		p, err = r.e.Kernel.Load(ctx, o, m)
+		p, err = r.e.kernel.Load(ctx, o, m)
 		if err == nil && p == nil {
 			err = errors.New("loading the program: the kernel gave nothing to attach")
 		}
@@ -223,6 +238,7 @@ func (r *run) announce() {
 	r.out.begin(r.counts)
 	r.out.Record(r.record)
 	r.out.flush()
+	r.e.costs.enter(r)
 	// Beside the loop: a log that hangs must not keep the run attached.
 	entry := Entry{What: "attached", Job: r.job.ID, ProgramIDs: r.record.ProgramIDs}.of(r.grant)
 	r.told.Go(func() { r.e.tell(entry) })
@@ -292,6 +308,7 @@ func (r *run) finish(ctx context.Context, s state) {
 	if s.reason == output.ReasonFailed {
 		last = append(last, output.Error{Node: r.e.Node.Name, Code: "node", Message: s.detail})
 	}
+	r.e.tally.end(r)
 	err := r.out.finish(append(last, summary)...)
 	entry := Entry{What: "ended", Job: r.job.ID, Summary: &summary}
 	if err != nil {

@@ -3,9 +3,12 @@ package executor
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"kgent/agent/program"
 	"kgent/executor/output"
+	"kgent/executor/probe"
 	"kgent/executor/tracer"
 )
 
@@ -18,14 +21,24 @@ func (k *HostKernel) loadScript(ctx context.Context, o *program.Object, m *progr
 	if err != nil {
 		return nil, err
 	}
-	return &scriptProbe{r}, nil
+	return &scriptProbe{run: r}, nil
 }
 
 // scriptProbe is a script as the probe of a run.
-type scriptProbe struct{ run *tracer.Run }
+type scriptProbe struct {
+	run *tracer.Run
+	ids []uint32 // of bpftrace's programs
+
+	mu       sync.Mutex
+	measured probe.Total
+}
 
 // Attach implements Probe.
-func (p *scriptProbe) Attach(ctx context.Context) (output.Attached, error) { return p.run.Attach(ctx) }
+func (p *scriptProbe) Attach(ctx context.Context) (output.Attached, error) {
+	a, err := p.run.Attach(ctx)
+	p.ids = a.ProgramIDs
+	return a, err
+}
 
 // Stream implements Probe.
 func (p *scriptProbe) Stream(ctx context.Context, sink Sink) error { return p.run.Stream(ctx, sink) }
@@ -33,8 +46,21 @@ func (p *scriptProbe) Stream(ctx context.Context, sink Sink) error { return p.ru
 // Counts implements Probe. Events are the lines that the script prints.
 func (p *scriptProbe) Counts() (produced, lost, mapFull uint64, err error) { return p.run.Counts() }
 
-// Overhead implements Probe: what another process's programs cost is not measured.
-func (p *scriptProbe) Overhead() output.Overhead { return output.Overhead{} }
+// Sample implements Probe.
+func (p *scriptProbe) Sample(ctx context.Context, window time.Duration) (probe.Sample, error) {
+	s, err := probe.SampleIDs(ctx, window, p.ids)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.measured.Add(s)
+	return s, err
+}
+
+// Overhead implements Probe.
+func (p *scriptProbe) Overhead() output.Overhead {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.measured.Overhead()
+}
 
 // Verified implements Probe.
 func (p *scriptProbe) Verified() ([]program.Verified, error) { return p.run.Verified(), nil }

@@ -40,15 +40,6 @@ func TestUnsupported(t *testing.T) {
 		line int
 		says string
 	}{
-		"a text in a packet": {`contract "x"
-table names { name: char[8] } : count
-hook xdp()
-  case any: packet.len > 60
-    add 1 to names[name: packet.text(48, 8)]
-    return XDP_PASS
-  otherwise
-    return XDP_PASS
-`, 5, "a text in a packet"},
 		"a name that C needs": {`contract "x"
 event seen { default: k_pid }
 hook tp_btf/sched_process_exec()
@@ -109,4 +100,27 @@ hook tp_btf/sched_process_exec()
 		_, rest, _ = strings.Cut(after, "*/")
 	}
 	built(t, source)
+}
+
+// Names that begin as the header's do come to an end as other ones.
+func TestNamesOfTheHeader(t *testing.T) {
+	for _, name := range []string{"k", "bpf", "kgent", "for"} {
+		source, err := codegen.C(checked(t, strings.ReplaceAll(`contract "x"
+param NAME_1: u8 = 3
+event NAME { pid: k_pid }
+memory NAME_2 { pid: k_pid } : {}
+hook tp_btf/sched_process_exec()
+  case any: current.tgid > NAME_1 && !known NAME_2[current.tgid]
+    emit NAME { pid: current.tgid }
+    remember NAME_2[current.tgid] {}
+  otherwise nothing
+`, "NAME", name)))
+		var u *codegen.Unsupported
+		if err != nil && !errors.As(err, &u) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			built(t, source)
+		}
+	}
 }

@@ -91,13 +91,13 @@ func (b *block) fillKey(members []member, rec *record, key []*contract.Value, na
 		if isBytes(m.typ) {
 			name = b.f.names.pick(name)
 			b.line("%s = {};", typed(m, name))
-			return name, b.fill(name, sizeOf(m.typ), key[0])
+			return name, b.fill(name, m.typ.InMemory(), key[0])
 		}
 		e, err := b.value(key[0])
 		if err != nil {
 			return "", err
 		}
-		if e.kind == number && int(e.bits) == 8*sizeOf(m.typ) && b.f.names.used[e.text] {
+		if e.kind == number && int(e.bits) == 8*m.typ.InMemory() && b.f.names.used[e.text] {
 			return e.text, nil // a variable as it should be
 		}
 		name = b.f.names.pick(name)
@@ -141,7 +141,7 @@ func (b *block) set(to string, members []member, values []*contract.Value) error
 		}
 		m := members[i]
 		if isBytes(m.typ) {
-			if err := b.fill(to+m.name, sizeOf(m.typ), v); err != nil {
+			if err := b.fill(to+m.name, m.typ.InMemory(), v); err != nil {
 				return err
 			}
 			continue
@@ -304,7 +304,7 @@ func (b *block) sample(t *table, i int, cell string, v *contract.Value) error {
 			b.line("%s = %s;", at, x.text)
 			break
 		}
-		if sizeOf(t.of.Values[i].Type) < 4 {
+		if t.of.Values[i].Type.InMemory() < 4 {
 			return &Unsupported{of.At, "the last of numbers of less than 32 bits, beside others that all CPUs share"}
 		}
 		b.line("__sync_lock_test_and_set(&%s, %s);", at, x.text) // as atomic as the others
@@ -408,12 +408,12 @@ func (b *block) change(e *contract.CheckedEffect, several bool) ([]string, error
 		f := m.fields[i]
 		to := ref.cell + "->" + f.name
 		if isBytes(f.typ) {
-			if b.f.stack += sizeOf(f.typ); b.f.stack > maxStack {
+			if b.f.stack += f.typ.InMemory(); b.f.stack > maxStack {
 				return nil, &Unsupported{v.At, fmt.Sprintf("texts of more than %d bytes at one place", maxStack)}
 			}
 			name := b.f.names.pick("new_" + f.name)
 			inner.line("%s = {};", typed(f, name))
-			if err := inner.fill(name, sizeOf(f.typ), v); err != nil {
+			if err := inner.fill(name, f.typ.InMemory(), v); err != nil {
 				return nil, err
 			}
 			do = append(do, fmt.Sprintf("__builtin_memcpy(&%s, &%s, sizeof(%s));", to, name, name))

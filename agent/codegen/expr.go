@@ -276,8 +276,11 @@ func nameFor(v *contract.Value) string {
 	switch v.Op {
 	case contract.OpRead:
 		name := strings.ToLower(fmt.Sprintf("%s%d", map[contract.Order]string{contract.Host: "u", contract.Network: "be"}[v.Type.Order], v.Type.Bits))
-		if v.Type.Kind == contract.TextKind {
+		switch v.Type.Kind {
+		case contract.TextKind:
 			name = "text"
+		case contract.IPKind:
+			name = "address"
 		}
 		if n, ok := v.From.(*contract.Name); ok {
 			return n.Name

@@ -97,6 +97,18 @@ static __always_inline void copy_text(char *to, const char *from, __u32 size)
 	}
 }
 `,
+	"end_text": `/* Leaves nothing behind the NUL of a text. */
+static __always_inline void end_text(char *text, __u32 size)
+{
+	bool ended = false;
+
+	for (__u32 i = 0; i < size; i++) {
+		ended = ended || !text[i];
+		if (ended)
+			text[i] = 0;
+	}
+}
+`,
 	"packet_read": `/* Reads bytes of a packet into zeroes; those behind its end stay 0. */
 static __always_inline void packet_read(struct __sk_buff *ctx, __u64 length, __u64 off, void *to, __u32 size)
 {

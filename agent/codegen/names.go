@@ -73,6 +73,9 @@ func (s *scope) pick(name string) string {
 	if taken(name) {
 		name += "_"
 	}
+	if taken(name) { // a prefix that is not ours: whatever follows it
+		name = "the_" + strings.TrimLeft(name, "_")
+	}
 	out := name
 	for i := 2; s.has(out) || taken(out); i++ {
 		out = fmt.Sprint(name, "_", i)

@@ -77,7 +77,13 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 		n = size - 1
 	}
 	if v.Args[0].Op == contract.OpInput {
-		return b.f.unsupported(v, "a text in a packet")
+		at, err := b.value(v.Args[1])
+		if err != nil {
+			return err
+		}
+		b.fromPacket(to, v.Args[1], at, n)
+		b.line("%s(%s, %d);", b.f.g.use("end_text"), to, n)
+		return nil
 	}
 	block, at, err := b.userBlock(v)
 	if err != nil {
@@ -85,6 +91,22 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 	}
 	b.line("%s(%s, %s + %d, %d);", b.f.g.use("copy_text"), to, block, at, n)
 	return nil
+}
+
+// readAddress reads an IPv6 address from a block.
+func (b *block) readAddress(to string, v *contract.Value) error {
+	if v.Args[0].Op == contract.OpInput {
+		at, err := b.value(v.Args[1])
+		if err == nil {
+			b.fromPacket("&"+to, v.Args[1], at, 16)
+		}
+		return err
+	}
+	block, at, err := b.userBlock(v)
+	if err == nil {
+		b.line("__builtin_memcpy(&%s, %s + %d, 16);", to, block, at)
+	}
+	return err
 }
 
 // maxBlock is the largest block that is read, in bytes.

@@ -208,7 +208,7 @@ func (f *function) count(s *contract.CheckedStep) {
 	f.walk(s, func(v *contract.Value) {
 		f.uses[v.ID]++
 		if v.Op == contract.OpRead && v.Args[1].Op == contract.OpConst {
-			n := v.Args[1].Bits + uint64(max(sizeOf(v.Type), 1))
+			n := v.Args[1].Bits + uint64(max(v.Type.InMemory(), 1))
 			if of := v.Args[0]; n < 1<<16 {
 				f.extent[of.ID] = max(f.extent[of.ID], int(n))
 			}

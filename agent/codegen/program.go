@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kgent/agent/contract"
+	"kgent/agent/program"
 )
 
 // generator writes one program.
@@ -200,7 +201,7 @@ func (g *generator) table(t *contract.CheckedTable) error {
 		case contract.Min, contract.Max, contract.Last:
 			out.perCPU = false
 			out.least = out.least || v.Agg == contract.Min
-			if n := sizeOf(t.Values[i].Type); n < 4 && v.Agg != contract.Last {
+			if n := t.Values[i].Type.InMemory(); n < 4 && v.Agg != contract.Last {
 				return &Unsupported{v.At, fmt.Sprintf("the %s of numbers of %d bits", v.Agg, 8*n)}
 			}
 		case contract.Stats:
@@ -264,9 +265,9 @@ func sampleType(v contract.TableValue, t contract.Type, name string) (string, in
 	case contract.Stats:
 		return typed("k_stats"), 32
 	case contract.Linear:
-		return fmt.Sprintf("__u64 %s[%d]", name, v.Slots), int(8 * v.Slots)
+		return fmt.Sprintf("K_LINEAR(%s, %d, %d, %s)", name, v.Step, v.Slots, program.LinearUnit(t.Meaning)), int(8 * v.Slots)
 	}
-	return declare(v.Type, t, name), sizeOf(t)
+	return declare(v.Type, t, name), t.InMemory()
 }
 
 func (g *generator) memory(m *contract.CheckedMemory) {
@@ -418,9 +419,9 @@ func (g *generator) writeMaps(b *strings.Builder) {
 			b.WriteString(m.keyRecord.text + "\n")
 			key, size = "struct "+m.keyRecord.tag, m.keyRecord.size
 		} else if k := m.key[0]; k.typ.Kind == contract.TextKind {
-			key, size = fmt.Sprintf("char[%d]", k.typ.Size), sizeOf(k.typ)
+			key, size = fmt.Sprintf("char[%d]", k.typ.Size), k.typ.InMemory()
 		} else {
-			key, size = strings.TrimSuffix(k.decl, " "+k.name), sizeOf(k.typ)
+			key, size = strings.TrimSuffix(k.decl, " "+k.name), k.typ.InMemory()
 		}
 		kind := "HASH"
 		if g.drops(m) {

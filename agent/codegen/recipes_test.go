@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -90,5 +91,47 @@ hook cgroup_skb/egress(skb)
 				t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
 			}
 		})
+	}
+}
+
+// What a packet says in words, at a place that its header says, is read up to its NUL or its end.
+func TestTextsOfPackets(t *testing.T) {
+	for hook, pass := range map[string]string{"cgroup_skb/egress": "1", "xdp": "XDP_PASS"} {
+		verdict, why, source := verdictOf(t, strings.NewReplacer("HOOK", hook, "PASS", pass).Replace(`contract "x"
+event seen { name: char[12], begin: char[4] }
+hook HOOK()
+  case any: packet.u8(9) == IPPROTO_UDP
+    emit seen { name: packet.text((packet.u8(0) & 15) * 4 + 8, 12), begin: packet.text(8, 12) }
+    return PASS
+  otherwise
+    return PASS
+`), patient)
+		if verdict != "VERIFIED" {
+			t.Errorf("%s: %s: %s\n%s", hook, verdict, why, numbered(source))
+		}
+	}
+}
+
+// Of an argument of a system call as much is looked at as the call takes, with its sign: what a program leaves in the
+// rest of the register means nothing.
+func TestArgumentsOfCalls(t *testing.T) {
+	text := `contract "x"
+event seen { pid: k_pid, to: s32, signal: s32 }
+hook tracepoint/syscalls/sys_enter_kill(pid as target, sig)
+  case groups: target < 0 && sig != 0
+    emit seen { pid: current.tgid, to: target, signal: sig }
+  otherwise nothing
+`
+	verdict, why, source := verdictOf(t, text, patient)
+	if verdict != "VERIFIED" {
+		t.Fatalf("%s: %s\n%s", verdict, why, numbered(source))
+	}
+	wide := strings.Replace(source, "__s32 target", "__s64 target", 1)
+	if wide == source {
+		t.Fatalf("the program has changed:\n%s", numbered(source))
+	}
+	o, m := built(t, wide)
+	if r := proved(t, o, m, checked(t, text).Contract, patient); r.Verdict.String() != "REFUTED" {
+		t.Errorf("a program that compares the whole register is %s", r.Verdict)
 	}
 }

@@ -26,10 +26,10 @@ const anyText = 32
 func (b *block) bytesOf(v *contract.Value) (buffer, error) {
 	switch v.Op {
 	case contract.OpParam:
-		return buffer{v.Name, sizeOf(v.Type), true}, nil
+		return buffer{v.Name, v.Type.InMemory(), true}, nil
 	case contract.OpCell:
 		e, err := b.cell(v)
-		return buffer{e.text, sizeOf(v.Type), false}, err
+		return buffer{e.text, v.Type.InMemory(), false}, err
 	}
 	key := fmt.Sprint(v.ID)
 	for at := b; at != nil && v.ID != 0; at = at.outer {
@@ -37,7 +37,7 @@ func (b *block) bytesOf(v *contract.Value) (buffer, error) {
 			return have, nil
 		}
 	}
-	size := sizeOf(v.Type)
+	size := v.Type.InMemory()
 	if size == 0 {
 		size = anyText
 	}
@@ -239,6 +239,8 @@ func (b *block) fillAddress(to string, v *contract.Value) error {
 		}
 		b.line("bpf_probe_read_kernel(&%s, 16, %s);", to, x.address())
 		return nil
+	case contract.OpRead:
+		return b.readAddress(to, v)
 	}
 	return b.f.unsupported(v, "this address")
 }

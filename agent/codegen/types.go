@@ -24,29 +24,11 @@ func declare(t contract.TypeName, typ contract.Type, name string) string {
 	return t.Name + " " + name
 }
 
-// sizeOf and alignOf are those of a member in C.
-func sizeOf(t contract.Type) int {
-	switch t.Kind {
-	case contract.Int:
-		return int(t.Bits) / 8
-	case contract.Bool:
-		return 1
-	case contract.TextKind, contract.Bytes:
-		return int(t.Size)
-	case contract.IPKind:
-		return 16
-	case contract.Pointer:
-		return 8
-	case contract.ArgsKind:
-		return 1024
-	}
-	return 0
-}
-
+// alignOf is that of a member in C.
 func alignOf(t contract.Type) int {
 	switch t.Kind {
 	case contract.Int, contract.Pointer:
-		return sizeOf(t)
+		return t.InMemory()
 	case contract.ArgsKind:
 		return 4
 	}
@@ -97,7 +79,7 @@ func newRecord(tag string, members []member, whole int) *record {
 		most = max(most, a)
 		pad((a - r.size%a) % a)
 		fmt.Fprintf(&b, "\t%s;\n", m.decl)
-		r.size += sizeOf(m.typ)
+		r.size += m.typ.InMemory()
 	}
 	pad((most - r.size%most) % most)
 	b.WriteString("};\n")

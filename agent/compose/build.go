@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
+	"kgent/agent/recipes"
 )
 
 // base is what a composition starts from.
@@ -19,8 +21,9 @@ type base struct {
 	options  program.Options
 	duration time.Duration // that a recipe's part of the request asks for
 	origin   string
-	lines    []string // how the request's own part was understood
-	hook     bool     // made here, from a system call, tracepoint or function
+	lines    []string           // how the request's own part was understood
+	only     []recipes.Narrowed // of what a recipe shows, what the request's own part asks for
+	hook     bool               // made here, from a system call, tracepoint or function
 }
 
 // builder applies an ask to a base.
@@ -46,7 +49,11 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	}
 	b := &builder{Composer: c, ask: a, from: from, c: from.contract, enough: map[string]int64{}, fixed: map[string]bool{}}
 	b.lines = slices.Clone(from.lines)
+	b.tasks()
 	if err := b.tables(); err != nil {
+		return nil, err
+	}
+	if err := b.narrowed(); err != nil {
 		return nil, err
 	}
 	if err := b.conditions(); err != nil {
@@ -78,6 +85,26 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	}
 	res := &Composition{Contract: out, Options: from.options, Duration: a.dur, Origin: from.origin, Understood: b.lines}
 	return res, b.run(res)
+}
+
+// tasks turns what is asked of the task into conditions where the contract has no parameters for it.
+func (b *builder) tasks() {
+	for _, p := range []struct {
+		name  string
+		value *string
+		what  string
+	}{{"pid", &b.ask.pid, "pid"}, {"comm", &b.ask.comm, "comm"}, {"uid", &b.ask.uid, "user"}} {
+		has := slices.ContainsFunc(b.c.Params, func(q *contract.Param) bool { return q.Name == p.name })
+		if *p.value == "" || has || b.from.hook {
+			continue
+		}
+		is := *p.value
+		if p.what == "comm" {
+			is = strconv.Quote(is)
+		}
+		b.ask.conds = append(slices.Clip(b.ask.conds), cond{p.what, "==", is, *p.value})
+		*p.value = ""
+	}
 }
 
 // forbidden says why a contract does not hold water on this kernel.

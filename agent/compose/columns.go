@@ -2,6 +2,7 @@ package compose
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -346,6 +347,86 @@ func (b *builder) conditions() error {
 	return nil
 }
 
+// narrowed narrows a recipe to what its words ask for without a parameter.
+func (b *builder) narrowed() error {
+	for _, n := range b.from.only {
+		next, err := filter(b.c, func(s site) (contract.Expr, error) { return b.when(s, n.When) })
+		if err != nil {
+			return wrap(err)
+		}
+		b.c = next
+		b.lines = append(b.lines, fmt.Sprintf("%s, from %q", n.Means, n.Said))
+	}
+	return nil
+}
+
+var nameInText = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_.]*`)
+
+// when is a condition on columns at a site.
+func (b *builder) when(s site, text string) (contract.Expr, error) {
+	cols := columns(b.c, s)
+	e, err := expression(nameInText.ReplaceAllStringFunc(text, func(name string) string {
+		if c, ok := byName(cols, name); ok {
+			return "(" + spelled(c.is) + ")"
+		}
+		return name
+	}))
+	if err != nil {
+		return nil, err
+	}
+	if same, known := b.settled(e); known {
+		return expression(strconv.FormatBool(same))
+	}
+	return e, nil
+}
+
+// distinct matches constants of which each has a number of its own.
+var distinct = regexp.MustCompile(`^(TCP_|ETH_P_|IPPROTO_(NONE|TCP|UDP|ICMP|ICMPV6)$)`)
+
+// settled tells the value of a comparison of an enum's names, errors or states, where it is known.
+func (b *builder) settled(e contract.Expr) (is, known bool) {
+	value := func(e contract.Expr) (string, bool) {
+		if n, ok := e.(*contract.Number); ok {
+			return strconv.FormatUint(n.Value, 10), true
+		}
+		n, ok := e.(*contract.Name)
+		if !ok {
+			return "", false
+		}
+		if nr, isErrno := abi.Errno(n.Name); isErrno && strings.HasPrefix(n.Name, "E") {
+			return strconv.Itoa(int(nr)), true
+		}
+		return n.Name, distinct.MatchString(n.Name) || slices.ContainsFunc(b.c.Enums, func(e *contract.Enum) bool {
+			return slices.ContainsFunc(e.Values, func(v contract.EnumValue) bool { return v.Name == n.Name })
+		})
+	}
+	switch e := e.(type) {
+	case *contract.Binary:
+		if e.Op == "||" || e.Op == "&&" {
+			x, xok := b.settled(e.X)
+			y, yok := b.settled(e.Y)
+			or := e.Op == "||"
+			return or == (xok && x == or || yok && y == or), xok && x == or || yok && y == or || xok && yok
+		}
+		x, xok := value(e.X)
+		y, yok := value(e.Y)
+		if xok && yok && (e.Op == "==" || e.Op == "!=") {
+			return (x == y) == (e.Op == "=="), true
+		}
+	case *contract.In:
+		x, xok := value(e.X)
+		for _, v := range e.Set {
+			y, yok := value(v)
+			if !xok || !yok {
+				return false, false
+			}
+			is = is || x == y
+		}
+		return is, true
+	}
+	return false, false
+}
+
 func (b *builder) condWords(c cond) string {
 	what := strings.TrimPrefix(c.what, ".")
 	switch {
@@ -357,8 +438,8 @@ func (b *builder) condWords(c cond) string {
 		return "what succeeds"
 	case c.op == "starts" || c.op == "starts not":
 		return fmt.Sprintf("the path %s and what is below it, from %q", c.is, c.said)
-	case c.what == "constant":
-		return fmt.Sprintf("%s, from %q", c.is, c.said)
+	case c.what == "constant" || upper.MatchString(c.is):
+		return fmt.Sprintf("%s, from %q", strings.ReplaceAll(c.is, ",", " or "), c.said)
 	case c.op == "!=":
 		return fmt.Sprintf("%s %s, from %q", what, c.is, c.said)
 	}
@@ -410,12 +491,20 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		return expression(fmt.Sprintf("(%s) == 0", spelled(errs[0].is)))
 	case "error":
+		names := strings.Split(is, ",")
 		if rets := typed(cols, "k_ret"); len(rets) == 1 {
-			is = "-" + is
-			if c.op == "==" {
+			if c.op == "==" && len(names) == 1 {
 				b.fixed[rets[0].Name] = true
 			}
-			return all(rets, c.op, "")
+			if len(names) == 1 {
+				is = "-" + is
+				return all(rets, c.op, "")
+			}
+			text := fmt.Sprintf("(%s) in {-%s}", spelled(rets[0].is), strings.Join(names, ", -"))
+			if c.op == "!=" {
+				text = "!(" + text + ")"
+			}
+			return expression(text)
 		}
 		errs := typed(cols, "k_errno")
 		if len(errs) != 1 {
@@ -423,16 +512,22 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		if n, ok := errs[0].is.(*contract.Name); ok {
 			if _, known := abi.Errno(n.Name); known { // it is always that one
-				return expression(strconv.FormatBool((n.Name == is) == (c.op == "==")))
+				return expression(strconv.FormatBool(slices.Contains(names, n.Name) == (c.op == "==")))
 			}
 		}
-		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), is, is)
+		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), strings.Join(names, ", "), strings.Join(names, ", -"))
 		if c.op == "!=" {
 			text = "!(" + text + ")"
 		}
 		return expression(text)
 	case "comm":
-		return b.notCalled(s, cols, c)
+		return b.called(s, cols, c)
+	case "exitcode":
+		list := typed(cols, "k_exitcode")
+		if len(list) != 1 {
+			return nil, no("%s shows no exit code (%q)", b.about(), c.said)
+		}
+		return expression(fmt.Sprintf("(%s) %s (%s << 8)", spelled(list[0].is), c.op, c.is))
 	case "pid", "user":
 		name, typ, now := "pid", "k_pid", "current.tgid"
 		if c.what == "user" {
@@ -478,15 +573,16 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		return nil, err
 	}
 	switch {
-	case upper.MatchString(is) && (severalFlags[col.Type.Name] || severalFlags[strings.TrimPrefix(col.Name, "arg_")]):
-		return nil, no("%s holds several flags, and it is not clear whether %s is to be among them or alone (%q)", col.Name, is, c.said)
-	case col.Type.Name == "k_mode" && !strings.Contains(c.said, " 0"):
-		return nil, no("it is not clear whether %s is meant in octal (%q): write 0644, as in chmod", is, c.said)
-	}
-	if upper.MatchString(is) {
-		if err := b.define(is); err != nil {
+	case upper.MatchString(is):
+		text, err := b.holds(col, is, c.op)
+		if err != nil {
 			return nil, err
 		}
+		return expression(text)
+	case col.Type.Name == "k_exitcode":
+		return nil, no("it is not clear which end of a process %q means: write \"with exit code 1\", or a signal", c.said)
+	case col.Type.Name == "k_mode" && !strings.Contains(c.said, " 0"):
+		return nil, no("it is not clear whether %s is meant in octal (%q): write 0644, as in chmod", is, c.said)
 	}
 	if c.op == "==" {
 		b.fixed[col.Name] = true
@@ -494,8 +590,8 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	return all([]column{col}, c.op, "")
 }
 
-// severalFlags are types, and names of arguments, that hold several flags at once.
-var severalFlags = set("k_hex k_oflags flags clone_flags prot mask events mode advice")
+// severalFlags are names of arguments that hold several flags at once.
+var severalFlags = set("flags clone_flags prot mask events mode")
 
 // under is a condition for a path that is quoted or lies below it.
 func under(is, quoted string) string {
@@ -505,8 +601,8 @@ func under(is, quoted string) string {
 	return fmt.Sprintf(`(%s) == %s || starts(%s, %s/")`, is, quoted, is, strings.TrimSuffix(quoted, `"`))
 }
 
-// notCalled leaves out a process by its name, and threads of that name.
-func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error) {
+// called leaves out a process by its name, and threads of that name, or leaves only these.
+func (b *builder) called(s site, cols []column, c cond) (contract.Expr, error) {
 	col, ok := byName(cols, "comm")
 	pid, hasPid := byName(cols, "pid")
 	current := ok && strings.Contains(spelled(col.is), "current") || hasPid && spelled(pid.is) == "current.tgid"
@@ -527,7 +623,11 @@ func (b *builder) notCalled(s site, cols []column, c cond) (contract.Expr, error
 			return nil, err
 		}
 	}
-	return expression(fmt.Sprintf("current.comm %s %s && process_comm(current.task) %s %s", c.op, c.is, c.op, c.is))
+	join := "&&" // neither of both names
+	if c.op == "==" {
+		join = "||"
+	}
+	return expression(fmt.Sprintf("current.comm %s %s %s process_comm(current.task) %s %s", c.op, c.is, join, c.op, c.is))
 }
 
 // ends is a condition on a port or an address: the one that is connected to where the output
@@ -555,54 +655,6 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 		parts = append(parts, fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
 	}
 	return expression(strings.Join(parts, join))
-}
-
-// constant is a condition on the argument that a constant's name belongs to.
-func (b *builder) constant(cols []column, c cond) (contract.Expr, error) {
-	prefix, _, _ := strings.Cut(c.is, "_")
-	for _, name := range argumentsOf[prefix] {
-		if col, ok := byName(cols, name); ok {
-			if err := b.define(c.is); err != nil {
-				return nil, err
-			}
-			b.fixed[name] = true
-			return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
-		}
-	}
-	return nil, no("it does not say which argument is to be %s", c.is)
-}
-
-// argumentsOf are the arguments that take constants of a prefix, as plain numbers.
-var argumentsOf = map[string][]string{
-	"PTRACE": {"request"}, "MADV": {"behavior", "advice"}, "F": {"cmd"}, "PR": {"option"}, "AF": {"family"}, "BPF": {"cmd"}, "SEEK": {"whence"}, "SIG": {"sig"}, "CLOCK": {"which_clock"}, "PRIO": {"which"},
-}
-
-// numbers of macros that the kernel's types do not have. They are ABI.
-var numbers = map[string]int64{
-	"PTRACE_TRACEME": 0, "PTRACE_PEEKTEXT": 1, "PTRACE_PEEKDATA": 2, "PTRACE_PEEKUSER": 3, "PTRACE_POKETEXT": 4, "PTRACE_POKEDATA": 5, "PTRACE_POKEUSER": 6, "PTRACE_CONT": 7, "PTRACE_KILL": 8, "PTRACE_SINGLESTEP": 9,
-	"PTRACE_ATTACH": 16, "PTRACE_DETACH": 17, "PTRACE_SYSCALL": 24, "PTRACE_SETOPTIONS": 0x4200, "PTRACE_GETEVENTMSG": 0x4201, "PTRACE_GETSIGINFO": 0x4202, "PTRACE_SETSIGINFO": 0x4203, "PTRACE_GETREGSET": 0x4204,
-	"PTRACE_SETREGSET": 0x4205, "PTRACE_SEIZE": 0x4206, "PTRACE_INTERRUPT": 0x4207, "PTRACE_LISTEN": 0x4208,
-	"MADV_NORMAL": 0, "MADV_RANDOM": 1, "MADV_SEQUENTIAL": 2, "MADV_WILLNEED": 3, "MADV_DONTNEED": 4, "MADV_FREE": 8, "MADV_REMOVE": 9, "MADV_DONTFORK": 10, "MADV_DOFORK": 11, "MADV_MERGEABLE": 12, "MADV_UNMERGEABLE": 13,
-	"MADV_HUGEPAGE": 14, "MADV_NOHUGEPAGE": 15, "MADV_DONTDUMP": 16, "MADV_COLD": 20, "MADV_PAGEOUT": 21, "MADV_POPULATE_READ": 22, "MADV_POPULATE_WRITE": 23, "MADV_COLLAPSE": 25,
-	"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_GETLK": 5, "F_SETLK": 6, "F_SETLKW": 7, "F_SETOWN": 8, "F_GETOWN": 9, "F_DUPFD_CLOEXEC": 1030,
-	"PR_SET_PDEATHSIG": 1, "PR_SET_DUMPABLE": 4, "PR_SET_NAME": 15, "PR_GET_NAME": 16, "PR_SET_SECCOMP": 22, "PR_SET_NO_NEW_PRIVS": 38, "PR_SET_MM": 35, "PR_SET_CHILD_SUBREAPER": 36,
-	"SEEK_SET": 0, "SEEK_CUR": 1, "SEEK_END": 2, "SEEK_DATA": 3, "SEEK_HOLE": 4, "PRIO_PROCESS": 0, "PRIO_PGRP": 1, "PRIO_USER": 2,
-}
-
-// define makes a constant's name known to the contract, unless it is.
-func (b *builder) define(name string) error {
-	if n, ok := numbers[name]; ok {
-		b.enough[name] = n
-		return nil
-	}
-	probe, err := contract.Parse("contract \"x\"\ntable t : count\nhook perf_event/cpu-clock/99()\n  case c: now > " + name + "\n    add 1 to t\n  otherwise nothing\n")
-	if err == nil {
-		err = b.check(probe)
-	}
-	if _, isErrno := abi.Errno(name); err != nil && !isErrno {
-		return no("the number of %s is not known here: write the number", name)
-	}
-	return nil
 }
 
 // title says in one line what the output shows.
@@ -636,6 +688,9 @@ func (b *builder) title() string {
 	for _, c := range b.ask.conds {
 		conds = append(conds, b.short(c))
 	}
+	for _, n := range b.from.only {
+		conds = append(conds, n.Means)
+	}
 	sort.Strings(conds)
 	if len(conds) > 0 {
 		t.WriteString(" (" + strings.Join(conds, ", ") + ")")
@@ -654,10 +709,14 @@ func (b *builder) short(c cond) string {
 		return "failed"
 	case c.what == result:
 		return "successful"
+	case c.what == "comm" && c.op == "==":
+		return "only " + strings.Trim(c.is, `"`)
 	case c.what == "comm":
 		return "not " + strings.Trim(c.is, `"`)
-	case c.what == "constant":
-		return c.is
+	case c.what == "constant" && c.op == "==" || upper.MatchString(c.is) && c.op == "==":
+		return strings.ReplaceAll(c.is, ",", " or ")
+	case c.what == "constant" || upper.MatchString(c.is):
+		return "not " + strings.ReplaceAll(c.is, ",", " or ")
 	case c.op == "starts":
 		return "under " + strings.Trim(c.is, `"`)
 	case c.op == "starts not":

@@ -254,14 +254,24 @@ func (g reading) misread(m *recipes.Match) bool {
 // recipeBase is a recipe with what the request says of its parameters.
 func recipeBase(m *recipes.Match) base {
 	return base{contract: m.Recipe.Contract, options: m.Options, duration: m.Duration, origin: "composed from recipe " + m.Recipe.Name,
-		lines: append([]string{fmt.Sprintf("from the recipe %s: %s", m.Recipe.Name, m.Recipe.Title)}, m.Understood...)}
+		only: m.Only, lines: append([]string{fmt.Sprintf("from the recipe %s: %s", m.Recipe.Name, m.Recipe.Title)}, m.Understood...)}
 }
 
 // split tries which parts of a request a recipe need not see, the fewest first.
 func (c *Composer) split(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error)) (*Composition, error) {
+	// A recipe knows better whose part a process has.
+	made, err := c.splitBy(ctx, g, before, answer, func(p part) bool { return !p.rule.task })
+	if !errors.Is(err, errNoRecipe) || !slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task }) {
+		return made, err
+	}
+	return c.splitBy(ctx, g, before, answer, func(part) bool { return true })
+}
+
+// splitBy is split with the parts that may be taken out of the request.
+func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer func(rest string) (base, []string, error), may func(part) bool) (*Composition, error) {
 	var free []int
 	for i, p := range g.parts {
-		if !p.rule.subject && !p.rule.weak && !p.rule.task { // a recipe knows better whose part a process has
+		if !p.rule.subject && !p.rule.weak && may(p) {
 			free = append(free, i)
 		}
 	}
@@ -300,6 +310,9 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 			continue
 		}
 		from, said, err := answer(rest)
+		if err == nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task && chosen(p) && (g.toward(p) || hasTaskParams(from.contract)) }) {
+			continue // the recipe has a reason not to take it
+		}
 		measured := slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && chosen(p) })
 		if err != nil && !measured && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
 			// Some recipes are asked for by the rows that they have, which are replaced.
@@ -356,6 +369,16 @@ func (c *Composer) split(ctx context.Context, g reading, before ask, answer func
 		return nil, first
 	}
 	return nil, errNoRecipe
+}
+
+// toward tells whether a process or user is named as somebody to whom something is done.
+func (g reading) toward(p part) bool {
+	return p.first > 0 && slices.Contains([]string{"to", "into", "against", "at", "towards"}, g.toks[p.first-1].low)
+}
+
+// hasTaskParams tells whether a contract can be narrowed to a process or user.
+func hasTaskParams(c *contract.Contract) bool {
+	return slices.ContainsFunc(c.Params, func(p *contract.Param) bool { return p.Name == "pid" || p.Name == "comm" || p.Name == "uid" })
 }
 
 // whole tells whether parts can be applied without the others: the form of an answer and all
@@ -519,8 +542,14 @@ func shows(c *contract.Contract, f form, measured bool) bool {
 func (c *Composer) Instead(ctx context.Context, m *recipes.Match, before []string, text string) (*Composition, error) {
 	if len(before) > 0 {
 		last, _, err := c.follow(ctx, before)
-		if err != nil || last == nil || len(last.said) > 0 && last.asked.empty() {
+		if err != nil || last == nil {
 			return nil, err
+		}
+		if len(last.said) > 0 && last.asked.empty() {
+			if len(m.Only) == 0 {
+				return nil, nil
+			}
+			return c.only(ctx, m, append(slices.Clip(before), text))
 		}
 		return c.turn(ctx, last, text)
 	}
@@ -551,11 +580,16 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 	switch {
 	case opposite || named || timed || g.misread(m):
 		return c.Compose(ctx, text)
+	case len(m.Only) > 0 && !literal:
+		return c.narrowed(ctx, m, text)
 	case literal:
 		// The recipe shows more than the one call that is named.
 		if res, err := c.fromHook(ctx, a); err == nil {
 			return res, nil
 		}
+	}
+	if len(m.Only) > 0 {
+		return c.narrowed(ctx, m, text)
 	}
 	if averaged {
 		if res, err := c.Compose(ctx, text); err == nil {
@@ -563,6 +597,30 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 		}
 	}
 	return nil, ctx.Err()
+}
+
+// narrowed is a recipe that answers a request, narrowed to what it asks for.
+func (c *Composer) narrowed(ctx context.Context, m *recipes.Match, text string) (*Composition, error) {
+	g := c.read(text, false)
+	if a, err := g.ask(func(p part) bool { return p.rule.form && !p.rule.which }); err != nil || a.form != unsaid && !shows(m.Recipe.Contract, a.form, false) || g.parted() {
+		return c.Compose(ctx, text) // in another form than the recipe's
+	}
+	return c.only(ctx, m, []string{text})
+}
+
+// only is a recipe that was found with what was said, narrowed to what that asks for.
+func (c *Composer) only(ctx context.Context, m *recipes.Match, said []string) (*Composition, error) {
+	res, err := c.build(ctx, ask{}, recipeBase(m))
+	if err != nil {
+		return nil, err
+	}
+	res.Duration, res.said = m.Duration, said
+	return res, nil
+}
+
+// parted tells whether a request leaves something out.
+func (g reading) parted() bool {
+	return slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.exclude })
 }
 
 // about tells whether a recipe is about a system call alone, or has been narrowed to it, or
@@ -679,6 +737,9 @@ func (c *Composer) turn(ctx context.Context, last *Composition, text string) (*C
 		return c.alone(ctx, text)
 	}
 	refined, err := c.Refine(ctx, last, text)
+	if adding.MatchString(text) {
+		return refined, err
+	}
 	if leaning.MatchString(text) && !anew.MatchString(text) {
 		return refined, err
 	}
@@ -714,6 +775,11 @@ func (c *Composer) Refine(ctx context.Context, last *Composition, text string) (
 	g := c.read(text, true)
 	if err := g.tangled(); err != nil {
 		return nil, err
+	}
+	for _, p := range g.parts {
+		if p.rule.subject && adding.MatchString(text) {
+			return nil, no("%q is to be watched besides what there is: ask for one after the other, or for %q in its place", said(g.toks, p.first, p.last), "what about …")
+		}
 	}
 	res, err := c.refine(ctx, last, g)
 	if err != nil {
@@ -847,6 +913,8 @@ func Of(c *contract.Contract, opt program.Options, origin string) *Composition {
 var (
 	// leaning words begin what cannot stand alone.
 	leaning = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|hm+|no|yes|actually|now|then|and|but|so)[,\s]+)*(?:only|just|also|again|instead|plus|too|limit|narrow|restrict|make (?:it|that)|keep|as an?|as|same|the same|with|without|for|per|by|top|on|at|in|to|from|over|under|every|longer|slower|faster|larger|not|except|excluding|ignore|leave|skip|rerun|repeat|redo|once more|group(?:ed)?|split|what about|count (?:them|it|those)|list (?:them|it|those))\b`)
+	// adding words begin what is wanted besides what there is.
+	adding = regexp.MustCompile(`(?i)^\s*(?:(?:ok(?:ay)?|please|pls|now|then)[,\s]+)*(?:and|also|plus|or|additionally)\b`)
 	// anew words begin a request.
 	anew = regexp.MustCompile(`(?i)^\s*(?:who|what (?:calls|processes|is|are)|which|where|how|trace|show me|watch|histogram of|count (?:calls|of)|latency of)\b`)
 )

@@ -31,6 +31,7 @@ type rule struct {
 	weak    bool // it says nothing that a recipe has to be told
 	form    bool // it says how the answer is shown
 	key     bool // it says what rows are for
+	which   bool // it asks for whose they are, which a list shows as well
 	exclude bool // it leaves something out, which no recipe can
 	measure bool // it says what is measured
 	task    bool // it names a process or user

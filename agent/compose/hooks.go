@@ -76,7 +76,7 @@ func numberOf(name, ctype string) (typ, is string) {
 		return "k_hex", "%s & 0xffffffff"
 	case name == "arg" || name == "start" || strings.HasSuffix(name, "addr"):
 		return "k_hex", "%s"
-	case ctype == "size_t":
+	case ctype == "size_t", ctype == "unsigned long" && (name == "len" || name == "length" || name == "size"):
 		return "k_bytes", "%s"
 	case ctype == "umode_t":
 		return "k_mode", "u16(%s)"

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"kgent/agent/contract"
 )
 
 // TestNotWhatWasMeant asks for what could be answered by something that is nearly the same: the
@@ -39,11 +41,7 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"opens by nginx >> also by postgres",
 		"opens by nginx >> and postgres",
 		"tcp connects to port 443 >> also port 80",
-		"openat calls with flags O_CREAT", // among others, or alone?
-		"mmap calls with prot PROT_EXEC",
-		"openat calls with mode 644", // which people mean in octal
-		"openat calls with O_RDONLY",
-		"count openat calls with O_WRONLY by process",
+		"openat calls with mode 644",  // which people mean in octal
 		"total size of reads by user", // not of reads and writes, nor their number
 		"average write size per process",
 		"how many bytes are read per process per second",
@@ -77,5 +75,31 @@ func TestLaterEnd(t *testing.T) {
 	got, err := c.ComposeAfter(context.Background(), []string{"count openat calls by process", "only failed"}, "only successful")
 	if err != nil || !strings.HasSuffix(got.Contract.Title, "(successful)") || strings.Contains(got.Contract.Title, "failed") {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestFlags: a flag is meant to be among those that are set; what shares bits with others is
+// compared in these alone.
+func TestFlags(t *testing.T) {
+	c := host(t)
+	for text, want := range map[string]string{
+		"openat calls with flags O_CREAT":             "& O_CREAT) == O_CREAT",
+		"mmap calls with prot PROT_EXEC":              "& PROT_EXEC) == PROT_EXEC",
+		"openat calls with O_RDONLY":                  "& 0x3) == O_RDONLY",
+		"count openat calls with O_WRONLY by process": "& 0x3) == O_WRONLY",
+		"futex calls with FUTEX_WAIT":                 "& 0x7f) == FUTEX_WAIT",
+		"madvise(MADV_FREE) by process":               "== MADV_FREE",
+		"setsockopt with SO_REUSEPORT":                "== 1 && ",
+		"lseek calls with SEEK_SET or SEEK_END":       "== SEEK_SET || ",
+		"mmap calls without MAP_ANONYMOUS":            "& MAP_ANONYMOUS) != MAP_ANONYMOUS",
+	} {
+		got, err := c.Compose(t.Context(), text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if text := contract.Format(got.Contract); !strings.Contains(text, want) {
+			t.Errorf("%s\nwant %s", text, want)
+		}
 	}
 }

@@ -125,6 +125,7 @@ var (
 	programName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.:+-]*$`)
 	quotable    = regexp.MustCompile(`^[A-Za-z0-9_.:+@/()\[\] -]{1,15}$`)
 	upper       = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
+	capitals    = regexp.MustCompile(`^[A-Z][A-Z0-9_]{2,}$`)
 	gluedTime   = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|sec|secs|m|min|mins|h)$`)
 	gluedSize   = regexp.MustCompile(`^([0-9]+)(b|k|kb|kib|m|mb|mib|g|gb|gib)$`)
 )
@@ -178,6 +179,18 @@ func (r *reader) fill(hole string, i int) []filling {
 	case "errno":
 		_, ok := abi.Errno(t.text)
 		return one(value{word: t.text}, ok && strings.HasPrefix(t.text, "E"))
+	case "errnos":
+		return r.several(i, func(t token) bool {
+			_, ok := abi.Errno(t.text)
+			return ok && strings.HasPrefix(t.text, "E")
+		})
+	case "flag", "flags": // a constant that an argument of some call takes
+		return r.several(i, func(t token) bool {
+			_, ok := familyOf(t.text)
+			return ok && upper.MatchString(t.text)
+		})
+	case "suffix": // the end of such a constant: "DONTNEED"
+		return one(value{word: t.text}, capitals.MatchString(t.text) && slices.ContainsFunc(constantNames(), func(name string) bool { return strings.HasSuffix(name, "_"+t.text) }))
 	case "signal":
 		_, ok := abi.Signal(t.text)
 		return one(value{word: "SIG" + strings.TrimPrefix(strings.ToUpper(t.text), "SIG")}, ok && t.text == strings.ToUpper(t.text) && strings.HasPrefix(t.text, "SIG"))
@@ -228,6 +241,31 @@ func (r *reader) fill(hole string, i int) []filling {
 		return one(value{word: t.text}, r.isFunction(t.text))
 	}
 	return nil
+}
+
+// several reads values of one kind, any of which is meant: "EAGAIN", "ENOENT or EACCES".
+func (r *reader) several(i int, is func(token) bool) []filling {
+	var out []filling
+	var words []string
+	for i < len(r.toks) && !r.toks[i].quoted && is(r.toks[i]) {
+		words = append(words, r.toks[i].text)
+		v := value{text: strings.Join(words, " or "), word: strings.Join(words, ",")}
+		comma := r.toks[i].ends
+		i++
+		out = append(out, filling{i, v})
+		if i < len(r.toks) && r.toks[i].low == "or" && !r.toks[i].quoted {
+			i++
+		} else if !comma {
+			break
+		}
+	}
+	if len(out) > 2 && r.toks[out[len(out)-2].end].low != "or" || len(out) == 2 && r.toks[out[0].end].low != "or" {
+		return out[:1] // a mere list is not said to be of alternatives
+	}
+	if len(out) > 1 {
+		return out[len(out)-1:]
+	}
+	return out
 }
 
 // duration reads "10ms", "10 ms", "half a second", "a minute".

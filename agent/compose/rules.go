@@ -3,6 +3,7 @@ package compose
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -120,7 +121,7 @@ var rules = compileRules([]rule{
 			}
 			return a.setForm(stats)
 		}},
-	{measure: true, patterns: []string{"the? bytes returned by?", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
+	{measure: true, patterns: []string{"the? bytes returned by?", "the? bytes written|read|sent|received|transferred with|by|via|through|in", "the? returned bytes of?", "the? return value|values of?", "the? result of", "what <call> returns"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(result, said) }},
 	{measure: true, patterns: []string{"bytes", "size|sizes of?", "number of bytes"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
@@ -134,12 +135,12 @@ var rules = compileRules([]rule{
 			a.addKey(key{v["other"].word, said})
 			return nil
 		}},
-	{form: true, key: true, patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
+	{form: true, key: true, which: true, patterns: []string{"which|what processes|process|programs|program @verb", "which|what processes|process|programs|program", "which|what process is|are @verb"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"process", said})
 			return a.setForm(count)
 		}},
-	{form: true, key: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
+	{form: true, key: true, which: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"user", said})
 			return a.setForm(count)
@@ -171,33 +172,80 @@ var rules = compileRules([]rule{
 			a.only(bytes, "<", sized(v["size"].n), said)
 			return nil
 		}},
-	{patterns: []string{"with the? <field> @over <size>", "with the? <field> @over <n>", "<arg> @over <size>", "<arg> @over <n>", "where the? <field> is? @over <n>", "where the? <field> is? @over <size>"},
+	{patterns: []string{"with|by? exit? code|status|value <n>", "with|by? exit code|status|value of? <n>", "with|by return code <n>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if v["n"].n > 255 {
+				return no("%q is no exit code", said)
+			}
+			a.only("exitcode", "==", v["n"].word, said)
+			return nil
+		}},
+	{patterns: []string{"with the|a|an? <field> of? @over <size>", "with the|a|an? <field> of? @over <n>", "<arg> @over <size>", "<arg> @over <n>", "where the? <field> is? @over <n>", "where the? <field> is? @over <size>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, ">", said) }},
-	{patterns: []string{"with the? <field> @atleast <size>", "with the? <field> @atleast <n>", "<arg> @atleast <n>", "<arg> @atleast <size>"},
+	{patterns: []string{"with the|a|an? <field> of? @atleast <size>", "with the|a|an? <field> of? @atleast <n>", "<arg> @atleast <n>", "<arg> @atleast <size>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, ">=", said) }},
-	{patterns: []string{"with the? <field> @under <size>", "with the? <field> @under <n>", "<arg> @under <size>", "<arg> @under <n>", "where the? <field> is? @under <n>"},
+	{patterns: []string{"with the|a|an? <field> of? @under <size>", "with the|a|an? <field> of? @under <n>", "<arg> @under <size>", "<arg> of @under <size>", "<arg> of @under <n>", "<arg> @under <n>", "where the? <field> is? @under <n>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "<", said) }},
 	{patterns: []string{"with <field> <n>", "with <field> =|==|of|is <n>", "<arg> =|== <n>", "where <field> is|=|== <n>", "with the? <field> <const>", "with <field> =|== <const>", "<arg> =|== <const>", "where <field> is|=|== <const>", "only <field> <const>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "==", said) }},
 	{exclude: true, patterns: []string{"with <field> not|!= <n>", "<arg> != <n>", "where <field> is not <n>", "<arg> != <const>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.compare(v, "!=", said) }},
-	{patterns: []string{"with|of <const>", "only <const>", "using <const>"},
+	{patterns: []string{"with|of|using|only the? flag|flags|option|advice|mode|command|cmd|op|operation|bit? <flags> set?", "with|of|using the? flag|flags|option|advice|mode|command|cmd|op|operation <suffix>", "<flags>", "with|of <const>", "only <const>", "using <const>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("constant", "==", v["const"].word, said)
+			a.only("constant", "==", v["const"].word+v["flags"].word+v["suffix"].word, said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not the? flag|flags|option|advice? <flags>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("constant", "!=", v["flags"].word, said)
+			return nil
+		}},
+	{patterns: []string{"from|to|on|of|with|for|in|through|only the|its? fd|fds|descriptor number? <n>", "from|to|on|of|with|for|in|through|only the|its? file descriptor number? <n>", "fd|descriptor =|==|is? <n>", "file descriptor <n>", "from stdin", "to stdout", "to stderr"},
+		do: func(a *ask, v map[string]value, said string) error {
+			n := v["n"].n
+			switch {
+			case strings.HasSuffix(said, "stdout"):
+				n = 1
+			case strings.HasSuffix(said, "stderr"):
+				n = 2
+			}
+			a.only(".fd", "==", strconv.FormatUint(n, 10), said)
+			return nil
+		}},
+	{patterns: []string{"with|of|only the? signal|signo number? <n>", "with|of|only the? signal|signo =|== <n>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(".sig", "==", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
 	{patterns: []string{"@failing"},
 		do: func(a *ask, v map[string]value, said string) error { a.only(result, "<", "0", said); return nil }},
 	{patterns: []string{"that succeed|succeeded", "successful", "which succeed|succeeded"},
 		do: func(a *ask, v map[string]value, said string) error { a.only(result, ">=", "0", said); return nil }},
-	{patterns: []string{"that? return|returns|returned|returning <errno>", "that? fail|fails|failed|failing with <errno>", "with error? <errno>", "only <errno>", "<errno>", "that get|got <errno>"},
+	{patterns: []string{"that|which? return|returns|returned|returning <errnos>", "that|which? fail|fails|failed|failing with <errnos>", "that|which? end|ends|ended|ending in|with <errnos>", "with error|errno|result? <errnos>", "only <errnos>", "<errnos>", "that|which get|gets|got <errnos>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("error", "==", v["errno"].word, said)
+			a.only("error", "==", v["errnos"].word, said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? error? <errno>"},
+	{subject: true, patterns: []string{"get|gets|got|getting|receive|receives? <errnos> from|of|in|on|by the? <call> @calls?", "<errnos> errors|results|returns from|of|in|on|by the? <call> @calls?"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("error", "!=", v["errno"].word, said)
+			a.only("error", "==", v["errnos"].word, said)
+			return a.setSubject(subject{"call", v["call"].word})
+		}},
+	{subject: true, patterns: []string{"reads|read|reading from|on|of|with fd|descriptor <n>", "reads|read|reading from|on|of|with file descriptor <n>", "reads|read|reading from stdin"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(".fd", "==", strconv.FormatUint(v["n"].n, 10), said)
+			return a.setSubject(subject{"call", "read"})
+		}},
+	{subject: true, patterns: []string{"writes|write|writing|written to|on|of|with fd|descriptor <n>", "writes|write|writing|written to|on|of|with file descriptor <n>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(".fd", "==", strconv.FormatUint(v["n"].n, 10), said)
+			return a.setSubject(subject{"call", "write"})
+		}},
+	{subject: true, patterns: []string{"sockets that|which? are? created", "created sockets", "socket creations", "sockets created", "who|that|which creates|create sockets"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setSubject(subject{"call", "socket"}) }},
+	{exclude: true, patterns: []string{"@not @those? error? <errnos>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("error", "!=", v["errnos"].word, said)
 			return nil
 		}},
 	{exclude: true, patterns: []string{"@not @those? signal? <signal>"},
@@ -274,7 +322,7 @@ var rules = compileRules([]rule{
 
 // refinements are read only in what changes a request before it.
 var refinements = compileRules([]rule{
-	{patterns: []string{"the same for|of|with <call>", "do|show the same for|with <call>", "what about <call>", "and <call>", "same for <call>", "for <call> instead"}, subject: true,
+	{patterns: []string{"the same for|of|with <call>", "do|show the same for|with <call>", "what about <call>", "same for <call>", "for <call> instead"}, subject: true,
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"call", v["call"].word})
 		}},

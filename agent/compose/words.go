@@ -91,6 +91,11 @@ func chunk(out []token, text string) []token {
 	if i := strings.IndexByte(word, '('); i > 0 && (i == len(word)-1 && strings.HasPrefix(tail, ")") || len(word) == i+2 && unicode.IsDigit(rune(word[i+1]))) { // "openat2()", "openat2(2)"
 		word, called = word[:i], true
 	}
+	if i := strings.IndexByte(word, '('); i > 0 && strings.HasPrefix(tail, ")") && identifier.MatchString(word[:i]) && upper.MatchString(word[i+1:]) { // "madvise(MADV_FREE)"
+		constant := word[i+1:]
+		out = append(out, token{text: word[:i], low: strings.ToLower(word[:i]), called: true})
+		return append(out, token{text: constant, low: strings.ToLower(constant), ends: strings.ContainsAny(tail, ".,;:!?…")})
+	}
 	for _, joined := range []string{"'s", "'re", "'d", "'ve", "'ll"} {
 		word = strings.TrimSuffix(word, joined)
 	}

@@ -202,24 +202,45 @@ func (k *checker) tracepointOffers(p *Place) ([]candidate, bool, error) {
 	return list, false, nil
 }
 
-// syscallOffers: the arguments are 64 bits each, whatever the call takes.
+// syscallOffers lists the arguments of a system call, or its result. The record has a register of 64 bits for each.
 func syscallOffers(tp *kernel.Tracepoint, name string) (list []candidate) {
-	if strings.HasPrefix(name, "sys_exit_") {
+	call, enters := strings.CutPrefix(name, "sys_enter_")
+	if !enters {
 		return []candidate{exitResult}
 	}
+	kinds, _ := abi.SyscallArgs(call)
 	i := 0
 	for _, f := range tp.Fields {
 		if f.Common() || f.Name == "__syscall_nr" {
 			continue
 		}
-		t := Type{Kind: Int, Bits: 64}
-		if strings.Contains(f.Type, "*") {
-			t = vocabulary["user_pointer"]
+		kind := abi.Arg64
+		if i < len(kinds) {
+			kind = kinds[i]
+		} else if strings.Contains(f.Type, "*") {
+			kind = abi.ArgPointer
 		}
-		list = append(list, candidate{f.Name, CheckedArg{Index: i, Offset: f.Offset, Size: 8, Type: t}})
+		list = append(list, candidate{f.Name, syscallArg(i, f.Offset, kind)})
 		i++
 	}
 	return list
+}
+
+// syscallArg is an argument as the kernel takes it: of a register it looks at the low bits that the call's type has.
+// What is above them is the program's own, mostly zero, and so not the sign of a number below zero.
+func syscallArg(i int, off uint32, kind abi.ArgKind) CheckedArg {
+	a := CheckedArg{Index: i, Offset: off, Size: 8, Type: Type{Kind: Int, Bits: 64}}
+	switch kind {
+	case abi.ArgPointer:
+		a.Type = vocabulary["user_pointer"]
+	case abi.ArgS32:
+		a.Size, a.Type = 4, Type{Kind: Int, Bits: 32, Signed: true}
+	case abi.ArgU32:
+		a.Size, a.Type.Bits = 4, 32
+	case abi.ArgU16:
+		a.Size, a.Type.Bits = 2, 16
+	}
+	return a
 }
 
 var exitResult = candidate{"ret", CheckedArg{Index: ArgReturn, Offset: 16, Size: 8, Type: Type{Kind: Int, Bits: 64, Signed: true}}}
@@ -240,9 +261,14 @@ func (k *checker) recordOffers(p *Place, category, name string) ([]candidate, bo
 		if strings.HasPrefix(name, "sys_exit_") {
 			return []candidate{exitResult}, false, nil
 		}
+		kinds, _ := abi.SyscallArgs(call)
 		var list []candidate
 		for i := range 6 {
-			list = append(list, candidate{"", CheckedArg{Index: i, Offset: uint32(16 + 8*i), Size: 8, Type: Type{Kind: Int, Bits: 64}}})
+			kind := abi.Arg64
+			if i < len(kinds) {
+				kind = kinds[i]
+			}
+			list = append(list, candidate{"", syscallArg(i, uint32(16+8*i), kind)})
 		}
 		return list, false, nil
 	}

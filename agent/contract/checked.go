@@ -202,7 +202,7 @@ const (
 	OpKernelText // of a pointer, likewise
 	OpUserBytes  // Args[0] pointer, Args[1] length: a Block of at most Bits bytes
 	OpUserArgs   // Args[0] start, Args[1] end: k_args
-	OpRead       // Args[0] block, Args[1] offset: Type.Bits in Type.Order; or Type TextKind of Type.Size
+	OpRead       // Args[0] block, Args[1] offset: Type.Bits in Type.Order; or Type TextKind or IPKind of Type.Size
 	OpLen        // of a Block
 	OpKnown      // Index of the memory, Args: the key
 	OpCell       // Index of the memory, Field, Args: the key

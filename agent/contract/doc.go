@@ -51,7 +51,7 @@
 //	tp_btf, raw_tracepoint, fentry, kprobe, lsm   the arguments, with the kernel's types
 //	fexit                                         the arguments, and ret
 //	kretprobe, uretprobe                          ret alone
-//	tracepoint/syscalls/sys_enter_X               the call's arguments, 64 bits each as the registers have them
+//	tracepoint/syscalls/sys_enter_X               the call's arguments, of the call's types (pid_t is s32, size_t u64)
 //	tracepoint/syscalls/sys_exit_X                ret: s64
 //	tracepoint/C/X                                the fields of the record by name
 //	uprobe                                        arguments by position; u64 unless a type is given
@@ -102,7 +102,7 @@
 // # Texts, addresses, blocks
 //
 // A char[N] is a text: its bytes up to the first NUL, at most N; of a kernel
-// object at most N-1, for such a text is taken to end in NUL. Two texts are
+// object or a tracepoint's record at most N-1, for such a text is taken to end in NUL. Two texts are
 // equal if these bytes are. A text of a type longer than char[N] is cut to N-1
 // bytes where it goes into one; one of at most N stays as it is. In outputs
 // nothing is said about bytes behind the NUL (no rubbish may be there, but that
@@ -114,8 +114,8 @@
 // "::" is the address of zeroes, which parameters take for "any".
 //
 // A block (packet, user_bytes) is read by offset in bytes: packet.u8(14),
-// packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .text(48,
-// 16). Bytes behind its end are 0. packet.len is its length.
+// packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .ip6(22) (an
+// address of 16 bytes), .text(48, 16). Bytes behind its end are 0. packet.len is its length.
 // At xdp and tcx a packet begins with its Ethernet header, at cgroup_skb with its
 // IP header; its length there is all of it, whatever part of it lies where.
 //

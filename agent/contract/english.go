@@ -873,7 +873,7 @@ func (e *english) callWords(x *Call) string {
 		return "…"
 	}
 	if x.Recv != nil {
-		what := map[string]string{"u8": "the byte", "u16": "2 bytes", "u32": "4 bytes", "u64": "8 bytes", "be16": "2 bytes", "be32": "4 bytes", "be64": "8 bytes", "text": "the text"}[x.Fun]
+		what := map[string]string{"u8": "the byte", "u16": "2 bytes", "u32": "4 bytes", "u64": "8 bytes", "be16": "2 bytes", "be32": "4 bytes", "be64": "8 bytes", "ip6": "the IPv6 address", "text": "the text"}[x.Fun]
 		return fmt.Sprintf("%s at offset %s of %s", orElse(what, x.Fun), arg(0), e.phrase(x.Recv))
 	}
 	switch x.Fun {

@@ -338,7 +338,11 @@ func (m *Machine) compute(v *Value) Datum {
 	case OpParam:
 		return m.params[v.Index]
 	case OpArg:
-		return shape(m.in.Args[v.Index], v.Type)
+		d := shape(m.in.Args[v.Index], v.Type)
+		if v.Type.Kind == TextKind && v.Type.Size > 0 { // of a record: it ends in NUL
+			d.Bytes = upToNUL(d.Bytes, int(v.Type.Size)-1)
+		}
+		return d
 	case OpInput:
 		d, ok := m.in.Inputs[v.Name]
 		if !ok && m.err == nil {
@@ -399,8 +403,11 @@ func readBlock(block []byte, off uint64, t Type) Datum {
 	if off < uint64(len(block)) {
 		copy(b, block[off:])
 	}
-	if t.Kind == TextKind {
+	switch t.Kind {
+	case TextKind:
 		return Datum{Bytes: upToNUL(b, n)}
+	case IPKind:
+		return Datum{Bytes: b}
 	}
 	return Datum{Num: cut(nativeUint(b), t)}
 }

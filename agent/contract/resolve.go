@@ -874,8 +874,11 @@ func (k *checker) read(e *Call, sc *scope) *Value {
 		want = 2
 	}
 	t, ok := vocabulary[e.Fun]
-	if e.Fun != "text" && (!ok || t.Kind != Int || t.Meaning != "" || t.Signed) {
-		k.unknown(e.At, "way of reading a block", e.Fun, []string{"u8", "u16", "u32", "u64", "be16", "be32", "be64", "text"})
+	switch {
+	case e.Fun == "ip6":
+		t = vocabulary["k_ip"]
+	case e.Fun != "text" && (!ok || t.Kind != Int || t.Meaning != "" || t.Signed):
+		k.unknown(e.At, "way of reading a block", e.Fun, []string{"u8", "u16", "u32", "u64", "be16", "be32", "be64", "ip6", "text"})
 		return nil
 	}
 	if len(e.Args) != want {

@@ -353,6 +353,29 @@ var vocabulary = func() map[string]Type {
 	}
 }()
 
+// InMemory is how many bytes a value of the type has as a member of a struct; 0 if the type
+// does not say.
+func (t Type) InMemory() int {
+	switch t.Kind {
+	case Int:
+		return int(t.Bits) / 8
+	case Bool:
+		return 1
+	case TextKind, Bytes:
+		return int(t.Size)
+	case IPKind:
+		return 16
+	case Pointer:
+		return 8
+	case ArgsKind:
+		return ArgsSize
+	}
+	return 0
+}
+
+// ArgsSize is the size of struct k_args, of which the first 4 bytes are the length.
+const ArgsSize = 1024
+
 // String writes the type for messages: "a port (u16)", "an address".
 func (t Type) String() string {
 	switch t.Kind {

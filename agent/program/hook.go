@@ -17,27 +17,50 @@ const (
 	TPBTF         Kind = "tp_btf"         // Target name; Linux 5.5
 	Kprobe        Kind = "kprobe"         // Target function
 	Kretprobe     Kind = "kretprobe"      // Target function
-	Fentry        Kind = "fentry"         // Target function; Linux 5.5
-	Fexit         Kind = "fexit"          // Target function; Linux 5.5
-	FmodRet       Kind = "fmod_ret"       // Target function; Linux 5.7
-	LSM           Kind = "lsm"            // Target hook; Linux 5.7
-	Iter          Kind = "iter"           // Target iterator; Linux 5.8
-	Uprobe        Kind = "uprobe"         // Binary, Symbol
-	Uretprobe     Kind = "uretprobe"      // Binary, Symbol
-	USDT          Kind = "usdt"           // Binary, Symbol provider:name
-	PerfEvent     Kind = "perf_event"     // Target cpu-clock, Hz
-	XDP           Kind = "xdp"            // Target interface
-	TCXIngress    Kind = "tcx/ingress"    // Target interface; Linux 6.6
-	TCXEgress     Kind = "tcx/egress"     // Target interface; Linux 6.6
-	CgroupIngress Kind = "cgroup_skb/ingress"
-	CgroupEgress  Kind = "cgroup_skb/egress"
+	// Many functions by one program: Target is a list of functions, or patterns
+	// of them (tcp_*), with commas between. Linux 5.18, a session 6.10.
+	KprobeMulti    Kind = "kprobe.multi"
+	KretprobeMulti Kind = "kretprobe.multi"
+	KprobeSession  Kind = "kprobe.session" // at the call, and at the return when the call returned 0
+	Fentry         Kind = "fentry"         // Target function; Linux 5.5
+	Fexit          Kind = "fexit"          // Target function; Linux 5.5
+	FmodRet        Kind = "fmod_ret"       // Target function; Linux 5.7
+	LSM            Kind = "lsm"            // Target hook; Linux 5.7
+	Iter           Kind = "iter"           // Target iterator; Linux 5.8
+	Uprobe         Kind = "uprobe"         // Binary, Symbol
+	Uretprobe      Kind = "uretprobe"      // Binary, Symbol
+	USDT           Kind = "usdt"           // Binary, Symbol provider:name
+	PerfEvent      Kind = "perf_event"     // Target one of [PerfEvents], Hz
+	XDP            Kind = "xdp"            // Target interface
+	TCXIngress     Kind = "tcx/ingress"    // Target interface
+	TCXEgress      Kind = "tcx/egress"     // Target interface
+	SocketFilter   Kind = "socket"         // Target interface; sees copies of its packets
+	CgroupIngress  Kind = "cgroup_skb/ingress"
+	CgroupEgress   Kind = "cgroup_skb/egress"
 	// CgroupSock is any other program attached to a cgroup: Target is the
 	// cgroup's path below the cgroup2 mount, Symbol the section's name.
 	CgroupSock Kind = "cgroup"
 )
 
 // NeedsInterface reports whether Target is a network interface.
-func (k Kind) NeedsInterface() bool { return k == XDP || k == TCXIngress || k == TCXEgress }
+func (k Kind) NeedsInterface() bool {
+	return k == XDP || k == TCXIngress || k == TCXEgress || k == SocketFilter
+}
+
+// Multi reports whether Target is a list of kernel functions.
+func (k Kind) Multi() bool { return k == KprobeMulti || k == KretprobeMulti || k == KprobeSession }
+
+// Single is the kind by which one function of a [Kind.Multi] is probed, and the
+// kind itself of all others.
+func (k Kind) Single() Kind {
+	switch k {
+	case KprobeMulti, KprobeSession:
+		return Kprobe
+	case KretprobeMulti:
+		return Kretprobe
+	}
+	return k
+}
 
 // NeedsCgroup reports whether Target is a cgroup path.
 func (k Kind) NeedsCgroup() bool {
@@ -99,7 +122,7 @@ type UnsupportedHookError struct {
 }
 
 func (e *UnsupportedHookError) Error() string {
-	return fmt.Sprintf("program %s: SEC(%q) is not a hook kgent attaches; use tp/, raw_tp/, tp_btf/, kprobe/, kretprobe/, fentry/, fexit/, fmod_ret/, lsm/, iter/, uprobe/, uretprobe/, usdt/, perf_event/, xdp, tcx/ingress, tcx/egress, cgroup_skb/ingress, cgroup_skb/egress, cgroup/ or sockops", e.Program, e.Section)
+	return fmt.Sprintf("program %s: SEC(%q) is not a hook kgent attaches; use tp/, raw_tp/, tp_btf/, kprobe/, kretprobe/, kprobe.multi/, kretprobe.multi/, kprobe.session/, fentry/, fexit/, fmod_ret/, lsm/, iter/, uprobe/, uretprobe/, usdt/, perf_event/, xdp, tcx/ingress, tcx/egress, socket, cgroup_skb/ingress, cgroup_skb/egress, cgroup/ or sockops", e.Program, e.Section)
 }
 
 // HookOf derives a program's hook from its section. Interface and cgroup stay
@@ -128,7 +151,7 @@ func HookOf(p *ebpf.ProgramSpec) (Hook, error) {
 		return Hook{Kind: Tracepoint, Target: category + ":" + name}, nil
 	case "raw_tp", "raw_tracepoint":
 		return need(Hook{Kind: RawTracepoint, Target: target})
-	case "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "fmod_ret", "lsm", "iter":
+	case "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "fmod_ret", "lsm", "iter", "kprobe.multi", "kretprobe.multi", "kprobe.session":
 		return need(Hook{Kind: Kind(prefix), Target: target})
 	case "ksyscall", "kretsyscall":
 		return Hook{}, &UnsupportedHookError{p.Name, p.SectionName}
@@ -156,14 +179,18 @@ func HookOf(p *ebpf.ProgramSpec) (Hook, error) {
 				}
 				h.Hz = n
 			}
-			if h.Target != "cpu-clock" {
-				return Hook{}, fmt.Errorf("program %s: SEC(%q): the software event cpu-clock is the one that works everywhere: SEC(\"perf_event/cpu-clock/99\")", p.Name, p.SectionName)
+			if _, _, ok := PerfEventCode(h.Target); !ok {
+				return Hook{}, fmt.Errorf("program %s: SEC(%q): there is no event %s; the software event cpu-clock is the one that works everywhere: SEC(\"perf_event/cpu-clock/99\"); others are %s", p.Name, p.SectionName, h.Target, strings.Join(PerfEvents(), ", "))
 			}
 		}
 		return h, nil
 	case "xdp":
 		if target == "" {
 			return Hook{Kind: XDP}, nil
+		}
+	case "socket":
+		if target == "" {
+			return Hook{Kind: SocketFilter}, nil
 		}
 	case "tc", "tcx", "classifier":
 		switch target {

@@ -56,6 +56,9 @@ type Object struct {
 	spec *ebpf.CollectionSpec
 	// script is true of what [ParseScript] read.
 	script bool
+	// made are the maps that a script's object declares, and its data; nil where
+	// bpftrace gave numbers to maps.
+	made map[string]*ebpf.MapSpec
 }
 
 // Parse reads an ELF object. It accepts any bytes and reports what is wrong
@@ -163,7 +166,7 @@ func (o *Object) Altered(programs map[string]asm.Instructions) (*Object, error) 
 		}
 		p.Instructions = slices.Clone(code)
 	}
-	return &Object{spec: spec, script: o.script}, nil
+	return &Object{spec: spec, script: o.script, made: o.made}, nil
 }
 
 // ELF returns the object's bytes, which must not be changed; nil of an

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -26,6 +27,8 @@ type Script struct {
 	Requires string `json:"requires"`
 	// By is the release that made the object.
 	By string `json:"by"`
+	// Pinned says that no other release may run it: a proof is of what this one makes.
+	Pinned bool `json:"pinned,omitempty"`
 }
 
 // ScriptManifestVersion is the version of manifests that carry a [Script]. Nodes
@@ -52,9 +55,11 @@ const scriptSection = "bpftrace/"
 const sectionPrefix = "s_"
 
 // ParseScript reads the object that bpftrace made of a script (--emit-elf). Its
-// programs are named after their attach points. Maps are known by numbers only,
-// and not listed. It accepts any bytes, and never panics.
-func ParseScript(raw []byte) (_ *Object, err error) {
+// programs are named after their attach points, which must be among points: recent
+// releases of bpftrace write them with an underscore for everything but letters and
+// digits. Maps are not listed: they are bpftrace's to make, and old releases know them
+// by numbers only. It accepts any bytes, and never panics.
+func ParseScript(raw []byte, points []string) (_ *Object, err error) {
 	if len(raw) > MaxELF {
 		return nil, fmt.Errorf("parsing a script's object: %d bytes, more than the %d allowed", len(raw), MaxELF)
 	}
@@ -66,11 +71,111 @@ func ParseScript(raw []byte) (_ *Object, err error) {
 	if err := checkSections(raw); err != nil {
 		return nil, fmt.Errorf("parsing a script's object: %w", err)
 	}
-	spec, err := scriptPrograms(raw)
+	o := &Object{elf: bytes.Clone(raw), script: true}
+	if o.spec, err = scriptPrograms(raw); errors.Is(err, errTypedMaps) {
+		o.spec, o.made, err = typedScript(raw, points)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("parsing a script's object: %w", err)
 	}
-	return &Object{elf: bytes.Clone(raw), spec: spec, script: true}, nil
+	return o, nil
+}
+
+// errTypedMaps says that an object is as recent releases of bpftrace write them: maps
+// are declared, and programs named otherwise.
+var errTypedMaps = errors.New("it declares its maps")
+
+// typedScript reads an object with declared maps. Those are kept apart: kgent's own
+// loader never makes them.
+func typedScript(raw []byte, points []string) (*ebpf.CollectionSpec, map[string]*ebpf.MapSpec, error) {
+	f, err := elf.NewFile(bytes.NewReader(raw))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range f.Sections {
+		if s.Flags&elf.SHF_EXECINSTR != 0 && s.Size > 0 && !strings.HasPrefix(s.Name, sectionPrefix) {
+			return nil, nil, fmt.Errorf("it has code in section %q, which is of no probe: functions and loops of scripts are not available", s.Name)
+		}
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, nil, err
+	}
+	made, programs := spec.Maps, spec.Programs
+	spec.Maps, spec.Variables, spec.Programs = map[string]*ebpf.MapSpec{}, map[string]*ebpf.VariableSpec{}, map[string]*ebpf.ProgramSpec{}
+	for symbol, p := range programs {
+		name, err := pointOf(symbol, points)
+		if err != nil {
+			return nil, nil, err
+		}
+		if spec.Programs[name] != nil {
+			return nil, nil, fmt.Errorf("it has two programs %q", name)
+		}
+		if err := ownMapsOnly(p.Instructions, made); err != nil {
+			return nil, nil, fmt.Errorf("program %s: %w", name, err)
+		}
+		p.Name, p.SectionName, p.License = name, scriptSection+name, "GPL"
+		h, err := HookOf(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.Type = scriptType(h)
+		p.Instructions[0] = p.Instructions[0].WithSymbol(name)
+		spec.Programs[name] = p
+	}
+	if len(spec.Programs) == 0 {
+		return nil, nil, errors.New("it holds no program")
+	}
+	return spec, made, nil
+}
+
+// ownMapsOnly refuses references to anything but the object's maps and data.
+func ownMapsOnly(insns asm.Instructions, made map[string]*ebpf.MapSpec) error {
+	for i := range insns {
+		if ins := &insns[i]; ins.IsLoadFromMap() && made[ins.Reference()] == nil || ins.IsFunctionReference() {
+			return fmt.Errorf("it uses %q, which is no map: functions of scripts are not available", ins.Reference())
+		}
+	}
+	return nil
+}
+
+var (
+	notPlain   = regexp.MustCompile(`[^A-Za-z0-9_]`)
+	plainName  = regexp.MustCompile(`^(.*?)(_loc[0-9]+)?_[0-9]+$`)
+	plainPlace = regexp.MustCompile(`_loc[0-9]+$`)
+)
+
+// pointOf finds the attach point of a program that recent releases name.
+func pointOf(symbol string, points []string) (string, error) {
+	m := plainName.FindStringSubmatch(symbol)
+	if m == nil {
+		return "", fmt.Errorf("it has the program %.120q, which is of no probe", symbol)
+	}
+	found := ""
+	for _, p := range points {
+		if p = plainPlace.ReplaceAllString(p, ""); notPlain.ReplaceAllString(p, "_") != m[1] || p+m[2] == found {
+			continue
+		}
+		if found != "" {
+			return "", fmt.Errorf("its program %.120q may be of %s or of %s: name the functions so that bpftrace tells them apart", symbol, found, p)
+		}
+		found = p + m[2]
+	}
+	if found == "" {
+		return "", fmt.Errorf("it has the program %.120q, which is of no probe", symbol)
+	}
+	return found, nil
+}
+
+// scriptType is the type that bpftrace loads programs of a hook as.
+func scriptType(h Hook) ebpf.ProgramType {
+	switch h.Kind {
+	case Tracepoint:
+		return ebpf.TracePoint
+	case PerfEvent, Interval, Software:
+		return ebpf.PerfEvent
+	}
+	return ebpf.Kprobe // of user probes, and BEGIN and END, too
 }
 
 func scriptPrograms(raw []byte) (*ebpf.CollectionSpec, error) {
@@ -86,6 +191,9 @@ func scriptPrograms(raw []byte) (*ebpf.CollectionSpec, error) {
 		return nil, fmt.Errorf("reading its symbols: %w", err)
 	}
 	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{}, Maps: map[string]*ebpf.MapSpec{}, Variables: map[string]*ebpf.VariableSpec{}, ByteOrder: f.ByteOrder}
+	if f.Section(".maps") != nil {
+		return nil, errTypedMaps
+	}
 	for i, s := range f.Sections {
 		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Size == 0 {
 			continue
@@ -139,13 +247,7 @@ func scriptProgram(f *elf.File, s *elf.Section, name string) (*ebpf.ProgramSpec,
 	if err != nil {
 		return nil, err
 	}
-	p.Type = ebpf.Kprobe // of user probes, and BEGIN and END, too
-	switch h.Kind {
-	case Tracepoint:
-		p.Type = ebpf.TracePoint
-	case PerfEvent, Interval, Software:
-		p.Type = ebpf.PerfEvent
-	}
+	p.Type = scriptType(h)
 	if p.Instructions, err = asm.AppendInstructions(nil, s.Open(), f.ByteOrder, "linux"); err != nil {
 		return nil, fmt.Errorf("reading its instructions: %w", err)
 	}
@@ -265,7 +367,13 @@ func Open(elf, manifest []byte) (*Object, *Manifest, error) {
 	}
 	parse := Parse
 	if m.Script != nil {
-		parse = ParseScript
+		parse = func(raw []byte) (*Object, error) {
+			var points []string
+			for _, p := range m.Programs {
+				points = append(points, p.Name)
+			}
+			return ParseScript(raw, points)
+		}
 	}
 	o, err := parse(elf)
 	if err != nil {
@@ -312,7 +420,7 @@ func SameDoings(approved, own []Facts) error {
 		switch {
 		case a.Program != b.Program || a.Hook != b.Hook || a.Type != b.Type:
 			return fmt.Errorf("it becomes the program %s here, where %s was approved", b.Program, a.Program)
-		case !slices.Equal(plainReads(a.Helpers), plainReads(b.Helpers)):
+		case !slices.Equal(plainReads(a.Helpers), plainReads(b.Helpers)): // what each release needs for its own maps aside
 			return fmt.Errorf("program %s calls %s here, where %s was approved", a.Program, strings.Join(b.Helpers, ", "), strings.Join(a.Helpers, ", "))
 		case gravest(b.Helpers) > gravest(a.Helpers):
 			return fmt.Errorf("program %s does more here than what was approved: it calls %s", a.Program, strings.Join(b.Helpers, ", "))
@@ -327,17 +435,27 @@ func SameDoings(approved, own []Facts) error {
 	return nil
 }
 
-// plainReads names the helpers that read memory alike.
+// plumbing are the helpers that reach the script's own maps and buffer only: releases of
+// bpftrace differ in how they use them.
+var plumbing = []string{
+	"bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_lookup_percpu_elem",
+	"bpf_perf_event_output", "bpf_ringbuf_output", "bpf_get_smp_processor_id",
+}
+
+// plainReads names the helpers that read memory alike, without the plumbing.
 func plainReads(helpers []string) []string {
-	out := make([]string, len(helpers))
-	for i, h := range helpers {
+	var out []string
+	for _, h := range helpers {
+		if slices.Contains(plumbing, h) {
+			continue
+		}
 		switch h {
 		case "bpf_probe_read_kernel", "bpf_probe_read_user":
 			h = "bpf_probe_read"
 		case "bpf_probe_read_kernel_str", "bpf_probe_read_user_str":
 			h = "bpf_probe_read_str"
 		}
-		out[i] = h
+		out = append(out, h)
 	}
 	sort.Strings(out)
 	return slices.Compact(out)

@@ -53,7 +53,7 @@ func (l *Library) MatchAfter(before []string, text string, opt MatchOptions) (*M
 
 // withoutThread is for words after a request that no recipe answers.
 func (l *Library) withoutThread(before []string, text string, opt MatchOptions) (*Match, error) {
-	if leans(text) {
+	if leans(text) || adds.MatchString(text) {
 		return nil, &NoMatchError{Reason: ReasonUnknown, Why: fmt.Sprintf("%s seems to change the request before it, %s, which no recipe answers; write the whole request in one sentence",
 			excerpt(text), excerpt(before[len(before)-1]))}
 	}
@@ -182,9 +182,13 @@ func (l *Library) refine(m *Match, text string, opt MatchOptions) (*Match, error
 		next.bound = slices.DeleteFunc(next.bound, func(o said) bool { return o.place() == value.place() })
 		next.bound = append(next.bound, value)
 	}
+	next.Only = slices.Clone(m.Only)
+	for _, n := range f.only {
+		next.Only = append(slices.DeleteFunc(next.Only, func(o Narrowed) bool { return o.Of == n.Of }), n)
+	}
 	next.kills = next.kills || q.speaksOf("kill")
 	next.notes = append(slices.Clip(m.notes), q.corrections()...)
-	if len(f.bound) == 0 && speaks && !again {
+	if len(f.bound) == 0 && len(f.only) == 0 && speaks && !again {
 		next.notes = append(next.notes, fmt.Sprintf("%s: %s shows that already", excerpt(text), m.Recipe.Name))
 	}
 	return &next, nil
@@ -207,7 +211,9 @@ var (
 )
 
 // leans reports whether text seems to change a request before it.
-func leans(text string) bool { return leaning.MatchString(text) || repeats.MatchString(text) }
+func leans(text string) bool {
+	return leaning.MatchString(text) || repeats.MatchString(text) || adds.MatchString(text) && !asksAnew(text)
+}
 
 // Again reports whether text asks for nothing but the same once more: "again", "the same",
 // "run it again please", or nothing at all.

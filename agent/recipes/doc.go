@@ -21,6 +21,8 @@
 //	output       which of events, table, hist and stack the program produces
 //	needs        what else must be there: interface, cgroup, binary
 //	about        what a sentence must speak of: one of these groups of concepts
+//	narrows      what of it words can ask for alone, with a condition on its columns: the
+//	             recipe as it is shows more, so that a program is composed in its place
 //	rows         what a line, row or histogram is for: what "per" may be followed by
 //	shows        what else it may speak of, because the output has it; $parent when the
 //	             filters by process match the parent as well

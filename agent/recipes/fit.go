@@ -16,6 +16,8 @@ type fit struct {
 	refused []arg  // values it cannot take
 	missing string // what it needs and the request does not say
 	bound   []binding
+	units   []unit     // of what it asks, without asides and the story before
+	only    []Narrowed // what it asks for beyond the parameters
 }
 
 // binding is a value and where it goes.
@@ -58,7 +60,7 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 			}
 		}
 	}
-	units := q.units(taken)
+	units := f.apart(l, q, q.units(taken))
 	for _, u := range units {
 		for _, c := range u.meaning.concepts {
 			present[c] = true
@@ -79,6 +81,8 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 		return slices.ContainsFunc(cs, func(c clause) bool { return c.first <= i && i < c.last })
 	}
 	f.refused = slices.DeleteFunc(f.refused, func(a arg) bool { return within(asides, a.first) })
+	f.units = slices.DeleteFunc(slices.Clone(units), func(u unit) bool { return u.first < story || within(asides, u.first) })
+	f.only = r.narrows(q, units, present, func(u unit) bool { return u.first >= story && !within(asides, u.first) })
 	for i, u := range units {
 		if within(asides, u.first) || q.colour(u) || q.idle(u) {
 			continue
@@ -88,7 +92,7 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 		case grouping(q, units[i:], present):
 			ok = r.brokenDown(q, units[i:], explained)
 		case q.is(u.first, "only", "solely", "exclusively"):
-			ok = r.only(q, units, i, taken)
+			ok = r.only(q, units, i, taken) || len(f.only) > 0
 		}
 		if !ok {
 			f.strange = append(f.strange, u)
@@ -255,8 +259,14 @@ func grouping(q *query, units []unit, present map[string]bool) bool {
 		return true
 	}
 	verb := u.first > 0 && participle(q.words[u.first-1].low)
-	return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && !units[1].meaning.asking &&
+	return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && (!units[1].meaning.asking || q.closing(units[1])) &&
 		!verb && !present[conceptRank] && !present["$"+string(roleTop)]
+}
+
+// closing reports whether a phrase that only colours ends what is said: in "by advice,
+// for each process" it is what stands behind "by", in "by the kernel" it is not.
+func (q *query) closing(u unit) bool {
+	return u.last == len(q.words) || q.words[u.last-1].ends || slices.Contains(modifies, q.words[u.last].low)
 }
 
 // brokenDown reports whether the recipe's output is broken down as the first of the
@@ -334,6 +344,7 @@ func (l *Library) second(q *query, f fit) *Recipe {
 func (l *Library) index() {
 	df := map[string]int{}
 	total := 0
+	l.narrowing = map[string]bool{}
 	for _, r := range l.recipes {
 		r.vocabulary, r.terms = map[string]bool{}, map[string]int{}
 		for _, c := range slices.Concat(slices.Concat(r.groups...), r.Shows) {
@@ -348,6 +359,11 @@ func (l *Library) index() {
 		}
 		for c := range r.vocabulary {
 			df[c]++
+		}
+		for _, n := range r.Narrows {
+			for c := range strings.FieldsSeq(strings.Join(n.Words, " ")) {
+				r.vocabulary[c], l.narrowing[c] = true, true
+			}
 		}
 		for _, text := range append([]string{r.Title}, r.Phrasings...) {
 			q := l.read(text, MatchOptions{})

@@ -70,6 +70,8 @@ type Recipe struct {
 	// Rows holds the concepts that one line, row or histogram is for: what "per"
 	// and "by" may be followed by.
 	Rows []string `yaml:"rows"`
+	// Narrows are the parts of what it shows that words can ask for alone.
+	Narrows []Narrow `yaml:"narrows"`
 	// Source is the C program, program.bpf.c.
 	Source []byte `yaml:"-"`
 	// Contract says what the program does, contract.kc.
@@ -87,10 +89,11 @@ func (r *Recipe) gives(o Output) bool { return slices.Contains(r.Output, o) }
 // Library is a set of recipes that can be searched by meaning. It is immutable
 // and safe for concurrent use.
 type Library struct {
-	recipes []*Recipe
-	lexicon *lexicon
-	rarity  map[string]float64 // of a concept: high when few recipes have it
-	average float64            // length of the recipes' texts
+	recipes   []*Recipe
+	lexicon   *lexicon
+	narrowing map[string]bool    // concepts by which a request narrows what some recipe shows
+	rarity    map[string]float64 // of a concept: high when few recipes have it
+	average   float64            // length of the recipes' texts
 }
 
 // Default returns the built-in recipes.
@@ -241,6 +244,9 @@ func (r *Recipe) check(lex *lexicon) error {
 				return fmt.Errorf("params: %s and %s have the same name or role", q.Name, p.Name)
 			}
 		}
+	}
+	if err := r.checkNarrows(lex); err != nil {
+		return err
 	}
 	for _, group := range r.About {
 		r.groups = append(r.groups, strings.Fields(group))

@@ -43,6 +43,9 @@ type Match struct {
 	// Score says how much of the recipe's own description the request speaks of,
 	// from 0 to 1. It orders matches; it is no probability.
 	Score float64
+	// Only is what the request asks for and the recipe has no parameter for. The recipe as it
+	// is shows more.
+	Only []Narrowed
 	// Understood lists what was read from the sentence, in its order, one fact a
 	// line, for people to check. It is printable.
 	Understood []string
@@ -212,7 +215,7 @@ func checkText(text string) error {
 
 // match turns a fit into what the request gets.
 func (f fit) match(q *query) (*Match, error) {
-	m := &Match{Recipe: f.recipe, Score: f.score, kills: q.speaksOf("kill"), notes: q.corrections()}
+	m := &Match{Recipe: f.recipe, Score: f.score, kills: q.speaksOf("kill"), notes: append(q.corrections(), f.vagueWords(q)...), Only: f.only}
 	for _, b := range f.bound {
 		m.bound = append(m.bound, said{b, q.said(b.arg.first, b.arg.last)})
 	}

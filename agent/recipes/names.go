@@ -60,7 +60,7 @@ func (r *reader) signalVerb(i int) bool {
 
 // parent reports whether what is named at i is said to be a parent process.
 func (r *reader) parent(i int) bool {
-	return r.is(i-1, "parent", "ppid") || r.is(i-1, "process", "is") && r.is(i-2, "parent") || r.saysBefore(i, "child of", "children of", "childs of", "descendants of", "forked by", "forked from", "spawned from") > 0
+	return r.is(i-1, "parent", "ppid") || r.is(i-1, "process", "is") && r.is(i-2, "parent") || r.saysBefore(i, "child process of", "child processes of", "subprocess of", "subprocesses of", "child of", "children of", "childs of", "descendants of", "forked by", "forked from", "spawned from") > 0
 }
 
 // userArg is a user named in words [first, last).
@@ -285,13 +285,16 @@ func participle(low string) bool {
 	return hasAnySuffix(low, "ed", "en", "wn") || slices.Contains([]string{"made", "run", "sent", "done", "set", "read", "hit", "begun", "put", "spent", "lost", "caused", "issued", "held", "kept", "burnt", "started"}, low)
 }
 
+// deviceName matches names of disks and network interfaces.
+var deviceName = regexp.MustCompile(`^(nvme[0-9]+(n[0-9]+(p[0-9]+)?)?|[shxv]d[a-z]+[0-9]*|dm-[0-9]+|md[0-9]+|loop[0-9]+|(eth|ens|enp|eno|wlan|veth|docker|br|bond|tun|tap)[0-9][0-9a-z]*)$`)
+
 var processName = regexp.MustCompile(`^[A-Za-z0-9_(\[][A-Za-z0-9_.:+@/()\[\]-]{0,63}$`)
 
 // unknownName reports whether word i can be the name of a program nobody has
 // heard of. shaped demands that it does not look like an English word either.
 func (r *reader) unknownName(i int, shaped bool) bool {
 	low, text := r.low(i), r.text(i)
-	if low == "" || !processName.MatchString(text) || r.lex.known(low) || r.words[i].fixed != "" || isNumeral(low) {
+	if low == "" || deviceName.MatchString(low) || !processName.MatchString(text) || r.lex.known(low) || r.words[i].fixed != "" || isNumeral(low) {
 		return false
 	}
 	if _, err := strconv.ParseFloat(low, 64); err == nil {

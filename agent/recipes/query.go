@@ -70,9 +70,6 @@ func (q *query) units(taken []byte) []unit {
 		}
 		m, n := q.lex.lookup(q.words[i:end])
 		u := unit{first: i, last: i + max(n, 1), meaning: m, known: n > 0}
-		if n == 0 && hasAnySuffix(q.words[i].low, "ly") && len(q.words[i].low) > 5 {
-			u.known, u.meaning.asking = true, true // an adverb colours the request, it does not change it
-		}
 		out = append(out, u)
 		i = u.last
 	}

@@ -153,7 +153,13 @@ func (p *Prover) ProveOn(ctx context.Context, k *ProofKernel, o *program.Object,
 	if r := p.reports.Recall(key); r != nil { // it was just proved for somebody else
 		return r, nil
 	}
-	in := proof.Input{Object: o, Manifest: m, Contract: c, Kernel: k.linked, Types: k.types, Solver: p.Solver, Limits: p.Limits}
+	var form *program.Form
+	if m.Script != nil {
+		if form, err = scriptForm(k.linked.Format, o, m); err != nil {
+			return unmappedReport(err)
+		}
+	}
+	in := proof.Input{Form: form, Object: o, Manifest: m, Contract: c, Kernel: k.linked, Types: k.types, Solver: p.Solver, Limits: p.Limits}
 	if c != nil && (p.Trusted == nil || !p.Trusted(c)) {
 		in.Mutants = mutants(o, m)
 	}

@@ -83,6 +83,7 @@ type Text struct {
 	events  bool // the program has events
 	// stacks of the last reading, hottest first, and how often maps are shown.
 	stacks   []string
+	minor    int // stacks of the last reading that are not shown
 	interval time.Duration
 }
 
@@ -195,7 +196,11 @@ func (t *Text) Line(line []byte) {
 	case output.Hist:
 		t.print("\n" + text.Hist(r, t.opt))
 	case output.Stack:
-		t.stacks = append(t.stacks, text.Stack(r, t.streams[r.Name], t.rows))
+		if r.Minor {
+			t.minor++
+		} else {
+			t.stacks = append(t.stacks, text.Stack(r, t.streams[r.Name], t.rows))
+		}
 	case output.Text:
 		t.print(text.Line(r, t.opt))
 	case output.Error:
@@ -276,6 +281,10 @@ func (t *Text) Summary(s output.Summary) {
 // flushStacks prints stacks that came hottest first with the hottest last:
 // that is where a person looks when the screen has scrolled.
 func (t *Text) flushStacks() {
+	if t.minor > 0 {
+		t.print("\n" + t.term.paint(dim, fmt.Sprintf("… %d rarer stacks are not shown; --save writes a flame graph of all", t.minor)) + "\n")
+		t.minor = 0
+	}
 	for _, s := range slices.Backward(t.stacks) {
 		t.print("\n" + s)
 	}

@@ -144,7 +144,7 @@ func (r *Result) nodeStates() []Node {
 			x.State = Refused
 		case end.Reason == output.ReasonFailed && n.records == 0:
 			x.State = Missing
-		case end.Reason == output.ReasonInterrupted, end.Reason == output.ReasonOutput:
+		case end.Reason == output.ReasonInterrupted, end.Reason == output.ReasonOutput, end.Reason == output.ReasonBudget:
 			x.State = Failed
 			if x.Detail == "" {
 				x.Detail = "it was cut short"
@@ -413,8 +413,8 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 			out = append(out, Block{title, "no values"})
 			continue
 		}
-		_, bars, _ := strings.Cut(text.Hist(h.hist, text.Options{Width: min(barColumns, r.o.Columns)}), "\n")
-		lines := []string{strings.TrimRight(bars, "\n"), percentiles(h.hist)}
+		lines := []string{text.Bars(h.hist, text.Options{Width: min(barColumns, r.o.Columns)})}
+		lines = append(lines, wrap(plural(h.hist.Count, "value")+" by buckets: "+text.Percentiles(h.hist.Unit, h.hist.Buckets), r.o.Columns)...)
 		if len(h.parts) > 1 {
 			var parts []string
 			for _, p := range h.parts {
@@ -425,19 +425,6 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 		out = append(out, Block{title, r.harden(strings.Join(lines, "\n"))})
 	}
 	return out
-}
-
-// percentiles says below what half and 99% of the values are, as far as
-// buckets tell.
-func percentiles(h output.Hist) string {
-	limit := func(share float64) string {
-		n, ok := below(h.Buckets, share)
-		if !ok {
-			return "in the last bucket"
-		}
-		return "below " + quantityOf(h.Unit, plus(n, 1))
-	}
-	return plural(h.Count, "value") + ": half " + limit(0.5) + ", 99% " + limit(0.99)
 }
 
 // histTable is one line for each of many histograms.
@@ -481,7 +468,9 @@ func (r *Result) stackBlock(m merged, when string) Block {
 	}
 	b := Block{Title: fmt.Sprintf("%s%s: %s", clean(m.name), when, plural(uint64(len(m.stacks)), "stack"))}
 	var lines []string
-	for _, s := range m.stacks[:min(len(m.stacks), finalStacks)] {
+	major := slices.DeleteFunc(slices.Clone(m.stacks), func(s mergedStack) bool { return s.stack.Minor })
+	major = major[:min(len(major), finalStacks)]
+	for _, s := range major {
 		frames := s.stack.Frames
 		s.stack.Frames = frames[:min(len(frames), finalFrames)]
 		drawn := strings.Split(strings.TrimRight(text.Stack(s.stack, m.stream, text.Options{Width: r.o.Columns}), "\n"), "\n")
@@ -494,7 +483,7 @@ func (r *Result) stackBlock(m merged, when string) Block {
 		}
 		lines = append(lines, drawn...)
 	}
-	if more := len(m.stacks) - finalStacks + m.unseen; more > 0 {
+	if more := len(m.stacks) - len(major) + m.unseen; more > 0 {
 		lines = append(lines, "… and "+plural(uint64(more), "more stack"))
 	}
 	if m.unseen > 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kgent/executor/render/chart"
+	"kgent/executor/render/profile"
 	"kgent/executor/render/text"
 )
 
@@ -23,6 +24,9 @@ func (r *Result) Figures() []chart.Figure {
 	for _, t := range r.tables {
 		m := t.merge(r.streams[t.name])
 		if f, ok := r.histFigure(m); ok {
+			out = append(out, f)
+		}
+		if f, ok := r.flameFigure(m); ok {
 			out = append(out, f)
 		}
 		if f, ok := r.seriesFigure(t, m); ok {
@@ -99,6 +103,84 @@ func (r *Result) histFigure(m merged) (chart.Figure, bool) {
 	}
 	return chart.Histogram{Heading: h, Unit: first.hist.Unit, Buckets: first.hist.Buckets}, true
 }
+
+// flameFigure is the flame graph of a map's stacks.
+func (r *Result) flameFigure(m merged) (*chart.Flame, bool) {
+	p := m.profile()
+	if p.Empty() {
+		return nil, false
+	}
+	f := p.Flame(chart.Heading{Title: clean(m.name) + " by stack"})
+	what := plural(p.Total(), "sample")
+	if unit := m.stackUnit(); unit != "count" {
+		what = quantityOf(unit, p.Total()) + " in " + plural(uint64(len(m.stacks)), "stack")
+	}
+	f.Note = r.note(what, m.nodes)
+	if hot := f.Hottest(1); len(hot) > 0 {
+		f.Note += "; most in " + text.Fit(clean(hot[0].Name), maxLabel) + ", " + f.Share(hot[0].Self)
+	}
+	return f, true
+}
+
+// profile is what was counted by stack, over all nodes.
+func (m merged) profile() *profile.Profile {
+	p := profile.New(clean(m.name), m.stackUnit())
+	for _, s := range m.stacks {
+		p.Add(s.stack)
+	}
+	return p
+}
+
+// stackUnit is the unit of what was counted by stack: of the first column that
+// is not the key's.
+func (m merged) stackUnit() string {
+	if len(m.stacks) > 0 && len(m.stacks[0].stack.Key) < len(m.stream.Columns) {
+		return unitOf(m.stream.Columns[len(m.stacks[0].stack.Key)].Kind)
+	}
+	return "count"
+}
+
+// Export is a result in a form that people's tools read.
+type Export struct {
+	Name  string // of a file
+	Title string
+	Data  []byte
+}
+
+// Exports are the forms of a result other than text and pictures: for stacks a flame graph for
+// a browser, folded stacks, and a profile for pprof. There may be none.
+func (r *Result) Exports() ([]Export, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []Export
+	for _, t := range r.tables {
+		m := t.merge(r.streams[t.name])
+		f, ok := r.flameFigure(m)
+		if !ok {
+			continue
+		}
+		p, name := m.profile(), cmp.Or(fileName(m.name), "stacks")
+		when := profile.When{Start: r.started}
+		if r.summary != nil {
+			when.Took = time.Duration(r.summary.Seconds * float64(time.Second))
+		}
+		pprof, err := p.Pprof(when)
+		if err != nil {
+			return out, err
+		}
+		out = append(out,
+			Export{name + ".svg", "The flame graph, to zoom and search in a browser", f.SVG()},
+			Export{name + ".folded.txt", "The stacks, folded, for flame graph tools", p.Folded()},
+			Export{name + ".pb.gz", "The profile, for go tool pprof", pprof})
+		if len(out) >= maxExports {
+			break
+		}
+	}
+	return out, nil
+}
+
+// maxExports bounds how many files a result has beside its output.
+const maxExports = 6
 
 // unitOf is the unit of a column's kind.
 func unitOf(kind string) string {

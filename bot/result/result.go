@@ -37,7 +37,8 @@ const (
 	keepNewest = 160       // events, and lines of iterators: more than any message shows
 	keepLine   = 16 << 10  // bytes of an event that is shown
 	keepTables = 32 << 20  // bytes of all tables, histograms and stacks, as JSON
-	keepRows   = 1000      // rows, histograms or stacks of one map on one node: the largest
+	keepRows   = 1000      // rows or histograms of one map on one node: the largest
+	keepStacks = 2048      // stacks of one map on one node: all that a node sends
 	keepNames  = 256       // nodes, and maps
 	keepEvents = 8         // streams of events
 	keepErrors = 16        // different errors
@@ -84,6 +85,7 @@ type Result struct {
 	tooLarge uint64 // records that found no room
 	strange  uint64 // lines that could not be read
 	rate     rate
+	started  time.Time // when the first node was attached
 	summary  *output.Summary
 }
 
@@ -185,6 +187,9 @@ func (r *Result) record(rec output.Record, size int) {
 	case output.Attached:
 		if n := r.seen(x.Node); n != nil {
 			n.attached = true
+		}
+		if r.started.IsZero() {
+			r.started = r.o.Now()
 		}
 		for _, s := range x.Streams {
 			if _, known := r.streams[s.Name]; known || len(r.streams) < keepNames && size <= keepLarge {

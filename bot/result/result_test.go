@@ -299,7 +299,7 @@ func TestFigures(t *testing.T) {
 		feeds[s.name] = func(r *Result) { s.feed(t, r) }
 	}
 	want := map[string]string{"series": "[chart.Series]", "series-nodes": "[chart.Series]", "hist": "[chart.Histogram]", "rate": "[chart.Series]", "maps-nodes": "[chart.Bars]",
-		"hists-nodes": "[chart.Panels]", "hists-keys": "[chart.Heat]"}
+		"hists-nodes": "[chart.Panels]", "hists-keys": "[chart.Heat]", "stacks": "[*chart.Flame]"}
 	for name, feed := range feeds {
 		t.Run(name, func(t *testing.T) {
 			at := time.Date(2026, 3, 4, 3, 0, 0, 0, time.UTC)

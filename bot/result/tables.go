@@ -95,7 +95,7 @@ func (p *part) addStack(s output.Stack) {
 	if n := len(p.stacks); n > 0 && !s.Final && s.Count > p.stacks[n-1].Count {
 		p.stacks, p.more = p.stacks[:0], 0
 	}
-	if len(p.stacks) == keepRows {
+	if len(p.stacks) == keepStacks {
 		p.more++
 		return
 	}
@@ -299,6 +299,7 @@ func mergeStacks(parts []*part) []mergedStack {
 			id := identity(s.Key) + strings.Join(s.Frames, "\n")
 			if i, ok := index[id]; ok {
 				out[i].stack.Count = plus(out[i].stack.Count, s.Count)
+				out[i].stack.Minor = out[i].stack.Minor && s.Minor
 				if !slices.Contains(out[i].nodes, p.node) {
 					out[i].nodes = append(out[i].nodes, p.node)
 				}

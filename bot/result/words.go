@@ -130,6 +130,8 @@ func Ended(s output.Summary) string {
 		what = "interrupted" + after
 	case output.ReasonOutput:
 		what = "cut short" + after + ": the node lost touch with kgent"
+	case output.ReasonBudget:
+		what = "ended by the node's guard" + after + ": it cost too much"
 	case output.ReasonFailed:
 		what = "failed"
 		if s.Seconds > 0 {

@@ -860,7 +860,7 @@ func outcomeOf(s output.Summary) (Outcome, string) {
 	good := 0
 	var bad []string
 	for _, n := range s.Nodes {
-		if slices.Contains([]output.Reason{output.ReasonRefused, output.ReasonFailed, output.ReasonInterrupted, output.ReasonOutput}, n.Reason) {
+		if slices.Contains([]output.Reason{output.ReasonRefused, output.ReasonFailed, output.ReasonInterrupted, output.ReasonOutput, output.ReasonBudget}, n.Reason) {
 			why := string(n.Reason)
 			if n.Detail != "" {
 				why += ": " + n.Detail

@@ -82,6 +82,13 @@ func (g *gathered) files() []File {
 		}
 		out = append(out, File{Name: fmt.Sprintf("picture-%d.png", i+1), Title: figure.Alt(), Data: png, Picture: true})
 	}
+	exports, err := g.Exports()
+	for _, e := range exports {
+		out = append(out, File{Name: e.Name, Title: e.Title, Data: e.Data})
+	}
+	if err != nil {
+		out = append(out, File{Name: "profile.txt", Title: "A profile that could not be made", Data: []byte(err.Error() + "\n")})
+	}
 	f, ok, err := g.File()
 	var data []byte
 	if err == nil && ok {

@@ -551,7 +551,7 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 // nobody asked for that.
 func (r Request) cutShort() bool {
 	return r.Summary != nil && slices.ContainsFunc(r.Summary.Nodes, func(n output.NodeSummary) bool {
-		return n.Reason == output.ReasonOutput || n.Reason == output.ReasonInterrupted
+		return n.Reason == output.ReasonOutput || n.Reason == output.ReasonInterrupted || n.Reason == output.ReasonBudget
 	})
 }
 

@@ -58,8 +58,8 @@ func (o *askOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.rate, "rate", 0, "events a second above which the node drops and counts them (default 20000)")
 	f.BoolVarP(&o.yes, "yes", "y", false, "approve without asking")
 	f.BoolVar(&o.show, "show", false, "show the program and its card, and stop")
-	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line")
-	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`")
+	f.StringVarP(&o.format, "output", "o", "text", "`text` for people, json for programs: one record a line; of stacks also folded, pprof or svg, a flame graph")
+	f.StringVar(&o.save, "save", "", "write source, object, manifest, card and record to this `directory`, and at the end the output and its pictures")
 	f.StringVar(&o.record, "record", "", "write what was tried, and what the model said, to this `file`, however it ends; see kgent replay")
 }
 
@@ -92,6 +92,7 @@ Exit codes:
   kgent ask --program opens.bpf.c "which files does nginx fail to open"
   kgent ask --contract slow.kc "slow reads"
   kgent ask --keep odd-ports --phrase "odd ports report" "count tcp connections by port, not port 443"
+  kgent ask --yes --output pprof "CPU profile" > cpu.pb.gz && go tool pprof -top cpu.pb.gz
   kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
 		Args: oneRequest,
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
@@ -107,8 +108,8 @@ Exit codes:
 
 // ask holds one conversation in the terminal. It returns nil or an exitError.
 func ask(ctx context.Context, sys system, o askOptions, request string) error {
-	if o.format != "text" && o.format != "json" {
-		return usageError{fmt.Errorf("--output %q: want text or json", o.format)}
+	if o.format != "text" && o.format != "json" && exportForms[o.format] == "" {
+		return usageError{fmt.Errorf("--output %q: want text, json, folded, pprof or svg", o.format)}
 	}
 	if o.duration < 0 || o.rate < 0 {
 		return usageError{errors.New("--duration and --rate cannot be negative")}
@@ -121,10 +122,16 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 	approver := console.Approver{Person: person, Yes: o.yes, In: sys.in, Out: sys.out}
 	lost := func(error) { cancel(executor.ErrNoReader) }
 	var ch bot.Channel
-	if o.format == "json" {
+	var export *exporting
+	switch {
+	case o.format == "json":
 		approver.Out = sys.err
 		ch = console.NewJSON(sys.out, lost, approver)
-	} else {
+	case o.format != "text":
+		approver.Out = sys.err
+		export = newExporting(console.NewText(sys.err, lost, approver, console.Terminal{Width: 80}), o.format, sys.out)
+		ch = export
+	default:
 		ch = console.NewText(sys.out, lost, approver, screen(sys))
 	}
 	if o.attached != nil {
@@ -181,7 +188,7 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		Duration: o.duration, EventsPerSecond: o.rate, ShowOnly: o.show, Program: brought, Keep: keep,
 	}, ch)
 	code := exitCodes[outcome]
-	if code == exitOK && saved != nil && saved.err != nil {
+	if code == exitOK && (saved != nil && saved.err != nil || export != nil && export.err != nil) {
 		code = exitInternal
 	}
 	if code != exitOK {

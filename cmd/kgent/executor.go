@@ -37,11 +37,18 @@ const (
 	auditFile   = "audit.log"
 	// instanceFile tells apart two nodes of one name.
 	instanceFile = "instance"
+	// maintenanceFile is there while the node is drained.
+	maintenanceFile = "drained"
+	// tombstonesDir holds what is in the kernel.
+	tombstonesDir = "loaded"
 )
 
 // nodeFlags are the flags of kgent executor.
 type nodeFlags struct {
 	name, labels, keys, state string
+	policy                    string
+	socket, socketGroup       string
+	metrics, logFormat        string
 	allowAct, insecure        bool
 	maxDuration               time.Duration
 }
@@ -66,6 +73,14 @@ No two executors have the same name: the second waits until the first is gone.
 In --state it remembers which grants were used and keeps an audit log of every
 job (kgent audit shows and verifies it). Each executor needs its own.
 
+What it allows beyond what was approved, --policy says: a file of bounds on CPU
+time, memory and output, and of hooks, helpers and program types that are never
+used here; deploy/node-policy.example.yaml shows all of it. By default a run may
+cost 1 % of one core and all together 5 %; one that costs more is ended.
+
+At --socket, kgent executor status, drain and undrain reach it; --metrics
+offers /metrics for Prometheus, /healthz and /readyz.
+
 When Redis is out of reach for more than five seconds running traces end, and it
 goes on trying. On SIGTERM and Ctrl-C it detaches everything, reports and ends.
 
@@ -88,7 +103,19 @@ Exit codes: 0 it was told to end, 1 a fault of this host or of Redis's set-up,
 	flags.StringVar(&f.keys, "keys", "/etc/kgent/trusted", "public `key file or directory`")
 	flags.StringVar(&f.state, "state", "/var/lib/kgent", "state `directory`")
 	flags.BoolVar(&f.allowAct, "allow-act", false, "also run programs that change what this node does, when they were approved as such")
+	flags.StringVar(&f.policy, "policy", "", "`file` with this node's own policy (default: observe only, 1 % of a core per run)")
+	flags.StringVar(&f.socket, "socket", "", "`path` of a socket for kgent executor status, drain and undrain, as "+executorSocket)
+	flags.StringVar(&f.socketGroup, "socket-group", "", "`group` whose users may open the socket (default this process's own)")
+	flags.StringVar(&f.metrics, "metrics", "", "`address` to offer metrics and health at, as 127.0.0.1:9464")
+	flags.StringVar(&f.logFormat, "log-format", "text", "`text` or json")
 	flags.DurationVar(&f.maxDuration, "max-duration", time.Hour, "longest run that this node allows, whatever was approved")
+	cmd.AddCommand(
+		executorStatusCommand(sys),
+		executorDrainCommand(sys),
+		executorUndrainCommand(sys),
+		executorListCommand(sys),
+		executorPolicyCommand(sys),
+	)
 	flags.BoolVar(&f.insecure, "insecure-redis", false, "use a Redis on another host without TLS: whoever is in between can read what traces show, and withhold jobs")
 	return cmd
 }
@@ -143,7 +170,15 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(newCalm(slog.NewTextHandler(sys.err, nil), time.Now))
+	policy, err := f.nodePolicy()
+	if err != nil {
+		return err
+	}
+	handler := slog.Handler(slog.NewTextHandler(sys.err, nil))
+	if f.logFormat == "json" {
+		handler = slog.NewJSONHandler(sys.err, nil)
+	}
+	log := slog.New(newCalm(handler, time.Now))
 
 	if err := kernel.EnsureMounts(ctx); err != nil && os.Geteuid() == 0 {
 		return err
@@ -170,6 +205,14 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
+	stones, crashes, err := executor.OpenTombstones(filepath.Join(f.state, tombstonesDir), policy.CrashFirst, policy.CrashMost, time.Now)
+	if err != nil {
+		return err
+	}
+	maintenance, err := executor.OpenMaintenance(filepath.Join(f.state, maintenanceFile))
+	if err != nil {
+		return err
+	}
 	client, err := rdb.New(config)
 	if err != nil {
 		return usageError{err}
@@ -188,8 +231,6 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	self := announcement(ctx, f.name, labels, facts)
 	verifier := &job.Verifier{Node: f.name, Labels: self.Labels, Keys: keys, Replays: replays, Now: time.Now, MaxDuration: f.maxDuration}
-	policy := executor.DefaultPolicy()
-	policy.AllowAct = f.allowAct
 	kern := executor.NewKernel(f.name, loader, env)
 	tool, err := findBpftrace(ctx, sys.getenv)
 	switch {
@@ -209,10 +250,22 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 		Bus: trusting{Node: line, path: f.keys, verifier: verifier, failed: func(err error) {
 			log.Error("no key is trusted", "err", err)
 		}},
-		Policy: policy,
-		Hooks:  facts,
-		Audit:  recorded.audit,
-		Log:    log,
+		Policy:      policy,
+		Tombstones:  stones,
+		Maintenance: maintenance,
+		Hooks:       facts,
+		Audit:       recorded.audit,
+		Log:         log,
+	}
+	for _, c := range crashes {
+		log.Error("the executor died while a program was loaded", "program", c.Name, "times", c.Crashes, "not_again_until", c.Until)
+		recorded.audit(executor.Entry{
+			At: time.Now(), Node: f.name, What: "crashed",
+			Detail: fmt.Sprintf("the executor died while program %s (%s) was loaded; times in a row: %d; not again until %s", c.Name, c.Program, c.Crashes, c.Until.UTC().Format(time.RFC3339)),
+		})
+	}
+	if d := maintenance.Drained(); d != nil {
+		log.Warn("this node takes no runs: kgent executor undrain ends that", "drained", d.String())
 	}
 	if node.Node.Instance, err = instance(f.state); err != nil {
 		return err
@@ -228,6 +281,11 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	if !alone(ctx, line, node.Node, log) {
 		return nil
+	}
+	if end, err := f.offer(ctx, node, log); err != nil {
+		return err
+	} else {
+		defer end()
 	}
 	log.Info("executor runs", "node", f.name, "redis", config.String(), "kernel", facts.Release, "keys", len(keys), "state", f.state)
 	if err := node.Serve(ctx); err != nil {
@@ -291,6 +349,10 @@ func (f nodeFlags) check(getenv func(string) string) (rdb.Config, error) {
 		return rdb.Config{}, errors.New("REDIS_URL is not set: an executor takes its jobs from Redis; for this host alone there is kgent ask")
 	case config.Exposed() && !f.insecure:
 		return rdb.Config{}, fmt.Errorf("REDIS_URL: %s is on another host and not encrypted: write rediss://, or allow it with --insecure-redis", config)
+	case f.logFormat != "text" && f.logFormat != "json":
+		return rdb.Config{}, fmt.Errorf("--log-format %q: want text or json", f.logFormat)
+	case f.socketGroup != "" && f.socket == "":
+		return rdb.Config{}, errors.New("--socket-group goes with --socket")
 	case f.maxDuration <= 0:
 		return rdb.Config{}, fmt.Errorf("--max-duration %v: want more than 0", f.maxDuration)
 	}

@@ -564,22 +564,111 @@ func TestExecutorTerminated(t *testing.T) {
 	}
 }
 
-// Killed in mid-run, an executor leaves nothing; started again, it says so.
+// Killed in mid-run, an executor leaves nothing; started again, it says so, and
+// keeps the program out for a while.
 func TestExecutorKilled(t *testing.T) {
 	needsRoot(t)
 	t.Parallel()
 	f := newFleet(t, "a")
-	n := f.start("a")
+	n := f.start("a", "--policy", f.write("policy.yaml", "pause_after_crash: {first: 1h, longest: 1h}"))
 	tr := f.run(time.Minute, "a")
 	n.kill()
 	tr.gone(2 * time.Second)
-	f.start("a")
+	n = f.start("a", "--policy", f.path("policy.yaml"))
 	s := tr.wait()
 	if s.Reason != output.ReasonFailed || !strings.Contains(s.Detail, "executor was restarted") {
 		t.Errorf("summary %+v", s)
 	}
-	if tr = f.follow(f.key, f.grant(time.Second, "a")); tr.wait().Reason != output.ReasonDeadline {
-		t.Errorf("the next run: %+v", tr.summary)
+	if !strings.Contains(n.log.String(), "the executor died while a program was loaded") {
+		t.Error("it does not say that it died")
+	}
+	if entries := f.records("a"); !slices.ContainsFunc(entries, func(e executor.Entry) bool { return e.What == "crashed" }) {
+		t.Errorf("the audit log does not tell of it: %+v", entries)
+	}
+	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonRefused || !strings.Contains(s.Detail, "died while the same program was loaded, once") {
+		t.Errorf("the same program: %+v", s)
+	}
+	n.kill() // between runs
+	f.start("a", "--policy", f.write("policy.yaml", "pause_after_crash: {first: 0s}"))
+	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonDeadline {
+		t.Errorf("let in by the operator: %+v", s)
+	}
+}
+
+// write makes a file in the fleet's directory.
+func (f *fleet) write(name, text string) string {
+	f.t.Helper()
+	if err := os.WriteFile(f.path(name), []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return f.path(name)
+}
+
+// An operator asks what a node does, drains it, and starts it again; drained it
+// stays.
+func TestExecutorDrained(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a")
+	run, err := os.MkdirTemp("", "kgent-ops-") // t.TempDir's path can be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(run)
+	socket := filepath.Join(run, "x.sock")
+	n := f.start("a", "--socket", socket, "--metrics", "127.0.0.1:0", "--log-format", "json")
+	tr := f.run(time.Minute, "a")
+	status := func() executor.Status {
+		t.Helper()
+		var st executor.Status
+		if err := json.Unmarshal([]byte(f.kgent("executor", "status", "--socket", socket, "-o", "json")), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	if st := status(); len(st.Runs) != 1 || st.Runs[0].Attached.IsZero() || st.Runs[0].Run != tr.g.Run || st.Heard.IsZero() || st.Drained != nil {
+		t.Errorf("status %+v", st)
+	}
+	if s := f.kgent("executor", "status", "--socket", socket); !strings.Contains(s, "a: takes jobs") || !strings.Contains(s, "ends in") {
+		t.Errorf("it says\n%s", s)
+	}
+	f.kgent("executor", "drain", "--now", "--why", "a new disk", "--socket", socket)
+	if s := tr.wait(); s.Reason != output.ReasonInterrupted || !strings.Contains(s.Nodes[0].Detail, "by root: a new disk") {
+		t.Errorf("what ran: %+v", s)
+	}
+	refused := func() {
+		t.Helper()
+		if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonRefused || !strings.Contains(s.Detail, "(drained): this node is in maintenance") {
+			t.Errorf("drained: %+v", s)
+		}
+	}
+	refused()
+	f.until("it is announced as drained", func() bool { return n.announced().Drained != "" })
+	n.cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-n.done; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	n.done <- nil
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	f.start("a", "--socket", socket)
+	refused()
+	f.kgent("executor", "undrain", "--socket", socket)
+	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonDeadline {
+		t.Errorf("undrained: %+v", s)
+	}
+	if st := status(); st.Totals.Jobs["refused: drained"] != 1 || st.Totals.Jobs["deadline"] != 1 || st.Totals.RunTime < time.Second {
+		t.Errorf("totals %+v", st.Totals)
+	}
+	var told []string
+	for _, e := range f.records("a") {
+		if strings.HasSuffix(e.What, "drained") {
+			told = append(told, e.What+" "+e.Detail)
+		}
+	}
+	if len(told) != 2 || !strings.Contains(told[0], "by root: a new disk") || told[1] != "undrained by root" {
+		t.Errorf("the audit log says %q", told)
 	}
 }
 

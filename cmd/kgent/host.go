@@ -126,7 +126,7 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 		Verifier: &job.Verifier{Node: name, Labels: labels, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,
-		Policy:   executor.DefaultPolicy(),
+		Policy:   executor.OwnHostPolicy(),
 	}
 	// Known before anybody asks: the node's own announcement comes a moment later.
 	if err := line.Announce(ctx, node.Node, time.Minute); err != nil {

@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"kgent/approvals"
 	"kgent/bot"
 	"kgent/bot/card"
 	"kgent/bot/console"
+	"kgent/bot/result"
 	"kgent/executor/output"
+	"kgent/executor/render/chart"
 )
 
 // saving writes a candidate to a directory before anybody decides on it. When
@@ -23,6 +28,8 @@ type saving struct {
 	dir  string
 	show bool // nobody is asked afterwards
 	err  error
+	// result is what came of the run; nil before there is any.
+	result *result.Result
 }
 
 func (s *saving) Candidate(c bot.Card) {
@@ -35,6 +42,78 @@ func (s *saving) Candidate(c bot.Card) {
 	if s.err != nil && s.show {
 		s.Channel.Error(output.Error{Code: "internal", Message: s.err.Error()})
 	}
+}
+
+// maxSaved is how large the file of a saved output may become, in bytes.
+const maxSaved = 64 << 20
+
+// saved is a file.
+type saved struct {
+	name string
+	body []byte
+}
+
+// Line keeps what comes, for the files of the result.
+func (s *saving) Line(line []byte) {
+	if s.result == nil {
+		s.result = result.New(result.Options{Location: time.Local, MaxFile: maxSaved})
+	}
+	s.result.Line(line)
+	s.Channel.Line(line)
+}
+
+// Summary writes the result beside the program.
+func (s *saving) Summary(sum output.Summary) {
+	if s.result != nil {
+		s.result.End(sum)
+		err := s.saveResult()
+		if s.err = errors.Join(s.err, err, s.result.Close()); err != nil {
+			s.Channel.Error(output.Error{Code: "internal", Message: err.Error()})
+		}
+	}
+	s.Channel.Summary(sum)
+}
+
+// saveResult writes the output as it came, its pictures for dark and for light
+// backgrounds, and what other tools read.
+func (s *saving) saveResult() error {
+	fail := func(err error) error { return fmt.Errorf("saving the result to %s: %w", s.dir, err) }
+	var files []saved
+	f, ok, err := s.result.File()
+	if err != nil {
+		return fail(err)
+	}
+	if ok {
+		body, err := io.ReadAll(f.Open())
+		if err != nil {
+			return fail(err)
+		}
+		name := "output.jsonl"
+		if strings.HasSuffix(f.Name, ".gz") {
+			name += ".gz"
+		}
+		files = append(files, saved{name, body})
+	}
+	for i, figure := range s.result.Figures() {
+		for theme, t := range map[string]chart.Theme{"dark": chart.Dark(), "light": chart.Light()} {
+			body, err := chart.PNG(figure, t)
+			if err != nil {
+				return fail(err)
+			}
+			files = append(files, saved{fmt.Sprintf("picture-%d-%s.png", i+1, theme), body})
+		}
+	}
+	exports, err := s.result.Exports()
+	if err != nil {
+		return fail(err)
+	}
+	for _, e := range exports {
+		files = append(files, saved{e.Name, e.Data})
+	}
+	if err := writeAll(s.dir, files, 0o600); err != nil {
+		return fail(err)
+	}
+	return nil
 }
 
 func (s *saving) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vote) (bool, error)) error {
@@ -65,10 +144,7 @@ func save(dir string, c bot.Card) (err error) {
 	if c.Candidate.Manifest.Script != nil {
 		source = "program.bt"
 	}
-	files := []struct {
-		name string
-		body []byte
-	}{
+	files := []saved{
 		{source, []byte(c.Candidate.Source)},
 		{"program.o", c.Candidate.Object.ELF()},
 		{"manifest.json", append(manifest, '\n')},
@@ -76,6 +152,11 @@ func save(dir string, c bot.Card) (err error) {
 		{"card.txt", []byte(text)},
 		{"record.json", append(record, '\n')},
 	}
+	return writeAll(dir, files, 0o644)
+}
+
+// writeAll writes files into a directory, all or none.
+func writeAll(dir string, files []saved, mode os.FileMode) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -86,7 +167,7 @@ func save(dir string, c bot.Card) (err error) {
 		}
 	}()
 	for _, f := range files {
-		path, err := writeSynced(dir, f.name, f.body)
+		path, err := writeSynced(dir, f.name, f.body, mode)
 		if err != nil {
 			return err
 		}
@@ -104,13 +185,13 @@ func save(dir string, c bot.Card) (err error) {
 // writeSynced writes a new file of a random name, and makes sure that a full
 // disk shows now and not later. Others may write in the directory: what lies
 // there, a link to a file of root's, is never written through.
-func writeSynced(dir, name string, body []byte) (string, error) {
+func writeSynced(dir, name string, body []byte, mode os.FileMode) (string, error) {
 	f, err := os.CreateTemp(dir, "."+name+".*")
 	if err != nil {
 		return "", err
 	}
 	_, err = f.Write(body)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil

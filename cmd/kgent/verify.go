@@ -154,6 +154,9 @@ func (v *verification) run(ctx context.Context) error {
 		if err != nil {
 			return v.wrong(fmt.Errorf("on %s: %w", k, err))
 		}
+		if strings.HasSuffix(v.program, ".c") {
+			r = r.Named(v.program)
+		}
 		if err := v.print(k, r); err != nil {
 			return err
 		}

@@ -130,7 +130,7 @@ func newPath(b *testing.B) *path {
 		Verifier: &job.Verifier{Node: "bench", Keys: []ed25519.PublicKey{pub}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now},
 		Kernel:   executor.NewKernel("bench", probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary}), render.NewEnv()),
 		Bus:      p.bus,
-		Policy:   executor.DefaultPolicy(),
+		Policy:   executor.OwnHostPolicy(),
 	}
 	serving, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

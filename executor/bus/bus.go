@@ -226,6 +226,8 @@ type NodeInfo struct {
 	// Bpftrace is the release of the node's bpftrace, "0.17.0"; empty when it runs no
 	// scripts.
 	Bpftrace string `json:"bpftrace,omitempty"`
+	// Drained says why the node takes no runs for now; empty: it does.
+	Drained string `json:"drained,omitempty"`
 }
 
 // clone returns a copy that shares nothing with n.
@@ -243,6 +245,9 @@ const maxWord = 300
 func (n *NodeInfo) tame() {
 	maps.DeleteFunc(n.Labels, func(k, v string) bool { return CheckName(k) != nil || !isLine(v) })
 	maps.DeleteFunc(n.Kinds, func(k, v string) bool { return CheckName(k) != nil || len(v) > 4*maxWord })
+	if n.Drained != "" && !isLine(n.Drained) {
+		n.Drained = "in maintenance"
+	}
 	for _, s := range []*string{&n.Kernel, &n.Arch, &n.Version} {
 		if !isLine(*s) {
 			*s = "unknown"

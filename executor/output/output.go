@@ -157,8 +157,13 @@ type Stack struct {
 	Name   string   `json:"name"`
 	Key    Fields   `json:"key,omitempty"` // without the stacks themselves
 	Frames []string `json:"frames"`
-	Count  uint64   `json:"count"`
-	Final  bool     `json:"final"`
+	// Kernel is how many of the frames, from the innermost, are the kernel's.
+	Kernel int    `json:"kernel,omitempty"`
+	Count  uint64 `json:"count"`
+	// Minor stacks are beyond the top of the view: they are for profiles and flame
+	// graphs, which are wrong without them, and not for reading.
+	Minor bool `json:"minor,omitempty"`
+	Final bool `json:"final"`
 }
 
 // Text is a line that a program (an iterator) printed itself.
@@ -202,6 +207,7 @@ const (
 	ReasonStopped     Reason = "stopped"     // somebody stopped it
 	ReasonInterrupted Reason = "interrupted" // SIGINT or SIGTERM
 	ReasonOutput      Reason = "output"      // nobody reads the output any more
+	ReasonBudget      Reason = "budget"      // it cost the node more than the node allows
 	ReasonFailed      Reason = "failed"      // see the error record before
 	ReasonRefused     Reason = "refused"     // the node did not run it
 	ReasonDenied      Reason = "denied"      // people said no

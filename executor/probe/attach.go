@@ -70,14 +70,25 @@ type loaded struct {
 type host struct {
 	opt         Options
 	uprobeMulti bool // Linux 6.6: one link for many places, without CAP_SYS_ADMIN
+	kprobeMulti bool // Linux 5.18 with CONFIG_FPROBE: one link for many functions
 	perfLinks   bool // try them: Linux 5.15
+	tcx         bool // try it: Linux 6.6
+	filters     *filters
 	// facts reads what is known of the kernel. It is asked when something has
 	// failed, and then for what holds now.
 	facts func(context.Context) (*kernel.Facts, error)
 }
 
 func newHost(opt Options) host {
-	return host{opt: opt, uprobeMulti: features.HaveBPFLinkUprobeMulti() == nil, perfLinks: true, facts: kernel.Live}
+	return host{
+		opt:         opt,
+		uprobeMulti: features.HaveBPFLinkUprobeMulti() == nil,
+		kprobeMulti: features.HaveBPFLinkKprobeMulti() == nil,
+		perfLinks:   true,
+		tcx:         true,
+		filters:     &filters{made: map[int]bool{}},
+		facts:       kernel.Live,
+	}
 }
 
 // Attach attaches every program, or none: when one cannot be attached, those
@@ -177,6 +188,10 @@ func (h host) attachKind(ctx context.Context, p *loaded) (string, error) {
 		return p.attachRawTracepoint()
 	case program.TPBTF, program.Fentry, program.Fexit, program.FmodRet:
 		return p.attachTracing()
+	case program.KprobeMulti, program.KretprobeMulti, program.KprobeSession:
+		return h.attachKprobeMulti(ctx, p)
+	case program.SocketFilter:
+		return p.attachSocket()
 	case program.LSM:
 		return h.attachLSM(ctx, p)
 	case program.Iter:
@@ -192,7 +207,7 @@ func (h host) attachKind(ctx context.Context, p *loaded) (string, error) {
 	case program.XDP:
 		return p.attachXDP()
 	case program.TCXIngress, program.TCXEgress:
-		return p.attachTCX()
+		return h.attachTCX(p)
 	case program.CgroupIngress, program.CgroupEgress, program.CgroupSock:
 		return h.attachCgroup(ctx, p)
 	}

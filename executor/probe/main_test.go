@@ -17,12 +17,14 @@ import (
 	"kgent/agent/program"
 	"kgent/agent/program/programtest"
 	"kgent/executor/probe"
+	"kgent/executor/probe/vm"
 )
 
 // floodEnv makes a re-executed test binary a workload: mark:calls:threads.
 const floodEnv = "KGENT_PROBE_TEST_FLOOD"
 
 func TestMain(m *testing.M) {
+	vm.Init()
 	if arg := os.Getenv(floodEnv); arg != "" {
 		var mark, calls uint64
 		var threads int
@@ -31,6 +33,13 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		}
 		flood(mark, calls, threads)
+		os.Exit(0)
+	}
+	if arg := os.Getenv(workEnv); arg != "" {
+		if err := workInCgroup(arg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		os.Exit(0)
 	}
 	if os.Getenv(pidEnv) != "" {
@@ -211,10 +220,10 @@ func (r *reading) finish() ([]record, probe.Counts) {
 }
 
 // target builds the program that user.bpf.c probes.
-func target(t testing.TB) string {
+func target(t testing.TB, flags ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kgent-target")
-	out, err := exec.Command("clang-19", "-O1", "-g", "-o", path, "testdata/target.c").CombinedOutput()
+	out, err := exec.Command("clang-19", append(flags, "-O1", "-g", "-o", path, "testdata/target.c")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("building testdata/target.c: %v\n%s", err, out)
 	}

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -68,12 +69,16 @@ func (p *loaded) attachXDP() (string, error) {
 
 // attachTCX attaches to an interface's traffic. A program that never decides
 // about a packet goes before those of others, so that it sees all of them; one
-// that does goes behind, so that it does not take a packet from them. Requires
-// Linux 6.6.
-func (p *loaded) attachTCX() (string, error) {
+// that does goes behind, so that it does not take a packet from them. Before
+// Linux 6.6 there is no tcx: a filter of the clsact queueing discipline runs the
+// same program at the same place, and takes the same answers.
+func (h host) attachTCX(p *loaded) (string, error) {
 	ifc, err := findInterface(p.hook.Target)
 	if err != nil {
 		return "", err
+	}
+	if !h.tcx {
+		return h.filters.attach(p, ifc)
 	}
 	opt := link.TCXOptions{Program: p.prog, Interface: ifc.Index, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()}
 	if p.hook.Kind == program.TCXEgress {
@@ -89,7 +94,7 @@ func (p *loaded) attachTCX() (string, error) {
 		p.add(l)
 		return fmt.Sprintf("%s (%s)", p.hook, order), nil
 	case errors.Is(err, link.ErrNotSupported):
-		return "", refuse(nil, "this kernel (%s) has no tcx; it needs Linux 6.6: use cgroup_skb/ingress or cgroup_skb/egress", release())
+		return h.filters.attach(p, ifc)
 	case forbidden(err):
 		return "", refuse(errno(err), "this host forbids it; kgent needs CAP_NET_ADMIN")
 	case errors.Is(err, unix.ERANGE):
@@ -97,6 +102,38 @@ func (p *loaded) attachTCX() (string, error) {
 	}
 	return "", err
 }
+
+// attachSocket attaches to a socket of kgent's own that gets a copy of every
+// packet of an interface. The program sees the copies; what it returns is how
+// much of one is kept in the socket, which nobody reads.
+func (p *loaded) attachSocket() (_ string, err error) {
+	ifc, err := findInterface(p.hook.Target)
+	if err != nil {
+		return "", err
+	}
+	// Without a protocol it gets nothing until it is bound.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if forbidden(err) {
+		return "", refuse(errno(err), "this host forbids it; kgent needs CAP_NET_RAW")
+	}
+	if err != nil {
+		return "", err
+	}
+	p.add(closer(func() error { return unix.Close(fd) }))
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil { // the least there is
+		return "", refuse(errno(err), "the socket's buffer cannot be made small")
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ATTACH_BPF, p.prog.FD()); err != nil {
+		return "", refuse(errno(err), "the kernel does not attach the program to a socket")
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: ifc.Index}); err != nil {
+		return "", refuse(errno(err), "the packets of %s cannot be had", ifc.Name)
+	}
+	return p.hook.String(), nil
+}
+
+// htons converts to network byte order.
+func htons(n uint16) uint16 { return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, n)) }
 
 // passive reports whether a tcx program always leaves the packet to the next
 // one (TCX_NEXT).

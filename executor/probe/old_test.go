@@ -19,38 +19,10 @@ import (
 
 // The ways that only older kernels need work on this one too.
 
-func TestOldUser(t *testing.T) {
-	path := target(t)
-	residue.Check(t)
-	o := object(t, "user.bpf.c", "")
-	l := probe.NewLoader(probe.Options{Resolve: func(string) (string, error) { return path, nil }})
-	l.OldHost()
-	s := load(t, l, o, manifest(t, o, program.Options{}))
-	attach(t, s)
-	r := drain(t, s)
-	const calls = 5
-	cmd := exec.Command(path, fmt.Sprint(calls))
-	if out, err := cmd.Output(); err != nil || strings.TrimSpace(string(out)) != fmt.Sprint(calls*1000+calls*(calls+1)/2) {
-		t.Fatalf("the probed program printed %q, %v", out, err)
-	}
-	r.wait(4 * calls)
-	all, _ := r.finish()
-	hits := map[uint32]int{}
-	for _, e := range all {
-		hits[e.u32(4)]++
-	}
-	for where := uint32(1); where <= 4; where++ {
-		if hits[where] != calls {
-			t.Errorf("place %d: %d hits, want %d", where, hits[where], calls)
-		}
-	}
-}
-
 func TestOldPerfEvent(t *testing.T) {
 	residue.Check(t)
 	o := object(t, "perf_event.bpf.c", "")
-	l := probe.NewLoader(probe.Options{})
-	l.OldHost()
+	l := probe.NewLoader(probe.Options{}).Old()
 	s := load(t, l, o, manifest(t, o, program.Options{Constants: map[string]string{"pid": fmt.Sprint(os.Getpid())}, Hz: 499}))
 	attach(t, s)
 	deadline := time.Now().Add(20 * time.Second)

@@ -11,9 +11,11 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
 )
 
-// attachPerfEvent opens one sampling clock on each CPU that is online now. A
+// attachPerfEvent opens one sampling event on each CPU that is online now. A
 // CPU that comes online later is not sampled.
 func (h host) attachPerfEvent(p *loaded) (string, error) {
 	cpus, err := onlineCPUs()
@@ -21,18 +23,22 @@ func (h host) attachPerfEvent(p *loaded) (string, error) {
 		return "", refuse(err, "the CPUs of this host cannot be listed")
 	}
 	for _, cpu := range cpus {
-		if err := h.attachClock(p, cpu); err != nil {
+		if err := h.attachSampler(p, cpu); err != nil {
 			return "", err
 		}
 	}
 	return fmt.Sprintf("%s on %d CPUs", p.hook, len(cpus)), nil
 }
 
-func (h host) attachClock(p *loaded, cpu int) error {
+func (h host) attachSampler(p *loaded, cpu int) error {
+	kind, config, ok := program.PerfEventCode(p.hook.Target)
+	if !ok {
+		return refuse(nil, "this version of kgent knows no event %s", p.hook.Target)
+	}
 	fd, err := unix.PerfEventOpen(&unix.PerfEventAttr{
-		Type:   unix.PERF_TYPE_SOFTWARE,
+		Type:   kind,
 		Size:   uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
-		Config: unix.PERF_COUNT_SW_CPU_CLOCK,
+		Config: config,
 		Sample: uint64(p.hook.Hz),
 		Bits:   unix.PerfBitFreq,
 	}, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
@@ -40,7 +46,7 @@ func (h host) attachClock(p *loaded, cpu int) error {
 	case forbidden(err):
 		return refuse(err, "this host does not let kgent sample its CPUs; it needs CAP_PERFMON%s", paranoid())
 	case err != nil:
-		return err // more samples than the host allows, most likely: explain finds out
+		return err // more samples than the host allows, or no such counter: explain finds out
 	}
 	p.add(closer(func() error { return unix.Close(fd) }))
 	// Closing a link detaches the program; before Linux 5.15 there are no such
@@ -52,14 +58,14 @@ func (h host) attachClock(p *loaded, cpu int) error {
 			return nil
 		}
 		if !errors.Is(err, link.ErrNotSupported) && !errors.Is(err, unix.EINVAL) {
-			return refuse(err, "attaching to the clock of CPU %d", cpu)
+			return refuse(err, "attaching to the event of CPU %d", cpu)
 		}
 	}
 	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_BPF, p.prog.FD()); err != nil {
-		return refuse(err, "attaching to the clock of CPU %d", cpu)
+		return refuse(err, "attaching to the event of CPU %d", cpu)
 	}
 	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_ENABLE, 0); err != nil {
-		return refuse(err, "starting the clock of CPU %d", cpu)
+		return refuse(err, "starting the event of CPU %d", cpu)
 	}
 	return nil
 }

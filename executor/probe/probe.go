@@ -134,8 +134,11 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 		return nil, fmt.Errorf("lifting the locked memory limit, which kernels before 5.11 need for BPF: %w: give kgent CAP_SYS_RESOURCE", err)
 	}
 	for _, p := range m.Programs {
-		if p.Hook.Kind.NeedsBinary() && l.host.uprobeMulti {
+		switch k := p.Hook.Kind; {
+		case k.NeedsBinary() && l.host.uprobeMulti:
 			spec.Programs[p.Name].AttachType = ebpf.AttachTraceUprobeMulti
+		case k.Multi() && k != program.KprobeSession && !l.host.kprobeMulti:
+			spec.Programs[p.Name].AttachType = ebpf.AttachNone // one by one
 		}
 	}
 	// The log of every instruction that the verifier takes for a refused

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/cilium/ebpf/link"
 
@@ -46,8 +47,15 @@ func (h host) attachUser(ctx context.Context, p *loaded, find func(binaryFile) (
 	if err := h.attachPlaces(p, hook.Binary, places); err != nil {
 		return "", err
 	}
+	var said []string
 	if len(places) > 1 {
-		return fmt.Sprintf("%s (%d places)", hook, len(places)), nil
+		said = append(said, fmt.Sprintf("%d places", len(places)))
+	}
+	if !h.uprobeMulti {
+		said = append(said, "this kernel has no uprobe_multi")
+	}
+	if len(said) > 0 {
+		return fmt.Sprintf("%s (%s)", hook, strings.Join(said, "; ")), nil
 	}
 	return hook.String(), nil
 }

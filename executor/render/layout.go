@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"kgent/agent/program"
 	"kgent/executor/output"
 	"kgent/retrieval/kernel/abi"
 )
@@ -40,7 +41,7 @@ const (
 	shapeString // char[]
 	shapeBytes  // __u8[]
 	shapeArgs   // k_args
-	shapeHist   // struct k_hist
+	shapeHist   // struct k_hist, or K_LINEAR
 	shapeStats  // struct k_stats
 	shapeStruct // named fields
 	shapeArray
@@ -78,7 +79,8 @@ type node struct {
 	quoted   bool               // shapeName: names may hold anything
 	pid      uint32             // shapeUStack: where the k_pid is, from the start of the enclosing struct
 	children []node             // shapeStruct: the fields; shapeArray: the element
-	count    uint32             // shapeArray: how many elements
+	count    uint32             // shapeArray: how many elements; shapeHist: slots
+	step     uint64             // shapeHist: the width of a slot of a linear one, else 0
 	stride   uint32             // shapeArray: from one to the next, in bytes
 }
 
@@ -327,6 +329,9 @@ func (c *compiler) members(members []btf.Member, size uint32, depth int) ([]node
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", m.Name, err)
 		}
+		if err := n.linear(m.Tags); err != nil {
+			return nil, fmt.Errorf("field %s: %w", m.Name, err)
+		}
 		if err := n.place(m, size); err != nil {
 			return nil, fmt.Errorf("field %s: %w", m.Name, err)
 		}
@@ -349,6 +354,19 @@ func (c *compiler) members(members []btf.Member, size uint32, depth int) ([]node
 		out[0].prefix = out[0].prefix[1:]
 	}
 	return out, nil
+}
+
+// linear makes a histogram of an array of counters that is tagged as one.
+func (n *node) linear(tags []string) error {
+	l, ok, err := program.LinearOf(tags)
+	if err != nil || !ok {
+		return err
+	}
+	if n.shape != shapeArray || n.count == 0 || n.children[0].shape != shapeInt || n.stride != 8 {
+		return errors.New("a linear histogram is an array of __u64")
+	}
+	n.shape, n.kind, n.merge, n.unit, n.step, n.children = shapeHist, "k_hist", mergeFirst, l.Unit, l.Step, nil
+	return nil
 }
 
 // unnamed returns the fields that an unnamed struct or union gives to the
@@ -463,7 +481,9 @@ func (n *node) length() uint64 {
 		return 6*uint64(n.size) + 32
 	case shapeBytes:
 		return 2*uint64(n.size) + 2
-	case shapeHist, shapeStats:
+	case shapeHist:
+		return 2 + uint64(n.count)*24
+	case shapeStats:
 		return 64 * 24
 	case shapeStruct:
 		l := uint64(2)
@@ -555,6 +575,9 @@ type meaning struct {
 
 func (m meaning) apply(n *node) {
 	n.shape, n.merge, n.unit, n.name = m.shape, m.merge, m.unit, m.name
+	if n.shape == shapeHist {
+		n.count = histSlots
+	}
 	if n.name != nil || n.shape == shapeAddr {
 		n.cache = map[uint64]string{}
 	}

@@ -26,10 +26,10 @@ type Cell struct {
 // Map turns the cells of one output map into records. What comes out follows
 // from the types:
 //
-//   - values that are or hold a k_hist become histograms, one for each key;
+//   - values that are or hold a k_hist or K_LINEAR become histograms, one for each key;
 //     what stands beside it becomes a table
 //   - keys that are or hold a k_kstack or k_ustack become stacks, each with the
-//     first number of its value as count
+//     first number of its value as count, the kernel's frames first
 //   - everything else becomes a table, sorted by the first number of the
 //     values, largest first
 //
@@ -196,8 +196,8 @@ type row struct {
 }
 
 // Records returns what the cells say. stacks resolves the stacks of keys; it
-// may be nil for maps that have none. View.Top bounds the entries, histograms
-// and stacks; at is when the cells were read. Of a map without entries there
+// may be nil for maps that have none. View.Top bounds the entries and histograms, and
+// says which stacks are minor ones; at is when the cells were read. Of a map without entries there
 // is a record, too, so that readers know it was looked at.
 func (m *Map) Records(node string, cells []Cell, stacks StackResolver, view program.View, at time.Time, final bool) ([]output.Record, error) {
 	rows := make([]row, 0, len(cells))
@@ -329,19 +329,19 @@ func (m *Map) table(node string, rows []row, view program.View, at time.Time, fi
 // first.
 func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row, view program.View, at time.Time, final bool) []output.Record {
 	name := m.name
-	if h.node != m.value {
+	if h.node != m.value && h.field != "value" {
 		name += "." + h.field
 	}
 	shown := make([]row, 0, len(rows))
 	for _, r := range rows {
-		_, r.weight = histogram(h.bytes(r.value))
+		_, r.weight = h.histogram(h.bytes(r.value))
 		if r.weight > 0 {
 			shown = append(shown, r)
 		}
 	}
 	shown = top(shown, view)
 	for _, r := range shown {
-		buckets, count := histogram(h.bytes(r.value))
+		buckets, count := h.histogram(h.bytes(r.value))
 		dst = append(dst, output.Hist{Node: node, Name: name, Key: m.keyFields(r.key), Unit: h.unit, Buckets: buckets,
 			Count: count, At: output.Time(at), Final: final})
 	}
@@ -353,31 +353,63 @@ func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row,
 
 func (p place) bytes(b []byte) []byte { return b[p.base+int(p.off):] }
 
+// maxStacks bounds how many stacks of a map are named.
+const maxStacks = 2000
+
+// stackRecords returns the stacks of all rows, most frequent first. At the end of
+// a run the ones beyond the view's top follow as minor ones, and what is beyond
+// maxStacks as one without names, so that a profile has all that was counted.
 func (m *Map) stackRecords(node string, rows []row, stacks StackResolver, view program.View, final bool) []output.Record {
 	m.printer.stacks = stacks
 	defer func() { m.printer.stacks = nil }()
-	shown := top(rows, view)
-	out := make([]output.Record, len(shown))
-	for i, r := range shown {
-		s := output.Stack{Node: node, Name: m.name, Key: m.keyFields(r.key), Frames: []string{}, Final: final}
-		for _, p := range m.stacks {
-			// No stack of one kind is normal: kernel threads have no user stack,
-			// and programs run outside of the kernel no kernel stack.
-			if base := r.key[p.base:]; int32(p.load(base)) != noStack {
-				s.Frames = append(s.Frames, m.printer.frames(p.node, base)...)
+	rows = top(rows, program.View{})
+	major := min(len(rows), maxStacks)
+	if view.Top > 0 {
+		major = min(major, view.Top)
+	}
+	named := major
+	if final {
+		named = min(len(rows), maxStacks)
+	}
+	out := make([]output.Record, named, named+1)
+	for i, r := range rows[:named] {
+		s := output.Stack{Node: node, Name: m.name, Key: m.keyFields(r.key), Frames: []string{}, Minor: i >= major, Final: final, Count: m.counted(r)}
+		for _, kind := range [...]shape{shapeKStack, shapeUStack} { // the kernel's are the inner ones
+			for _, p := range m.stacks {
+				// No stack of one kind is normal: kernel threads have no user stack,
+				// and programs run outside of the kernel no kernel stack.
+				if base := r.key[p.base:]; p.shape == kind && int32(p.load(base)) != noStack {
+					s.Frames = append(s.Frames, m.printer.frames(p.node, base)...)
+				}
+			}
+			if kind == shapeKStack {
+				s.Kernel = len(s.Frames)
 			}
 		}
 		if len(s.Frames) == 0 {
 			s.Frames = append(s.Frames, "[no stack]")
 		}
-		if q := m.quantity; q.node != nil {
-			if s.Count = r.weight; q.signed { // back from what weight did
-				s.Count = uint64(max(int64(r.weight^1<<63), 0))
-			}
-		}
 		out[i] = s
 	}
+	if rest := rows[named:]; final && len(rest) > 0 {
+		s := output.Stack{Node: node, Name: m.name, Frames: []string{fmt.Sprintf("[%d rarer stacks]", len(rest))}, Minor: true, Final: true}
+		for _, r := range rest {
+			s.Count += m.counted(r)
+		}
+		out = append(out, s)
+	}
 	return out
+}
+
+// counted is what a row of stacks is sorted by, as the program counted it.
+func (m *Map) counted(r row) uint64 {
+	switch q := m.quantity; {
+	case q.node == nil:
+		return 0
+	case q.signed: // back from what weight did
+		return uint64(max(int64(r.weight^1<<63), 0))
+	}
+	return r.weight
 }
 
 // noStack is -EFAULT, what bpf_get_stackid returns when there is no such stack.

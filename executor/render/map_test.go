@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -244,16 +245,41 @@ func TestBuckets(t *testing.T) {
 		}
 		return min(n, 63)
 	}
+	log2 := &node{shape: shapeHist, count: histSlots}
 	for _, v := range []uint64{0, 1, 2, 3, 4, 7, 8, 1 << 20, 1<<62 - 1, 1 << 62, 1 << 63, math.MaxUint64} {
-		b := bucket(slot(v), 1)
+		b := log2.bucket(slot(v), 1)
 		if v < b.Min || v > b.Max {
 			t.Errorf("%d is not within %d to %d", v, b.Min, b.Max)
 		}
 	}
 	for i := range histSlots - 1 {
-		if a, b := bucket(i, 0), bucket(i+1, 0); a.Max+1 != b.Min {
+		if a, b := log2.bucket(i, 0), log2.bucket(i+1, 0); a.Max+1 != b.Min {
 			t.Errorf("slots %d and %d: %+v %+v", i, i+1, a, b)
 		}
+	}
+}
+
+// A linear histogram has the slots of K_LINEAR, the last one without an end, and is
+// added up, and taken apart again, like any other.
+func TestLinear(t *testing.T) {
+	slots := func(n ...uint64) []byte { return pack([4]uint64{n[0], n[1], n[2], n[3]}) }
+	got := records(t, "linear", []Cell{cell(pack(uint32(7)), slots(0, 2, 0, 1), slots(0, 1, 0, 4)), cell(pack(uint32(8)), slots(1, 0, 0, 0), slots(0, 0, 0, 0))}, program.View{})
+	want := `{"type":"hist","name":"linear","key":{"pid":7},"unit":"bytes","buckets":[{"min":4096,"max":8191,"count":3},{"min":8192,"max":12287,"count":0},{"min":12288,"max":18446744073709551615,"count":5}],"count":8}
+{"type":"hist","name":"linear","key":{"pid":8},"unit":"bytes","buckets":[{"min":0,"max":4095,"count":1}],"count":1}`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	m, err := NewMap(outputMap(t, "linear"), testEnv())
+	if err != nil {
+		t.Fatal(err)
+	}
+	since, err := m.Since([]Cell{cell(pack(uint32(7)), slots(0, 2, 0, 1))}, []Cell{cell(pack(uint32(7)), slots(0, 2, 0, 5))})
+	if err != nil || len(since) != 1 || !bytes.Equal(since[0].Values[0], slots(0, 0, 0, 4)) {
+		t.Errorf("since: %v, %v", since, err)
+	}
+	wide := &node{shape: shapeHist, count: 3, step: 1 << 63}
+	if b := wide.bucket(1, 1); b.Min != 1<<63 || b.Max != math.MaxUint64 {
+		t.Errorf("a step beyond all values: %+v", b)
 	}
 }
 
@@ -265,23 +291,49 @@ func TestStackRecords(t *testing.T) {
 		cell(key(9, -14, -14, "idle"), pack(uint64(1))),
 		cell(key(10, -17, 4, "perl"), pack(uint64(0))),
 	}, program.View{Top: 3})
-	want := `{"type":"stack","name":"stack_counts","key":{"pid":8,"comm":"kworker"},"frames":["k3","\u001bentry"],"count":9}
-{"type":"stack","name":"stack_counts","key":{"pid":7,"comm":"java"},"frames":["k1","\u001bentry","pid 7 id 2"],"count":5}
-{"type":"stack","name":"stack_counts","key":{"pid":9,"comm":"idle"},"frames":["[no stack]"],"count":1}`
+	want := `{"type":"stack","name":"stack_counts","key":{"pid":8,"comm":"kworker"},"frames":["k3","\u001bentry"],"kernel":2,"count":9}
+{"type":"stack","name":"stack_counts","key":{"pid":7,"comm":"java"},"frames":["k1","\u001bentry","pid 7 id 2"],"kernel":2,"count":5}
+{"type":"stack","name":"stack_counts","key":{"pid":9,"comm":"idle"},"frames":["[no stack]"],"count":1}
+{"type":"stack","name":"stack_counts","key":{"pid":10,"comm":"perl"},"frames":["k-17","\u001bentry","pid 10 id 4"],"kernel":2,"count":0,"minor":true}`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got, want := records(t, "stack_ns", []Cell{cell(pack(int32(4)), pack(uint64(5)))}, program.View{}),
-		`{"type":"stack","name":"stack_ns","frames":["k4","\u001bentry"],"count":5}`; got != want {
+		`{"type":"stack","name":"stack_ns","frames":["k4","\u001bentry"],"kernel":2,"count":5}`; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got, want := records(t, "stack_counts", nil, program.View{}), `{"type":"map","name":"stack_counts","entries":[],"total":0}`; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 
+	// However many stacks there are, all that was counted is in the records.
+	many := make([]Cell, maxStacks+500)
+	var sum uint64
+	for i := range many {
+		many[i] = cell(key(uint32(i), 1, -14, "many"), pack(uint64(i+1)))
+		sum += uint64(i + 1)
+	}
 	m, err := NewMap(outputMap(t, "stack_counts"), testEnv())
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, final := range []bool{true, false} {
+		rs, err := m.Records("n", many, fakeStacks{}, program.View{Top: 3}, readAt, final)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var counted uint64
+		major := 0
+		for _, r := range rs {
+			s := r.(output.Stack)
+			counted += s.Count
+			if !s.Minor {
+				major++
+			}
+		}
+		if major != 3 || final && (len(rs) != maxStacks+1 || counted != sum) || !final && len(rs) != 3 {
+			t.Errorf("final %v: %d stacks, %d major, %d of %d counted", final, len(rs), major, counted, sum)
+		}
 	}
 	if pid, ok := m.PID(key(7, 1, 2, "java")); pid != 7 || !ok {
 		t.Errorf("PID: %d, %v", pid, ok)

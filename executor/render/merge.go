@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"math/bits"
 	"strconv"
 
 	"kgent/executor/output"
@@ -128,7 +129,7 @@ func (n *node) combine(dst, src []byte) {
 			n.children[0].combine(dst[at:], src[at:])
 		}
 	case shapeHist:
-		for i := range histSlots {
+		for i := range int(n.count) {
 			d := dst[int(n.off)+8*i:]
 			binary.NativeEndian.PutUint64(d, binary.NativeEndian.Uint64(d)+histSlot(src[n.off:], i))
 		}
@@ -200,7 +201,7 @@ func (n *node) restarted(now, before []byte) bool {
 			}
 		}
 	case shapeHist:
-		for i := range histSlots {
+		for i := range int(n.count) {
 			if histSlot(now[n.off:], i) < histSlot(before[n.off:], i) {
 				return true
 			}
@@ -226,7 +227,7 @@ func (n *node) subtract(now, before []byte) {
 			n.children[0].subtract(now[at:], before[at:])
 		}
 	case shapeHist:
-		for i := range histSlots {
+		for i := range int(n.count) {
 			d := now[int(n.off)+8*i:]
 			binary.NativeEndian.PutUint64(d, binary.NativeEndian.Uint64(d)-histSlot(before[n.off:], i))
 		}
@@ -252,11 +253,12 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// histogram returns the buckets of a struct k_hist from the first to the last
-// one that is not empty, and the sum over all.
-func histogram(b []byte) (buckets []output.Bucket, count uint64) {
-	first, last := histSlots, -1
-	for i := range histSlots {
+// histogram returns the buckets of the histogram that b begins with, from the
+// first to the last one that is not empty, and the sum over all.
+func (n *node) histogram(b []byte) (buckets []output.Bucket, count uint64) {
+	slots := int(n.count)
+	first, last := slots, -1
+	for i := range slots {
 		if n := histSlot(b, i); n > 0 {
 			first, last = min(first, i), i
 			count += n
@@ -264,21 +266,37 @@ func histogram(b []byte) (buckets []output.Bucket, count uint64) {
 	}
 	buckets = []output.Bucket{}
 	for i := first; i <= last; i++ {
-		buckets = append(buckets, bucket(i, histSlot(b, i)))
+		buckets = append(buckets, n.bucket(i, histSlot(b, i)))
 	}
 	return buckets, count
 }
 
 // bucket returns the range of a slot as k_log2_slot of kgent.bpf.h assigns
-// values; the last one takes all that are too large for it.
-func bucket(slot int, count uint64) output.Bucket {
-	if slot == 0 {
-		return output.Bucket{Count: count}
+// values, or K_LINEAR; the last one takes all that are too large for it.
+func (n *node) bucket(slot int, count uint64) output.Bucket {
+	b := output.Bucket{Count: count}
+	switch {
+	case n.step > 0:
+		b.Min = times(uint64(slot), n.step)
+		b.Max = times(uint64(slot)+1, n.step)
+		if b.Max != math.MaxUint64 {
+			b.Max--
+		}
+	case slot > 0:
+		b.Min = 1 << (slot - 1)
+		b.Max = b.Min<<1 - 1
 	}
-	b := output.Bucket{Min: 1 << (slot - 1), Count: count}
-	b.Max = b.Min<<1 - 1
-	if slot == histSlots-1 {
+	if slot == int(n.count)-1 {
 		b.Max = math.MaxUint64
 	}
 	return b
+}
+
+// times is a product, at most what there is room for.
+func times(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	if high > 0 {
+		return math.MaxUint64
+	}
+	return low
 }

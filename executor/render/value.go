@@ -64,7 +64,7 @@ func (p *printer) json(dst []byte, n *node, base []byte) []byte {
 		return statsOf(base[n.off:]).json(dst, n.unit)
 	case shapeHist:
 		dst = append(dst, '[')
-		for i := range histSlots {
+		for i := range int(n.count) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
@@ -104,8 +104,8 @@ func (p *printer) field(n *node, base []byte) any {
 		}
 		return list
 	case shapeHist:
-		list := make([]any, histSlots)
-		for i := range histSlots {
+		list := make([]any, n.count)
+		for i := range int(n.count) {
 			list[i] = json.Number(strconv.FormatUint(histSlot(base[n.off:], i), 10))
 		}
 		return list

@@ -137,6 +137,9 @@ func (t *translator) table(m message) {
 		return
 	}
 	x := t.run.script.Maps[i]
+	if t.run.script.State(name) { // what the script only remembers is no answer
+		return
+	}
 	switch m.Type {
 	case "hist", "lhist":
 		t.hist(x, value)
@@ -248,6 +251,9 @@ func (t *translator) hist(x bpftrace.Map, value any) {
 		}
 		h := output.Hist{Node: node, Name: x.Name, Key: key, Unit: "count", Buckets: []output.Bucket{}, At: at, Final: t.last}
 		below := fill(&h, list)
+		if last := len(h.Buckets) - 1; x.Call == "hist" && last >= 0 && h.Buckets[last].Min == t.run.tracer.Tool.Version.LastBucket() {
+			h.Buckets[last].Max = math.MaxUint64
+		}
 		if below > 0 {
 			t.event(fmt.Sprintf("%s: %d values below 0 are not in its histogram", x.Name, below))
 		}
@@ -335,7 +341,8 @@ func (t *translator) stacks(x bpftrace.Map, value any) bool {
 	return true
 }
 
-// splitStack takes a key apart in which stacks stand as lines: "\n    f+1\n    g+2\n".
+// splitStack takes a key apart in which stacks stand as lines: "\n    f+1\n    g+2\n". From
+// 0.23 on their ends are escaped once more.
 func (t *translator) splitStack(x bpftrace.Map, joined string) (key output.Fields, frames []string, ok bool) {
 	names := columns(x)
 	rest := joined
@@ -362,11 +369,15 @@ func (t *translator) splitStack(x bpftrace.Map, joined string) (key output.Field
 		if rest == "" || rest[0] == ',' {
 			continue // an empty stack, such as the kernel's of an idle processor
 		}
-		if rest, ok = strings.CutPrefix(rest, "\n"); !ok {
+		end := "\n"
+		if strings.HasPrefix(rest, `\n`) {
+			end = `\n`
+		}
+		if rest, ok = strings.CutPrefix(rest, end); !ok {
 			return nil, nil, false
 		}
 		for strings.HasPrefix(rest, " ") {
-			frame, after, _ := strings.Cut(rest, "\n")
+			frame, after, _ := strings.Cut(rest, end)
 			frames, rest = append(frames, strings.TrimSpace(frame)), after
 		}
 	}

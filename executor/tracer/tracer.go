@@ -89,6 +89,9 @@ func (t *Tracer) Load(ctx context.Context, o *program.Object, m *program.Manifes
 	if t.Tool.Version.Less(requires) {
 		return nil, fmt.Errorf("the script needs bpftrace %s, this node has %s: install a later one", requires, t.Tool.Version)
 	}
+	if m.Script.Pinned && t.Tool.Version.String() != m.Script.By {
+		return nil, fmt.Errorf("the script was proved for what bpftrace %s makes of it, and this node has %s: ask for this node alone, or install that release", m.Script.By, t.Tool.Version)
+	}
 	own, err := t.Tool.Translate(ctx, script, nil)
 	if err != nil {
 		return nil, err
@@ -157,6 +160,9 @@ func (r *Run) Attach(ctx context.Context) (output.Attached, error) {
 	a := output.Attached{Hooks: r.hooks, ProgramIDs: r.ids, Streams: []output.Stream{}}
 	a.MapIDs = r.owned("map_id:")
 	for _, m := range r.script.Maps {
+		if r.script.State(m.Name) {
+			continue
+		}
 		a.Streams = append(a.Streams, stream(m))
 	}
 	return a, nil

@@ -16,33 +16,38 @@ import (
 // The kinds of hooks, and what a target of each looks like. The names are those of a
 // program's section, and of a manifest's hooks.
 const (
-	KindTracepoint    = "tracepoint"         // "sched:sched_switch"
-	KindRawTracepoint = "raw_tracepoint"     // "sched_switch"
-	KindTPBTF         = "tp_btf"             // "sched_switch"
-	KindKprobe        = "kprobe"             // "tcp_v4_connect", "tcp_v4_connect+0x10"
-	KindKretprobe     = "kretprobe"          // "tcp_v4_connect"
-	KindFentry        = "fentry"             // "tcp_v4_connect"
-	KindFexit         = "fexit"              // "tcp_v4_connect"
-	KindFmodRet       = "fmod_ret"           // "security_file_open"
-	KindUprobe        = "uprobe"             // "libc:getaddrinfo", "/usr/bin/bash:readline"
-	KindUretprobe     = "uretprobe"          // as uprobe
-	KindUSDT          = "usdt"               // "libc:libc:setjmp": binary, provider, name
-	KindPerfEvent     = "perf_event"         // "cpu-clock", "cpu-clock@99" for 99 Hz
-	KindXDP           = "xdp"                // "eth0"
-	KindTCXIngress    = "tcx/ingress"        // "eth0"
-	KindTCXEgress     = "tcx/egress"         // "eth0"
-	KindCgroupIngress = "cgroup_skb/ingress" // "/system.slice": below the cgroup2 mount; empty is its root
-	KindCgroupEgress  = "cgroup_skb/egress"  // as cgroup_skb/ingress
-	KindCgroup        = "cgroup"             // any other program on a cgroup; as cgroup_skb/ingress
-	KindIter          = "iter"               // "task_file"
-	KindLSM           = "lsm"                // "file_open"
+	KindTracepoint     = "tracepoint"         // "sched:sched_switch"
+	KindRawTracepoint  = "raw_tracepoint"     // "sched_switch"
+	KindTPBTF          = "tp_btf"             // "sched_switch"
+	KindKprobe         = "kprobe"             // "tcp_v4_connect", "tcp_v4_connect+0x10"
+	KindKretprobe      = "kretprobe"          // "tcp_v4_connect"
+	KindKprobeMulti    = "kprobe.multi"       // "tcp_*,udp_sendmsg": functions, or patterns of them
+	KindKretprobeMulti = "kretprobe.multi"    // as kprobe.multi
+	KindKprobeSession  = "kprobe.session"     // as kprobe.multi
+	KindFentry         = "fentry"             // "tcp_v4_connect"
+	KindFexit          = "fexit"              // "tcp_v4_connect"
+	KindFmodRet        = "fmod_ret"           // "security_file_open"
+	KindUprobe         = "uprobe"             // "libc:getaddrinfo", "/usr/bin/bash:readline"
+	KindUretprobe      = "uretprobe"          // as uprobe
+	KindUSDT           = "usdt"               // "libc:libc:setjmp": binary, provider, name
+	KindPerfEvent      = "perf_event"         // "cpu-clock", "cpu-clock@99" for 99 Hz
+	KindXDP            = "xdp"                // "eth0"
+	KindTCXIngress     = "tcx/ingress"        // "eth0"
+	KindTCXEgress      = "tcx/egress"         // "eth0"
+	KindSocketFilter   = "socket"             // "eth0"
+	KindCgroupIngress  = "cgroup_skb/ingress" // "/system.slice": below the cgroup2 mount; empty is its root
+	KindCgroupEgress   = "cgroup_skb/egress"  // as cgroup_skb/ingress
+	KindCgroup         = "cgroup"             // any other program on a cgroup; as cgroup_skb/ingress
+	KindIter           = "iter"               // "task_file"
+	KindLSM            = "lsm"                // "file_open"
 )
 
 // Kinds lists the hook kinds that CheckHook knows.
 func Kinds() []string {
 	return []string{
-		KindTracepoint, KindRawTracepoint, KindTPBTF, KindKprobe, KindKretprobe, KindFentry, KindFexit, KindFmodRet,
-		KindUprobe, KindUretprobe, KindUSDT, KindPerfEvent, KindXDP, KindTCXIngress, KindTCXEgress,
+		KindTracepoint, KindRawTracepoint, KindTPBTF, KindKprobe, KindKretprobe,
+		KindKprobeMulti, KindKretprobeMulti, KindKprobeSession, KindFentry, KindFexit, KindFmodRet,
+		KindUprobe, KindUretprobe, KindUSDT, KindPerfEvent, KindXDP, KindTCXIngress, KindTCXEgress, KindSocketFilter,
 		KindCgroupIngress, KindCgroupEgress, KindCgroup, KindIter, KindLSM,
 	}
 }
@@ -70,6 +75,9 @@ func (f *Facts) CheckHook(kind, target string) error {
 		return err
 	case KindKprobe, KindKretprobe:
 		return f.checkKprobe(kind, target)
+	case KindKprobeMulti, KindKretprobeMulti, KindKprobeSession:
+		_, err := f.Functions(kind, target)
+		return err
 	case KindFentry, KindFexit:
 		return f.checkFentry(kind, target)
 	case KindFmodRet:
@@ -80,7 +88,7 @@ func (f *Facts) CheckHook(kind, target string) error {
 		return f.checkUSDT(target)
 	case KindPerfEvent:
 		return f.checkPerfEvent(target)
-	case KindXDP, KindTCXIngress, KindTCXEgress:
+	case KindXDP, KindTCXIngress, KindTCXEgress, KindSocketFilter:
 		return f.checkInterface(target)
 	case KindCgroupIngress, KindCgroupEgress, KindCgroup:
 		return f.checkCgroup(kind, target)
@@ -120,7 +128,10 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 	}
 	var function, why string
 	switch kind {
-	case KindKprobe, KindKretprobe:
+	case KindKprobe, KindKretprobe, KindKprobeMulti, KindKretprobeMulti, KindKprobeSession:
+		if kind == KindKprobeSession && !f.hasAttachType("BPF_TRACE_KPROBE_SESSION") {
+			return fmt.Sprintf("kernel %s is too old for sessions (Linux 6.10)", f.Release), nil
+		}
 		if f.Lockdown == LockdownConfidentiality {
 			return "the kernel is locked down (confidentiality), which forbids kprobes", nil
 		}
@@ -146,9 +157,12 @@ func (f *Facts) kindMissing(kind string) (string, error) {
 	case KindFentry, KindFexit, KindFmodRet:
 		function, why = "register_ftrace_direct", "not able to call programs directly from functions (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)"
 	case KindTCXIngress, KindTCXEgress:
-		function, why = "tcx_prog_attach", "built without TCX links (CONFIG_NET_XGRESS)"
-		if !f.hasAttachType("BPF_TCX_INGRESS") {
-			return fmt.Sprintf("kernel %s is too old for TCX links (Linux 6.6)", f.Release), nil
+		// Before TCX links (Linux 6.6) kgent uses filters of the clsact queueing
+		// discipline, which may be a module.
+		if f.hasAttachType("BPF_TCX_INGRESS") {
+			function, why = "tcx_prog_attach", "built without TCX links (CONFIG_NET_XGRESS)"
+		} else {
+			function, why = "tcf_classify", "too old for TCX links (Linux 6.6), and built without the filters that could take their place"
 		}
 	case KindCgroupIngress, KindCgroupEgress, KindCgroup:
 		function, why = "__cgroup_bpf_run_filter_skb", "built without CONFIG_CGROUP_BPF"

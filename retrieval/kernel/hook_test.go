@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -191,8 +192,8 @@ func TestCheckHookWithoutFunctions(t *testing.T) {
 		KindFentry:        "not able to call programs directly from functions",
 		KindFexit:         "not able to call programs directly from functions",
 		KindFmodRet:       "not able to call programs directly from functions",
-		KindTCXIngress:    "too old for TCX links (Linux 6.6); use xdp",
-		KindTCXEgress:     "too old for TCX links (Linux 6.6); use cgroup_skb/egress",
+		KindTCXIngress:    "too old for TCX links (Linux 6.6), and built without the filters that could take their place; use xdp",
+		KindTCXEgress:     "too old for TCX links (Linux 6.6), and built without the filters that could take their place; use cgroup_skb/egress",
 		KindCgroupIngress: "built without CONFIG_CGROUP_BPF",
 		KindCgroup:        "built without CONFIG_CGROUP_BPF",
 		KindIter:          "too old for iterators",
@@ -504,7 +505,7 @@ func TestUretprobeOfGo(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	kinds := Kinds()
-	if len(slices.Compact(slices.Sorted(slices.Values(kinds)))) != 20 {
+	if len(slices.Compact(slices.Sorted(slices.Values(kinds)))) != 24 {
 		t.Errorf("kinds are %q", kinds)
 	}
 	// Every kind has a check: none falls through.
@@ -539,5 +540,33 @@ func BenchmarkCheckHook(b *testing.B) {
 				_ = f.CheckHook(hook[0], hook[1])
 			}
 		})
+	}
+}
+
+func TestFunctions(t *testing.T) {
+	m := newMachine(t)
+	m.write("/proc/kallsyms", "0 T tcp_open\n0 T tcp_close\n0 t tcp_close.cold\n0 t __pfx_tcp_open\n0 t tcp_twice\n0 t tcp_twice\n0 T tcp_notrace\n0 T udp_open\n0 D tcp_data\n")
+	m.write("/sys/kernel/tracing/available_filter_functions", "tcp_open\ntcp_close\ntcp_twice\nudp_open\n")
+	f := m.facts()
+	for _, test := range []struct{ target, want string }{
+		{"tcp_open", "tcp_open"},
+		{"udp_open,tcp_*", "tcp_close tcp_open udp_open"},
+		{"tcp_open,tcp_o*", "tcp_open"},
+		{"tcp_?pen", "tcp_open"},
+		{"tcp_opne", "error: no function tcp_opne"},
+		{"sctp_*", "error: no function sctp_[*]"},
+		{"tcp_notrace", "error: notrace"},
+		{"tcp_twice", "error: ambiguous"},
+		{"tcp_[", "error: is no pattern"},
+		{"", "error: no function"},
+	} {
+		all, err := f.Functions(KindKprobeMulti, test.target)
+		got := strings.Join(all, " ")
+		if err != nil {
+			got = "error: " + err.Error()
+		}
+		if want, isError := strings.CutPrefix(test.want, "error: "); isError && (err == nil || !regexp.MustCompile(want).MatchString(got)) || !isError && got != test.want {
+			t.Errorf("%s: %s, want %s", test.target, got, test.want)
+		}
 	}
 }

@@ -48,8 +48,50 @@ type Script struct {
 	Maps      []Map
 	Functions []string
 	Builtins  []string
+	// Statements are what its blocks do, in their order, those in if and unroll too.
+	Statements []Statement
+	// Filters are those of its blocks, and the conditions of if.
+	Filters []*Expr
 	// Requires is the oldest release of bpftrace that knows all of it.
 	Requires Version
+}
+
+// Statement is one that does something: an assignment, or a call.
+type Statement struct {
+	// Probes are the attach points of its block, by their index.
+	Probes []int
+	// Target is the map or variable that is assigned to, and Op how: "=", "+=", "++". A
+	// call has none.
+	Target *Expr
+	Op     string
+	Value  *Expr // nil with ++ and --
+	Line   int
+	// Unrolled says that it stands in an unroll.
+	Unrolled bool
+}
+
+// ExprKind is what an expression is.
+type ExprKind int
+
+const (
+	NumberExpr   ExprKind = iota // a number, or what is computed of numbers
+	TextExpr                     // in its quotes
+	VariableExpr                 // with the $
+	MapExpr                      // with the @; Args are the keys
+	BuiltinExpr                  // pid
+	CallExpr                     // of a function
+	MemberExpr                   // Args[0].Text
+	ChoiceExpr                   // Args[0] ? Args[1] : Args[2]
+	OtherExpr                    // a tuple, an index, what a pointer leads to
+)
+
+// Expr is an expression, as far as it says what a value is. The instructions alone say
+// which value.
+type Expr struct {
+	Kind ExprKind
+	Text string
+	Args []*Expr
+	Line int
 }
 
 // Probe is one attach point.
@@ -73,6 +115,54 @@ type Map struct {
 	Call string
 	// Stack says, for each key, whether it is a stack, "kstack" or "ustack".
 	Stack []string
+}
+
+// State reports whether a map only remembers what the script itself reads and takes away
+// again, such as when something began. It is no output, and is not shown.
+func (s *Script) State(name string) bool {
+	read, taken, shown := false, false, false
+	var look func(x *Expr)
+	look = func(x *Expr) {
+		if x == nil {
+			return
+		}
+		read = read || x.Kind == MapExpr && x.Text == name
+		for _, a := range x.Args {
+			look(a)
+		}
+	}
+	for _, t := range s.Filters {
+		look(t)
+	}
+	for _, t := range s.Statements {
+		if t.Target != nil {
+			for _, k := range t.Target.Args {
+				look(k)
+			}
+			shown = shown || t.Target.Text == name && isAggregate(t.Value)
+		}
+		x := t.Value
+		if x == nil || x.Kind != CallExpr || len(x.Args) == 0 || x.Args[0].Kind != MapExpr {
+			look(x)
+			continue
+		}
+		mine := x.Args[0].Text == name
+		switch x.Text {
+		case "delete":
+			taken = taken || mine
+		case "clear", "zero":
+			taken = taken || mine && len(t.Probes) == 1 && s.Probes[t.Probes[0]].Kind == "END"
+		case "print":
+			shown = shown || mine
+		default:
+			look(x)
+			continue
+		}
+		for _, k := range x.Args[0].Args {
+			look(k)
+		}
+	}
+	return read && taken && !shown
 }
 
 // Version is a release of bpftrace: 0.17.0.

@@ -56,7 +56,8 @@ type parser struct {
 	script *Script
 	quiet  bool // in BEGIN or END, which run as the tracer itself
 	depth  int
-	turns  int // of the unrolls around
+	turns  int   // of the unrolls around
+	points []int // the attach points of the block
 }
 
 func (p *parser) advance() token {
@@ -137,6 +138,10 @@ func (p *parser) probe() {
 	if p.quiet && len(p.script.Probes) > first+1 {
 		p.refuse(p.pos, "BEGIN and END have a block of their own")
 	}
+	p.points = nil
+	for i := first; i < len(p.script.Probes); i++ {
+		p.points = append(p.points, i)
+	}
 	p.tok = p.next()
 	if p.accept("/") {
 		if p.quiet {
@@ -153,7 +158,7 @@ func (p *parser) probe() {
 // filter reads /…/. Within it / does not divide: bpftrace itself takes the
 // next one that comes before a brace for the end.
 func (p *parser) filter() {
-	p.expression(noDivision)
+	p.script.Filters = append(p.script.Filters, p.expression(noDivision))
 	p.expect("/", "a filter")
 }
 
@@ -320,6 +325,12 @@ func (p *parser) statement() {
 		return
 	}
 	at := p.tok.at
+	done := func(s Statement) {
+		s.Line, _ = position(p.src, at)
+		s.Probes, s.Unrolled = p.points, p.turns > 0
+		p.script.Statements = append(p.script.Statements, s)
+		p.ended()
+	}
 	if p.tok.kind == name {
 		switch p.tok.text {
 		case "if":
@@ -337,24 +348,23 @@ func (p *parser) statement() {
 		case "let", "struct", "config", "macro", "fn", "import", "subprog":
 			p.refuse(at, "%s is not available", p.tok.text)
 		case "delete", "clear", "zero", "print", "printf", "exit", "time":
-			p.expression(0)
-			p.ended()
+			done(Statement{Value: p.expression(0)})
 			return
 		}
 	}
 	switch {
 	case p.tok.kind == mapName, p.tok.kind == variable:
-		p.assignment()
+		done(p.assignment())
 	case p.is("++") || p.is("--"):
-		p.advance()
+		how := p.advance().text
 		if p.tok.kind != mapName && p.tok.kind != variable {
 			p.refuse(p.tok.at, "a map or variable is expected, not %s", p.tok.shown())
 		}
-		p.place()
+		_, target := p.place()
+		done(Statement{Target: target, Op: how})
 	default:
 		p.refuse(at, "a statement is expected, not %s: an assignment, or a call of %s", p.tok.shown(), "printf, print, clear, zero, delete, time or exit")
 	}
-	p.ended()
 }
 
 // ended reads the semicolon after a statement, which the last one may lack.
@@ -367,7 +377,7 @@ func (p *parser) ended() {
 func (p *parser) branch() {
 	p.advance()
 	p.expect("(", "if")
-	p.expression(0)
+	p.script.Filters = append(p.script.Filters, p.expression(0))
 	p.expect(")", "the condition")
 	p.braces("if")
 	if p.tok.kind == name && p.tok.text == "else" {
@@ -406,13 +416,14 @@ func (p *parser) unroll() {
 // assignments other than =.
 var compound = []string{"+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "&=", "|=", "^="}
 
-func (p *parser) assignment() {
-	m := p.place()
+func (p *parser) assignment() Statement {
+	m, target := p.place()
+	s := Statement{Target: target, Op: p.tok.text}
 	switch {
 	case p.accept("++"), p.accept("--"):
 	case p.tok.kind == op && slices.Contains(compound, p.tok.text):
 		p.advance()
-		p.expression(0)
+		s.Value = p.expression(0)
 	case p.accept("="):
 		if p.tok.kind == name && slices.Contains(aggregates, p.tok.text) {
 			if m == nil {
@@ -424,25 +435,28 @@ func (p *parser) assignment() {
 			}
 			m.Call = call
 		}
-		p.expression(aggregate)
+		s.Value = p.expression(aggregate)
 	default:
 		p.refuse(p.tok.at, "= is expected, not %s", p.tok.shown())
 	}
+	return s
 }
 
 // place reads @m[…] or $x, and returns the map.
-func (p *parser) place() *Map {
+func (p *parser) place() (*Map, *Expr) {
 	defer p.deeper()()
 	t := p.advance()
+	x := p.expr(t, VariableExpr, t.text)
 	if t.kind == variable {
-		return nil
+		return nil, x
 	}
+	x.Kind = MapExpr
 	var keys, stacks []string
 	if p.is("[") {
 		p.advance()
 		for {
 			from := p.tok.at
-			p.expression(0)
+			x.Args = append(x.Args, p.expression(0))
 			key := strings.TrimSpace(p.src[from:p.tok.at])
 			keys = append(keys, key)
 			stack := ""
@@ -472,7 +486,7 @@ func (p *parser) place() *Map {
 	if len(keys) > 0 && len(keys) != len(m.Keys) {
 		p.refuse(t.at, "%s has %d keys elsewhere", t.text, len(m.Keys))
 	}
-	return m
+	return m, x
 }
 
 // mode is what an expression may be besides an ordinary one.
@@ -489,90 +503,107 @@ var binding = map[string]int{
 	"+": 9, "-": 9, "*": 10, "/": 10, "%": 10,
 }
 
-func (p *parser) expression(m mode) {
+func (p *parser) expression(m mode) *Expr {
 	defer p.deeper()()
-	p.operation(m, 1)
+	t := p.tok
+	x := p.operation(m, 1)
 	if p.accept("?") {
-		p.expression(m &^ aggregate)
+		yes := p.expression(m &^ aggregate)
 		p.expect(":", "the first of two values")
-		p.expression(m &^ aggregate)
+		no := p.expression(m &^ aggregate)
+		x = p.expr(t, ChoiceExpr, "?", x, yes, no)
 	}
+	return x
 }
 
-func (p *parser) operation(m mode, tightest int) {
-	p.unary(m)
+func (p *parser) expr(t token, kind ExprKind, text string, args ...*Expr) *Expr {
+	line, _ := position(p.src, t.at)
+	return &Expr{Kind: kind, Text: text, Args: args, Line: line}
+}
+
+func (p *parser) operation(m mode, tightest int) *Expr {
+	x := p.unary(m)
 	for p.tok.kind == op {
 		b := binding[p.tok.text]
 		if b < tightest || b == 0 || m&noDivision != 0 && p.tok.text == "/" {
-			return
+			return x
 		}
-		p.advance()
-		p.operation(m&^aggregate, b+1)
+		t := p.advance()
+		x = p.expr(t, NumberExpr, t.text, x, p.operation(m&^aggregate, b+1))
 	}
+	return x
 }
 
-func (p *parser) unary(m mode) {
+func (p *parser) unary(m mode) (x *Expr) {
 	defer p.deeper()()
+	t := p.tok
 	switch {
 	case p.is("!"), p.is("~"), p.is("-"), p.is("*"):
 		p.advance()
-		p.unary(m &^ aggregate)
-		return
+		if x = p.expr(t, NumberExpr, t.text, p.unary(m&^aggregate)); t.text == "*" {
+			x.Kind = OtherExpr
+		}
+		return x
 	case p.is("&"):
 		p.refuse(p.tok.at, "addresses of things are not available")
 	case p.is("("):
-		if p.parenthesis(m) {
-			return
+		cast := false
+		if x, cast = p.parenthesis(m); cast {
+			return x
 		}
-	case p.tok.kind == number, p.tok.kind == text:
-		p.advance()
+	case p.tok.kind == number:
+		x = p.expr(t, NumberExpr, p.advance().text)
+	case p.tok.kind == text:
+		x = p.expr(t, TextExpr, p.advance().text)
 	case p.tok.kind == mapName, p.tok.kind == variable:
-		p.place()
+		_, x = p.place()
 		if p.is("++") || p.is("--") {
-			p.advance()
+			x = p.expr(t, NumberExpr, p.advance().text, x)
 		}
 	case p.tok.kind == name:
-		p.named(m)
+		x = p.named(m)
 	default:
 		p.refuse(p.tok.at, "a value is expected, not %s", p.tok.shown())
 	}
-	p.members(m)
+	return p.members(x)
 }
 
 // members reads what follows a value: .x, ->x, [i].
-func (p *parser) members(m mode) {
+func (p *parser) members(x *Expr) *Expr {
 	for {
-		switch {
+		switch t := p.tok; {
 		case p.accept("->"), p.accept("."):
 			if p.tok.kind != name && p.tok.kind != number {
 				p.refuse(p.tok.at, "the name of a member is expected, not %s", p.tok.shown())
 			}
-			p.advance()
+			x = p.expr(t, MemberExpr, p.advance().text, x)
 		case p.accept("["):
-			p.expression(0)
+			x = p.expr(t, OtherExpr, "[]", x, p.expression(0))
 			p.expect("]", "the index")
 		default:
-			return
+			return x
 		}
 	}
 }
 
 // parenthesis reads (a cast) value, and reports true, or (a value), or (a tuple).
-func (p *parser) parenthesis(m mode) (cast bool) {
+func (p *parser) parenthesis(m mode) (x *Expr, cast bool) {
 	defer p.deeper()()
-	p.advance()
+	t := p.advance()
 	if p.tok.kind == name && p.isType() {
-		p.typeName()
+		pointer := p.typeName()
 		p.expect(")", "a type")
-		p.unary(m &^ aggregate)
-		return true
+		if x = p.expr(t, NumberExpr, "()", p.unary(m&^aggregate)); pointer {
+			x.Kind = OtherExpr
+		}
+		return x, true
 	}
-	p.expression(0)
+	x = p.expression(0)
 	for p.accept(",") {
-		p.expression(0)
+		x = p.expr(t, OtherExpr, "(,)", x, p.expression(0))
 	}
 	p.expect(")", "a value")
-	return false
+	return x, false
 }
 
 // numbers are the types that a value can be cast to.
@@ -583,27 +614,30 @@ func (p *parser) isType() bool {
 	return slices.Contains(numbers, p.tok.text) || slices.Contains([]string{"struct", "union", "enum"}, p.tok.text)
 }
 
-func (p *parser) typeName() {
+// typeName reads a type and reports whether it is not a number's.
+func (p *parser) typeName() (other bool) {
 	if t := p.advance(); t.text == "struct" || t.text == "union" || t.text == "enum" {
 		if p.tok.kind != name {
 			p.refuse(p.tok.at, "the name of a type is expected, not %s", p.tok.shown())
 		}
 		p.advance()
+		other = true
 	} else {
 		for p.tok.kind == name && slices.Contains(numbers, p.tok.text) {
 			p.advance()
 		}
 	}
 	for p.accept("*") {
+		other = true
 	}
+	return other
 }
 
 // named reads a builtin, a constant of the kernel's, or a call.
-func (p *parser) named(m mode) {
+func (p *parser) named(m mode) *Expr {
 	t := p.advance()
 	if p.is("(") {
-		p.call(t, m)
-		return
+		return p.call(t, m)
 	}
 	switch {
 	case t.text == "args":
@@ -615,9 +649,11 @@ func (p *parser) named(m mode) {
 			p.loud(t)
 		}
 	case constant(t.text):
+		return p.expr(t, NumberExpr, t.text)
 	default:
 		p.refuse(t.at, "%.40q is nothing that kgent knows", t.text)
 	}
+	return p.expr(t, BuiltinExpr, t.text)
 }
 
 // loud refuses what has no place in BEGIN and END.
@@ -645,7 +681,7 @@ func isNumbered(s, prefix string, most int) bool {
 }
 
 // call reads the arguments of a call.
-func (p *parser) call(t token, m mode) {
+func (p *parser) call(t token, m mode) *Expr {
 	f, known := functions[t.text]
 	if !known {
 		why := "%s() is not available: kgent allows only functions that read, count and print"
@@ -662,6 +698,7 @@ func (p *parser) call(t token, m mode) {
 	}
 	p.use(&p.script.Functions, t.text)
 	p.advance()
+	x := p.expr(t, CallExpr, t.text)
 	n := 0
 	for !p.is(")") {
 		at := p.tok
@@ -673,7 +710,7 @@ func (p *parser) call(t token, m mode) {
 		} else if t.text == "sizeof" && at.kind == name && p.isType() {
 			p.typeName()
 		} else {
-			p.expression(0)
+			x.Args = append(x.Args, p.expression(0))
 		}
 		n++
 		if !p.accept(",") {
@@ -684,6 +721,7 @@ func (p *parser) call(t token, m mode) {
 	if n < f.min || n > f.max {
 		p.refuse(t.at, "%s() takes %s, not %d", t.text, f.count(), n)
 	}
+	return x
 }
 
 // stackArgument reads the mode or number of frames of a stack.

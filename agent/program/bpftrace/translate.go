@@ -128,7 +128,7 @@ func (t *Tool) Translate(ctx context.Context, s *Script, k Kernel) (*program.Obj
 	if err != nil {
 		return fail(err)
 	}
-	o, err := program.ParseScript(elf)
+	o, err := program.ParseScript(elf, s.points())
 	if err != nil {
 		return fail(err)
 	}
@@ -265,7 +265,7 @@ func Messages(text string) string {
 	var out []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n \t")
-		if i := strings.Index(line, "ERROR: Unknown error -1: couldn't set RLIMIT_MEMLOCK"); i >= 0 {
+		if strings.Contains(line, "Unknown error -1: couldn't set RLIMIT_MEMLOCK") || strings.Contains(line, "is deprecated. Use BPFTRACE_") {
 			continue
 		}
 		if strings.HasPrefix(line, "Error while reading traceable functions") || line == "" {
@@ -277,6 +277,15 @@ func Messages(text string) string {
 	}
 	joined := strings.Join(out, "\n")
 	return joined[:min(len(joined), 2000)]
+}
+
+// points are the attach points as objects name them.
+func (s *Script) points() []string {
+	var out []string
+	for _, p := range s.Probes {
+		out = append(out, p.Name)
+	}
+	return out
 }
 
 // matches holds what bpftrace understood against what this package understood:

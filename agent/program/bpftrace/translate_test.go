@@ -18,7 +18,7 @@ import (
 
 func find(t *testing.T) *Tool {
 	t.Helper()
-	tool, err := Find(t.Context(), func(string) string { return "" }, "/proc/self/exe", jail.Arg)
+	tool, err := Find(t.Context(), os.Getenv, "/proc/self/exe", jail.Arg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestOpen(t *testing.T) {
 	}{
 		"as it is":         {func(*program.Manifest) {}, ""},
 		"no script":        {func(m *program.Manifest) { m.Script = nil }, "version 2"},
-		"as if it were C":  {func(m *program.Manifest) { m.Script, m.Version = nil, 1 }, "parsing object"},
+		"as if it were C":  {func(m *program.Manifest) { m.Script, m.Version = nil, 1 }, "object"},
 		"an older version": {func(m *program.Manifest) { m.Version = 1 }, "version 1"},
 		"another language": {func(m *program.Manifest) { x := *m.Script; x.Language = "sh"; m.Script = &x }, "knows bpftrace"},
 		"another hook":     {func(m *program.Manifest) { m.Programs[0].Hook.Target = "syscalls:sys_enter_close" }, "is not the object's"},
@@ -198,6 +198,6 @@ func TestOpen(t *testing.T) {
 	for i := range o.ELF() {
 		altered := slices.Clone(o.ELF())
 		altered[i] ^= 0x41
-		program.ParseScript(altered) // must return
+		program.ParseScript(altered, s.points()) // must return
 	}
 }

@@ -20,6 +20,7 @@ type asked struct {
 	// kernel are the kernel's names of the place's arguments, by their name in the contract.
 	kernel map[string]string
 	self   bool
+	script *scripted // nil for programs in C
 	// kept are expressions of the place that were translated and do not read memories. Like all
 	// that translates, it is for one goroutine at a time.
 	kept map[*contract.Value]value
@@ -47,8 +48,8 @@ func (a *asked) Assume(t smt.Term) {
 }
 
 // newAsked names the arguments of a place.
-func newAsked(w words, inv *symbolic.Invocation, world *symbolic.World, p *contract.CheckedPlace, self bool) *asked {
-	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: self, kept: map[*contract.Value]value{}}
+func newAsked(w words, inv *symbolic.Invocation, world *symbolic.World, p *contract.CheckedPlace, bound *binding) *asked {
+	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: bound.self, script: bound.script, kept: map[*contract.Value]value{}}
 	if p != nil {
 		a.kind = p.Kind
 		for _, arg := range p.Place.Args {
@@ -131,6 +132,9 @@ func (a *asked) Named(name string) (symbolic.InputValue, error) {
 // selfPid is the process that must not trace itself: the program's global, or, if it
 // has none, a number that it does not know.
 func (a *asked) selfPid() (symbolic.InputValue, error) {
+	if a.script != nil { // it leaves nobody out: nobody is number 2^32-1
+		return symbolic.InputValue{Term: a.b.Const(32, 1<<32-1)}, nil
+	}
 	if a.self {
 		x, err := a.Param(selfParam)
 		if err != nil {
@@ -146,6 +150,9 @@ func (a *asked) selfPid() (symbolic.InputValue, error) {
 func (a *asked) Param(name string) (*symbolic.Bytes, error) {
 	if x, ok := a.world.Param(name); ok {
 		return x, nil
+	}
+	if a.script != nil && a.script.consts[name] != nil {
+		return a.script.consts[name], nil
 	}
 	return nil, fmt.Errorf("the program has no parameter %s", name)
 }

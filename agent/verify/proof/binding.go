@@ -27,6 +27,9 @@ type binding struct {
 	internal map[string]bool
 	outputs  map[string]int // output map → table
 	rings    map[string]int // ring buffer → event
+	// script is the rest of the binding of a script; nil for programs in C.
+	script *scripted
+	said   []string // which part of a script each part of the contract is
 }
 
 // recordBinding is a struct of the program for a list of members of the
@@ -200,7 +203,7 @@ func (x *binder) record(what string, t btf.Type, want []contract.CheckedMember, 
 
 // fits checks that a member of the program can hold the contract's.
 func (x *binder) fits(what string, c contract.CheckedMember, m member) member {
-	want := sizeOf(c.Type)
+	want := c.Type.InMemory()
 	if want > 0 && want != m.size {
 		x.find(what+"."+c.Name, fmt.Sprintf("%s.%s has %d bytes", what, c.Name, want), fmt.Sprintf("%d bytes", want), fmt.Sprintf("%d bytes", m.size))
 	}
@@ -281,6 +284,9 @@ func (x *binder) table(t contract.CheckedTable, info *program.MapInfo) tableBind
 		size, _ := btf.Sizeof(info.Value)
 		m, ok := memberOf("", 0, info.Value)
 		m.meaning = meaningOf(info.Value)
+		if inner, _, _, ok := layout(info.Value); ok && len(inner) == 1 {
+			m.tags = inner[0].tags
+		}
 		if !ok {
 			x.find("table "+t.Name, fmt.Sprintf("the cells of table %s have a size", t.Name), "a type with a size", info.Value.TypeName())
 			return tb
@@ -337,6 +343,12 @@ func (x *binder) cell(table string, v contract.TableValue, m member) {
 			x.find(id, "statistics are a k_stats", "k_stats", nameOf(m))
 		}
 	case contract.Linear:
+		// The slots' bounds are shown from the tag: they must be the contract's.
+		shown, tagged, err := program.LinearOf(m.tags)
+		want := program.Linear{Step: v.Step, Unit: program.LinearUnit(strings.TrimPrefix(v.Type.Name, "k_"))}
+		if err != nil || tagged && shown != want {
+			x.find(id, "a linear histogram is shown in the contract's steps and unit", fmt.Sprintf("%d %s", want.Step, want.Unit), fmt.Sprintf("%d %s", shown.Step, shown.Unit))
+		}
 		if m.size != int(8*v.Slots) {
 			x.find(id, fmt.Sprintf("a linear histogram has %d slots of 64 bits", v.Slots), fmt.Sprintf("%d bytes", 8*v.Slots), fmt.Sprintf("%d bytes", m.size))
 		}
@@ -513,29 +525,6 @@ func placeOf(h program.Hook) (kind, target string) {
 	}
 	return kind, target
 }
-
-// sizeOf is how many bytes a value of a type has in memory; 0 if that is not
-// fixed by the type.
-func sizeOf(t contract.Type) int {
-	switch t.Kind {
-	case contract.Int:
-		return int(t.Bits) / 8
-	case contract.Bool:
-		return 1
-	case contract.TextKind, contract.Bytes:
-		return int(t.Size)
-	case contract.IPKind:
-		return 16
-	case contract.Pointer:
-		return 8
-	case contract.ArgsKind:
-		return argsSize
-	}
-	return 0
-}
-
-// argsSize is that of struct k_args, of which the first 4 bytes are the length.
-const argsSize = 1024
 
 func listOf(names []string) string {
 	if len(names) == 0 {

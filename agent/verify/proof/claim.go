@@ -169,7 +169,7 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 	for _, c := range s.together(ctx, b, hyp, open, note) {
 		began := time.Now()
 		question := append(slices.Clone(hyp), b.Not(c.holds))
-		a := s.ask(ctx, question...)
+		a := s.askOfTexts(ctx, b, question...)
 		if a.Result == smt.Unknown {
 			a = s.bySplitting(ctx, b, question)
 		}
@@ -188,6 +188,23 @@ func (s *solving) settle(ctx context.Context, b *smt.Builder, hyp []smt.Term, cl
 	}
 	return out
 }
+
+// askOfTexts asks, and where the answer may be owed to a text that goes on behind its NUL, or is
+// another one when more of it is read, again with all that holds of texts.
+func (s *solving) askOfTexts(ctx context.Context, b *smt.Builder, terms ...smt.Term) smt.Answer {
+	a := s.ask(ctx, terms...)
+	if a.Result != smt.Sat {
+		return a
+	}
+	texts := symbolic.Texts(b, smt.Vars(terms...), wholeText)
+	if len(texts) == 0 {
+		return a
+	}
+	return s.ask(ctx, slices.Concat(terms, texts)...)
+}
+
+// wholeText is more than the bytes of any text.
+const wholeText = 1 << 16
 
 // jointShare is which part of the time for one question is spent on several claims at once.
 const jointShare = 40

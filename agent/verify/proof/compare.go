@@ -184,7 +184,7 @@ func sourceOf(e *contract.CheckedEffect, j int) string {
 // same claims that a member holds a value.
 func (x *comparer) same(rest, words string, typ contract.Type, want value, data *symbolic.Bytes, m member) error {
 	have := data.Slice(m.off, m.size)
-	expected, err := x.store(x.held(typ, want), m.size)
+	expected, err := x.stored(x.held(typ, want), m.size)
 	if err != nil {
 		return fmt.Errorf("%s: %w", rest, err)
 	}
@@ -199,6 +199,14 @@ func (x *comparer) same(rest, words string, typ contract.Type, want value, data 
 		return shown(typ, expected.Eval(model)), shown(typ, have.Eval(model))
 	}
 	return nil
+}
+
+// stored is a value as the program keeps it: scripts cut texts.
+func (x *comparer) stored(v value, size int) (*symbolic.Bytes, error) {
+	if x.b.script != nil {
+		return x.textOf(v, size)
+	}
+	return x.store(v, size)
 }
 
 // match says that bytes hold what is expected: texts up to their NUL, arguments as many as
@@ -255,7 +263,7 @@ func (x *comparer) lets() {
 	kind, _, _ := strings.Cut(x.place.name, "/")
 	var neutral int32
 	switch kind {
-	case "tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "uprobe", "uretprobe", "usdt", "perf_event":
+	case "tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "uprobe", "uretprobe", "usdt", "perf_event", "interval", "software", "script":
 		return // nobody asks for it
 	case "xdp":
 		neutral = 2 // XDP_PASS

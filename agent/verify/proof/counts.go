@@ -63,7 +63,7 @@ func (h *hygienist) equals(id, words string, want, have smt.Term, pc int) {
 	}
 	began := time.Now()
 	holds := h.b.Eq(want, have)
-	a := h.ask(h.ctx, append(slices.Clone(h.hyp), h.b.Not(holds))...)
+	a := h.askOfTexts(h.ctx, h.b, append(slices.Clone(h.hyp), h.b.Not(holds))...)
 	switch a.Result {
 	case smt.Unsat:
 		h.found.note(id, words, Holds, "solver", "", time.Since(began))

@@ -102,7 +102,7 @@ func (d *induction) base() {
 		w := d.world(symbolic.Fresh)
 		at := worldStore{w, d.variables("any CPU", 4).At(0, 4)}
 		x := &mirror{words: d.words, c: d.checked, rels: d.rels, at: at}
-		key := d.freshKey(r, "base", at.cpu)
+		key, _ := d.freshKey(r, "base", at.cpu)
 		known, err := x.known(r.memory, key)
 		if err != nil {
 			d.doubt(err.Error())
@@ -128,9 +128,9 @@ func (d *induction) refused(r refusal) {
 	d.failed = append(d.failed, r)
 }
 
-// freshKey is any key of a memory; where a map is per-CPU, of those of a CPU.
-func (s *session) freshKey(r *relation, label string, cpu smt.Term) []value {
-	var out []value
+// freshKey is any key of a memory; where a map is per-CPU, of those of a CPU. Texts that are equal are
+// one key: it has the one with zeroes behind its NUL, which is what holds says.
+func (s *session) freshKey(r *relation, label string, cpu smt.Term) (out []value, holds []smt.Term) {
 	m := r.memory
 	for i, k := range s.checked.Memories[m].Key {
 		if r.onCPU == i+1 {
@@ -138,12 +138,16 @@ func (s *session) freshKey(r *relation, label string, cpu smt.Term) []value {
 			continue
 		}
 		name := fmt.Sprintf("any %s.%s (%s)", s.checked.Memories[m].Name, k.Name, label)
-		v, err := s.load(k.Type, s.variables(name, sizeOf(k.Type)))
-		if err == nil {
-			out = append(out, v)
+		v, err := s.load(k.Type, s.variables(name, k.Type.InMemory()))
+		if err != nil {
+			continue
 		}
+		if k.Type.Kind == contract.TextKind {
+			v.padded, holds = true, append(holds, s.canonical(v.bytes))
+		}
+		out = append(out, v)
 	}
-	return out
+	return out, holds
 }
 
 // variables are n bytes that may be anything; numbers are one variable.
@@ -268,7 +272,9 @@ func (d *induction) meet(ctx context.Context, v *visit, path *aPath, r *run, ass
 		if err := d.onOneCPU(v, path, r, rel); err != nil {
 			return err
 		}
-		key[m] = d.freshKey(rel, "at "+v.place.name, cpuAt(v.inv))
+		var padded []smt.Term
+		key[m], padded = d.freshKey(rel, "at "+v.place.name, cpuAt(v.inv))
+		hyp = append(hyp, padded...)
 		c, err := d.kept(v, path, r, m, key[m], keys)
 		if err != nil {
 			return err
@@ -404,8 +410,9 @@ func (d *induction) kept(v *visit, path *aPath, r *run, m int, key []value, keys
 		return nil, err
 	}
 	for _, inv := range rel.always {
-		out = append(out, &claim{id: id + "." + mem.Fields[inv.field].Name + ".form", pc: -1, holds: d.b.Implies(present, inv.of(d.words, data)), invariant: &inv,
-			words: fmt.Sprintf("%s: afterwards %s in map %s has a form that its type allows", caseID(v.place, r), mem.Fields[inv.field].Name, rel.in.Name)})
+		name := inv.name(mem)
+		out = append(out, &claim{id: id + "." + name + ".form", pc: -1, holds: d.b.Implies(present, inv.of(d.words, data)), invariant: &inv,
+			words: fmt.Sprintf("%s: afterwards %s in map %s has a form that its type allows", caseID(v.place, r), name, rel.in.Name)})
 	}
 	return out, nil
 }
@@ -488,22 +495,34 @@ func compareText(a, b string) int {
 }
 
 // relations guesses relations for all memories; nil where none was found. The
-// first is the likeliest, further ones are to be tried if it fails.
+// first is the likeliest, further ones are to be tried if it fails. A memory may be kept
+// under what another one remembers, as at the return of a call what its entry was given: where
+// that one is kept has to be guessed before.
 func (s *session) relations(ctx context.Context) ([][]*relation, error) {
-	changes, err := s.changes(ctx)
-	if err != nil {
-		return nil, err
-	}
 	out := make([][]*relation, len(s.checked.Memories))
-	for m := range out {
-		out[m] = guess(s.words, s.checked, m, changes)
+	likeliest := make([]*relation, len(out))
+	for better := true; better; {
+		changes, err := s.changes(ctx, likeliest)
+		if err != nil {
+			return nil, err
+		}
+		better = false
+		for m := range out {
+			if likeliest[m].complete() {
+				continue
+			}
+			if g := guess(s.words, s.checked, m, changes); len(g) > 0 && g[0].unkept() < likeliest[m].unkept() {
+				out[m], likeliest[m], better = g, g[0], true
+			}
+		}
 	}
 	return out, nil
 }
 
 // changes collects what the program stores where the contract remembers. What the contract
-// itself reads from memories is anything here.
-func (s *session) changes(ctx context.Context) ([]change, error) {
+// itself reads from memories is what the program has there, as far as is guessed, and anything
+// else.
+func (s *session) changes(ctx context.Context, rels []*relation) ([]change, error) {
 	var out []change
 	for i := range s.bound.places {
 		p := &s.bound.places[i]
@@ -514,12 +533,16 @@ func (s *session) changes(ctx context.Context) ([]change, error) {
 		if err != nil {
 			return nil, err
 		}
-		start := &ledger{words: s.words, c: s.checked, base: &anything{words: s.words, c: s.checked}}
+		base := &guessed{
+			mirror:   &mirror{words: s.words, c: s.checked, rels: rels, at: worldStore{v.from, cpuAt(v.inv)}},
+			anything: &anything{words: s.words, c: s.checked},
+		}
+		start := &ledger{words: s.words, c: s.checked, base: base}
 		runs, err := contractRuns(ctx, s.checked, p.place, v.ask, s.b, start, func([]smt.Term) (bool, error) { return true, nil })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		out = append(out, s.changesAt(v, runs)...)
+		out = append(out, s.changesAt(v, runs, rels)...)
 	}
 	return out, nil
 }
@@ -542,7 +565,7 @@ func isRemember(e contract.CheckedEffect) bool {
 	return e.Verb == contract.Remember || e.Verb == contract.Change
 }
 
-func (s *session) changesAt(v *visit, runs []*run) []change {
+func (s *session) changesAt(v *visit, runs []*run, rels []*relation) []change {
 	var out []change
 	for _, r := range runs {
 		for _, e := range r.after.log {
@@ -554,12 +577,56 @@ func (s *session) changesAt(v *visit, runs []*run) []change {
 					if eff.Map == nil || eff.Key == nil || eff.Data == nil || !s.bound.internal[eff.Map.Name] {
 						continue
 					}
-					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: eff.Key, cpu: cpuAt(v.inv), data: eff.Data})
+					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: s.unfilled(eff.Key, rels), cpu: cpuAt(v.inv), data: eff.Data})
 				}
 			}
 		}
 	}
 	return out
+}
+
+// unfilled is a key with zeroes for what comes from the filling of elements that keep memories.
+func (s *session) unfilled(key *symbolic.Bytes, rels []*relation) *symbolic.Bytes {
+	by := map[smt.Term]smt.Term{}
+	for _, v := range smt.Vars(octets(key)...) {
+		in := symbolic.InputOf(v)
+		if in == nil || in.Kind != symbolic.Stored || in.Event == symbolic.Absent {
+			continue
+		}
+		for _, r := range rels {
+			if r != nil && r.in.Name == in.Map && r.fills(slot{int(in.Offset / 8), int(v.Width() / 8)}) {
+				by[v] = s.b.Const(v.Width(), 0)
+			}
+		}
+	}
+	if len(by) == 0 {
+		return key
+	}
+	all := octets(key)
+	for i, t := range all {
+		all[i] = s.b.Substitute(t, by)
+	}
+	return s.bytesOf(all)
+}
+
+// guessed is what a program's maps say of memories, where that is guessed, else anything.
+type guessed struct {
+	mirror   *mirror
+	anything *anything
+}
+
+func (x *guessed) known(m int, key []value) (smt.Term, error) {
+	if t, err := x.mirror.known(m, key); err == nil {
+		return t, nil
+	}
+	return x.anything.known(m, key)
+}
+
+func (x *guessed) field(m, field int, key []value) (value, error) {
+	if v, err := x.mirror.field(m, field, key); err == nil {
+		return v, nil
+	}
+	return x.anything.field(m, field, key)
 }
 
 // anything is a memory of which nothing is known.
@@ -574,5 +641,5 @@ func (x *anything) known(m int, _ []value) (smt.Term, error) {
 
 func (x *anything) field(m, field int, _ []value) (value, error) {
 	f := x.c.Memories[m].Fields[field]
-	return x.load(f.Type, x.variables(fmt.Sprintf("some %s.%s", x.c.Memories[m].Name, f.Name), sizeOf(f.Type)))
+	return x.load(f.Type, x.variables(fmt.Sprintf("some %s.%s", x.c.Memories[m].Name, f.Name), f.Type.InMemory()))
 }

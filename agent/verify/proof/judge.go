@@ -46,6 +46,10 @@ func judge(ctx context.Context, in Input) (r *Report, err error) {
 // finish adds what all reports have. A proof that ran out of time is none.
 func (s *session) finish(ctx context.Context, r *Report) {
 	r.Stats.Queries, r.Stats.Steps, r.Stats.Paths = s.queries, s.steps, s.paths
+	if s.bound != nil && s.bound.script != nil {
+		r.Relation = append(r.Relation, s.bound.said...)
+		r.Warnings = append(r.Warnings, s.in.Form.Remarks...)
+	}
 	slices.Sort(s.warnings)
 	r.Warnings = append(r.Warnings, s.warnings...)
 	if s.checked != nil {

@@ -17,6 +17,7 @@ type member struct {
 	// kernel's types; empty when the type promises nothing.
 	meaning string
 	text    bool // an array of char
+	tags    []string
 }
 
 // maxNesting bounds chains of qualifiers and typedefs: an object's BTF may be cyclic.
@@ -92,6 +93,7 @@ func layout(t btf.Type) (members, pads []member, odd []string, ok bool) {
 	}
 	for _, m := range s.Members {
 		mm, fine := memberOf(m.Name, int(m.Offset/8), m.Type)
+		mm.tags = m.Tags
 		switch {
 		case !fine || m.BitfieldSize != 0 || m.Name == "":
 			odd = append(odd, m.Name)

@@ -17,7 +17,7 @@ func (x *searching) smaller(f difference) smt.Model {
 	fixed := append(slices.Clone(f.hyp), x.b.Not(f.claim.holds))
 	all := smt.Vars(fixed...)
 	fixed = append(fixed, symbolic.Apart(x.b, all)...)
-	fixed = append(fixed, symbolic.Texts(x.b, all, 1<<16)...)
+	fixed = append(fixed, symbolic.Texts(x.b, all, wholeText)...)
 	model := x.modelOf(f, fixed)
 	if model == nil || f.claim.over != nil {
 		return model

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -133,7 +134,7 @@ func (x *trial) try(m Mutant) (keeps, breaks bool, err error) {
 			continue
 		}
 		if prog == nil {
-			spec, err := m.Object.Collection(x.in.Manifest, nil)
+			spec, err := x.in.linked(m.Object)
 			if err != nil {
 				return false, false, err
 			}
@@ -248,8 +249,12 @@ func (v *varied) Value(t smt.Term) uint64 {
 	})
 }
 
-// scrambled is some value of a variable: another one for each.
+// scrambled is some value of a variable: another one for each. At least once all elements are there:
+// what forgets them does nothing where they are not.
 func scrambled(v smt.Term, salt uint64) uint64 {
+	if salt == 0 && isPresence(v) {
+		return 1
+	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%d %s", salt, v.Info().Name)
 	n := h.Sum64()
@@ -271,6 +276,14 @@ func vary(s *specimen, salt uint64) *varied {
 			about[v] = append(about[v], h)
 		}
 	}
+	holds := func(v smt.Term) bool {
+		return !slices.ContainsFunc(about[v], func(h smt.Term) bool { return out.Value(h) == 0 })
+	}
+	if there := slices.DeleteFunc(smt.Vars(s.hyp...), func(v smt.Term) bool { return !isPresence(v) }); salt == 0 && !out.present(there, s.hyp) {
+		for _, v := range there {
+			out.present([]smt.Term{v}, s.hyp)
+		}
+	}
 	for _, v := range smt.Vars(s.hyp...) {
 		if in := symbolic.InputOf(v); in == nil || in.Kind == symbolic.Choice && in.Event == symbolic.Fault {
 			continue
@@ -279,11 +292,36 @@ func vary(s *specimen, salt uint64) *varied {
 		some := scrambled(v, salt)
 		for _, n := range []uint64{some, some % (1 << 16)} {
 			out.values[v] = n
-			if !slices.ContainsFunc(about[v], func(h smt.Term) bool { return out.Value(h) == 0 }) {
+			if holds(v) {
 				break
 			}
 			out.values[v] = old
 		}
 	}
 	return out
+}
+
+// isPresence tells whether a variable says that a map has an element.
+func isPresence(v smt.Term) bool {
+	in := symbolic.InputOf(v)
+	return in != nil && in.Kind == symbolic.Stored && in.Event == symbolic.Absent
+}
+
+// present makes elements be there, if that can be: with zeroes in all elements, of which what is
+// known of each holds.
+func (m *varied) present(elements, hyp []smt.Term) bool {
+	old := maps.Clone(m.values)
+	for _, v := range smt.Vars(hyp...) {
+		if in := symbolic.InputOf(v); in != nil && in.Kind == symbolic.Stored && !isPresence(v) {
+			m.values[v] = 0
+		}
+	}
+	for _, v := range elements {
+		m.values[v] = 1
+	}
+	if slices.ContainsFunc(hyp, func(h smt.Term) bool { return m.Value(h) == 0 }) {
+		m.values = old
+		return false
+	}
+	return true
 }

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -40,9 +41,38 @@ type relation struct {
 	always []invariant
 }
 
+// fills tells whether a piece of an element is filling between the fields, all 0.
+func (r *relation) fills(s slot) bool {
+	n := 0
+	for _, v := range r.always {
+		if v.kind == blank && v.off >= s.off && v.off < s.off+s.size {
+			n++
+		}
+	}
+	return n == s.size && n > 0
+}
+
+// complete tells whether a relation says where every field is kept.
+func (r *relation) complete() bool { return r.unkept() == 0 }
+
+// unkept is of how many fields a relation does not say where they are kept; of none at all it
+// is more than of any.
+func (r *relation) unkept() int {
+	if r == nil {
+		return math.MaxInt
+	}
+	n := 0
+	for _, f := range r.fields {
+		if f.size == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // invariant is something that holds of every element of the map that keeps a memory.
 type invariant struct {
-	field int
+	field int // -1: of the filling between fields
 	slot
 	kind form
 	// bits and signed are of the number that a wider slot holds.
@@ -57,12 +87,17 @@ const (
 	yesNo form = iota // 0 or 1
 	text              // ends in NUL, with zeroes behind
 	wide              // a number of fewer bits, extended
+	blank             // 0
+	some              // not 0: programs ask that of a time instead of whether there is one
 )
 
 // invariants are those that the types of the fields suggest.
 func invariants(m contract.CheckedMemory, fields []slot) []invariant {
 	var out []invariant
 	for i, f := range m.Fields {
+		if s := fields[i]; s.size == 8 && f.Type.Meaning == "time" {
+			out = append(out, invariant{field: i, slot: s, kind: some})
+		}
 		switch s := fields[i]; {
 		case s.size == 0:
 		case f.Type.Kind == contract.TextKind:
@@ -76,12 +111,33 @@ func invariants(m contract.CheckedMemory, fields []slot) []invariant {
 	return out
 }
 
+// fillings are invariants that all is 0 between the fields, where it is that in everything that
+// is stored: a key may be made of more than the fields.
+func fillings(fields []slot, changes []change) []invariant {
+	var out []invariant
+	for off := range changes[0].data.Len() {
+		taken := func(s slot) bool { return off >= s.off && off < s.off+s.size }
+		other := func(ch change) bool {
+			c, ok := ch.data.At(off, 1).Const()
+			return !ok || c != 0
+		}
+		if !slices.ContainsFunc(fields, taken) && !slices.ContainsFunc(changes, other) {
+			out = append(out, invariant{field: -1, slot: slot{off, 1}, kind: blank})
+		}
+	}
+	return out
+}
+
 // of says that an element fulfils the invariant.
 func (v invariant) of(w words, data *symbolic.Bytes) smt.Term {
 	x := data.Slice(v.off, v.size)
 	switch v.kind {
 	case text:
 		return w.b.And(w.canonical(x), w.b.Eq(x.At(x.Len()-1, 1), w.b.Const(8, 0)))
+	case blank:
+		return zeroOf(w.b, x)
+	case some:
+		return w.b.Ne(x.At(0, x.Len()), w.b.Const(uint(x.Len())*8, 0))
 	case wide:
 		all := x.At(0, x.Len())
 		low, width := w.b.Extract(uint(v.bits)-1, 0, all), uint(x.Len())*8
@@ -91,6 +147,14 @@ func (v invariant) of(w words, data *symbolic.Bytes) smt.Term {
 		return w.b.Eq(all, w.b.ZeroExt(width, low))
 	}
 	return w.b.Ule(x.At(0, x.Len()), w.b.Const(uint(x.Len())*8, 1))
+}
+
+// name is that of the field.
+func (v invariant) name(m contract.CheckedMemory) string {
+	if v.field < 0 {
+		return fmt.Sprintf("byte %d", v.off)
+	}
+	return m.Fields[v.field].Name
 }
 
 // slot is a piece of an element, in bytes.
@@ -111,7 +175,7 @@ func (r *relation) keyBytes(w words, key []value) (*symbolic.Bytes, error) {
 			all = append(all, octets(symbolic.ConstBytes(w.b, p.data))...)
 			continue
 		}
-		x, err := w.store(key[p.member], p.size)
+		x, err := w.store(w.pad(key[p.member]), p.size)
 		if err != nil {
 			return nil, err
 		}
@@ -136,6 +200,9 @@ func (r *relation) image(w words, c *contract.Checked, key *symbolic.Bytes) smt.
 			continue
 		}
 		typ := c.Memories[r.memory].Key[p.member].Type
+		if typ.Kind == contract.TextKind {
+			all = append(all, w.canonical(have))
+		}
 		if typ.Kind == contract.Bool {
 			all = append(all, w.b.Ule(have.At(0, p.size), w.b.Const(uint(p.size)*8, 1)))
 		}
@@ -192,6 +259,7 @@ func (x *mirror) field(m, field int, key []value) (value, error) {
 		return value{}, fmt.Errorf("the program does not keep %s of memory %s", x.c.Memories[m].Fields[field].Name, x.c.Memories[m].Name)
 	}
 	v, err := x.load(typ, data.Slice(s.off, s.size))
+	v.padded = slices.ContainsFunc(r.always, func(i invariant) bool { return i.field == field && i.kind == text })
 	return x.held(typ, v), err
 }
 
@@ -269,7 +337,7 @@ func guess(w words, c *contract.Checked, m int, changes []change) []*relation {
 				r.fields[i] = s
 				score += votes
 			}
-			r.always = invariants(c.Memories[m], r.fields)
+			r.always = append(invariants(c.Memories[m], r.fields), fillings(r.fields, byMap[in])...)
 			found = append(found, scored{r, score})
 			found = append(found, scored{r.zeroed(c), score - 1})
 			if isArray(in.Type) { // nothing can be deleted there
@@ -347,7 +415,7 @@ func keyPartAt(w words, ch change, used []bool, off int) (keyPart, bool) {
 		}
 		for _, size := range sizesOf(v, ch.at.Len()-off) {
 			x, err := w.store(v, size)
-			if err == nil && sameBytes(ch.at.Slice(off, size), x) {
+			if err == nil && (sameBytes(ch.at.Slice(off, size), x) || w.sameText(v, ch.at.Slice(off, size))) {
 				return keyPart{slot{off, size}, i, nil}, true
 			}
 		}
@@ -356,6 +424,16 @@ func keyPartAt(w words, ch change, used []bool, off int) (keyPart, bool) {
 		return keyPart{slot{off, 1}, -1, []byte{byte(c)}}, true
 	}
 	return keyPart{}, false
+}
+
+// sameText tells whether bytes are a text as a read of it leaves them in zeroed memory: of the last byte,
+// which is NUL in texts of the kernel's, either side may know more.
+func (w words) sameText(v value, have *symbolic.Bytes) bool {
+	if v.typ.Kind != contract.TextKind || v.bytes == nil || v.padded || v.bytes.Len() != have.Len() {
+		return false
+	}
+	n := have.Len() - 1
+	return sameBytes(w.pad(v).bytes.Slice(0, n), have.Slice(0, n))
 }
 
 // sizesOf are the sizes in which a program may keep a value, the likeliest first: that of
@@ -372,7 +450,7 @@ func sizesOf(v value, room int) []int {
 		return out
 	}
 	add(8)
-	add(sizeOf(v.typ))
+	add(v.typ.InMemory())
 	for _, n := range []int{4, 2, 1} {
 		add(n)
 	}
@@ -524,13 +602,13 @@ func namedSlot(f contract.CheckedMember, in *symbolic.Map) (slot, bool) {
 	}
 	members, ok := flat(in.Value, 0, 0)
 	if !ok {
-		if size := int(in.ValueSize); size > 0 && size == sizeOf(f.Type) {
+		if size := int(in.ValueSize); size > 0 && size == f.Type.InMemory() {
 			return slot{0, size}, true
 		}
 		return slot{}, false
 	}
 	for _, m := range members {
-		if strings.EqualFold(m.name, f.Name) && (m.size == sizeOf(f.Type) || f.Type.Kind == contract.Int && m.size <= 8) {
+		if strings.EqualFold(m.name, f.Name) && (m.size == f.Type.InMemory() || f.Type.Kind == contract.Int && m.size <= 8) {
 			return slot{m.off, m.size}, true
 		}
 	}

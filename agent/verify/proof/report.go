@@ -1,6 +1,10 @@
 package proof
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Report is what [Verify] found. Its JSON form is for programs, [Report.Text]
 // for people, [Report.Feedback] for whoever wrote the program.
@@ -76,6 +80,31 @@ type Counterexample struct {
 	Line *Line `json:"line,omitempty"`
 	// Path are the lines that the last invocation passed.
 	Path []Line `json:"path,omitempty"`
+}
+
+// Named is the report with the program's source under the name that people know it by: it is
+// compiled under another one. Headers keep theirs.
+func (r *Report) Named(file string) *Report {
+	if r == nil || r.Counterexample == nil {
+		return r
+	}
+	named := func(l Line) Line {
+		if !strings.HasSuffix(l.File, ".h") {
+			l.File = file
+		}
+		return l
+	}
+	out, c := *r, *r.Counterexample
+	if c.Line != nil {
+		l := named(*c.Line)
+		c.Line = &l
+	}
+	c.Path = slices.Clone(c.Path)
+	for i, l := range c.Path {
+		c.Path[i] = named(l)
+	}
+	out.Counterexample = &c
+	return &out
 }
 
 // Step is one invocation of a scenario.

@@ -334,6 +334,9 @@ func (x *searching) confirm(r *Report, f difference) bool {
 			c.Line = &l
 		}
 	}
+	if x.bound.script != nil {
+		c.Line = x.scriptLine(f.claim.id)
+	}
 	c.Path = linesOf(last.visit.prog, paths[len(paths)-1].Trace)
 	if c.Line != nil && strings.HasSuffix(c.Line.File, "kgent.bpf.h") { // not where the mistake is
 		c.Line = nil
@@ -376,7 +379,11 @@ func (x *searching) replay(f difference, m smt.Model) ([]*symbolic.Path, bool) {
 		if err != nil || len(out.Unknown) > 0 || len(out.Paths) != 1 || len(out.Paths[0].Unknown) > 0 {
 			return nil, false
 		}
-		path := out.Paths[0]
+		shown := x.asShown(out.Paths)
+		if len(shown) != 1 || len(shown[0].Unknown) > 0 {
+			return nil, false
+		}
+		path := shown[0]
 		for _, t := range path.Cond {
 			if m.Value(t) != 1 {
 				return nil, false

@@ -56,7 +56,7 @@ func open(in Input) (*session, []finding, error) {
 	s.solving = newSolving(solver, s.limits.Query)
 	s.machine = symbolic.New(b, solver, s.limits.Machine)
 	var err error
-	if s.spec, err = in.Object.Collection(in.Manifest, nil); err != nil {
+	if s.spec, err = in.linked(in.Object); err != nil {
 		return nil, nil, fmt.Errorf("proving: %w", err)
 	}
 	for _, p := range in.Object.Params() {
@@ -73,7 +73,7 @@ func open(in Input) (*session, []finding, error) {
 		s.progs[p.Name] = linked
 	}
 	var unfit []finding
-	if err := program.Conventions(s.spec, in.Manifest); err != nil {
+	if err := program.Conventions(s.spec, in.Manifest); err != nil && in.Form == nil {
 		unfit = []finding{{"form/conventions", "kgent can run the program and show what it finds", "a program that follows kgent.bpf.h", err.Error()}}
 	}
 	if in.Contract == nil {
@@ -86,7 +86,13 @@ func open(in Input) (*session, []finding, error) {
 	if s.checked, err = contract.Check(in.Contract, in.Types); err != nil {
 		return nil, nil, fmt.Errorf("checking the contract: %w", err)
 	}
-	bound, diff, err := bind(s.checked, in.Object, s.spec, in.Manifest)
+	var bound *binding
+	var diff []finding
+	if in.Form != nil {
+		bound, diff, err = bindScript(b, s.checked, in.Form, in.Manifest)
+	} else {
+		bound, diff, err = bind(s.checked, in.Object, s.spec, in.Manifest)
+	}
 	if err != nil {
 		return nil, nil, &unsettled{err}
 	}
@@ -155,7 +161,7 @@ func (s *session) any(ctx context.Context, p *placeBinding) (*visit, error) {
 		s.mu.Unlock()
 	}
 	again := *v
-	again.ask = newAsked(s.words, v.inv, v.from, p.place, s.bound.self)
+	again.ask = newAsked(s.words, v.inv, v.from, p.place, s.bound)
 	return &again, nil
 }
 
@@ -170,14 +176,14 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{place: p, prog: prog, inv: inv, from: w, n: start.N, ask: newAsked(s.words, inv, w, p.place, s.bound.self)}
+	v := &visit{place: p, prog: prog, inv: inv, from: w, n: start.N, ask: newAsked(s.words, inv, w, p.place, s.bound)}
 	for _, r := range out.Unknown {
 		v.doubts = append(v.doubts, fmt.Sprintf("%s: not all paths were explored: %s", p.name, r))
 	}
 	if len(out.Paths) == 0 {
 		v.doubts = append(v.doubts, p.name+": the program has no path to an end")
 	}
-	for _, path := range out.Paths {
+	for _, path := range s.asShown(out.Paths) {
 		if len(path.Timers) > 0 && len(v.doubts) == 0 {
 			v.doubts = append(v.doubts, fmt.Sprintf("%s: it sets a timer, and what runs later is not followed", p.name))
 		}
@@ -188,6 +194,20 @@ func (s *session) visit(ctx context.Context, p *placeBinding, w *symbolic.World,
 	s.paths += len(out.Paths)
 	s.mu.Unlock()
 	return v, nil
+}
+
+// asShown are paths with their events as people see them, which of scripts are others.
+func (s *session) asShown(paths []*symbolic.Path) []*symbolic.Path {
+	if s.bound.script == nil {
+		return paths
+	}
+	var out []*symbolic.Path
+	for _, p := range paths {
+		for _, one := range s.bound.script.split(s.b, p, maxPrints) {
+			out = append(out, s.bound.script.path(s.b, one))
+		}
+	}
+	return out
 }
 
 // number is the invocation's place in its scenario.
@@ -208,7 +228,7 @@ func (s *session) cellsOf(inv *symbolic.Invocation, from *symbolic.World, path *
 					pc, changed = e.Pc, true
 				}
 			}
-			if !changed {
+			if !changed && s.bound.script == nil { // scripts keep a greatest value by not changing it
 				continue
 			}
 			before, was := from.Lookup(m, c.Key, c.Cpu)

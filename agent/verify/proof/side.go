@@ -125,6 +125,10 @@ func (l *ledger) sameKey(x, y []value) (smt.Term, error) {
 	}
 	all := make([]smt.Term, len(x))
 	for i := range x {
+		if x[i].padded && y[i].padded && x[i].bytes != nil && y[i].bytes != nil && x[i].bytes.Len() == y[i].bytes.Len() {
+			all[i] = x[i].bytes.Equal(y[i].bytes)
+			continue
+		}
 		e, err := l.equal(x[i], y[i])
 		if err != nil {
 			return nil, err
@@ -149,7 +153,7 @@ func (n nothing) field(m, field int, _ []value) (value, error) {
 
 // zero is the value of a type whose bytes are zeroes.
 func (w words) zero(typ contract.Type) (value, error) {
-	size := sizeOf(typ)
+	size := typ.InMemory()
 	if size == 0 {
 		return value{}, fmt.Errorf("a value of this kind cannot be remembered")
 	}

@@ -17,6 +17,9 @@ const statsMap = program.StatsMap
 // sample goes to such an element. Of all other elements neither side changes
 // anything.
 func (x *comparer) table(t int) error {
+	if x.b.script != nil {
+		return x.scriptTable(t)
+	}
 	bound := x.b.tables[t]
 	name := x.c.Tables[t].Name
 	cells := x.path.cells(x.maps[bound.name])

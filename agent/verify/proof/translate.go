@@ -114,13 +114,15 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		}
 		return value{term: t.number(v.Bits)}, nil
 	case contract.OpText:
-		return value{bytes: symbolic.ConstBytes(t.b, t.text(v))}, nil
+		return value{bytes: symbolic.ConstBytes(t.b, t.text(v)), padded: !strings.Contains(v.Text, "\x00")}, nil
 	case contract.OpParam:
 		x, err := t.in.Param(v.Name)
 		if err != nil {
 			return value{}, err
 		}
-		return t.load(v.Type, x)
+		p, err := t.load(v.Type, x)
+		p.padded = v.Type.Kind == contract.TextKind // as session.ranges has it
+		return p, err
 	case contract.OpArg:
 		if v.Index < 0 || v.Index >= len(t.args) {
 			return value{}, fmt.Errorf("no argument %d", v.Index)
@@ -128,11 +130,14 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		if arg := t.args[v.Index]; arg.DataLoc {
 			again := func(n int) (*symbolic.Bytes, error) { return t.in.RecordText(arg, n) }
 			text, err := again(comparedText)
-			return value{bytes: text, again: again}, err
+			return value{bytes: text, again: again, padded: true}, err
 		}
 		x, err := t.in.Arg(t.args[v.Index])
 		if err != nil {
 			return value{}, err
+		}
+		if v.Type.Kind == contract.TextKind && x.Bytes != nil {
+			t.ends(x.Bytes)
 		}
 		return t.input(v.Type, x)
 	case contract.OpInput:
@@ -144,7 +149,9 @@ func (t *translator) apply(v *contract.Value, args []value) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
-		return t.input(v.Type, x)
+		in, err := t.input(v.Type, x)
+		in.padded = v.Name == "current.comm"
+		return in, err
 	case contract.OpKnown:
 		k, err := t.mem.known(v.Index, args)
 		return value{term: k}, err
@@ -352,7 +359,7 @@ func (t *translator) memory(v *contract.Value, args []value) (value, error) {
 			space = symbolic.UserSpace
 		}
 		text, err := t.in.Text(space, addr, int(v.Type.Size), rootOf(v))
-		return value{bytes: text}, err
+		return value{bytes: text, padded: true}, err
 	case contract.OpUserBytes:
 		most := t.number(maxBlock)
 		length := t.b.Ite(t.b.Ult(args[1].term, most), args[1].term, most)
@@ -393,7 +400,7 @@ func (t *translator) readAt(v *contract.Value, space symbolic.Space, addr smt.Te
 		return t.bitField(v, space, addr)
 	}
 	size := int(v.Size)
-	if s := sizeOf(v.Type); s > 0 {
+	if s := v.Type.InMemory(); s > 0 {
 		size = s
 	}
 	if size == 0 {
@@ -404,9 +411,14 @@ func (t *translator) readAt(v *contract.Value, space symbolic.Space, addr smt.Te
 		return value{}, err
 	}
 	if v.Type.Kind == contract.TextKind && space == symbolic.KernelSpace {
-		t.in.Assume(t.b.Eq(x.At(size-1, 1), t.b.Const(8, 0))) // "names"
+		t.ends(x)
 	}
 	return t.load(v.Type, x)
+}
+
+// ends assumes ("names") that a text of the kernel's, in an object or in a record, ends in NUL.
+func (t *translator) ends(text *symbolic.Bytes) {
+	t.in.Assume(t.b.Eq(text.At(text.Len()-1, 1), t.b.Const(8, 0)))
 }
 
 // bitField reads the bytes around a bit-field: addr is that of the struct plus Offset.
@@ -432,11 +444,7 @@ func (t *translator) read(v *contract.Value, args []value) (value, error) {
 	if x.addr == nil && !x.packet || off == nil {
 		return value{}, fmt.Errorf("what is read from is no block")
 	}
-	n := int(v.Type.Bits) / 8
-	if v.Type.Kind == contract.TextKind {
-		n = int(v.Type.Size)
-	}
-	parts := make([]smt.Term, n)
+	parts := make([]smt.Term, v.Type.InMemory())
 	for i := range parts {
 		at := t.b.Add(off, t.number(uint64(i)))
 		parts[i] = t.b.Ite(t.b.Ult(at, x.length), t.blockByte(x, at), t.b.Const(8, 0))
@@ -463,7 +471,7 @@ const maxBlock = 4096
 // userArgs is struct k_args of a process's arguments: as many bytes as there are, or,
 // if they are more than fit, one more than fits as their number.
 func (t *translator) userArgs(start, end smt.Term) (value, error) {
-	const fits = argsSize - 4
+	const fits = contract.ArgsSize - 4
 	n := t.b.Sub(end, start)
 	long := t.b.Ult(t.number(fits), n)
 	length := t.b.Ite(long, t.number(fits), n)

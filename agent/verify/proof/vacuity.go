@@ -170,7 +170,7 @@ func said(v *contract.Value) string {
 // can asks whether a condition is possible at a place. A question that is not answered
 // stays one.
 func (x *vacuum) can(s *sight, c smt.Term, question bool) (yes, open bool) {
-	a := x.ask(x.ctx, append(slices.Clone(s.assume), c)...)
+	a := x.askOfTexts(x.ctx, x.b, append(slices.Clone(s.assume), c)...)
 	return a.Result == smt.Sat, question || a.Result == smt.Unknown
 }
 

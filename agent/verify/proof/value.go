@@ -15,6 +15,9 @@ type value struct {
 	term smt.Term
 	// bytes are a text, an address of 16 bytes, a block or k_args.
 	bytes *symbolic.Bytes
+	// padded says that behind the NUL of a text, wherever it is looked at, there are only zeroes,
+	// so that equal texts are equal bytes.
+	padded bool
 	// again reads a text whose length the kernel does not bound into n bytes.
 	again func(n int) (*symbolic.Bytes, error)
 	// addr is where a block of a process's memory begins.
@@ -153,7 +156,7 @@ func (w words) choose(c smt.Term, x, y value) (value, error) {
 	case x.term != nil && y.term != nil && x.term.Width() == y.term.Width():
 		out.term = w.b.Ite(c, x.term, y.term)
 	case x.bytes != nil && y.bytes != nil:
-		out.bytes = w.chooseBytes(c, x.bytes, y.bytes)
+		out.bytes, out.padded = w.chooseBytes(c, x.bytes, y.bytes), x.padded && y.padded
 	default:
 		return out, fmt.Errorf("values of two kinds are alternatives")
 	}
@@ -174,6 +177,21 @@ func (w words) chooseBytes(c smt.Term, x, y *symbolic.Bytes) *symbolic.Bytes {
 		all[i] = w.b.Ite(c, w.textByte(x, i), w.textByte(y, i))
 	}
 	return symbolic.NewBytes(w.b, all...)
+}
+
+// pad is a text with zeroes behind its NUL.
+func (w words) pad(v value) value {
+	if v.typ.Kind != contract.TextKind || v.bytes == nil || v.padded {
+		return v
+	}
+	on := w.b.True()
+	all := octets(v.bytes)
+	for i, c := range all {
+		all[i] = w.b.Ite(on, c, w.b.Const(8, 0))
+		on = w.b.And(on, w.b.Ne(c, w.b.Const(8, 0)))
+	}
+	v.bytes, v.padded = w.bytesOf(all), true
+	return v
 }
 
 func constBytes(b *smt.Builder, n int) *symbolic.Bytes {

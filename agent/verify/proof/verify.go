@@ -18,6 +18,8 @@ type Input struct {
 	// for all values of the parameters.
 	Object   *program.Object
 	Manifest *program.Manifest
+	// Form says what the outputs of a script are; nil for programs in C.
+	Form *program.Form
 	// Contract is what it is held against. Without one (nil) only the
 	// obligations that need none are checked, and the verdict is REFUTED or
 	// UNKNOWN.

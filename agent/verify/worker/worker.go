@@ -209,10 +209,15 @@ func (s *server) compare(ctx context.Context, r request) (*compare.Result, error
 // readProgram reads a program and the contract that comes with it, if any.
 func readProgram(name string, elf []byte, manifest json.RawMessage, text *string) (p compare.Program, err error) {
 	p.Name = name
-	if p.Object, err = program.Parse(elf); err != nil {
+	if p.Manifest, err = program.DecodeManifest(manifest); err != nil {
 		return p, err
 	}
-	if p.Manifest, err = program.DecodeManifest(manifest); err != nil {
+	if p.Manifest.Script != nil {
+		p.Object, _, err = program.Open(elf, manifest)
+	} else {
+		p.Object, err = program.Parse(elf)
+	}
+	if err != nil {
 		return p, err
 	}
 	if text != nil {

@@ -1,6 +1,6 @@
 // Package chart draws the answers of runs as pictures for a chat: histograms,
 // several of them below one another or as a heat map, the longest bars of a
-// table, and lines over time.
+// table, lines over time, and flame graphs of stacks.
 //
 // A picture is read on a phone at night: it says in words what it shows, of how
 // much and in which unit, marks what half and 99% of the values are below, and
@@ -34,7 +34,8 @@ import (
 	"golang.org/x/image/vector"
 )
 
-// Figure is one picture: a [Histogram], [Panels], [Heat], [Bars] or [Series].
+// Figure is one picture: a [Histogram], [Panels], [Heat], [Bars],
+// [Series] or [Flame].
 type Figure interface {
 	// Alt says in a sentence what the picture shows, for people who cannot see
 	// it and for notifications.
@@ -57,6 +58,9 @@ type Theme struct {
 	lines                                          [6]color.RGBA
 	// heat goes from the background's neighbour to the strongest.
 	cold, hot color.RGBA
+	// boxes are filled by whose code they stand for, and written on with ink.
+	boxes [kinds]color.RGBA
+	ink   color.RGBA
 }
 
 func rgb(hex uint32) color.RGBA {
@@ -68,13 +72,15 @@ func rgb(hex uint32) color.RGBA {
 // differ for the colour-blind.
 func Light() Theme {
 	return Theme{background: rgb(0xffffff), text: rgb(0x1d1c1d), muted: rgb(0x616b76), grid: rgb(0xe3e6ea), bar: rgb(0x2f6fde), mark: rgb(0xb3261e), warn: rgb(0x9a5b00),
-		lines: [6]color.RGBA{rgb(0x2f6fde), rgb(0xd55e00), rgb(0x009e73), rgb(0xaa3bb0), rgb(0x8a6d00), rgb(0x555555)}, cold: rgb(0xe8f0fd), hot: rgb(0x0b3d91)}
+		lines: [6]color.RGBA{rgb(0x2f6fde), rgb(0xd55e00), rgb(0x009e73), rgb(0xaa3bb0), rgb(0x8a6d00), rgb(0x555555)}, cold: rgb(0xe8f0fd), hot: rgb(0x0b3d91),
+		boxes: [kinds]color.RGBA{rgb(0x8fbcfa), rgb(0x7fd6b8), rgb(0xf7b267), rgb(0xcfd4db), rgb(0xe3e6ea)}, ink: rgb(0x15181d)}
 }
 
 // Dark is the theme for a dark background.
 func Dark() Theme {
 	return Theme{background: rgb(0x1e2025), text: rgb(0xf1f2f4), muted: rgb(0xa6adb8), grid: rgb(0x363a43), bar: rgb(0x6ea8ff), mark: rgb(0xff8a80), warn: rgb(0xffc46b),
-		lines: [6]color.RGBA{rgb(0x6ea8ff), rgb(0xffa45c), rgb(0x4fd6a8), rgb(0xe08bec), rgb(0xe6cf5a), rgb(0xc8ccd4)}, cold: rgb(0x28324a), hot: rgb(0x9cc6ff)}
+		lines: [6]color.RGBA{rgb(0x6ea8ff), rgb(0xffa45c), rgb(0x4fd6a8), rgb(0xe08bec), rgb(0xe6cf5a), rgb(0xc8ccd4)}, cold: rgb(0x28324a), hot: rgb(0x9cc6ff),
+		boxes: [kinds]color.RGBA{rgb(0x7fb2f8), rgb(0x62c9a6), rgb(0xf0a455), rgb(0x9aa2ae), rgb(0xc3c9d2)}, ink: rgb(0x111318)}
 }
 
 // Sizes in units.

@@ -3,12 +3,15 @@ package chart
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/xml"
 	"errors"
 	"flag"
 	"fmt"
 	"image"
 	"image/png"
+	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -65,6 +68,9 @@ func figures() map[string]Figure {
 		"bars-time":  Bars{Heading: Heading{"time off CPU", "by stack"}, Unit: "ns", Rows: []Bar{{"a", 12.5e9}, {"b", 1.5e6}, {"c", 0}}},
 		"series":     Series{Heading: Heading{"opens a second", "by node, every second, UTC"}, Unit: "count", Lines: []Line{wave("db-1", 0, 1200), wave("db-2", 2, 700), wave("db-3", 4, 300)}},
 		"series-one": Series{Heading: Heading{"bytes written", "one reading"}, Unit: "bytes", Lines: []Line{{"db-1", []Point{{time.Unix(1e9, 0), 4096}}}}},
+		"flame":      flame(12, "postgres", 1),
+		"flame-deep": flame(60, "kgent", 3),
+		"flame-none": &Flame{Heading: Heading{Title: "nothing"}},
 		"hostile":    Panels{Heading{strings.Repeat("W", 5000), "中文 \x1b[31m \u202e"}, "nonsense", []Part{{strings.Repeat("é", 900), []output.Bucket{{Min: 5, Max: 2, Count: math.MaxUint64}, {Min: 0, Max: math.MaxUint64, Count: math.MaxUint64}}}}},
 	}
 }
@@ -241,6 +247,123 @@ func BenchmarkSeries(b *testing.B) {
 	for b.Loop() {
 		if _, err := PNG(f, Light()); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// flame is a profile of several processes, some of whose stacks are deep.
+func flame(depth int, comm string, seed uint64) *Flame {
+	f := &Flame{Heading: Heading{"where CPU time goes", "2,970 samples on db-1 in 30 s"}, Unit: "count"}
+	r := rand.New(rand.NewPCG(seed, 7))
+	names := []string{"exec_simple_query", "example.com/team/server/handler.(*Server).ServeHTTP", "PortalRun", "ExecutorRun", "std::vector<int, std::allocator<int>>::push_back(int const&)", "heap_getnext", "hash_search"}
+	kernel := []string{"entry_SYSCALL_64_after_hwframe", "do_syscall_64", "vfs_read", "ext4_file_read_iter", "copy_page_to_iter", "_copy_to_iter"}
+	for i := range 120 {
+		stack := []Function{{comm, "", Task}, {"_start", comm, Program}, {"main", comm, Program}}
+		for j := range 3 + r.IntN(depth) {
+			n := names[(j*j+r.IntN(1+j/3))%len(names)]
+			stack = append(stack, Function{n, comm, Program})
+		}
+		switch i % 4 {
+		case 0:
+			stack = append(stack, Function{"__read", "libc.so.6", Library})
+			for j := range 2 + r.IntN(len(kernel)-2) {
+				stack = append(stack, Function{kernel[j], "", Kernel})
+			}
+		case 1:
+			stack = append(stack, Function{"malloc", "libc.so.6", Library})
+		}
+		f.Add(stack, uint64(1+r.IntN(60)))
+	}
+	f.Add([]Function{{"swapper/0", "", Task}, {"[stack lost: the stack map is full]", "", Unknown}}, 40)
+	f.Add([]Function{{"kworker/1:1H", "", Task}, {"ret_from_fork_asm", "", Kernel}, {"kthread", "", Kernel}, {"worker_thread", "", Kernel}}, 90)
+	return f
+}
+
+// What was counted is all in the picture's tree: every frame is as wide as what
+// ends in it and what it calls.
+func TestFlameAdds(t *testing.T) {
+	f := flame(60, "kgent", 3)
+	for name, root := range map[string]*frame{"as counted": &f.root, "joined": f.root.joined(2)} {
+		root.walk(func(x *frame, _ int) {
+			sum := x.self
+			for _, c := range x.callees {
+				sum += c.total
+			}
+			if sum != x.total {
+				t.Errorf("%s: %s has %d, its parts %d", name, x.Name, x.total, sum)
+			}
+		}, 0)
+		if root.total != f.Total() {
+			t.Errorf("%s: %d in all, want %d", name, root.total, f.Total())
+		}
+	}
+	self := uint64(0)
+	for _, h := range f.Hottest(1 << 20) {
+		self += h.Self
+	}
+	if self != f.Total() {
+		t.Errorf("the functions have %d, want %d", self, f.Total())
+	}
+	if boxes, rows, _ := f.shown(); rows > flameRows || len(boxes) == 0 {
+		t.Errorf("%d boxes in %d rows", len(boxes), rows)
+	}
+	for _, b := range f.root.boxes(0.001, 40) {
+		if b.x < 0 || b.x+b.w > 1+1e-9 {
+			t.Errorf("%s stands at %v, %v wide", b.Name, b.x, b.w)
+		}
+	}
+}
+
+func TestShortName(t *testing.T) {
+	for in, want := range map[string]string{
+		"example.com/a/smt.(*Builder).Add": "smt.(*Builder).Add", "main": "main", "a/b.F[go.shape./x]": "b.F[go.shape./x]",
+		"": "",
+	} {
+		if got := local(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// An SVG is well-formed whatever the names, and holds nothing of them but text.
+func TestSVG(t *testing.T) {
+	hostile := &Flame{Heading: Heading{`<script>alert(1)</script>`, `]]> "' &amp;`}}
+	hostile.Add([]Function{{`"><script>x</script>`, `" onload="x`, Task}, {"a\x00\x1b\xff", "]]>", Program}, {strings.Repeat("W", 5000), "", Kernel}}, 3)
+	for name, f := range map[string]*Flame{"flame": flame(12, "postgres", 1), "deep": flame(60, "kgent", 3), "none": {}, "hostile": hostile} {
+		b := f.SVG()
+		if *save != "" {
+			if err := os.WriteFile(filepath.Join(*save, name+".svg"), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		scripts, boxes := 0, 0
+		d := xml.NewDecoder(bytes.NewReader(b))
+		for {
+			tok, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			e, ok := tok.(xml.StartElement)
+			if !ok {
+				continue
+			}
+			if e.Name.Local == "script" {
+				scripts++
+			}
+			for _, a := range e.Attr {
+				if strings.HasPrefix(a.Name.Local, "on") || a.Name.Local == "href" {
+					t.Errorf("%s: attribute %s", name, a.Name.Local)
+				}
+				if a.Name.Local == "class" && a.Value == "f" {
+					boxes++
+				}
+			}
+		}
+		if scripts != 1 || (boxes > 0) != (f.Total() > 0) {
+			t.Errorf("%s: %d scripts, %d boxes of %d", name, scripts, boxes, f.Total())
 		}
 	}
 }

@@ -134,18 +134,8 @@ type area struct{ x, y, w, h float64 }
 // maxBuckets is how many columns have room.
 const maxBuckets = 64
 
-// shown bounds what is drawn; the rest is put together in the last bucket.
-func shown(buckets []output.Bucket) []output.Bucket {
-	if len(buckets) <= maxBuckets {
-		return buckets
-	}
-	out := append([]output.Bucket{}, buckets[:maxBuckets]...)
-	last := &out[maxBuckets-1]
-	for _, b := range buckets[maxBuckets:] {
-		last.Count, last.Max = saturate(last.Count, b.Count), max(last.Max, b.Max)
-	}
-	return out
-}
+// shown bounds what is drawn.
+func shown(buckets []output.Bucket) []output.Bucket { return output.Coarser(buckets, maxBuckets) }
 
 func saturate(a, b uint64) uint64 {
 	if a+b < a {
@@ -299,11 +289,17 @@ func (c *canvas) bucketAxis(a area, unit string, buckets []output.Bucket) {
 	step := a.w / float64(len(buckets))
 	labels := make([]string, 0, len(buckets)+1)
 	widest := 0.0
+	write := about
+	for i := range buckets[1:] { // narrow ones need more digits
+		if buckets[i].Min != buckets[i+1].Min && about(unit, float64(buckets[i].Min)) == about(unit, float64(buckets[i+1].Min)) {
+			write = exact
+		}
+	}
 	for _, b := range buckets {
-		labels = append(labels, about(unit, float64(b.Min)))
+		labels = append(labels, write(unit, float64(b.Min)))
 	}
 	if last := buckets[len(buckets)-1].Max; last != math.MaxUint64 {
-		labels = append(labels, about(unit, float64(last)+1))
+		labels = append(labels, write(unit, float64(last)+1))
 	}
 	for i, s := range labels {
 		widest = math.Max(widest, c.textWidth(s, labelFace))

@@ -43,30 +43,36 @@ func (f *file) linked(offset uint64) (uint64, bool) {
 }
 
 // load reads segments and symbols: the file's own, or if it was stripped,
-// those in its separate debugging file below debug, too. What cannot be read
-// is as if it had no symbols. path is where the process sees the file.
-func (f *file) load(path, debug string) {
+// those in its separate debugging file, and those that a Go program keeps for
+// itself; without names only the segments. What cannot be read is as if it had no
+// symbols. It returns how many bytes the tables have.
+func (f *file) load(d debugFiles, names bool) (read uint64) {
 	f.loaded = true
 	e, err := openELF(f.f)
 	if err != nil {
-		return
+		return 0
 	}
 	for _, p := range e.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
 			f.segments = append(f.segments, segment{p.Off, p.Filesz, p.Vaddr})
 		}
 	}
+	if !names {
+		return 0
+	}
 	var b tableBuilder
 	b.add(e)
 	if e.SectionByType(elf.SHT_SYMTAB) == nil {
-		if d, err := openDebug(e, path, debug); err == nil {
-			if de, err := openELF(d); err == nil {
+		if o, err := d.open(e); err == nil {
+			if de, err := openELF(o); err == nil {
 				b.add(de)
 			}
-			d.Close()
+			o.Close()
 		}
+		_ = b.addGo(e) // an error leaves what there is
 	}
 	f.table = b.table()
+	return b.read
 }
 
 // openELF reads the headers of a 64-bit ELF file. Files are outside input, and
@@ -87,42 +93,114 @@ func openELF(r io.ReaderAt) (e *elf.File, err error) {
 	return e, nil
 }
 
-// openDebug opens the separate debugging file of e: by its build id, else by
-// name and checksum.
-func openDebug(e *elf.File, path, debug string) (*os.File, error) {
-	if id := buildID(e); len(id) > 2 {
+// debugFiles is where separate debugging files are looked for: in the root of the
+// process, which may be a container's, and then on the host.
+type debugFiles struct {
+	path string // of the file, as the process sees it
+	dir  string // /usr/lib/debug
+	root int    // a descriptor of the process's root; -1 without one
+}
+
+// open opens the separate debugging file of e: by its build id, else by name and
+// checksum.
+func (d debugFiles) open(e *elf.File) (*os.File, error) {
+	id := buildID(e)
+	if len(id) > 2 {
 		x := hex.EncodeToString(id)
-		f, err := openRegular(filepath.Join(debug, ".build-id", x[:2], x[2:]+".debug"))
-		if err == nil {
+		name := filepath.Join(d.dir, ".build-id", x[:2], x[2:]+".debug")
+		if f, err := d.first(func(f *os.File) error { return sameBuild(f, id) }, name); err == nil {
 			return f, nil
 		}
 	}
+	name, sum, err := debugLink(e)
+	if err != nil {
+		return nil, err
+	}
+	beside := filepath.Dir(filepath.Clean("/" + d.path))
+	return d.first(func(f *os.File) error { return sameSum(f, sum) }, filepath.Join(beside, name), filepath.Join(beside, ".debug", name), filepath.Join(d.dir, beside, name))
+}
+
+// first opens the first of some paths at which there is what check approves of.
+func (d debugFiles) first(check func(*os.File) error, paths ...string) (*os.File, error) {
+	err := os.ErrNotExist
+	try := func(f *os.File, opened error) bool {
+		if opened != nil {
+			return false
+		}
+		if err = check(f); err != nil {
+			f.Close()
+		}
+		return err == nil
+	}
+	for _, path := range paths {
+		if d.root >= 0 {
+			if f, opened := openWithin(d.root, path); try(f, opened) {
+				return f, nil
+			}
+		}
+		if f, opened := openRegular(path); try(f, opened) {
+			return f, nil
+		}
+	}
+	return nil, err
+}
+
+// openWithin opens a regular file below a root that no link leads out of.
+func openWithin(root int, path string) (*os.File, error) {
+	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	f, err := reopen(fd, 0)
+	if err != nil {
+		return nil, err
+	}
+	return f.f, nil
+}
+
+// debugLink returns name and checksum of the debugging file that e names.
+func debugLink(e *elf.File) (name string, sum uint32, err error) {
 	s := e.Section(".gnu_debuglink")
 	if s == nil || s.Size > 4096 {
-		return nil, os.ErrNotExist
+		return "", 0, os.ErrNotExist
 	}
 	link, err := sectionData(s)
 	if err != nil {
-		return nil, err
+		return "", 0, err
 	}
 	end := bytes.IndexByte(link, 0)
 	if end < 1 || len(link) < 4 {
-		return nil, os.ErrNotExist
+		return "", 0, os.ErrNotExist
 	}
-	name := string(link[:end])
-	if name != filepath.Base(name) {
-		return nil, errors.New("a debug link with a path")
+	name = string(link[:end])
+	if name != filepath.Base(name) || name == ".." {
+		return "", 0, errors.New("a debug link with a path")
 	}
-	f, err := openRegular(filepath.Join(debug, filepath.Dir(filepath.Clean("/"+path)), name))
+	return name, e.ByteOrder.Uint32(link[len(link)-4:]), nil
+}
+
+var errOtherBuild = errors.New("the debugging file is of another build")
+
+func sameBuild(f *os.File, id []byte) error {
+	e, err := openELF(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	if !bytes.Equal(buildID(e), id) {
+		return errOtherBuild
+	}
+	return nil
+}
+
+func sameSum(f *os.File, want uint32) error {
 	sum := crc32.NewIEEE()
-	if _, err := io.Copy(sum, io.LimitReader(f, maxDebug)); err != nil || sum.Sum32() != e.ByteOrder.Uint32(link[len(link)-4:]) {
-		f.Close()
-		return nil, errors.New("the debugging file is of another build")
+	if _, err := io.Copy(sum, io.LimitReader(f, maxDebug)); err != nil {
+		return err
 	}
-	return f, nil
+	if sum.Sum32() != want {
+		return errOtherBuild
+	}
+	return nil
 }
 
 // maxDebug bounds what is read to check a debugging file, in bytes.
@@ -204,7 +282,10 @@ func (t *table) find(addr uint64) (name []byte, start uint64, ok bool) {
 // maxUnsized is how far a function without a size may reach, in bytes.
 const maxUnsized = 4096
 
-type tableBuilder struct{ t table }
+type tableBuilder struct {
+	t    table
+	read uint64 // bytes of the tables it was made of
+}
 
 // add takes the functions of a file's symbol tables.
 func (b *tableBuilder) add(e *elf.File) {
@@ -221,6 +302,7 @@ func (b *tableBuilder) add(e *elf.File) {
 		if err != nil {
 			continue
 		}
+		b.read += uint64(len(symbols) + len(names))
 		b.addSymbols(symbols, names, e.ByteOrder)
 	}
 }
@@ -232,22 +314,26 @@ func (b *tableBuilder) addSymbols(symbols, names []byte, order binary.ByteOrder)
 			continue
 		}
 		at := order.Uint32(symbols)
-		if uint64(at) >= uint64(len(names)) || len(b.t.functions) >= maxSymbols || len(b.t.text) > 1<<30 {
+		if uint64(at) >= uint64(len(names)) {
 			continue
 		}
 		name := names[at:]
 		if end := bytes.IndexByte(name, 0); end >= 0 {
 			name = name[:end]
 		}
-		if len(name) == 0 || len(name) > 4096 {
-			continue
-		}
-		start := uint32(len(b.t.text))
-		b.t.text = append(b.t.text, name...)
-		f := function{addr: order.Uint64(symbols[8:]), size: order.Uint64(symbols[16:]), name: span{start, uint32(len(b.t.text))}}
-		f.rank = rankName(name, elf.ST_BIND(symbols[4]) == elf.STB_LOCAL, f.size == 0)
-		b.t.functions = append(b.t.functions, f)
+		size := order.Uint64(symbols[16:])
+		b.addFunction(order.Uint64(symbols[8:]), size, name, rankName(name, elf.ST_BIND(symbols[4]) == elf.STB_LOCAL, size == 0))
 	}
+}
+
+// addFunction takes one function.
+func (b *tableBuilder) addFunction(addr, size uint64, name []byte, rank uint8) {
+	if len(name) == 0 || len(name) > 4096 || len(b.t.functions) >= maxSymbols || len(b.t.text) > 1<<30 {
+		return
+	}
+	start := uint32(len(b.t.text))
+	b.t.text = append(b.t.text, name...)
+	b.t.functions = append(b.t.functions, function{addr: addr, size: size, name: span{start, uint32(len(b.t.text))}, rank: rank})
 }
 
 // rankName prefers the name that people call a function by: read, not

@@ -3,8 +3,8 @@
 // the symbol tables of the files they have mapped.
 //
 // A wrong name is worse than none. Where the file of a mapping cannot be seen
-// any more, a symbol table ends before the address, or the kernel hides its
-// addresses, frames say [unknown] and why.
+// any more, or the kernel hides its addresses, frames say [unknown] and why;
+// where a file has no symbol for an address, they say its place in the file.
 package symbol
 
 import (

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of what Users remembers.
@@ -15,6 +17,9 @@ const (
 	maxProcesses = 1024
 	maxMappings  = 4096 // executable ones, of one process
 	maxFiles     = 256  // each is kept open
+	// maxRead is how many bytes of symbol tables are read for one run. That takes
+	// a few seconds; functions of further files are shown by their place.
+	maxRead = 1 << 30
 )
 
 // Users names addresses in processes. It is safe for concurrent use.
@@ -33,7 +38,8 @@ type Users struct {
 	mu        sync.Mutex
 	processes lru[uint32, *process]
 	files     lru[fileID, *file]
-	symbols   int // in all files
+	symbols   int    // in all files
+	read      uint64 // of symbol tables, in bytes
 }
 
 // NewUsers returns a Users that knows no process yet. Seeing other users'
@@ -140,7 +146,8 @@ func (u *Users) snapshot(pid uint32) *process {
 }
 
 // Frames names the addresses of a stack of process pid, innermost first:
-// "malloc+0x1c (libc.so.6)". A nil Users knows no name.
+// "malloc+0x1c (libc.so.6)", or by its place in a file without such a symbol:
+// "[libc.so.6+0x2a1ca]". A nil Users knows no name.
 func (u *Users) Frames(pid uint32, addrs []uint64) []string {
 	out := make([]string, len(addrs))
 	if u == nil {
@@ -222,9 +229,7 @@ func (u *Users) frame(pid uint32, p *process, addr, at uint64) string {
 		return unknown(addr, base+", which cannot be read")
 	}
 	if !f.loaded {
-		f.load(m.path, u.debug)
-		u.symbols += f.table.len()
-		u.bound(f)
+		u.load(pid, m, f)
 	}
 	// From memory to the place in the file, to the address it was linked for.
 	linked, ok := f.linked(at - m.start + m.offset)
@@ -232,14 +237,27 @@ func (u *Users) frame(pid uint32, p *process, addr, at uint64) string {
 		return unknown(addr, base)
 	}
 	name, start, ok := f.table.find(linked)
-	if !ok {
-		return unknown(linked+(addr-at), base)
+	if !ok { // where in the file it is can be looked up by whoever has its symbols
+		return "[" + base + "+0x" + strconv.FormatUint(linked+(addr-at), 16) + "]"
 	}
 	out := append([]byte(nil), name...)
 	out = appendOffset(out, linked+(addr-at)-start)
 	out = append(out, " ("...)
 	out = append(out, base...)
 	return string(append(out, ')'))
+}
+
+// load reads the symbols of a file that process pid has mapped.
+func (u *Users) load(pid uint32, m *mapping, f *file) {
+	d := debugFiles{path: m.path, dir: u.debug, root: -1}
+	root, err := unix.Open(filepath.Join(u.proc, strconv.FormatUint(uint64(pid), 10), "root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil { // else the process is gone, and the host's files are left
+		d.root = root
+		defer unix.Close(root)
+	}
+	u.read += f.load(d, u.read < maxRead)
+	u.symbols += f.table.len()
+	u.bound(f)
 }
 
 func unknown(addr uint64, where string) string {

@@ -134,6 +134,7 @@ struct sums { k_count calls; k_ns total; k_time last; char comm[8]; enum color c
 struct stack_key { k_pid pid; k_kstack kernel; k_ustack user; char comm[16]; };
 struct mixed { k_count n; k_hist_us latency; k_bytes size; };
 struct comm_name { char comm[16]; };
+struct linear_cell { K_LINEAR(value, 4096, 4, bytes); };
 
 OUT(BPF_MAP_TYPE_HASH, k_pid, k_count, by_pid);
 OUT(BPF_MAP_TYPE_PERCPU_HASH, struct comm_key, struct sums, by_comm);
@@ -146,6 +147,7 @@ OUT(BPF_MAP_TYPE_ARRAY, __u32, k_count, slots);
 OUT(BPF_MAP_TYPE_ARRAY, enum color, __s64, by_color);
 OUT(BPF_MAP_TYPE_HASH, k_errno, k_stats_ns, by_errno);
 OUT(BPF_MAP_TYPE_HASH, k_ip, char[8], texts);
+OUT(BPF_MAP_TYPE_PERCPU_HASH, k_pid, struct linear_cell, linear);
 OUT(BPF_MAP_TYPE_HASH, k_kstack, k_hist_ns, stack_hist);
 OUT(BPF_MAP_TYPE_HASH, k_ustack, k_count, lost_stack);
 

@@ -138,44 +138,104 @@ func Hist(h output.Hist, o Options) string {
 		return b.String()
 	}
 	b.WriteString(": " + plural(h.Count, "value") + "\n")
-	labels, counts := make([]string, len(h.Buckets)), make([]string, len(h.Buckets))
-	labelWidth, countWidth, most := 0, 0, uint64(1)
-	for i, x := range h.Buckets {
-		labels[i], counts[i] = bucketLabel(h.Unit, x), count(x.Count)
-		labelWidth, countWidth = max(labelWidth, Width(labels[i])), max(countWidth, Width(counts[i]))
-		most = max(most, x.Count)
+	b.WriteString(Bars(h, o) + "\n")
+	said := "by buckets: " + Percentiles(h.Unit, h.Buckets)
+	if mean, ok := output.MeanOf(h.Buckets); ok {
+		said += ", mean " + bound(h.Unit, mean.Min, 1) + " to " + bound(h.Unit, mean.Max, 1)
 	}
-	room := max(min(o.width(), maxBars)-labelWidth-countWidth-4, 10)
-	for i, x := range h.Buckets {
-		line := labels[i] + spaces(labelWidth-Width(labels[i])) + "  " + spaces(countWidth-Width(counts[i])) + counts[i] + "  " + bar(x.Count, most, room)
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	for _, line := range wrapped(said, o.width()) {
+		b.WriteString(o.Style.dim(line) + "\n")
 	}
 	return b.String()
 }
 
-// bucketLabel is the range of a bucket, with its unit: [128us, 256us).
-func bucketLabel(unit string, b output.Bucket) string {
-	if b.Max == math.MaxUint64 {
-		return "[" + bound(unit, float64(b.Min)) + ", …)"
+// maxBarRows is how many bars a histogram has; of more, neighbours are one.
+const maxBarRows = 48
+
+// Bars are the buckets of a histogram, a line for each, the last without its end.
+func Bars(h output.Hist, o Options) string {
+	buckets := output.Coarser(h.Buckets, maxBarRows)
+	labels, counts := bucketLabels(h.Unit, buckets), make([]string, len(buckets))
+	labelWidth, countWidth, most := 0, 0, uint64(1)
+	for i, x := range buckets {
+		counts[i] = count(x.Count)
+		labelWidth, countWidth = max(labelWidth, Width(labels[i])), max(countWidth, Width(counts[i]))
+		most = max(most, x.Count)
 	}
-	return "[" + bound(unit, float64(b.Min)) + ", " + bound(unit, float64(b.Max)+1) + ")"
+	room := max(min(o.width(), maxBars)-labelWidth-countWidth-4, 10)
+	lines := make([]string, len(buckets))
+	for i, x := range buckets {
+		line := labels[i] + spaces(labelWidth-Width(labels[i])) + "  " + spaces(countWidth-Width(counts[i])) + counts[i] + "  " + bar(x.Count, most, room)
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
-func bound(unit string, f float64) string {
-	s := ""
+// wrapped breaks text at blanks.
+func wrapped(s string, width int) []string {
+	var lines []string
+	for s != "" {
+		end := len(s)
+		for Width(s[:end]) > width && strings.LastIndexByte(s[:end], ' ') > 0 {
+			end = strings.LastIndexByte(s[:end], ' ')
+		}
+		lines = append(lines, s[:end])
+		s = strings.TrimPrefix(s[end:], " ")
+	}
+	return lines
+}
+
+// Percentiles says below which bounds of buckets 50, 90 and 99% of the values are:
+// closer than that a histogram does not tell, and the reader should be told.
+func Percentiles(unit string, buckets []output.Bucket) string {
+	parts := make([]string, 0, 4)
+	for _, share := range []float64{0.5, 0.9, 0.99} {
+		name := "p" + strconv.FormatFloat(100*share, 'f', -1, 64)
+		if limit, ok := output.Below(buckets, share); ok {
+			parts = append(parts, name+" < "+bound(unit, float64(limit), 1))
+		} else {
+			parts = append(parts, name+" in the last bucket")
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// bucketLabels are the ranges of buckets, with their unit: [128us, 256us). Bounds
+// have the digits that narrow buckets need.
+func bucketLabels(unit string, buckets []output.Bucket) []string {
+	narrowest := 1.0 // width of a bucket in parts of its end
+	for _, b := range buckets {
+		if b.Max >= b.Min && b.Max != math.MaxUint64 {
+			narrowest = min(narrowest, (float64(b.Max-b.Min)+1)/(float64(b.Max)+1))
+		}
+	}
+	digits := 1
+	for half := narrowest / 2; digits < 6 && math.Pow10(-digits) > half; digits++ {
+	}
+	out := make([]string, len(buckets))
+	for i, b := range buckets {
+		high := "…"
+		if b.Max != math.MaxUint64 {
+			high = bound(unit, float64(b.Max)+1, digits)
+		}
+		out[i] = "[" + bound(unit, float64(b.Min), digits) + ", " + high + ")"
+	}
+	return out
+}
+
+// bound shows the end of a bucket with so many digits behind the point, at most.
+func bound(unit string, f float64, digits int) string {
 	switch unit {
 	case "ns":
-		s = duration(f)
+		return durationDigits(f, digits)
 	case "us":
-		s = duration(f * 1e3)
+		return durationDigits(f*1e3, digits)
 	case "ms":
-		s = duration(f * 1e6)
+		return durationDigits(f*1e6, digits)
 	case "bytes":
-		s = size(f)
-	default:
-		return thousands(strconv.FormatFloat(f, 'f', 0, 64))
+		return sizeDigits(f, digits)
 	}
-	return strings.Replace(s, ".0", "", 1)
+	return thousands(strconv.FormatFloat(f, 'f', 0, 64))
 }
 
 // bar has a length in proportion to n; what is not nothing is to be seen.
@@ -283,7 +343,8 @@ var ended = map[output.Reason]string{
 	output.ReasonDeadline: "Ended", output.ReasonStopped: "Stopped", output.ReasonInterrupted: "Interrupted",
 	output.ReasonOutput: "Ended because nobody read the output,", output.ReasonFailed: "Failed", output.ReasonRefused: "Refused by the node",
 	output.ReasonDenied: "Not run: it was not approved", output.ReasonCandidate: "Not run: there is no program to approve",
-	output.ReasonShown: "Not run, only shown",
+	output.ReasonShown:  "Not run, only shown",
+	output.ReasonBudget: "Ended by the node's guard",
 }
 
 func sentence(what, detail string) string {

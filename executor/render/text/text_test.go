@@ -254,6 +254,8 @@ latency, comm=ng\x1binx: 1,300 values
 [128us, 256us)  1,000  █████████████████
 [256us, 512us)      0
 [512us, 1ms)      299  █████▏
+by buckets: p50 < 256us, p90 < 1ms, p99
+< 1ms, mean 216us to 432us
 `)
 	show(t, Hist(output.Hist{Name: "latency", Unit: "us"}, Options{}), "latency: no values\n")
 	for _, tt := range []struct {
@@ -265,9 +267,31 @@ latency, comm=ng\x1binx: 1,300 values
 		{"bytes", output.Bucket{Min: 512, Max: 1023}, "[512, 1K)"}, {"bytes", output.Bucket{Min: 4096, Max: 8191}, "[4K, 8K)"}, {"ms", output.Bucket{Min: 1, Max: 1}, "[1ms, 2ms)"},
 		{"count", output.Bucket{Min: 1024, Max: 2047}, "[1,024, 2,048)"}, {"count", output.Bucket{Min: 1 << 62, Max: math.MaxUint64}, "[4,611,686,018,427,387,904, …)"},
 	} {
-		if got := bucketLabel(tt.unit, tt.b); got != tt.want {
+		if got := bucketLabels(tt.unit, []output.Bucket{tt.b})[0]; got != tt.want {
 			t.Errorf("%s %+v: got %q, want %q", tt.unit, tt.b, got, tt.want)
 		}
+	}
+}
+
+// Bounds of narrow buckets have the digits that tell them apart.
+func TestNarrowBuckets(t *testing.T) {
+	for _, tt := range []struct {
+		unit      string
+		from, end uint64
+		want      string
+	}{
+		{"bytes", 1024, 1087, "[1K, 1.06K)"}, {"bytes", 1 << 20, 1<<20 + 4095, "[1M, 1.004M)"}, {"ns", 1_000_000, 1_009_999, "[1ms, 1.01ms)"},
+		{"us", 250_000, 250_999, "[250ms, 251ms)"}, {"us", 250_100, 250_199, "[250.1ms, 250.2ms)"}, {"count", 0, 4, "[0, 5)"}, {"ns", 90e9, 91e9 - 1, "[1m30s, 1m31s)"},
+	} {
+		if got := bucketLabels(tt.unit, []output.Bucket{{Min: tt.from, Max: tt.end}})[0]; got != tt.want {
+			t.Errorf("%s %d to %d: %s, want %s", tt.unit, tt.from, tt.end, got, tt.want)
+		}
+	}
+}
+
+func TestPercentiles(t *testing.T) {
+	if got, want := Percentiles("count", []output.Bucket{{Min: 0, Max: 9, Count: 99}, {Min: 10, Max: math.MaxUint64, Count: 10}}), "p50 < 10, p90 < 10, p99 in the last bucket"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package text
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -117,6 +118,11 @@ func duration(ns float64) string {
 	case ns < 59.95e9:
 		return short(ns/1e9) + "s"
 	}
+	return long(ns)
+}
+
+// long shows nanoseconds from a minute on.
+func long(ns float64) string {
 	seconds := int64(ns/1e9 + 0.5)
 	if seconds < 3600 {
 		return fmt.Sprintf("%dm%02ds", seconds/60, seconds%60)
@@ -128,6 +134,35 @@ func duration(ns float64) string {
 	return strconv.FormatInt((minutes+12*60)/(24*60), 10) + "d"
 }
 
+// durationDigits shows nanoseconds with so many digits behind the point where they
+// are not zero; from a minute on as [duration] does.
+func durationDigits(ns float64, digits int) string {
+	switch half := 0.5 * math.Pow(10, -float64(digits)); {
+	case ns < 999.5:
+		return trimmed(ns, 0) + "ns"
+	case ns < (1000-half)*1e3:
+		return trimmed(ns/1e3, digits) + "us"
+	case ns < (1000-half)*1e6:
+		return trimmed(ns/1e6, digits) + "ms"
+	case ns < 59.95e9:
+		return trimmed(ns/1e9, digits) + "s"
+	}
+	return long(ns)
+}
+
+// trimmed shows a number with at most so many digits behind the point, of large
+// numbers with one digit less for each place they have more.
+func trimmed(f float64, digits int) string {
+	if f >= 99.95 {
+		digits--
+	}
+	s := strconv.FormatFloat(f, 'f', max(digits, 0), 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s
+}
+
 // short shows a number below 1000: 1.3, 12.3, 123.
 func short(f float64) string {
 	if f < 99.95 {
@@ -136,21 +171,40 @@ func short(f float64) string {
 	return strconv.FormatFloat(f, 'f', 0, 64)
 }
 
+const sizeUnits = "KMGTPEZ"
+
+// scaled brings bytes below 1024 of a unit; unit is empty for bytes.
+func scaled(f float64) (_ float64, unit string) {
+	if f < 1023.5 {
+		return f, ""
+	}
+	f /= 1024
+	i := 0
+	for ; f >= 1023.5 && i < len(sizeUnits)-1; i++ {
+		f /= 1024
+	}
+	return f, sizeUnits[i : i+1]
+}
+
 // size shows bytes in powers of 1024: 512, 4.0K, 1.5M.
 func size(f float64) string {
 	if f < 0 {
 		return "-" + size(-f)
 	}
-	if f < 1023.5 {
-		return strconv.FormatFloat(f, 'f', 0, 64)
+	v, unit := scaled(f)
+	if unit == "" {
+		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
-	const units = "KMGTPEZ"
-	f /= 1024
-	i := 0
-	for ; f >= 1023.5 && i < len(units)-1; i++ {
-		f /= 1024
+	return short(v) + unit
+}
+
+// sizeDigits is size with so many digits behind the point where they are not zero.
+func sizeDigits(f float64, digits int) string {
+	v, unit := scaled(f)
+	if unit == "" {
+		digits = 0
 	}
-	return short(f) + units[i:i+1]
+	return trimmed(v, digits) + unit
 }
 
 // thousands sets a comma between every three digits of a number.

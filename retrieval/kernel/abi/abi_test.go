@@ -3,6 +3,7 @@ package abi
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sort"
 	"strconv"
@@ -236,5 +237,54 @@ func TestNames(t *testing.T) {
 	}
 	if largeFile == 0 {
 		t.Errorf("O_LARGEFILE of %s is not known", runtime.GOARCH)
+	}
+}
+
+// The kinds of arguments are what the kernel's own tracepoints say.
+func TestSyscallArgs(t *testing.T) {
+	kinds := map[string]ArgKind{"int": ArgS32, "pid_t": ArgS32, "const clockid_t": ArgS32, "unsigned int": ArgU32, "u32": ArgU32, "uid_t": ArgU32, "umode_t": ArgU16,
+		"unsigned long": Arg64, "size_t": Arg64, "long": Arg64, "loff_t": Arg64}
+	formats, err := filepath.Glob("/sys/kernel/tracing/events/syscalls/sys_enter_*/format")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(formats) == 0 {
+		t.Skip("needs tracefs at /sys/kernel/tracing, and CONFIG_FTRACE_SYSCALLS")
+	}
+	compared := 0
+	for _, path := range formats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := strings.TrimPrefix(filepath.Base(filepath.Dir(path)), "sys_enter_")
+		have, known := SyscallArgs(call)
+		i := 0
+		for line := range strings.Lines(string(text)) {
+			field, ok := strings.CutPrefix(strings.TrimSpace(line), "field:")
+			field, _, _ = strings.Cut(field, ";")
+			at := strings.LastIndexAny(field, " *")
+			if !ok || at < 0 || strings.HasPrefix(field[at+1:], "common_") || field[at+1:] == "__syscall_nr" {
+				continue
+			}
+			typ := strings.TrimSpace(field[:at+1])
+			want, is := kinds[typ]
+			if strings.HasSuffix(typ, "*") {
+				want, is = ArgPointer, true
+			}
+			if is && !known && want != Arg64 || is && known && (i >= len(have) || have[i] != want) {
+				t.Errorf("%s: argument %d, %s, is %q", call, i, field, have)
+			}
+			compared++
+			i++
+		}
+	}
+	if compared < 500 {
+		t.Errorf("only %d arguments were compared", compared)
+	}
+	for _, name := range []string{"", ":", "no_such_call", "kill:"} {
+		if have, ok := SyscallArgs(name); ok {
+			t.Errorf("%q takes %q", name, have)
+		}
 	}
 }

@@ -128,6 +128,20 @@ typedef struct k_hist k_hist_us;
 typedef struct k_hist k_hist_bytes;
 typedef struct k_hist k_hist_count;
 
+/*
+ * Linear histogram, a member of a struct: slot i counts the values in
+ * [step * i, step * (i + 1)), the last one also all above. step is a plain
+ * number, unit one of ns, us, ms, bytes, count.
+ */
+#define K_LINEAR(name, step, slots, unit) \
+	__u64 name[slots] __attribute__((btf_decl_tag("kgent:linear:" #step ":" #unit)))
+#define k_linear_add(slots, step, v) ({ \
+	__u64 _k_at = (__u64)(v) / (step); \
+	if (_k_at >= ARRAY_SIZE(slots)) \
+		_k_at = ARRAY_SIZE(slots) - 1; \
+	__sync_fetch_and_add(&(slots)[_k_at], 1); \
+})
+
 /* count, sum, minimum, maximum; shown with the mean. Zeroed is empty. */
 struct k_stats { __u64 count, sum, min, max; };
 typedef struct k_stats k_stats_ns;

@@ -1,0 +1,277 @@
+package recipes
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"kgent/agent/contract"
+)
+
+// Narrow is a part of what a recipe shows that words can ask for alone: of resets those that are
+// sent. The recipe has no parameter for it; whoever takes the recipe has to put the condition
+// into its contract, or say that it cannot.
+type Narrow struct {
+	// Of is what it is one value of: "direction". Words for all values of one thing narrow nothing.
+	Of string `yaml:"of"`
+	// Words are concepts, or several joined by spaces, that ask for it.
+	Words []string `yaml:"words"`
+	// But are concepts that say something else where they are spoken of as well.
+	But []string `yaml:"but"`
+	// After are the words of which one stands before; none: anywhere else. Only with a "$" in When.
+	After []string `yaml:"after"`
+	// Is are the values that the column Of then has, of those of its enum; or
+	Is []string `yaml:"is"`
+	// When is a condition on the columns of the recipe's output, as a contract writes it. A "$" in
+	// it is the TCP state that is named.
+	When string `yaml:"when"`
+	// Means says in words what is left.
+	Means string `yaml:"means"`
+}
+
+// Narrowed is a narrow that a request asks for.
+type Narrowed struct {
+	Narrow
+	Said string // the words that ask for it
+}
+
+// narrows are what the units ask for beyond the parameters: of each thing that has several values
+// the ones that are spoken of, unless all are, or the words only ask to be told ("whether they failed").
+func (r *Recipe) narrows(q *query, units []unit, present map[string]bool, in func(unit) bool) []Narrowed {
+	var order []string
+	spoken := map[string][]Narrowed{}
+	all := map[string]int{}
+	for _, n := range r.Narrows {
+		all[n.Of]++
+		if all[n.Of] == 1 {
+			order = append(order, n.Of)
+		}
+		if slices.ContainsFunc(n.But, func(c string) bool { return strings.HasPrefix(c, "$") && present[c] }) {
+			continue
+		}
+		if strings.Contains(n.When, "$") {
+			spoken[n.Of] = append(spoken[n.Of], r.states(q, n, units, in)...)
+			all[n.Of] = math.MaxInt
+			continue
+		}
+		for _, words := range n.Words {
+			if said, ok := q.asksFor(n, strings.Fields(words), units, in); ok {
+				spoken[n.Of] = append(spoken[n.Of], Narrowed{n, said})
+				break
+			}
+		}
+	}
+	var out []Narrowed
+	for _, of := range order {
+		if n, ok := r.either(spoken[of]); ok && (len(spoken[of]) < all[of] || all[of] == 1) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// states are the TCP states that are named for a column.
+func (r *Recipe) states(q *query, n Narrow, units []unit, in func(unit) bool) []Narrowed {
+	column := func(u unit) string {
+		for i := u.first - 1; i >= 0 && i >= u.first-3 && !q.words[i].ends; i-- {
+			for _, o := range r.Narrows {
+				if strings.Contains(o.When, "$") && q.is(i, o.After...) {
+					return o.Of
+				}
+			}
+		}
+		for _, o := range r.Narrows {
+			if strings.Contains(o.When, "$") && len(o.After) == 0 {
+				return o.Of
+			}
+		}
+		return ""
+	}
+	var out []Narrowed
+	for _, u := range units {
+		if !slices.Contains(u.meaning.concepts, n.Words[0]) || !in(u) || q.tells(u) || column(u) != n.Of {
+			continue
+		}
+		said := q.said(u.first, u.last)
+		name := "TCP_" + strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(strings.ToUpper(said), " STATE"), "TCP_"), " ", "_")
+		next := n
+		next.When = strings.ReplaceAll(n.When, "$", name)
+		next.Means = strings.ReplaceAll(n.Means, "$", name)
+		out = append(out, Narrowed{next, said})
+	}
+	return out
+}
+
+// either is one narrow for several of the same thing: what is any of them. There is none where
+// that is everything.
+func (r *Recipe) either(list []Narrowed) (Narrowed, bool) {
+	if len(list) == 0 {
+		return Narrowed{}, false
+	}
+	out := list[0]
+	var whens []string
+	for i, n := range list {
+		when := n.When
+		if len(n.Is) > 0 {
+			for _, v := range n.Is {
+				if !slices.Contains(out.Is, v) {
+					out.Is = append(slices.Clip(out.Is), v)
+				}
+			}
+			continue
+		}
+		if slices.Contains(whens, opposite(when)) {
+			return Narrowed{}, false
+		}
+		whens = append(whens, when)
+		if i > 0 {
+			out.Means += "; or " + n.Means
+			out.Said += ", " + n.Said
+		}
+	}
+	if len(out.Is) > 0 {
+		if len(out.Is) == r.values(out.Of) {
+			return Narrowed{}, false
+		}
+		out.When = out.Of + " in {" + strings.Join(out.Is, ", ") + "}"
+		if len(out.Is) == 1 {
+			out.When = out.Of + " == " + out.Is[0]
+		}
+		for _, n := range list[1:] {
+			out.Means += "; and " + n.Means
+			out.Said += ", " + n.Said
+		}
+		return out, true
+	}
+	out.When = strings.Join(whens, " || ")
+	if len(whens) > 1 {
+		out.When = "(" + strings.Join(whens, ") || (") + ")"
+	}
+	return out, true
+}
+
+// opposite is the condition that holds where one on a number does not, where it is easily told.
+func opposite(when string) string {
+	if left, right, ok := strings.Cut(when, " == "); ok {
+		return left + " != " + right
+	}
+	left, right, _ := strings.Cut(when, " != ")
+	return left + " == " + right
+}
+
+// values is how many values a column of an enum can have; 0 if it has none.
+func (r *Recipe) values(column string) int {
+	var lists [][]contract.Member
+	for _, e := range r.Contract.Events {
+		lists = append(lists, e.Members)
+	}
+	for _, t := range r.Contract.Tables {
+		lists = append(lists, t.Key)
+	}
+	for _, m := range slices.Concat(lists...) {
+		for _, e := range r.Contract.Enums {
+			if m.Name == column && m.Type.Name == e.Name {
+				return len(e.Values)
+			}
+		}
+	}
+	return 0
+}
+
+// asksFor finds concepts that all are spoken of, and the words for the first.
+func (q *query) asksFor(n Narrow, concepts []string, units []unit, in func(unit) bool) (said string, ok bool) {
+	for i, c := range concepts {
+		at := slices.IndexFunc(units, func(u unit) bool {
+			but := slices.ContainsFunc(u.meaning.concepts, func(c string) bool { return slices.Contains(n.But, c) })
+			return slices.Contains(u.meaning.concepts, c) && in(u) && !but && (i > 0 || !q.tells(u))
+		})
+		if at < 0 {
+			return "", false
+		}
+		if i == 0 {
+			said = q.said(units[at].first, units[at].last)
+		}
+	}
+	return said, true
+}
+
+// tells reports whether a unit only says what is to be shown as well: "failed ones included",
+// "and whether they were granted", "granted or not".
+func (q *query) tells(u unit) bool {
+	for i := u.first - 1; i >= 0 && i >= u.first-4 && !q.words[i].ends; i-- {
+		if q.is(i, "whether", "if", "also", "including", "incl", "include", "even", "plus") {
+			return true
+		}
+	}
+	if noun := q.words[u.last-1].stem; noun == stem("error") || noun == stem("failure") || noun == stem("status") || noun == stem("code") {
+		if q.is(u.first-1, "the", "their", "its", "any", "which", "what", "by", "per", "each") || q.is(u.last, "code", "codes", "number", "status", "value", "name", "reason") {
+			return true // a column
+		}
+	}
+	for i := u.last; i < len(q.words) && i < u.last+3 && !q.words[i-1].ends; i++ {
+		if q.is(i, "included", "too", "also", "others", "etc", "other") || q.is(i, "or") && q.is(i+1, "not") || q.is(i, "as") && q.is(i+1, "well") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkNarrows holds the narrows of a recipe against the rules of its format.
+func (r *Recipe) checkNarrows(lex *lexicon) error {
+	for i, n := range r.Narrows {
+		if n.Of == "" || (n.When == "") == (len(n.Is) == 0) || n.Means == "" || len(n.Words) == 0 {
+			return fmt.Errorf("narrows: number %d lacks of, words, means, or one of is and when", i+1)
+		}
+		for _, c := range strings.Fields(strings.Join(n.Words, " ")) {
+			if !lex.concepts[c] {
+				return fmt.Errorf("narrows: lexicon.yaml has no concept %q", c)
+			}
+		}
+	}
+	return nil
+}
+
+// vague are concepts that sound like a limit and name none, with what to say instead.
+var vague = map[string]string{
+	"slow":       "say \"slower than 50ms\" to have only those",
+	"shortlived": "say \"that lived less than 1s\" to have only those",
+	"filekind":   "say a path, such as \"under /etc\"",
+}
+
+// vagueWords says of words that sound like a limit that they set none.
+func (f fit) vagueWords(q *query) []string {
+	if !f.recipe.gives(OutputEvents) || slices.ContainsFunc(f.bound, func(b binding) bool { return b.role == RoleThreshold }) ||
+		slices.ContainsFunc(f.recipe.Params, func(p Param) bool { return p.Role == RoleThreshold && strings.Contains(p.Means, "when not given") }) {
+		return nil
+	}
+	var out []string
+	for _, u := range f.units {
+		for _, c := range u.meaning.concepts {
+			if advice, ok := vague[c]; ok {
+				out = append(out, fmt.Sprintf("%q is no filter here, so that all are shown: %s", q.said(u.first, u.last), advice))
+				break
+			}
+		}
+	}
+	return out
+}
+
+// apart takes phrases apart that narrow what another recipe shows, and mean nothing to this one:
+// "by root" is a user to most.
+func (f *fit) apart(l *Library, q *query, units []unit) []unit {
+	var out []unit
+	for _, u := range units {
+		strange := u.last > u.first+1 && !u.meaning.asking && slices.ContainsFunc(u.meaning.concepts, func(c string) bool { return l.narrowing[c] }) &&
+			!slices.ContainsFunc(u.meaning.concepts, func(c string) bool { return f.recipe.vocabulary[c] })
+		if !strange {
+			out = append(out, u)
+			continue
+		}
+		for i, last := u.first, u.last-1; i < u.last; i, last = out[len(out)-1].last, u.last {
+			m, n := q.lex.lookup(q.words[i:last])
+			out = append(out, unit{first: i, last: i + max(n, 1), meaning: m, known: n > 0})
+		}
+	}
+	return out
+}

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kgent/executor"
+	"kgent/executor/bus"
+	"kgent/executor/bus/rdb"
+	"kgent/executor/ops"
+	"kgent/executor/render/text"
+)
+
+// executorSocket is where an executor is reached, if nothing else is said.
+const executorSocket = "/run/kgent/executor.sock"
+
+// nodePolicy reads the node's policy.
+func (f nodeFlags) nodePolicy() (executor.NodePolicy, error) {
+	policy := executor.DefaultPolicy()
+	if f.policy != "" {
+		var err error
+		if policy, err = readNodePolicy(f.policy); err != nil {
+			return executor.NodePolicy{}, err
+		}
+	}
+	policy.AllowAct = policy.AllowAct || f.allowAct
+	return policy, nil
+}
+
+func readNodePolicy(path string) (executor.NodePolicy, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return executor.NodePolicy{}, fmt.Errorf("reading the node's policy: %w", err)
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, executor.MaxPolicyFile+1))
+	if err != nil {
+		return executor.NodePolicy{}, fmt.Errorf("reading the node's policy: %w", err)
+	}
+	p, err := executor.ParsePolicy(b)
+	if err != nil {
+		return executor.NodePolicy{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+// offer opens the node's socket and metrics, which are served from node's start
+// until end is called.
+func (f nodeFlags) offer(ctx context.Context, node *executor.Executor, log *slog.Logger) (end func(), err error) {
+	// They tell of the end, too.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &ops.Server{Node: node, Now: time.Now}
+	served := map[net.Listener]http.Handler{}
+	var serving sync.WaitGroup
+	end = func() {
+		cancel()
+		serving.Wait()
+		for l := range served {
+			l.Close() // again, or for the first time if nothing was started
+		}
+	}
+	if f.socket != "" {
+		l, err := ops.Listen(f.socket, f.socketGroup)
+		if err != nil {
+			end()
+			return nil, err
+		}
+		served[l] = s.Control()
+	}
+	if f.metrics != "" {
+		l, err := net.Listen("tcp", f.metrics)
+		if err != nil {
+			end()
+			return nil, fmt.Errorf("--metrics: %w", err)
+		}
+		log.Info("metrics are offered", "address", l.Addr().String())
+		served[l] = s.Metrics()
+	}
+	node.Started = func() {
+		for l, h := range served {
+			serving.Go(func() {
+				if err := ops.Serve(ctx, l, h); err != nil {
+					log.Error("status and metrics are not served any more", "address", l.Addr().String(), "err", err)
+				}
+			})
+		}
+	}
+	return end, nil
+}
+
+// socketFlag adds --socket.
+func socketFlag(cmd *cobra.Command, socket *string) {
+	cmd.Flags().StringVar(socket, "socket", executorSocket, "the executor's socket, a `path`")
+}
+
+func noArguments(cmd *cobra.Command, args []string) error { return asUsage(cobra.NoArgs(cmd, args)) }
+
+func executorStatusCommand(sys system) *cobra.Command {
+	var socket, format string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "say what the executor on this host does and has done",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "text" && format != "json" {
+				return usageError{fmt.Errorf("--output %q: want text or json", format)}
+			}
+			st, err := ops.NewClient(socket).Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				return json.NewEncoder(sys.out).Encode(st)
+			}
+			return printStatus(sys.out, st, time.Now())
+		},
+	}
+	socketFlag(cmd, &socket)
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "`text` or json")
+	return cmd
+}
+
+// printStatus writes a status for people.
+func printStatus(w io.Writer, st executor.Status, now time.Time) error {
+	ago := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }
+	state := "takes jobs"
+	if st.Drained != nil {
+		state = "drained, " + st.Drained.String()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s; kgent %s on kernel %s, started %s ago\n", st.Node.Name, state, st.Node.Version, st.Node.Kernel, ago(st.Started))
+	switch {
+	case st.Heard.IsZero():
+		fmt.Fprint(&b, "Redis has not been reached yet")
+	default:
+		fmt.Fprintf(&b, "Redis was reached %s ago", ago(st.Heard))
+	}
+	fmt.Fprintf(&b, ", %d failures; output waits for %v\n", st.Totals.BusErrors, st.Lag.Round(time.Millisecond))
+	fmt.Fprintf(&b, "programs cost %.2f %% of one core", 100*st.CPUShare)
+	if st.Policy.CPUTotal > 0 {
+		fmt.Fprintf(&b, ", at most %.2f %%; a run at most %.2f %%", 100*st.Policy.CPUTotal, 100*st.Policy.CPUPerRun)
+	}
+	e := st.Totals.Events
+	fmt.Fprintf(&b, "\nevents: %d produced, %d delivered, %d lost in the kernel, %d dropped here\n", e.Produced, e.Delivered, e.KernelLost, e.Dropped)
+	fmt.Fprint(&b, "jobs:")
+	if len(st.Totals.Jobs) == 0 {
+		fmt.Fprint(&b, " none are over")
+	}
+	for i, outcome := range slices.Sorted(maps.Keys(st.Totals.Jobs)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %d %s", st.Totals.Jobs[outcome], outcome)
+	}
+	fmt.Fprintf(&b, "\nruns: %d of at most %d\n", len(st.Runs), st.Policy.Runs)
+	for _, r := range st.Runs {
+		when := "not attached yet"
+		if !r.Attached.IsZero() {
+			when = fmt.Sprintf("attached for %s, ends in %s", ago(r.Attached), r.Deadline.Sub(now).Round(time.Second))
+		}
+		fmt.Fprintf(&b, "  %s  %s, for %s (%s): %s; %d events, %.2f %% of one core\n", r.Run, r.Digest[:min(12, len(r.Digest))], r.Requester, r.Tier, when, r.Counters.Produced, 100*r.CPUShare)
+	}
+	return printClean(w, b.String())
+}
+
+// printClean writes lines in which there is text from elsewhere.
+func printClean(w io.Writer, lines string) error {
+	for line := range strings.Lines(lines) {
+		if _, err := fmt.Fprintln(w, text.Clean(strings.TrimSuffix(line, "\n"))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func executorDrainCommand(sys system) *cobra.Command {
+	var socket, why string
+	var now bool
+	cmd := &cobra.Command{
+		Use:   "drain",
+		Short: "take no more runs on this host, until undrain",
+		Long: `drain puts the executor on this host into maintenance: it takes no runs and
+loads nothing, and says so to whoever asks. What runs ends by itself, with --now
+at once. It stays drained when it is started again.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := ops.NewClient(socket).Drain(cmd.Context(), why, now); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(sys.out, "drained: kgent executor status shows what still runs, kgent executor undrain ends it")
+			return err
+		},
+	}
+	socketFlag(cmd, &socket)
+	cmd.Flags().StringVar(&why, "why", "", "`reason`, for those who are refused")
+	cmd.Flags().BoolVar(&now, "now", false, "end what runs")
+	return cmd
+}
+
+func executorUndrainCommand(sys system) *cobra.Command {
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "undrain",
+		Short: "take runs on this host again",
+		Args:  noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := ops.NewClient(socket).Undrain(cmd.Context()); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(sys.out, "this node takes runs again")
+			return err
+		},
+	}
+	socketFlag(cmd, &socket)
+	return cmd
+}
+
+// announcedNodes asks Redis, as the bot, for the nodes that announce themselves.
+func announcedNodes(ctx context.Context, sys system) ([]bus.NodeInfo, error) {
+	config, ok, err := rdb.FromEnv(sys.getenv)
+	switch {
+	case err != nil:
+		return nil, usageError{err}
+	case !ok:
+		return nil, usageError{errors.New("REDIS_URL is not set: nodes announce themselves at Redis; log in there as the bot does")}
+	}
+	client, err := rdb.Open(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", config, err)
+	}
+	defer client.Close()
+	return bus.NewRedis(client).Nodes(ctx)
+}
+
+func executorListCommand(sys system) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "list the nodes that announce themselves at Redis",
+		Long: `list asks Redis (REDIS_URL, as the user of the bot) which executors announced
+themselves in the last quarter of a minute. What a node says of itself nobody
+has checked.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "text" && format != "json" {
+				return usageError{fmt.Errorf("--output %q: want text or json", format)}
+			}
+			nodes, err := announcedNodes(cmd.Context(), sys)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				enc := json.NewEncoder(sys.out)
+				for _, n := range nodes {
+					if err := enc.Encode(n); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			w := tabwriter.NewWriter(sys.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NODE\tSTATE\tKERNEL\tVERSION\tLABELS")
+			for _, n := range nodes {
+				state := "takes jobs"
+				if n.Drained != "" {
+					state = "drained"
+				}
+				var labels []string
+				for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+					if k != "arch" && k != "kernel" {
+						labels = append(labels, k+"="+n.Labels[k])
+					}
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, state, text.Clean(n.Kernel), text.Clean(n.Version), text.Clean(strings.Join(labels, ",")))
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "`text` or json, one node a line")
+	return cmd
+}
+
+func executorPolicyCommand(sys system) *cobra.Command {
+	return &cobra.Command{
+		Use:   "policy [FILE]",
+		Short: "check a node's policy file, and show what it comes to",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("want one file at most, got %d", len(args))}
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			p := executor.DefaultPolicy()
+			if len(args) == 1 {
+				var err error
+				if p, err = readNodePolicy(args[0]); err != nil {
+					return err
+				}
+			}
+			return printClean(sys.out, p.Words())
+		},
+	}
+}

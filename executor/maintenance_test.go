@@ -1,0 +1,146 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kgent/executor/bus"
+	"kgent/executor/output"
+)
+
+func TestMaintenance(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "drained")
+	m, err := OpenMaintenance(path)
+	if err != nil || m.Drained() != nil {
+		t.Fatalf("%v, %v", m.Drained(), err)
+	}
+	d := Drain{Since: time.Unix(1_800_000_000, 0).UTC(), By: "alice", Why: "a new disk"}
+	if err := m.Set(&d); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenMaintenance(path)
+	if err != nil || *again.Drained() != d {
+		t.Errorf("read again: %v, %v", again, err)
+	}
+	if err := m.Set(&Drain{Why: strings.Repeat("x", maxWhy+1)}); err == nil || *m.Drained() != d {
+		t.Errorf("a long reason: %v", err)
+	}
+	for range 2 { // twice is no error
+		if err := m.Set(nil); err != nil || m.Drained() != nil {
+			t.Errorf("ended: %v, %v", m.Drained(), err)
+		}
+	}
+	if again, err = OpenMaintenance(path); err != nil || again.Drained() != nil {
+		t.Errorf("read again: %v, %v", again.Drained(), err)
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenMaintenance(path); err == nil {
+		t.Error("what cannot be read could be a drained node's")
+	}
+	var none *Maintenance
+	if none.Drained() != nil || none.refuses() != nil {
+		t.Error("without a switch a node is drained")
+	}
+}
+
+// A drained node refuses runs and checks, says why, and counts it; with end it
+// also ends what runs, and the account stays exact.
+func TestDrain(t *testing.T) {
+	dir := t.TempDir()
+	onBench(t, func(t *testing.T, b *bench) {
+		var err error
+		if b.e.Maintenance, err = OpenMaintenance(filepath.Join(dir, "drained")); err != nil {
+			t.Fatal(err)
+		}
+		b.kernel.make = func() *fakeProbe {
+			return &fakeProbe{stream: func(ctx context.Context, p *fakeProbe, sink Sink) error {
+				for range 10 {
+					p.emit(sink)
+				}
+				p.lose(3)
+				<-ctx.Done()
+				p.detach()
+				return nil
+			}}
+		}
+		started := false
+		b.e.Started = func() { started = true }
+		b.serve()
+		var first result
+		g := b.dispatch(b.grant(time.Minute))
+		done := make(chan struct{})
+		go func() { defer close(done); first = b.follow(t.Context(), g) }()
+		time.Sleep(2 * time.Second)
+		if st := b.e.Status(); !started || len(st.Runs) != 1 || st.Runs[0].Counters.Produced != 13 || st.Runs[0].Counters.Delivered != 10 || st.Runs[0].Deadline.Sub(st.Runs[0].Attached) != time.Minute || st.Totals.Events.KernelLost != 3 || st.Lag != 0 {
+			t.Errorf("while it runs: %+v", st)
+		}
+		if err := b.e.Drain(Drain{Since: time.Now(), By: "alice", Why: "a new disk"}, false); err != nil {
+			t.Fatal(err)
+		}
+		b.run(b.grant(time.Second)).want(t, output.ReasonRefused, "(drained): this node is in maintenance")
+		if c := b.check("n1")[0]; c.OK || c.Rule != "drained" {
+			t.Errorf("check: %+v", c)
+		}
+		if b.probe().isDetached() {
+			t.Error("what ran was ended")
+		}
+		if err := b.e.Drain(Drain{Since: time.Now(), By: "alice", Why: "a new disk"}, true); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		first.want(t, output.ReasonInterrupted, "")
+		if n := first.summary.Nodes[0]; !strings.Contains(n.Detail, "by alice: a new disk") || n.Delivered != 10 {
+			t.Errorf("what ran: %+v", n)
+		}
+		if err := b.e.Undrain("alice"); err != nil {
+			t.Fatal(err)
+		}
+		b.run(b.grant(time.Second)).want(t, output.ReasonDeadline, "")
+		st := b.e.Status()
+		want := output.Counters{Produced: 26, Delivered: 20, KernelLost: 6}
+		if st.Totals.Events != want || st.Totals.Jobs["refused: drained"] != 2 || st.Totals.Jobs["interrupted"] != 1 || st.Totals.Jobs["deadline"] != 1 || len(st.Runs) != 0 || st.Drained != nil {
+			t.Errorf("totals %+v", st)
+		}
+		b.end()
+		if got := b.audit(); got != "accepted attached drained refused:drained refused:drained drained ended undrained accepted attached ended" {
+			t.Errorf("audit log: %s", got)
+		}
+	})
+}
+
+// While the bus takes nothing, that shows as lag.
+func TestBusLag(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		var away atomic.Bool
+		b.bus.publish = func(ctx context.Context, c bus.Chunk) error {
+			if away.Load() {
+				return errors.New("it is away")
+			}
+			return b.bus.Bus.Publish(ctx, c)
+		}
+		b.serve()
+		g := b.dispatch(b.grant(10 * time.Second))
+		done := make(chan struct{})
+		go func() { defer close(done); b.follow(t.Context(), g) }()
+		time.Sleep(time.Second)
+		away.Store(true)
+		time.Sleep(4 * time.Second)
+		if st := b.e.Status(); st.Lag < 2*time.Second || st.Lag > 4*time.Second || st.Totals.BusErrors < 10 {
+			t.Errorf("away: lag %v, %d failures", st.Lag, st.Totals.BusErrors)
+		}
+		away.Store(false)
+		time.Sleep(time.Second)
+		if st := b.e.Status(); st.Lag != 0 {
+			t.Errorf("there again: lag %v", st.Lag)
+		}
+		<-done
+	})
+}

@@ -43,7 +43,7 @@ try:
 # Pictures of every card, from the stand-ins' pages: out/screens.
 screenshots:
 	@deploy/debian-packages $(TEST_PACKAGES) chromium
-	$(GO) test -count 1 -tags screens -run TestScreens ./bot/teamtest -args -screens $(CURDIR)/out/screens
+	$(GO) test -count 1 -timeout 60m -tags screens -run TestScreens ./bot/teamtest -args -screens $(CURDIR)/out/screens
 
 # Everything that can run here: real kernel, real clang.
 test: vet

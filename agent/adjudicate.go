@@ -18,7 +18,7 @@ var whichPrompt string
 
 // SmallPromptsVersion changes whenever the prompts for dividing requests and for deciding between readings, or
 // their schemas, do; it is in every record.
-const SmallPromptsVersion = "1"
+const SmallPromptsVersion = "2"
 
 // split is where two readings of a request part.
 type split struct {
@@ -26,6 +26,8 @@ type split struct {
 	scenario string // an input in words
 	contract string // what the contract wants then
 	other    string // what the other reading does
+	member   string // what of the output they differ in; may be empty
+	is       string // what the contract says that it is; may be empty
 	example  *proof.Counterexample
 	question string // in words for people; may be empty
 }
@@ -33,6 +35,11 @@ type split struct {
 // ofCounterexample is where a program broke a contract.
 func ofCounterexample(x *proof.Counterexample) split {
 	s := split{point: "it must hold that " + x.Words, contract: x.Expected, other: x.Got, example: x}
+	if last := x.Obligation[strings.LastIndexByte(x.Obligation, '/')+1:]; strings.Contains(last, ".") {
+		if _, is, ok := strings.Cut(x.Words, " "+last+" is "); ok {
+			s.member, s.is = last, is
+		}
+	}
 	var steps []string
 	for _, st := range x.Scenario {
 		var in []string
@@ -140,6 +147,15 @@ func (w *writing) ask(r *Opinion, s split, said choice) error {
 // maxQuestions is how many questions about one request a person is asked.
 const maxQuestions = 2
 
+// words put the split to somebody who is not told whose reading is whose.
+func (s split) words() string {
+	in, is := "", ""
+	if s.member != "" {
+		in, is = ", in "+oneLine(s.member, 80), " (it is "+oneLine(s.is, 200)+")"
+	}
+	return fmt.Sprintf("\n# Where they differ%s\n%s\n\n# Then\nOne: %s%s\nTwo: %s\n", in, quote(s.scenario), oneLine(s.contract, 400), is, oneLine(s.other, 400))
+}
+
 // which asks a model which of two readings a request asks for.
 func (w *writing) which(ctx context.Context, s split) (choice, error) {
 	schema, err := llm.SchemaOf[choice]("which_reading")
@@ -148,7 +164,7 @@ func (w *writing) which(ctx context.Context, s split) (choice, error) {
 	}
 	var b strings.Builder
 	conversation(&b, w.req)
-	fmt.Fprintf(&b, "\n# Where they differ\n%s\n\n# Then\nOne: %s\nTwo: %s\n", quote(s.scenario), oneLine(s.contract, 400), oneLine(s.other, 400))
+	b.WriteString(s.words())
 	var said choice
 	err = w.step("decide", func() (string, error) {
 		ans, err := w.model.Complete(ctx, llm.Prompt{Purpose: "decide between two readings", Task: llm.TaskJudge, System: whichPrompt, Messages: []llm.Message{llm.User(b.String())},

@@ -23,6 +23,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"kgent/agent/compose"
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
@@ -320,6 +321,9 @@ type preparation struct {
 	model    llm.Model // the agent's, on record
 	budget   Budget    // the agent's, or what is left of a quota
 	share    *quota.Share
+	// composing composes contracts; nil until it is needed.
+	composing *compose.Composer
+	trying    bool // what does not pass is no mistake of anybody's: nothing is learnt of it
 }
 
 // Readable refuses requests that are no request.
@@ -369,6 +373,9 @@ func (p *preparation) run(ctx context.Context) (*Candidate, error) {
 	}
 	if p.req.Program != nil {
 		return p.fromBrought(ctx)
+	}
+	if p.req.Previous != nil && p.req.Previous.Script != "" {
+		return p.refineScript(ctx)
 	}
 	if p.Model != nil && p.req.wantsScript() {
 		return p.scriptFromModel(ctx)

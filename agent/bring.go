@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,10 @@ type bringing struct {
 	// tried says of each contract that was had why it is not the program's.
 	tried []string
 	said  []string
+	// form says of a script how it calls what it shows, and remarks how that differs from
+	// what kgent's own programs show; empty for programs in C.
+	form    string
+	remarks []string
 }
 
 // yardstick is a contract that a brought program can be held against.
@@ -46,17 +51,19 @@ type yardstick struct {
 // from the request. The model is told how the program calls its outputs, and nothing else
 // of it. Without any of them the program is unproved, and says so.
 func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
-	if p.req.Program.IsScript() {
-		return p.fromScript(ctx)
-	}
 	b := &bringing{preparation: p}
 	brought := p.req.Program
+	judge := b.judge
 	source, notes := brought.Source, []string(nil)
-	if source != "" {
+	if brought.IsScript() {
+		judge = b.judgeScript
+	} else if source != "" {
 		source, notes = amend(source)
 	}
 	b.source = source
-	if brought.Generated {
+	if brought.IsScript() {
+		b.said = append(b.said, "the program is "+brought.Called()+", a bpftrace script, as it was brought")
+	} else if brought.Generated {
 		b.said = append(b.said, "the contract is "+brought.Called()+", as it was brought, and the program was generated from it")
 	} else {
 		b.said = append(b.said, "the program is "+brought.Called()+", as it was brought")
@@ -66,7 +73,7 @@ func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
 	}
 	att := p.record.attempt("file "+brought.Called(), source)
 	att.Notes = notes
-	c, err := b.judge(ctx)
+	c, err := judge(ctx)
 	att.end(err)
 	if err != nil {
 		if r := refutation(err); r != nil {
@@ -97,11 +104,9 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	match, err := b.Recipes.MatchAfter(b.req.Before, b.req.Text, recipes.MatchOptions{UserID: b.UserID})
-	if _, none := errors.AsType[*recipes.NoMatchError](err); err != nil && !none {
+	if err := b.matched(); err != nil {
 		return nil, err
 	}
-	b.match = match
 	if b.req.Program.Contract != "" {
 		y, err := b.given()
 		if err != nil {
@@ -126,6 +131,16 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 		}
 	}
 	return b.unproved(ctx)
+}
+
+// matched finds the recipe that answers the request, if one does.
+func (b *bringing) matched() error {
+	match, err := b.Recipes.MatchAfter(b.req.Before, b.req.Text, recipes.MatchOptions{UserID: b.UserID})
+	if _, none := errors.AsType[*recipes.NoMatchError](err); err != nil && !none {
+		return err
+	}
+	b.match = match
+	return nil
 }
 
 func (b *bringing) objectOf(ctx context.Context) (*program.Object, error) {
@@ -211,7 +226,11 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 	}
 	// It looks nothing up: the form is all that it is told.
 	a.tools = &toolbox{writing: &writing{preparation: b.preparation, asked: asked, budget: budget, author: a}}
-	a.question += "\n" + formOf(b.object)
+	form := b.form
+	if form == "" {
+		form = formOf(b.object)
+	}
+	a.question += "\n" + form
 	a.messages = []llm.Message{llm.User(a.question)}
 	c, _, err := a.write(ctx)
 	switch none := (*noContract)(nil); {
@@ -242,6 +261,9 @@ func (b *bringing) options(title string) program.Options {
 
 // set sets those parameters that the program has. That it lacks one shows against the contract.
 func (b *bringing) set(opt *program.Options, values map[string]string) {
+	if b.object.IsScript() { // it has none: they go into the contract
+		maps.Copy(opt.Constants, values)
+	}
 	for _, p := range b.object.Params() {
 		if v, ok := values[p.Name]; ok {
 			opt.Constants[p.Name] = v

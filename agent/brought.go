@@ -34,8 +34,10 @@ type Brought struct {
 // Previous is what the request before in the same conversation came to: what a further
 // request refines.
 type Previous struct {
-	// Contract is its contract, in the text form.
+	// Contract is its contract, in the text form; empty when it had none.
 	Contract string `json:"contract"`
+	// Script is its text when it was a script of bpftrace.
+	Script string `json:"script,omitempty"`
 	// Origin of its program: "recipe tcp-connect", "model …", "file …".
 	Origin string `json:"origin,omitempty"`
 	// Values are the parameters that it was to run with, by name.

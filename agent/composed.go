@@ -49,7 +49,7 @@ func (e *UnansweredError) Unwrap() error { return ErrNoAnswer }
 // recipe answers a request with the recipe that was found, unless its words say something
 // else than the recipe shows and what they say can be composed.
 func (p *preparation) recipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
-	composer, err := compose.New(p.Recipes, p.targets[0].Facts, compose.Options{UserID: p.UserID})
+	composer, err := p.composer()
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,18 @@ func (p *preparation) recipe(ctx context.Context, m *recipes.Match) (*Candidate,
 	return p.fromRecipe(ctx, m)
 }
 
+// composer composes contracts for the first kernel; it is made once.
+func (p *preparation) composer() (*compose.Composer, error) {
+	if p.composing == nil {
+		made, err := compose.New(p.Recipes, p.targets[0].Facts, compose.Options{UserID: p.UserID})
+		if err != nil {
+			return nil, err
+		}
+		p.composing = made
+	}
+	return p.composing, nil
+}
+
 // uncomposedError says why nothing that may be offered was composed. It is no fault.
 type uncomposedError struct{ error }
 
@@ -76,7 +88,7 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	var made *compose.Composition
 	var source string
 	err := p.step("compose", func() (string, error) {
-		composer, err := compose.New(p.Recipes, p.targets[0].Facts, compose.Options{UserID: p.UserID})
+		composer, err := p.composer()
 		if err != nil {
 			return "", err
 		}

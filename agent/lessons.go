@@ -106,7 +106,7 @@ func mistakeOf(x *proof.Counterexample) string {
 
 // learn keeps what a refutation teaches. That it cannot be kept is nobody's matter who asked.
 func (p *preparation) learn(ctx context.Context, err error) {
-	if p.Lessons == nil {
+	if p.Lessons == nil || p.trying {
 		return
 	}
 	lessons := LessonsOf(refutation(err))

@@ -36,7 +36,7 @@ type liftable struct {
 	name  string // of the parameter to be
 	typ   contract.TypeName
 	value contract.Expr
-	put   func(contract.Expr) // puts another expression in its place
+	put   []func(contract.Expr) // put another expression in its place, wherever it is compared with
 }
 
 // Lift makes parameters of the constants in the conditions of a proved program's contract,
@@ -50,7 +50,7 @@ func (a *Agent) Lift(ctx context.Context, source, contractText string, opt progr
 	if progress == nil {
 		progress = func(Step) {}
 	}
-	p := &preparation{Agent: a, targets: targets, progress: progress, record: &Record{Started: a.Now()}}
+	p := &preparation{Agent: a, targets: targets, progress: progress, record: &Record{Started: a.Now()}, trying: true}
 	out := &Lifted{Params: map[string]string{}}
 	text := contractText
 	c, err := p.proved(ctx, source, text, opt)
@@ -74,7 +74,9 @@ func (a *Agent) Lift(ctx context.Context, source, contractText string, opt progr
 		shown := contract.ExprString(x.value)
 		nextSource, why := liftedSource(source, x)
 		if why == "" {
-			x.put(&contract.Name{Name: x.name})
+			for _, put := range x.put {
+				put(&contract.Name{Name: x.name})
+			}
 			k.Params = append(k.Params, &contract.Param{Name: x.name, Type: x.typ, Default: x.value, Means: "was " + shown + " when the recipe was made"})
 			nextText := contract.Format(k)
 			next, err := p.proved(ctx, nextSource, nextText, opt)
@@ -126,9 +128,16 @@ func choicesOf(c *contract.Contract) []liftable {
 		if !ok {
 			return
 		}
+		// What is said several times is chosen once.
+		if i := slices.IndexFunc(out, func(x liftable) bool {
+			return x.typ == typ && contract.ExprString(x.value) == contract.ExprString(value)
+		}); i >= 0 {
+			out[i].put = append(out[i].put, put)
+			return
+		}
 		n := name(contract.ExprString(subject))
 		taken[n] = true
-		out = append(out, liftable{name: n, typ: typ, value: value, put: put})
+		out = append(out, liftable{name: n, typ: typ, value: value, put: []func(contract.Expr){put}})
 	}
 	var walk func(e contract.Expr)
 	walk = func(e contract.Expr) {

@@ -21,7 +21,7 @@ type Prover interface {
 // prove holds the candidate against its contract, for every kernel. A program
 // that is shown to be wrong, or whose contract cannot be broken, is a
 // *[verify.Failure]; without a contract a program can be wrong too.
-func (p *preparation) prove(ctx context.Context, c *Candidate) (finding verify.Finding, err error) {
+func (p *preparation) prove(ctx context.Context, c *Candidate, objects ...*program.Object) (finding verify.Finding, err error) {
 	judge := p.Prover
 	if judge == nil {
 		judge = &p.prover // made for this agent
@@ -31,7 +31,11 @@ func (p *preparation) prove(ctx context.Context, c *Candidate) (finding verify.F
 		reports := make([]*proof.Report, len(p.targets))
 		_, err := p.each(func(i int, t Target, _ *KernelResult) (err error) {
 			kernels[i] = t.Facts.Release
-			reports[i], err = judge.Prove(ctx, t.Facts, c.Object, c.Manifest, c.Contract)
+			o := c.Object
+			if objects != nil {
+				o = objects[i]
+			}
+			reports[i], err = judge.Prove(ctx, t.Facts, o, c.Manifest, c.Contract)
 			if err != nil && ctx.Err() == nil {
 				// It cannot be asked about, which is not for the program to mend.
 				reports[i], err = &proof.Report{Reasons: []string{err.Error()}}, nil

@@ -45,7 +45,7 @@ func TestQuota(t *testing.T) {
 		t.Fatalf("another user: %+v, %v", share, err)
 	}
 	err = ask("bob", beyond)
-	wants(t, "while it is set aside", err.Error(), "you have no part left", "60000 of tokens", "set aside for requests under way")
+	wants(t, "while it is set aside", err.Error(), "you have nothing left", "60000 tokens", "set aside for requests under way")
 	if err := share.Settle(t.Context(), quota.Use{Requests: 1, Tokens: 60_000}); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestQuota(t *testing.T) {
 	if !errors.As(err, &up) || !errors.Is(err, agent.ErrModel) {
 		t.Fatalf("error %v", err)
 	}
-	wants(t, "the refusal", err.Error(), "you have used up", "60000 of tokens", "begins anew at 00:00 UTC, in 12h0m0s")
+	wants(t, "the refusal", err.Error(), "you have used up the 60000 tokens", "begins anew at 00:00 UTC, in 12h0m.")
 	// Recipes cost nothing.
 	if err := ask("bob", "who is killing my process"); err != nil {
 		t.Error(err)

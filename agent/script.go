@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"kgent/agent/compose"
+	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/program/bpftrace"
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
 )
 
 // ErrNoBpftrace says that scripts cannot be judged here: without bpftrace nobody
@@ -30,29 +35,253 @@ type script struct {
 	Name string
 }
 
-// fromScript judges the script that came with the request. It is UNPROVED and says why,
-// so it counts as one tier more; otherwise it is a candidate as any other.
-func (p *preparation) fromScript(ctx context.Context) (*Candidate, error) {
-	b := p.req.Program
-	if b.Contract != "" {
-		return nil, fmt.Errorf("%w: a contract came with %s; scripts are not held against any: leave it out, or bring a program in C", ErrRequest, b.Called())
-	}
-	att := p.record.attempt("file "+b.Called(), b.Source)
-	c, err := p.scriptGates(ctx, script{Text: b.Source, Name: b.Called()})
-	att.end(err)
-	if _, failed := errors.AsType[*verify.Failure](err); failed {
-		return nil, &RejectedError{Record: p.record, Last: err}
-	}
+// readied is a script that passed the gates before a proof: the candidate without a
+// contract, and what the real bpftrace made of it for each kernel.
+type readied struct {
+	*Candidate
+	objects []*program.Object
+}
+
+// judgeScript holds the script that came with the request against a contract, as far as
+// what it shows can be mapped to one. Otherwise it is UNPROVED and says why, so it counts
+// as one tier more.
+func (b *bringing) judgeScript(ctx context.Context) (*Candidate, error) {
+	brought := b.req.Program
+	ready, err := b.scriptObjects(ctx, script{Text: brought.Source, Name: brought.Called()})
 	if err != nil {
 		return nil, err
 	}
-	att.Verdict = c.Finding.Verdict.String()
-	c.Origin = "file " + b.Called()
-	c.Understood = []string{"the program is " + b.Called() + ", a bpftrace script, as it was brought"}
-	if m, err := p.Recipes.MatchAfter(p.req.Before, p.req.Text, recipes.MatchOptions{UserID: p.UserID}); err == nil {
-		c.Duration = m.Duration
+	b.object = ready.Object
+	if err := b.matched(); err != nil {
+		return nil, err
 	}
-	return c, nil
+	form, err := verify.ScriptForm(b.targets[0].Facts, ready.Object, ready.Manifest)
+	switch unmapped, ok := errors.AsType[*bpftrace.UnmappedError](err); {
+	case ok:
+		if brought.Contract != "" {
+			return nil, fmt.Errorf("%w: a contract came with %s, and the script cannot be held against one: %w; leave it out, or write the script without that", ErrRequest, brought.Called(), unmapped)
+		}
+		b.tried = append(b.tried, "the script cannot be held against one: "+unmapped.Error())
+		return b.unprovedScript(ctx, ready)
+	case err != nil:
+		return nil, err
+	}
+	b.form, b.remarks = scriptForm(form, ready.Object), form.Remarks
+	if brought.Contract != "" {
+		y, err := b.given()
+		if err != nil {
+			return nil, err
+		}
+		return b.scriptAgainst(ctx, ready, y)
+	}
+	for _, find := range []func(context.Context) (*yardstick, error){b.recipes, b.composed, b.model} {
+		y, err := find(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if y == nil {
+			continue
+		}
+		if c, err := b.scriptAgainst(ctx, ready, y); c != nil || err != nil {
+			return c, err
+		}
+	}
+	return b.unprovedScript(ctx, ready)
+}
+
+// refineScript answers a request that changes a script, or one of its own. The model changes
+// the script. Without one, the contract that the script kept is changed, for which a program
+// in C is generated; a script without a contract cannot be changed, which is said.
+func (p *preparation) refineScript(ctx context.Context) (*Candidate, error) {
+	if p.Model != nil {
+		return p.scriptFromModel(ctx)
+	}
+	own, err := p.Recipes.MatchAfter(nil, p.req.Text, recipes.MatchOptions{UserID: p.UserID})
+	if err == nil { // a request of its own
+		return p.recipe(ctx, own)
+	}
+	if none := (*recipes.NoMatchError)(nil); !errors.As(err, &none) {
+		return nil, err
+	}
+	c, why := p.composed(ctx)
+	no := (*uncomposedError)(nil)
+	switch {
+	case why == nil:
+		c.Understood = append(c.Understood, "the contract of the bpftrace script was changed, and a program in C generated from it")
+		return c, nil
+	case !errors.As(why, &no):
+		return nil, why
+	case p.req.Previous.Contract == "":
+		return nil, &UnansweredError{Found: "the program before is a bpftrace script without a contract, in which kgent changes nothing by itself: change the script and bring it again.\n"}
+	}
+	return nil, &UnansweredError{Found: fmt.Sprintf("the program before is a bpftrace script, whose contract could not be changed so: %v. Change the script and bring it again.\n", why)}
+}
+
+// composed is the contract that can be composed from the words of the request.
+func (b *bringing) composed(ctx context.Context) (*yardstick, error) {
+	composer, err := b.composer()
+	if err != nil {
+		return nil, err
+	}
+	made, err := composer.Continue(ctx, b.req.Before, b.previous(), b.req.Text)
+	if _, no := errors.AsType[*compose.NoError](err); no {
+		b.tried = append(b.tried, "none can be composed from the words of the request")
+		return nil, nil
+	}
+	if err != nil || made.Match != nil { // a recipe's was tried
+		return nil, err
+	}
+	y := &yardstick{contract: made.Contract, said: "it is held against a contract composed from the words of the request", opt: b.options(made.Contract.Title)}
+	y.opt.Constants = made.Options.Constants
+	return y, nil
+}
+
+// scriptAgainst holds a script against a contract, as against does. A script has no
+// parameters: the contract is taken with the values that the request has for them.
+func (b *bringing) scriptAgainst(ctx context.Context, ready *readied, y *yardstick) (*Candidate, error) {
+	k, err := contract.Parse(contract.Format(y.contract))
+	if err != nil {
+		return nil, err
+	}
+	if err := fix(k, y.opt.Constants); err != nil {
+		b.tried = append(b.tried, y.said+", which a script cannot be held against: "+err.Error())
+		return nil, nil
+	}
+	c := *ready.Candidate
+	c.Contract, c.ContractBy = k, y.by
+	c.Finding, err = b.prove(ctx, &c, ready.objects...)
+	r := refutation(err)
+	switch {
+	case err == nil:
+	case r == nil || y.binding:
+		return nil, err
+	case r.Verdict == proof.Vacuous:
+		b.tried = append(b.tried, y.said+", which can hardly be broken: "+clip(shapely(r.Reasons)[0], 160))
+		return nil, nil
+	case ofForm(r):
+		b.tried = append(b.tried, y.said+", which asks for another form of output: "+clip(firstLine(r.Reasons[0]), 200))
+		return nil, nil
+	default:
+		return nil, err
+	}
+	if c.Finding.Verdict == proof.Verified {
+		manifest, pinned := *c.Manifest, *c.Manifest.Script
+		pinned.Pinned = true
+		manifest.Script, c.Manifest = &pinned, &manifest
+	}
+	c.Understood = append(c.Understood, b.remarks...)
+	if y.said != "" {
+		c.Understood = append(c.Understood, y.said)
+	}
+	if b.match != nil {
+		c.Understood = append(c.Understood, b.match.Understood...)
+	}
+	c.Duration = b.duration()
+	return &c, b.loadScript(ctx, &c)
+}
+
+// fix writes values for parameters into a contract, as their defaults.
+func fix(k *contract.Contract, values map[string]string) error {
+	for _, p := range k.Params {
+		text, set := values[p.Name]
+		if !set {
+			continue
+		}
+		if strings.HasPrefix(p.Type.Name, "char") {
+			p.Default = &contract.Text{Value: text}
+			continue
+		}
+		n, err := strconv.ParseInt(text, 0, 64)
+		if d, e := time.ParseDuration(text); err != nil && e == nil && p.Type.Name == "k_ns" {
+			n, err = int64(d), nil
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("its parameter %s is %.40q", p.Name, text)
+		case n < 0:
+			p.Default = &contract.Unary{Op: "-", X: &contract.Number{Value: uint64(-n)}}
+		default:
+			p.Default = &contract.Number{Value: uint64(n)}
+		}
+	}
+	return nil
+}
+
+// unprovedScript is a script for which no contract was found.
+func (b *bringing) unprovedScript(ctx context.Context, ready *readied) (*Candidate, error) {
+	c := ready.Candidate
+	why := strings.Join(b.tried, "; ")
+	c.Finding = verify.Finding{Reason: "unproved: it is a bpftrace script, for which no contract was found"}
+	if last := b.tried[len(b.tried)-1]; b.form == "" { // nor can there be one
+		c.Finding.Reason = "unproved: " + last
+	}
+	c.Understood = append(c.Understood, "there is no contract: "+why)
+	c.Duration = b.duration()
+	b.progress(Step{Name: "prove", State: "skipped", Detail: c.Finding.Reason})
+	return c, b.loadScript(ctx, c)
+}
+
+// loadScript asks the nodes.
+func (p *preparation) loadScript(ctx context.Context, c *Candidate) error {
+	return p.step("load", func() (_ string, err error) {
+		c.Checked, err = p.load(ctx, c)
+		return "bpftrace makes the same of it there" + onKernels(p.targets), err
+	})
+}
+
+// scriptForm says how a script calls what it shows, as formOf does of programs in C.
+func scriptForm(f *program.Form, o *program.Object) string {
+	var b strings.Builder
+	b.WriteString("# The form that the output has to have (a bpftrace script is there already; use these hooks, and these numbers of columns, and no others)\n")
+	fmt.Fprintf(&b, "Hooks: %s.\n", strings.Join(tracedPlaces(o), "; "))
+	columns := func(list []program.FormColumn) string {
+		var out []string
+		for i, c := range list {
+			name, kind := c.Name, "a number"
+			if name == "" {
+				name = fmt.Sprintf("value%d", i+1)
+			}
+			if c.Text {
+				kind = fmt.Sprintf("char[%d]", c.Size)
+			}
+			out = append(out, name+": "+kind)
+		}
+		return strings.Join(out, ", ")
+	}
+	for i, p := range f.Prints {
+		fmt.Fprintf(&b, "Event `line%d` with the members %s.\n", i+1, columns(p.Columns))
+	}
+	for _, m := range f.Maps {
+		if !m.Shown {
+			continue
+		}
+		key := columns(m.Key)
+		if key == "" {
+			key = "none"
+		}
+		what := map[string]string{"hist": "log2", "lhist": "linear", "avg": "{ count: count, sum: sum }", "stats": "{ count: count, sum: sum }", "": "last"}[m.Call]
+		if what == "" {
+			what = m.Call
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(m.Name, "AT_"), "@")
+		if name == "" {
+			name = "rows"
+		}
+		fmt.Fprintf(&b, "Table `%s`, key: %s; value: %s.\n", name, key, what)
+	}
+	return b.String()
+}
+
+// tracedPlaces are the hooks of a script that a contract can name.
+func tracedPlaces(o *program.Object) []string {
+	var out []string
+	for _, p := range o.Programs() {
+		if h, err := program.HookOf(p); err == nil && !h.Kind.OfScripts() {
+			out = append(out, placeOf(h.Place()))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // explainScript fills in what can be said of a script.
@@ -84,19 +313,13 @@ func (p *preparation) scriptGates(ctx context.Context, s script) (*Candidate, er
 	if err != nil {
 		return nil, err
 	}
-	p.progress(Step{Name: "prove", State: "skipped", Detail: UnprovedScript})
-	err = p.step("load", func() (_ string, err error) {
-		c.Checked, err = p.load(ctx, c)
-		return "bpftrace makes the same of it there" + onKernels(p.targets), err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	c.Finding = verify.Finding{Reason: UnprovedScript}
+	p.progress(Step{Name: "prove", State: "skipped", Detail: c.Finding.Reason})
+	return c.Candidate, p.loadScript(ctx, c.Candidate)
 }
 
 // scriptObjects are the gates before nodes are asked.
-func (p *preparation) scriptObjects(ctx context.Context, s script) (*Candidate, error) {
+func (p *preparation) scriptObjects(ctx context.Context, s script) (*readied, error) {
 	if p.Bpftrace == nil {
 		return nil, ErrNoBpftrace
 	}
@@ -128,17 +351,16 @@ func (p *preparation) scriptObjects(ctx context.Context, s script) (*Candidate, 
 		if err != nil {
 			return "", err
 		}
-		return p.scriptObject(c, s, read, objects)
+		return p.scriptObject(ctx, c, s, read, objects)
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.Finding = verify.Finding{Reason: UnprovedScript}
-	return c, nil
+	return &readied{c, objects}, nil
 }
 
-// UnprovedScript is why a script is not proved.
-const UnprovedScript = "unproved: it is a bpftrace script, and what bpftrace prints for it is not held against a contract"
+// UnprovedScript is what a script is that nobody brought with a contract.
+const UnprovedScript = "unproved: it is a bpftrace script, which was not held against a contract here"
 
 // untaken is what bpftrace says against a script, as the failure of a gate.
 func untaken(err error) error {
@@ -151,11 +373,10 @@ func untaken(err error) error {
 
 // scriptObject fills in what follows from the objects, one for each kernel, which
 // must all do the same.
-func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script, objects []*program.Object) (string, error) {
+func (p *preparation) scriptObject(ctx context.Context, c *Candidate, s script, read *bpftrace.Script, objects []*program.Object) (string, error) {
 	bad := func(err error) (string, error) {
 		return "", &verify.Failure{Gate: verify.GateCompile, Err: err}
 	}
-	var err error
 	for i, o := range objects {
 		facts, err := o.Facts()
 		if err != nil {
@@ -169,12 +390,16 @@ func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script
 			return bad(fmt.Errorf("it does not do the same on %s as on %s: %w", p.targets[i], p.targets[0], err))
 		}
 	}
+	release, err := p.Bpftrace.Release(ctx)
+	if err != nil {
+		return "", err
+	}
 	name := identifier(strings.TrimSuffix(s.Name, ".bt"))
 	if s.Name == "" {
 		name = "script"
 	}
 	c.Manifest, err = program.Build(c.Object, program.Options{Name: name, Title: firstLine(clip(p.req.Text, 120)), Script: &program.Script{
-		Language: bpftrace.Language, Text: s.Text, Requires: read.Requires.String(), By: p.Bpftrace.Version.String(),
+		Language: bpftrace.Language, Text: s.Text, Requires: read.Requires.String(), By: release.String(),
 	}})
 	if err != nil {
 		return bad(err)
@@ -183,7 +408,7 @@ func (p *preparation) scriptObject(c *Candidate, s script, read *bpftrace.Script
 	for _, f := range c.Facts {
 		n += f.Instructions
 	}
-	return fmt.Sprintf("bpftrace %s: %s, %s", p.Bpftrace.Version, plural(len(c.Facts), "program"), plural(n, "instruction")), nil
+	return fmt.Sprintf("bpftrace %s: %s, %s", release, plural(len(c.Facts), "program"), plural(n, "instruction")), nil
 }
 
 // scriptFits asks every kernel for the script's hooks.

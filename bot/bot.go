@@ -61,6 +61,8 @@ type Ask struct {
 	Program *agent.Brought
 	// ShowOnly ends after the card.
 	ShowOnly bool
+	// Keep, if set, makes a recipe of what has run, after an approval of its own.
+	Keep *Keeping
 }
 
 // DefaultDuration is how long a trace runs when nobody says.
@@ -109,6 +111,8 @@ type Card struct {
 	Ask       Ask
 	Record    output.Candidate
 	Candidate *agent.Candidate
+	// Keep, if set, is what people decide about: the program has run already.
+	Keep *Kept
 }
 
 // Bot holds conversations. It is safe for concurrent use.
@@ -177,7 +181,11 @@ func (b *Bot) converse(ctx context.Context, ask Ask, ch Channel) (output.Summary
 	if err != nil {
 		return output.Summary{}, end(Denied, output.ReasonDenied, err)
 	}
-	return b.run(ctx, grant, envelope, ch)
+	summary, err := b.run(ctx, grant, envelope, ch)
+	if err == nil && ask.Keep != nil {
+		err = b.keep(ctx, ask, card, ch)
+	}
+	return summary, err
 }
 
 // resolve finds the nodes of an ask, sorted, and takes what its words say of
@@ -202,9 +210,7 @@ func (b *Bot) resolve(ctx context.Context, ask *Ask) ([]string, error) {
 func (b *Bot) prepare(ctx context.Context, ask Ask, ch Channel) (*agent.Candidate, error) {
 	req := agent.Request{ID: ask.ID, Text: ask.Text, Program: ask.Program}
 	for {
-		c, err := b.Agent.Prepare(ctx, req, func(s agent.Step) {
-			ch.Stage(output.Stage{Name: s.Name, State: s.State, Detail: s.Detail, Millis: s.Elapsed.Milliseconds()})
-		})
+		c, err := b.Agent.Prepare(ctx, req, stages(ch))
 		var unclear *agent.Question
 		if !errors.As(err, &unclear) || len(req.Answers) == agent.MaxAnswers {
 			return c, err

@@ -570,6 +570,9 @@ func (f *follower) summary() output.Summary {
 		details = append(details[:shown], fmt.Sprintf("and %d more", n-shown))
 	}
 	s.Detail = strings.Join(details, "; ")
+	if s.Order = output.OrderStream; len(f.nodes) > 1 {
+		s.Order = output.OrderNodes
+	}
 	if f.reason != "" {
 		s.Reason = f.reason
 	}

@@ -89,9 +89,10 @@ type hostProbe struct {
 	events []*render.Events // by number of their stream
 	maps   []*render.Map
 	// Programs that record stacks have these three.
-	stacks render.StackResolver
-	users  *symbol.Users
-	noted  []*render.Map // maps whose keys hold user stacks
+	stacks             render.StackResolver
+	users              *symbol.Users
+	noted              []*render.Map // maps whose keys hold user stacks
+	attached, detached time.Time
 	// dry is what a dry run counts.
 	dry []program.DryAction
 	// All programs are iterators: when these are through, nothing more comes.
@@ -142,6 +143,7 @@ func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
 	if err != nil {
 		return output.Attached{}, err
 	}
+	p.attached = time.Now()
 	a := output.Attached{Hooks: hooks, Streams: []output.Stream{}}
 	if a.ProgramIDs, err = p.set.ProgramIDs(); err != nil {
 		return output.Attached{}, err
@@ -212,7 +214,8 @@ func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 	}
 	// From here on ctx has ended, and what is left is to be fetched all the same.
 	rest := context.WithoutCancel(ctx)
-	errs = append(errs, p.set.Detach(), p.set.Rest(rest, p.deliver(sink)), p.showMaps(sink, nil, true), p.showDry(sink))
+	p.detached = time.Now()
+	errs = append(errs, p.set.Detach(), p.set.Rest(rest, p.deliver(sink)), p.showMaps(sink, nil), p.showDry(sink))
 	return errors.Join(errs...)
 }
 
@@ -258,13 +261,13 @@ func (p *hostProbe) readMaps(ctx context.Context, sink Sink) error {
 		defer t.Stop()
 		note = t.C
 	}
-	before := make([][]render.Cell, len(p.maps))
+	var last snapshot
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-show:
-			if err := p.showMaps(sink, before, false); err != nil {
+			if err := p.showMaps(sink, &last); err != nil {
 				return err
 			}
 		case <-note:
@@ -275,29 +278,61 @@ func (p *hostProbe) readMaps(ctx context.Context, sink Sink) error {
 	}
 }
 
-// showMaps renders the output maps. before, if not nil, holds the cells of the
-// last time, from which on is counted, and is brought up to date; without it
-// all of the run is shown.
-func (p *hostProbe) showMaps(sink Sink, before [][]render.Cell, final bool) error {
+// snapshot is what all output maps held at one moment.
+type snapshot struct {
+	at    time.Time
+	cells [][]render.Cell
+}
+
+// read reads all output maps, one right after the other and before anything is
+// rendered, so that what they hold belongs together as closely as the kernel lets it
+// while programs run. After they have ended it is exact.
+func (p *hostProbe) read() (r snapshot, err error) {
+	r.at = time.Now()
+	r.cells = make([][]render.Cell, len(p.maps))
 	for i, m := range p.maps {
-		cells, err := p.cells(m.Name())
-		if err != nil {
-			return err
+		if r.cells[i], err = p.cells(m.Name()); err != nil {
+			return snapshot{}, err
 		}
-		shown := cells
-		if before != nil {
-			if shown, err = m.Since(before[i], cells); err != nil {
+	}
+	return r, nil
+}
+
+// showMaps renders the output maps. last is the reading before, from which on is
+// counted, and becomes this one; without it all of the run is shown, which is over.
+func (p *hostProbe) showMaps(sink Sink, last *snapshot) error {
+	now, err := p.read()
+	if err != nil {
+		return err
+	}
+	when := render.Reading{At: now.at, Over: now.at.Sub(p.attached)}
+	switch {
+	case last == nil:
+		when.Over, when.Final = p.detached.Sub(p.attached), true
+	case !last.at.IsZero():
+		when.Over = now.at.Sub(last.at)
+	}
+	for i, m := range p.maps {
+		shown := now.cells[i]
+		if last != nil {
+			var before []render.Cell
+			if last.cells != nil {
+				before = last.cells[i]
+			}
+			if shown, err = m.Since(before, shown); err != nil {
 				return err
 			}
-			before[i] = cells
 		}
-		records, err := m.Records(p.kernel.node, shown, p.stacks, p.view, time.Now(), final)
+		records, err := m.Records(p.kernel.node, shown, p.stacks, p.view, when)
 		if err != nil {
 			return err
 		}
 		for _, r := range records {
 			sink.Record(r)
 		}
+	}
+	if last != nil {
+		*last = now
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ func redis8(b *testing.B) *redis.Client {
 		_ = cmd.Wait()
 		os.RemoveAll(dir)
 	})
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket})
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second})
 	b.Cleanup(func() { client.Close() })
 	for range 600 {
 		if client.Ping(b.Context()).Err() == nil {

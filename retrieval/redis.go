@@ -1,6 +1,7 @@
 package retrieval
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -58,6 +59,9 @@ const (
 	nearestEffort = 500
 	// redisBatch is how many commands go in one pipeline.
 	redisBatch = 256
+	// redisVectors is how many vectors go in one: each takes milliseconds, and a pipeline is answered as a whole,
+	// within what a client waits.
+	redisVectors = 16
 	// lockTTL is how long somebody who died keeps others from adding; lockWait how often
 	// others look.
 	lockTTL  = 2 * time.Minute
@@ -252,7 +256,7 @@ func (r *Redis) put(ctx context.Context, kernel string, documents []Document, id
 	if err != nil {
 		return err
 	}
-	b := &batch{ctx: ctx, client: r.client}
+	b := &batch{ctx: ctx, client: r.client, most: redisVectors}
 	// First the vectors of new documents.
 	count := make([]int, len(missing))
 	vector := make([]float32, p.Dim)
@@ -339,6 +343,7 @@ func attributes(kind Kind, kernels ...string) string {
 // batch sends commands some at a time.
 type batch struct {
 	ctx    context.Context
+	most   int // commands at a time; 0 is redisBatch
 	client redis.UniversalClient
 	pipe   redis.Pipeliner
 	err    error
@@ -351,7 +356,7 @@ func (b *batch) do(add func(redis.Pipeliner)) {
 	if b.pipe == nil {
 		b.pipe = b.client.Pipeline()
 	}
-	if add(b.pipe); b.pipe.Len() >= redisBatch {
+	if add(b.pipe); b.pipe.Len() >= cmp.Or(b.most, redisBatch) {
 		b.err = b.end()
 	}
 }

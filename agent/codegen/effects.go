@@ -335,11 +335,12 @@ func (b *block) opaque(v *contract.Value, x expr) expr {
 // changes writes what a case does to memories. Everything is computed before anything changes.
 func (b *block) changes(list []contract.CheckedEffect) error {
 	var do []string
-	several := 0
+	several, of := 0, map[int]int{}
 	for i := range list {
 		switch list[i].Verb {
 		case contract.Remember, contract.Change, contract.Forget:
 			several++
+			of[list[i].Index]++
 		}
 	}
 	for i := range list {
@@ -364,6 +365,9 @@ func (b *block) changes(list []contract.CheckedEffect) error {
 			}
 			do = append(do, fmt.Sprintf("k_put(&%s, &%s, &%s);", m.mapName, key, name))
 		case contract.Change:
+			if of[e.Index] > 1 {
+				return &Unsupported{e.At, "a change of a memory's cell beside other changes of that memory in one case"}
+			}
 			lines, err := b.change(e, several > 1)
 			if err != nil {
 				return err
@@ -383,17 +387,18 @@ func (b *block) changes(list []contract.CheckedEffect) error {
 	return nil
 }
 
-// change sets fields of a known cell, in place. The values are computed first.
+// change sets fields of a known cell, in place. The values are computed first; beside changes of other memories, before
+// those are made.
 func (b *block) change(e *contract.CheckedEffect, several bool) ([]string, error) {
 	m := b.f.g.memories[e.Index]
-	if several {
-		return nil, &Unsupported{e.At, "a change of a memory's cell beside other changes in one case"}
-	}
 	ref, err := b.find(e.Index, e.Key)
 	if err != nil {
 		return nil, err
 	}
 	inner := b.inner()
+	if several {
+		inner = b
+	}
 	values := 0
 	for _, v := range e.Fields {
 		if v != nil {
@@ -423,7 +428,7 @@ func (b *block) change(e *contract.CheckedEffect, several bool) ([]string, error
 		if err != nil {
 			return nil, err
 		}
-		if values > 1 && readsCells(v) {
+		if (values > 1 || several) && readsCells(v) {
 			name := b.f.names.pick("new_" + f.name)
 			inner.line("%s = %s;", typed(f, name), x.stored(f.typ))
 			x = expr{text: name}
@@ -431,7 +436,10 @@ func (b *block) change(e *contract.CheckedEffect, several bool) ([]string, error
 		do = append(do, fmt.Sprintf("%s = %s;", to, x.stored(f.typ)))
 	}
 	out := []string{fmt.Sprintf("if (%s) {", ref.cell)}
-	for _, l := range append(inner.lines, do...) {
+	if !several {
+		do = append(inner.lines, do...)
+	}
+	for _, l := range do {
 		out = append(out, "\t"+l)
 	}
 	return append(out, "}"), nil

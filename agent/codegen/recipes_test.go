@@ -99,9 +99,9 @@ func TestTextsOfPackets(t *testing.T) {
 	for hook, pass := range map[string]string{"cgroup_skb/egress": "1", "xdp": "XDP_PASS"} {
 		verdict, why, source := verdictOf(t, strings.NewReplacer("HOOK", hook, "PASS", pass).Replace(`contract "x"
 event seen { name: char[12], begin: char[4] }
-hook HOOK()
-  case any: packet.u8(9) == IPPROTO_UDP
-    emit seen { name: packet.text((packet.u8(0) & 15) * 4 + 8, 12), begin: packet.text(8, 12) }
+hook HOOK() with header = (packet.u8(0) & 15) * 4, words = header + 8
+  case any: packet.u8(9) == IPPROTO_UDP && packet.u8(0) >> 4 == 4 && ntohs(packet.be16(6)) & 0x1fff == 0
+    emit seen { name: packet.text(words, 12), begin: packet.text(8, 12) }
     return PASS
   otherwise
     return PASS
@@ -133,5 +133,64 @@ hook tracepoint/syscalls/sys_enter_kill(pid as target, sig)
 	o, m := built(t, wide)
 	if r := proved(t, o, m, checked(t, text).Contract, patient); r.Verdict.String() != "REFUTED" {
 		t.Errorf("a program that compares the whole register is %s", r.Verdict)
+	}
+}
+
+// Members of structs in a process's memory are read by name, from whatever holds the address.
+func TestStructsOfProcesses(t *testing.T) {
+	verdict, why, source := verdictOf(t, `contract "x"
+event seen { family: k_family, port: k_port, v4: k_ip, v6: k_ip, length: s64, base: u64 }
+memory calls { thread: k_tid } : { address: user_pointer }
+hook tracepoint/syscalls/sys_enter_sendmsg(fd, msg)
+  case any: as(struct user_msghdr, msg).msg_namelen >= 16
+    remember calls[current.tid] { address: as(struct user_msghdr, msg).msg_name }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_sendmsg(ret)
+  case any: known calls[current.tid] && as(struct sockaddr, calls[current.tid].address).sa_family in {AF_INET, AF_INET6}
+    emit seen {
+      family: as(struct sockaddr, calls[current.tid].address).sa_family,
+      port: ntohs(as(struct sockaddr_in, calls[current.tid].address).sin_port),
+      v4: ip4(as(struct sockaddr_in, calls[current.tid].address).sin_addr.s_addr),
+      v6: ip6(as(struct sockaddr_in6, calls[current.tid].address).sin6_addr),
+      length: as(struct __kernel_timespec, calls[current.tid].address).tv_nsec, base: ret < 0 ? 0 : u64(ret)
+    }
+    forget calls[current.tid]
+  otherwise nothing
+`, patient)
+	if verdict != "VERIFIED" {
+		t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
+	}
+}
+
+// One case may change a cell of one memory and remember or forget another's: how many threads wait for one lock.
+func TestSeveralMemories(t *testing.T) {
+	verdict, why, source := verdictOf(t, `contract "x"
+event convoy { pid: k_pid, lock: k_addr, waiters: u32 }
+memory waiters { lock: k_addr } : { n: u32 }
+memory waiting { thread: k_tid } : { lock: k_addr }
+hook tracepoint/syscalls/sys_enter_futex(uaddr, op)
+  case more: (op & 0x7f) == FUTEX_WAIT && known waiters[uaddr]
+    emit convoy { pid: current.tgid, lock: uaddr, waiters: waiters[uaddr].n + 1 }
+    change waiters[uaddr] { n: waiters[uaddr].n + 1 }
+    remember waiting[current.tid] { lock: uaddr }
+  case first: (op & 0x7f) == FUTEX_WAIT
+    remember waiters[uaddr] { n: 1 }
+    remember waiting[current.tid] { lock: uaddr }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_futex()
+  case last: known waiting[current.tid] && known waiters[waiting[current.tid].lock] && waiters[waiting[current.tid].lock].n <= 1
+    forget waiters[waiting[current.tid].lock]
+    forget waiting[current.tid]
+  case fewer: known waiting[current.tid] && known waiters[waiting[current.tid].lock]
+    change waiters[waiting[current.tid].lock] { n: waiters[waiting[current.tid].lock].n - 1 }
+    forget waiting[current.tid]
+  case gone: known waiting[current.tid]
+    forget waiting[current.tid]
+  otherwise nothing
+assume returns
+assume identity
+`, patient)
+	if verdict != "VERIFIED" {
+		t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
 	}
 }

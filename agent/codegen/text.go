@@ -237,7 +237,11 @@ func (b *block) fillAddress(to string, v *contract.Value) error {
 		if err != nil {
 			return err
 		}
-		b.line("bpf_probe_read_kernel(&%s, 16, %s);", to, x.address())
+		where := "kernel"
+		if v.Args[0].Type.User {
+			where = "user"
+		}
+		b.line("bpf_probe_read_%s(&%s, 16, %s);", where, to, x.address())
 		return nil
 	case contract.OpRead:
 		return b.readAddress(to, v)

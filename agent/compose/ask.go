@@ -40,7 +40,7 @@ type cond struct {
 
 // subject is what is watched.
 type subject struct {
-	kind string // "call", "tracepoint", "group", "function"; "recipe"; "contract"
+	kind string // "call", "tracepoint", "group", "function", "thing", "pair" (two tracepoints); "recipe"; "contract"
 	name string
 }
 
@@ -50,6 +50,12 @@ func (s subject) String() string {
 		return "the system call " + s.name
 	case "group":
 		return "the tracepoints of group " + s.name
+	}
+	if from, to, ok := strings.Cut(s.name, " "); ok && s.kind == "pair" {
+		return "what is between the tracepoints " + from + " and " + to
+	}
+	if t, ok := things[s.name]; ok && s.kind == "thing" {
+		return t.about
 	}
 	return "the " + s.kind + " " + s.name
 }
@@ -72,6 +78,8 @@ type ask struct {
 	dur      time.Duration
 	rate     bool // a number per second, where no interval is named
 	again    bool // nothing has to change
+	// noThreads: it says that threads are not meant, which has to be so anyway.
+	noThreads bool
 }
 
 // conflict is two parts of a request that exclude each other.

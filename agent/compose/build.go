@@ -62,7 +62,7 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if err := b.shape(); err != nil {
 		return nil, err
 	}
-	if len(b.c.Events) > 0 && len(b.fixed) > 0 { // a column that never changes says nothing
+	if len(b.fixed) > 0 { // a column that never changes says nothing
 		var err error
 		if b.c, err = dropMembers(b.c, b.fixed); err != nil {
 			return nil, err

@@ -305,9 +305,12 @@ func (b *builder) process(s site, cols []column, word string) ([]column, error) 
 // sizes are what people call the one size among the arguments.
 var sizes = set("size len length count bytes nbytes nr_bytes buflen")
 
+// calledSo are the kernel's names for what people call otherwise.
+var calledSo = map[string]string{"signal": "sig", "signo": "sig", "advice": "behavior", "descriptor": "fd", "protection": "prot"}
+
 // field finds a column by the name that the kernel has for it.
 func (b *builder) field(cols []column, name string) (column, error) {
-	for _, n := range []string{"arg_" + name, name} {
+	for _, n := range []string{"arg_" + name, name, calledSo[name]} {
 		if c, ok := byName(cols, n); ok {
 			return c, nil
 		}
@@ -355,10 +358,16 @@ func (b *builder) narrowed() error {
 			return wrap(err)
 		}
 		b.c = next
+		if m := oneValue.FindStringSubmatch(n.When); m != nil && m[1] == n.Of {
+			b.fixed[n.Of] = true
+		}
 		b.lines = append(b.lines, fmt.Sprintf("%s, from %q", n.Means, n.Said))
 	}
 	return nil
 }
+
+// oneValue matches conditions that leave a column one value.
+var oneValue = regexp.MustCompile(`^!?\(?([a-z_]+)\)?(?: == [A-Za-z0-9_]+)?$`)
 
 var nameInText = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_.]*`)
 
@@ -481,10 +490,8 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(errs) != 1 {
 			return nil, no("%s does not show how it ends (%q)", b.about(), c.said)
 		}
-		if n, ok := errs[0].is.(*contract.Name); ok {
-			if _, known := abi.Errno(n.Name); known { // it always fails here
-				return expression(strconv.FormatBool(c.op == "<"))
-			}
+		if errnoOf(errs[0].is) != "" { // it always fails here
+			return expression(strconv.FormatBool(c.op == "<"))
 		}
 		if c.op == "<" { // an error, whatever its sign
 			return expression(fmt.Sprintf("(%s) != 0", spelled(errs[0].is)))
@@ -510,10 +517,8 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(errs) != 1 {
 			return nil, no("%s does not show an error (%q)", b.about(), c.said)
 		}
-		if n, ok := errs[0].is.(*contract.Name); ok {
-			if _, known := abi.Errno(n.Name); known { // it is always that one
-				return expression(strconv.FormatBool(slices.Contains(names, n.Name) == (c.op == "==")))
-			}
+		if name := errnoOf(errs[0].is); name != "" { // it is always that one
+			return expression(strconv.FormatBool(slices.Contains(names, name) == (c.op == "==")))
 		}
 		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), strings.Join(names, ", "), strings.Join(names, ", -"))
 		if c.op == "!=" {
@@ -527,6 +532,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		if len(list) != 1 {
 			return nil, no("%s shows no exit code (%q)", b.about(), c.said)
 		}
+		if c.op == "==" {
+			b.fixed[list[0].Name] = true
+		}
 		return expression(fmt.Sprintf("(%s) %s (%s << 8)", spelled(list[0].is), c.op, c.is))
 	case "pid", "user":
 		name, typ, now := "pid", "k_pid", "current.tgid"
@@ -539,6 +547,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 			if col, err = b.task(s, name, typ, now); err != nil {
 				return nil, err
 			}
+		}
+		if c.op == "==" {
+			b.fixed[name] = true
 		}
 		return all([]column{col}, c.op, "")
 	case "port", "address":
@@ -588,6 +599,19 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		b.fixed[col.Name] = true
 	}
 	return all([]column{col}, c.op, "")
+}
+
+// errnoOf is the name of an error that an expression always is, of either sign; or "".
+func errnoOf(e contract.Expr) string {
+	if u, ok := e.(*contract.Unary); ok && u.Op == "-" {
+		e = u.X
+	}
+	if n, ok := e.(*contract.Name); ok {
+		if _, known := abi.Errno(n.Name); known && strings.HasPrefix(n.Name, "E") {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 // severalFlags are names of arguments that hold several flags at once.

@@ -86,7 +86,7 @@ func answered(c *Composer, r request) (*Composition, error) {
 		}
 		return &Composition{Contract: m.Recipe.Contract, Options: m.Options, Duration: m.Duration, Origin: "recipe " + m.Recipe.Name, Understood: m.Understood}, nil
 	}
-	return c.ComposeAfter(context.Background(), r.before, r.text)
+	return c.Continue(context.Background(), r.before, nil, r.text)
 }
 
 // judge tells what is wrong with an answer, or "".
@@ -352,7 +352,7 @@ func TestDevelopment(t *testing.T) {
 func TestHeldOut(t *testing.T) {
 	n, lines := run(t, "heldout.tsv")
 	t.Logf("right %d, honest refusals %d, wrong %d\n%s", n.right, n.refused, n.wrong, strings.Join(lines, "\n"))
-	if n.wrong > 6 || n.right < 155 {
+	if n.wrong > 1 || n.right < 73 {
 		t.Errorf("right %d, wrong %d: that was better", n.right, n.wrong)
 	}
 }

@@ -22,7 +22,13 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 	if err := g.tangled(); err != nil {
 		return nil, err
 	}
+	if last := c.request(g); last.toks != nil {
+		g = last
+	}
 	a, askErr := g.ask(func(part) bool { return true })
+	if a.noThreads && a.subject.kind != "thing" {
+		return nil, no("it says that threads are not meant, and that is not known to be so of what it asks for")
+	}
 	var hookErr error
 	var hooked *Composition
 	switch {
@@ -48,6 +54,45 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 		return nil, recipeErr
 	}
 	return nil, hookErr
+}
+
+// request is what a text asks for in its last sentences, where all of their words are read and the
+// sentences before them only tell what happened: they name nobody, no number and no exception, and
+// ask for nothing. Its toks are nil where there is no such thing.
+func (c *Composer) request(g reading) reading {
+	if len(g.left) == 0 {
+		return reading{}
+	}
+	text := g.source
+	for _, i := range sentenceEnds(text) {
+		story, rest := text[:i], text[i:]
+		toldOf := c.read(story, false)
+		if slices.ContainsFunc(toldOf.toks, func(t token) bool {
+			word, _ := c.words(t.low)
+			return t.quoted || t.called || strings.ContainsAny(t.text, "0123456789_/") || excepting[t.low] || !word && !fillers[t.low]
+		}) {
+			return reading{}
+		}
+		last := c.read(rest, false)
+		if a, err := last.ask(func(part) bool { return true }); err == nil && len(last.left) == 0 && a.subject.kind != "" {
+			return last
+		}
+	}
+	return reading{}
+}
+
+// excepting are words by which a sentence narrows what another asks for.
+var excepting = set("only not no never except without but excluding ignore ignoring unless if when while other just")
+
+// sentenceEnds are the places behind the ends of sentences.
+func sentenceEnds(text string) []int {
+	var out []int
+	for i := 0; i+1 < len(text); i++ {
+		if (text[i] == '.' || text[i] == '?' || text[i] == '!') && text[i+1] == ' ' {
+			out = append(out, i+1)
+		}
+	}
+	return out
 }
 
 // plainWord tells whether the system call is named by a plain word, such as "open" or
@@ -149,7 +194,18 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		if also := alsoCalled(name); also != "" {
 			out.lines = append(out.lines, "not watched, though programs may call it instead: "+also)
 		}
+	case "pair":
+		from, to, _ := strings.Cut(name, " ")
+		if n.result || n.args && !n.duration {
+			return base{}, no("of %s there is how long it takes, and what the tracepoint at its end shows", a.subject)
+		}
+		out.contract, err = c.pairBase(from, to)
+		out.lines = []string{fmt.Sprintf("watched: from every event of %s to the next of %s on the same thread, or processor where they are interrupts", strings.Replace(from, "/", ":", 1), strings.Replace(to, "/", ":", 1))}
 	case "tracepoint":
+		if to := c.ends(name); to != "" && n.duration && !n.result {
+			a.subject = subject{"pair", name + " " + to}
+			return c.hookBase(a)
+		}
 		if n.duration || n.result {
 			return base{}, no("the tracepoint %s is one moment: it has neither a duration nor a result", name)
 		}
@@ -159,6 +215,12 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		n.task = n.task || whose("tracepoint", name) == own && (listing || slices.ContainsFunc(a.keys, func(k key) bool { return taskWords[k.word] && k.word != "cpu" }))
 		out.contract, err = c.tracepointBase(name, n)
 		out.lines = []string{"watched: every event of the tracepoint " + strings.Replace(name, "/", ":", 1)}
+	case "thing":
+		if n.duration || n.result || n.args {
+			return base{}, no("%s is one moment, of which only who and whom are known", a.subject)
+		}
+		out.contract, err = things[name].base()
+		out.lines = []string{things[name].watched}
 	case "group":
 		if n.duration || n.result || n.task || n.args {
 			return base{}, no("of a group of tracepoints it can be told how often they fire, and nothing else; name one of them")
@@ -310,6 +372,9 @@ func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer fu
 			continue
 		}
 		from, said, err := answer(rest)
+		if err != nil && g.fails(chosen) {
+			from, said, err = answer(rest + " that fail") // which recipe it is may depend on that
+		}
 		if err == nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task && chosen(p) && (g.toward(p) || hasTaskParams(from.contract)) }) {
 			continue // the recipe has a reason not to take it
 		}
@@ -369,6 +434,12 @@ func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer fu
 		return nil, first
 	}
 	return nil, errNoRecipe
+}
+
+// fails tells whether a chosen part speaks of errors that are wanted.
+func (g reading) fails(chosen func(part) bool) bool {
+	a, err := g.ask(chosen)
+	return err == nil && slices.ContainsFunc(a.conds, func(c cond) bool { return c.what == "error" && c.op == "==" || c.what == result && c.op == "<" })
 }
 
 // toward tells whether a process or user is named as somebody to whom something is done.
@@ -692,14 +763,9 @@ func (g reading) asksMore(chosen func(part) bool) bool {
 	return false
 }
 
-// ComposeAfter composes what a conversation asks for: what was requested before, oldest
-// first, and what is said now. What is said now changes the request before it, or is one of its own.
-func (c *Composer) ComposeAfter(ctx context.Context, before []string, text string) (*Composition, error) {
-	return c.Continue(ctx, before, nil, text)
-}
-
-// Continue is ComposeAfter where it is known what the last request came to, which a model
-// may have answered; nil where it is not.
+// Continue composes what a conversation asks for: what was requested before, oldest first, and
+// what is said now, which changes the request before it or is one of its own. previous is what the
+// last request came to where that is known, for a model may have answered it; else nil.
 func (c *Composer) Continue(ctx context.Context, before []string, previous *Composition, text string) (*Composition, error) {
 	last, lost, err := c.follow(ctx, before)
 	if err != nil {

@@ -20,7 +20,7 @@ func FuzzCompose(f *testing.F) {
 		if len(text) > 400 || !utf8.ValidString(text) {
 			return
 		}
-		got, err := c.ComposeAfter(context.Background(), nil, text)
+		got, err := c.Continue(context.Background(), nil, nil, text)
 		var no *NoError
 		switch {
 		case errors.As(err, &no), errors.Is(err, recipes.ErrEmpty), errors.Is(err, recipes.ErrNotText):

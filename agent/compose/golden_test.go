@@ -37,7 +37,7 @@ func TestGolden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			last := len(turns) - 1
-			got, err := c.ComposeAfter(t.Context(), turns[:last], turns[last])
+			got, err := c.Continue(t.Context(), turns[:last], nil, turns[last])
 			var text string
 			var no *NoError
 			switch {

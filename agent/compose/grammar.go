@@ -6,7 +6,7 @@ import "strings"
 var phrases = map[string][]string{
 	"over": {"more than", "longer than", "slower than", "over", "above", "exceeding", "greater than", "larger than", "bigger than", "higher than", ">", "of more than", "of over",
 		"that take more than", "that take longer than", "that took longer than", "that took more than", "taking longer than", "taking more than", "that takes longer than", "that last longer than", "that lasted longer than",
-		"that lived longer than", "that live longer than", "which take longer than", "that take over", "that took over", "lasting longer than", "that are slower than", "that were slower than", "that lasted more than", "that are larger than"},
+		"that lived longer than", "that lived more than", "that lived over", "that ran longer than", "that ran for longer than", "that ran for more than", "that were open longer than", "that were open for more than", "that live longer than", "which take longer than", "that take over", "that took over", "lasting longer than", "that are slower than", "that were slower than", "that lasted more than", "that are larger than"},
 	"atleast": {"at least", "no less than", ">=", "≥", "of at least", "that take at least", "that took at least", "taking at least"},
 	"under": {"less than", "faster than", "quicker than", "shorter than", "smaller than", "below", "under", "<", "of less than", "that take less than", "that took less than", "that lived less than", "that live less than",
 		"that lasted less than", "that last less than", "that lived shorter than", "lasting less than", "living less than", "of under"},
@@ -80,10 +80,9 @@ func expand(list map[string]string) map[string]string {
 var aliases = expand(map[string]string{
 	"sched/sched_switch":                        "context switches, context switch, context-switches, task switches",
 	"sched/sched_migrate_task":                  "task migrations, migrations of tasks, cpu migrations, migrations between cpus, thread migrations",
-	"irq/irq_handler_entry":                     "hardware interrupts, hardware irqs, hard irqs, hardirqs, device interrupts, interrupt handlers",
-	"irq/softirq_entry":                         "softirqs, soft irqs, soft interrupts, software interrupts",
+	"irq/irq_handler_entry":                     "hardware interrupts, hardware irqs, hard irqs, hardirqs, hardirq, device interrupts, interrupt handlers",
+	"irq/softirq_entry":                         "softirqs, softirq, soft irqs, soft interrupts, software interrupts",
 	"power/cpu_frequency":                       "cpu frequency changes, changes of the cpu frequency, frequency changes of cpus",
-	"sched/sched_process_fork":                  "forks, process forks, forked processes",
 	"sched/sched_wakeup_new":                    "wakeups of new tasks",
 	"filemap/mm_filemap_add_to_page_cache":      "page cache additions, additions to the page cache, pages added to the page cache, page cache inserts",
 	"filemap/mm_filemap_delete_from_page_cache": "page cache evictions, removals from the page cache",

@@ -14,8 +14,6 @@ import (
 func TestNotWhatWasMeant(t *testing.T) {
 	c := host(t)
 	for _, text := range []string{
-		"count child processes each process creates",
-		"how many processes does nginx create",
 		"number of new processes per second",
 		"count syscalls except futex per process", // processes are not called futex
 		"count syscalls excluding futex and read per process",
@@ -72,7 +70,7 @@ func TestWhatLasts(t *testing.T) {
 // TestLaterEnd: what is said later of how a call ends takes the place of what was said before.
 func TestLaterEnd(t *testing.T) {
 	c := host(t)
-	got, err := c.ComposeAfter(context.Background(), []string{"count openat calls by process", "only failed"}, "only successful")
+	got, err := c.Continue(context.Background(), []string{"count openat calls by process", "only failed"}, nil, "only successful")
 	if err != nil || !strings.HasSuffix(got.Contract.Title, "(successful)") || strings.Contains(got.Contract.Title, "failed") {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -101,5 +99,24 @@ func TestFlags(t *testing.T) {
 		if text := contract.Format(got.Contract); !strings.Contains(text, want) {
 			t.Errorf("%s\nwant %s", text, want)
 		}
+	}
+}
+
+// TestForks: processes that are created are counted where that is asked for, and no threads.
+func TestForks(t *testing.T) {
+	c := host(t)
+	for _, text := range []string{
+		"count child processes each process creates",
+		"how many processes does nginx create",
+		"forks per process every second",
+		"Something is wrong with this machine. Count forked processes by process. Threads do not count.",
+	} {
+		got, err := c.Compose(t.Context(), text)
+		if err != nil || !strings.Contains(contract.Format(got.Contract), "created == created.group_leader") || len(got.Contract.Tables) != 1 {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	if got, err := c.Compose(t.Context(), "count clone calls by process, threads do not count"); err == nil {
+		t.Errorf("threads are not told from processes there: %q", got.Contract.Title)
 	}
 }

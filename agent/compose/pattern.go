@@ -224,7 +224,7 @@ func (r *reader) fill(hole string, i int) []filling {
 		return r.key(i)
 	case "call":
 		return one(value{word: callName(t.low)}, r.isCall(t.low))
-	case "tracepoint":
+	case "tracepoint", "end":
 		if tp, ok := r.tracepoint(t.text); ok {
 			return one(value{word: tp}, true)
 		}
@@ -328,7 +328,7 @@ func (r *reader) size(i int) []filling {
 // isName tells whether a token can be the name of a process: not a word that means
 // something.
 func (r *reader) isName(t token) bool {
-	if !programName.MatchString(t.text) || len(t.text) > 15 {
+	if !programName.MatchString(t.text) || len(t.text) > 15 || memberPath.MatchString(t.text) {
 		return false
 	}
 	if _, err := strconv.ParseFloat(t.low, 64); err == nil || gluedTime.MatchString(t.low) || gluedSize.MatchString(t.low) {
@@ -337,6 +337,9 @@ func (r *reader) isName(t token) bool {
 	word, isProgram := r.words(t.low)
 	return isProgram && !reserved[t.low] || !word && !reserved[t.low] && !upper.MatchString(t.text) && (strings.ContainsAny(t.low, "-_.0123456789") || !noun.MatchString(t.low))
 }
+
+// memberPath matches what is rather a member of a kernel object than a process: "p.exit_code".
+var memberPath = regexp.MustCompile(`^[a-z]{1,6}(\.|->)[a-z_]+[a-z_.>-]*$`)
 
 var alternatives = set("and or nor")
 

@@ -46,7 +46,7 @@ func TestProved(t *testing.T) {
 			continue
 		}
 		turns := strings.Split(text, " >> ")
-		got, err := c.ComposeAfter(t.Context(), turns[:len(turns)-1], turns[len(turns)-1])
+		got, err := c.Continue(t.Context(), turns[:len(turns)-1], nil, turns[len(turns)-1])
 		if err != nil || got.Match != nil {
 			continue
 		}

@@ -25,9 +25,10 @@ type part struct {
 
 // reading is a request, read: its parts in their order, and the words that are left over.
 type reading struct {
-	toks  []token
-	parts []part
-	left  []int
+	source string
+	toks   []token
+	parts  []part
+	left   []int
 }
 
 // maxWords is how long a request may be: what is longer tells more than it asks.
@@ -42,7 +43,7 @@ func (c *Composer) read(text string, refining bool) reading {
 	if refining && r.rules != nil {
 		r.rules, r.more = append(slices.Clip(refinements), rules...), refiningWords
 	}
-	out := reading{toks: r.toks}
+	out := reading{source: text, toks: r.toks}
 	var filler []bool
 	for i := 0; i < len(r.toks); {
 		if p, ok := r.part(i); ok {

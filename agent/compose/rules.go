@@ -18,6 +18,13 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"tracepoint", v["tracepoint"].word})
 		}},
+	{subject: true, measure: true, patterns: []string{"from <tracepoint> to|until|till <end>", "between <tracepoint> and <end>", "time|latency|duration|delay|how long? from <tracepoint> to|until|till <end>", "time|latency|duration|delay between <tracepoint> and <end>", "how long is? it? takes? from <tracepoint> to|until|till <end>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf(duration, said); err != nil {
+				return err
+			}
+			return a.setSubject(subject{"pair", v["tracepoint"].word + " " + v["end"].word})
+		}},
 	{subject: true, patterns: []string{"events|tracepoints of|in the? group|subsystem? <group> group|subsystem?", "<group> events|tracepoints", "all <group> events|tracepoints"},
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"group", v["group"].word})
@@ -26,6 +33,24 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"function", v["function"].word})
 		}},
+
+	{subject: true, patterns: []string{"processes|children|subprocesses are? forked|spawned", "processes|children|subprocesses that|which are forked|spawned|created", "forked|spawned processes|children|subprocesses", "forks", "process forks|creations", "child processes", "children",
+		"new processes forked|spawned", "child processes it|they|each creates|create|spawns|spawn|forks|fork|starts|start", "children it|they creates|create|spawns|spawn|forks|fork", "who|that|which forks|forked", "spawns|forks|creates children|processes"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setSubject(subject{"thing", "forks"}) }},
+	{subject: true, key: true, patterns: []string{"child processes|children each|every process|program|parent creates|spawns|forks|starts", "child processes per|by process|parent", "children per|by process|parent"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{"process", said})
+			return a.setSubject(subject{"thing", "forks"})
+		}},
+	{subject: true, patterns: []string{"processes does|do|did <name> create|creates|spawn|spawns|fork|forks", "child processes does|do|did <name> create|creates|spawn|spawns|fork|forks|start", "children does|do|did <name> create|spawn|fork|have"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setText(&a.comm, "process", v["name"].word); err != nil {
+				return err
+			}
+			return a.setSubject(subject{"thing", "forks"})
+		}},
+	{weak: true, patterns: []string{"threads dont|don't|don|do not? count", "new? threads are no|not children|processes|counted", "without|no|not new? threads", "not counting threads", "threads not counted|included", "threads excluded"},
+		do: func(a *ask, v map[string]value, said string) error { a.noThreads = true; return nil }},
 
 	// ---- how it is shown
 	{form: true, patterns: []string{"how often", "how many times", "how many", "how frequently", "number of", "the? count of", "counts of", "count", "counts", "counted", "as a count", "as counts", "tally", "total number of", "how frequent"},
@@ -127,6 +152,13 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
 
 	// ---- what rows are for
+	{key: true, patterns: []string{"@by <key> number|numbers"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{v["key"].word, strings.TrimSuffix(strings.TrimSuffix(said, "s"), " number")})
+			return nil
+		}},
+	{key: true, patterns: []string{"@by the process|program|parent that|which forks|spawns|creates|does|did it|them|this|so?"},
+		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{"process", said}); return nil }},
 	{key: true, patterns: []string{"@by <key>", "@by <key> instead", "@by <key> separately", "counted by <key>"},
 		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{v["key"].word, said}); return nil }},
 	{key: true, patterns: []string{"@by <key> and|& per|by? <other>"},

@@ -130,7 +130,7 @@ func filter(c *contract.Contract, when func(site) (contract.Expr, error)) (*cont
 	return out, nil
 }
 
-// dropMembers takes members out of the events.
+// dropMembers takes members out of the events and the keys of tables.
 func dropMembers(c *contract.Contract, names map[string]bool) (*contract.Contract, error) {
 	out, err := clone(c)
 	if err != nil {
@@ -141,7 +141,11 @@ func dropMembers(c *contract.Contract, names map[string]bool) (*contract.Contrac
 			e.Members = kept
 		}
 	}
+	for _, t := range out.Tables {
+		t.Key = slices.DeleteFunc(t.Key, func(m contract.Member) bool { return names[m.Name] })
+	}
 	for _, s := range sites(out) {
+		s.effect.Key = slices.DeleteFunc(s.effect.Key, func(f contract.Field) bool { return names[f.Name] })
 		if s.effect.Verb == contract.Emit {
 			s.effect.Fields = slices.DeleteFunc(s.effect.Fields, func(f contract.Field) bool { return names[f.Name] })
 		}

@@ -85,7 +85,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"half a verdict", at("xdp()", "packet.len > 1", "return XDP_PASS", event), "some cases return a value and some do not"},
 		{"verdict that means nothing", at("tp_btf/sched_switch()", "always", "return 0", event), "leave “return” out"},
 		{"arguments of a call", at("tracepoint/syscalls/sys_enter_openat(filename)", "filename != null", emit, event), "name the arguments of a system call from the first on, in order: not every kernel keeps their names, and filename is number 2"},
-		{"pointer of a process", at("tracepoint/syscalls/sys_enter_openat(dfd, filename)", "filename[0] != 0", emit, event), "read it with user_bytes or user_text"},
+		{"pointer of a process", at("tracepoint/syscalls/sys_enter_openat(dfd, filename)", "filename[0] != 0", emit, event), "read it with user_text(p, n), as(struct NAME, p).member or user_bytes(p, n)"},
 		// memories
 		{"missed entry", at("tracepoint/syscalls/sys_exit_read()", "always", "emit e { t: m[current.tid].t }", event+"\nmemory m { t: k_tid } : { t: k_time }"),
 			"m[current.tid] may never have been remembered: test “known m[current.tid]” before, so that it is said what happens then"},
@@ -125,7 +125,8 @@ func TestParseRefuses(t *testing.T) {
 		{"kind", "contract \"x\"\nhook tpbtf/sched_switch()", "2:6: no kind of hook is called tpbtf"},
 		{"tracepoint without category", "contract \"x\"\nhook tracepoint/sched_switch()", "a tracepoint is written tracepoint/CATEGORY/NAME, as in tracepoint/syscalls/sys_enter_openat"},
 		{"interface", "contract \"x\"\nhook xdp/eth0()", "xdp takes nothing after its name: where it is attached is chosen when it runs"},
-		{"bits", "contract \"x\"\ndefine d = a & b == c", "put parentheses around the part with “&”: beside “==” it is not plain which comes first"},
+		{"bits and a shift", "contract \"x\"\ndefine d = a & b << 2", "put parentheses around the part with “<<”: beside “&” it is not plain which comes first"},
+		{"bits and bits", "contract \"x\"\ndefine d = a | b ^ 2", "put parentheses around the part with “|”: beside “^” it is not plain which comes first"},
 		{"shift and plus", "contract \"x\"\ndefine d = a << 1 + b", "put parentheses around the part with “+”"},
 		{"chain", "contract \"x\"\ndefine d = 1 < a < 5", "a comparison cannot be compared; join two with &&"},
 		{"octal", "contract \"x\"\ndefine d = 0644", "0644 begins with 0, which some would read as octal"},

@@ -93,7 +93,10 @@
 // those. either(a.x, a.y) is the first that the kernel's types have: which one
 // is decided before, not at run time.
 //
-// Memory of processes is read by other words: user_text(p, n) is the
+// Memory of processes is read by the same paths where an address is known to be
+// one of theirs, as those that system calls take are: as(struct sockaddr_in,
+// uservaddr).sin_port. Each member is read by itself, and is 0 if it cannot be.
+// Or by other words: user_text(p, n) is the
 // NUL-terminated text at p, cut to n-1 bytes, empty if unreadable;
 // user_bytes(p, n) is the block of n bytes there (at most 4096), all zero if
 // any of them is unreadable; user_args(start, end) is what exec's arguments are

@@ -11,6 +11,8 @@ type Error struct {
 	Msg string
 	// Suggest holds names that were probably meant, the likeliest first.
 	Suggest []string
+
+	instead *rewrite // nil if there is more than one way to mend it
 }
 
 // Error reads "3:14: no parameter dprt; did you mean dport?".

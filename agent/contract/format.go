@@ -395,7 +395,9 @@ func tight(e Expr, level int) bool {
 	return true
 }
 
-// side writes an operand of a binary operator.
+func ofBits(level int) bool { return level >= levelBits && level <= levelShift }
+
+// side writes an operand of a binary operator, in parentheses also where people would have to remember what comes first.
 func side(b *Binary, e Expr, left bool) string {
 	level := levelOf(b.Op)
 	need := level + 1
@@ -404,7 +406,7 @@ func side(b *Binary, e Expr, left bool) string {
 	}
 	s := ExprString(e)
 	inner, isBinary := e.(*Binary)
-	mixes := isBinary && (level == levelBits || levelOf(inner.Op) == levelBits) && level >= levelCompare && inner.Op != b.Op
+	mixes := isBinary && (ofBits(level) || ofBits(levelOf(inner.Op))) && level >= levelCompare && inner.Op != b.Op
 	compares := level == levelCompare && !tight(e, levelCompare+1)
 	if !tight(e, need) || mixes || compares {
 		return "(" + s + ")"

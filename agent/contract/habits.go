@@ -57,6 +57,7 @@ func (k *checker) positiveError(x, y *Value, e *Binary) bool {
 		}
 		if p[0].Op == OpArg && k.place != nil && k.place.Args[p[0].Index].Index == ArgReturn || p[0].Type.Meaning == "ret" {
 			k.errorf(e.At, "%s is negative when it is an error: write %s %s -%s", ExprString(p[0].From), ExprString(p[0].From), e.Op, n.Name)
+			k.instead(n, &Unary{Op: "-", X: n})
 			return true
 		}
 	}

@@ -456,7 +456,11 @@ func (m *Machine) memory(v *Value) Datum {
 		}
 		return m.load(addr, v)
 	case OpIP6:
-		b, _ := read(m.in.Kernel, base, 16)
+		space := m.in.Kernel
+		if v.Args[0].Type.User {
+			space = m.in.User
+		}
+		b, _ := read(space, base, 16)
 		return Datum{Bytes: b}
 	case OpUserText:
 		return Datum{Bytes: m.text(m.in.User, base, int(v.Type.Size))}

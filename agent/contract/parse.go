@@ -678,7 +678,7 @@ func (p *parser) expr() Expr {
 }
 
 // levels of binary operators, the loosest first.
-var levels = [...][]string{{"||"}, {"&&"}, {"==", "!=", "<", "<=", ">", ">=", "in"}, {"|", "^", "&", "<<", ">>"}, {"+", "-"}, {"*", "/", "%"}}
+var levels = [...][]string{{"||"}, {"&&"}, {"==", "!=", "<", "<=", ">", ">=", "in"}, {"|", "^"}, {"&"}, {"<<", ">>"}, {"+", "-"}, {"*", "/", "%"}}
 
 func levelOf(op string) int {
 	for i, ops := range levels {
@@ -693,7 +693,9 @@ func levelOf(op string) int {
 
 const (
 	levelCompare = 2
-	levelBits    = 3
+	levelBits    = 3 // | and ^
+	levelAnd     = 4
+	levelShift   = 5
 )
 
 // binary reads operators of a level and tighter ones. parens says that the result
@@ -723,8 +725,9 @@ func (p *parser) binary(level int) (x Expr, parens bool) {
 	}
 }
 
-// mixed fails where languages differ about what binds tighter: operators on bits
-// beside others, and comparisons of comparisons.
+// mixed fails where languages differ about what binds tighter, as they do about "a << 1 + b" and "a & b << 2"; and
+// on comparisons of comparisons. They agree about "a & b | c << 8". Of "a & b == c" only one reading has a meaning here,
+// where conditions are no numbers.
 func (p *parser) mixed(op token, x Expr, parens bool) {
 	b, ok := x.(*Binary)
 	if !ok || parens {
@@ -734,7 +737,8 @@ func (p *parser) mixed(op token, x Expr, parens bool) {
 	switch {
 	case outer == levelCompare && inner == levelCompare:
 		p.failf(op.at, "%s %s %s: a comparison cannot be compared; join two with &&", "…", b.Op+" … "+op.text, "…")
-	case (outer == levelBits || inner == levelBits) && outer >= levelCompare && b.Op != op.text:
+	case outer == levelBits && (inner == levelAnd || inner == levelShift), b.Op == op.text:
+	case ofBits(outer):
 		p.failf(op.at, "put parentheses around the part with “%s”: beside “%s” it is not plain which comes first", b.Op, op.text)
 	}
 }

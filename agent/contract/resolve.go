@@ -51,19 +51,15 @@ func (k *checker) placeScope(cp *CheckedPlace) *scope {
 		bind(at, a.Name, &Value{Op: OpArg, Type: a.Type, Name: a.Name, Index: i, At: at},
 			fmt.Sprintf("give the argument another name: %s as …", cp.Place.Args[i].Name))
 	}
-	bound := map[string]*Value{}
-	for _, f := range cp.With {
+	for _, f := range cp.With { // each may go on with those before it
 		v := k.expr(f.Is, sc)
 		if v == nil {
 			return nil
 		}
-		bound[f.Name] = v
-	}
-	for _, f := range cp.With {
 		if old := sc.names[f.Name]; old != nil && old.Op == OpArg {
 			sc.names[f.Name] = nil // "with flags = flags & 3" may stand for the argument
 		}
-		bind(f.At, f.Name, bound[f.Name], "bind another name")
+		bind(f.At, f.Name, v, "bind another name")
 	}
 	return sc
 }
@@ -299,12 +295,12 @@ func (k *checker) noCurrent(e *Select, of string) {
 
 // member reads a member of the object that x is or points to.
 func (k *checker) member(x *Value, e *Select) *Value {
-	if (x.Type.Kind != Pointer && x.Type.Kind != Object) || x.Type.Struct == "" {
-		k.errorf(e.At, "%s is %s and has no member %s", ExprString(e.X), x.Type, e.Name)
+	if x.Type.User && x.Type.Struct == "" {
+		k.errorf(e.At, "%s points into a process's memory: %s", ExprString(e.X), userReads)
 		return nil
 	}
-	if x.Type.User {
-		k.errorf(e.At, "%s points into a process's memory; read it with user_bytes or user_text", ExprString(e.X))
+	if (x.Type.Kind != Pointer && x.Type.Kind != Object) || x.Type.Struct == "" {
+		k.errorf(e.At, "%s is %s and has no member %s", ExprString(e.X), x.Type, e.Name)
 		return nil
 	}
 	comp := compositeOf(x.Type, k.types)
@@ -323,6 +319,9 @@ func (k *checker) member(x *Value, e *Select) *Value {
 		return nil
 	}
 	t := typeOf(m.typ)
+	if x.Type.User {
+		return k.userMember(x, m, t, e)
+	}
 	v := &Value{Op: OpLoad, Args: []*Value{x}, Struct: x.Type.Struct, Path: e.Name, Type: t}
 	bits := m.bits
 	if x.Op == OpMember && x.Type.Kind == Object { // one path, not two
@@ -405,7 +404,7 @@ func (k *checker) index(e *Index, sc *scope) *Value {
 	var elem Type
 	switch {
 	case x.Type.User:
-		k.errorf(e.At, "%s points into a process's memory; read it with user_bytes or user_text", ExprString(e.X))
+		k.errorf(e.At, "%s points into a process's memory: %s", ExprString(e.X), userReads)
 		return nil
 	case (x.Type.Kind == Array || x.Type.Kind == Pointer) && x.Type.Elem != nil:
 		elem = *x.Type.Elem
@@ -779,10 +778,6 @@ func (k *checker) cast(e *Call, x *Value) *Value {
 		k.errorf(e.At, "as takes a pointer or an object, not %s", x.Type)
 		return nil
 	}
-	if x.Type.User {
-		k.errorf(e.At, "%s points into a process's memory; read it with user_bytes", ExprString(e.Args[0]))
-		return nil
-	}
 	comp := k.types.composite(e.Type)
 	if comp == nil {
 		_, name, _ := strings.Cut(e.Type, " ")
@@ -790,7 +785,46 @@ func (k *checker) cast(e *Call, x *Value) *Value {
 		k.errs[len(k.errs)-1].Suggest = suggest(name, k.types.structNames())
 		return nil
 	}
-	return k.make(&Value{Op: OpCast, Args: []*Value{x}, Type: Type{Kind: Pointer, Bits: 64, Struct: e.Type}}, e)
+	return k.make(&Value{Op: OpCast, Args: []*Value{x}, Type: Type{Kind: Pointer, Bits: 64, Struct: e.Type, User: x.Type.User}}, e)
+}
+
+// userReads says how a process's memory is read.
+const userReads = "read it with user_text(p, n), as(struct NAME, p).member or user_bytes(p, n).u32(offset)"
+
+// userMember reads a member of a struct in a process's memory: as a block of just its bytes, which is zero if it cannot
+// be read. A member that is a struct itself is its address, to go on from.
+func (k *checker) userMember(x *Value, m member, t Type, e *Select) *Value {
+	num := func(n uint32) *Value {
+		return k.make(&Value{Op: OpConst, Bits: uint64(n), Type: Type{Kind: Int, Bits: 64, Literal: true}}, e)
+	}
+	at := x
+	if off := m.bits / 8; off > 0 {
+		at = k.make(&Value{Op: OpOffset, Args: []*Value{x, num(off)}, Type: vocabulary["user_pointer"]}, e)
+	}
+	read := func(t Type) *Value {
+		block := k.make(&Value{Op: OpUserBytes, Args: []*Value{at, num(uint32(t.Bits) / 8)}, Type: Type{Kind: Block}}, e)
+		return k.make(&Value{Op: OpRead, Args: []*Value{block, num(0)}, Type: t}, e)
+	}
+	switch {
+	case m.bitSize > 0:
+		k.errorf(e.At, "%s is a few bits of a process's memory: read the word with user_bytes", ExprString(e))
+		return nil
+	case t.Kind == Object:
+		t.Kind, t.Bits, t.User = Pointer, 64, true
+		return k.make(&Value{Op: OpCast, Args: []*Value{at}, Type: t}, e)
+	case t.Kind == Pointer:
+		t.User = true
+		return k.make(&Value{Op: OpCast, Args: []*Value{read(Type{Kind: Int, Bits: 64})}, Type: t}, e)
+	case t.Kind == TextKind && t.Size >= 2 && t.Size <= 4096:
+		return k.make(&Value{Op: OpUserText, Args: []*Value{at, num(t.Size)}, Type: Type{Kind: TextKind, Size: t.Size}}, e)
+	case t.Kind == Int && t.Signed:
+		t.Literal = false
+		return k.make(&Value{Op: OpCut, Args: []*Value{read(Type{Kind: Int, Bits: t.Bits})}, Type: t}, e)
+	case t.Kind == Int:
+		return read(t)
+	}
+	k.errorf(e.At, "%s is of a type that cannot be read from a process's memory by name: use user_bytes", ExprString(e))
+	return nil
 }
 
 func (k *checker) swap(e *Call, x *Value) *Value {
@@ -803,6 +837,10 @@ func (k *checker) swap(e *Call, x *Value) *Value {
 		return nil
 	case toHost && t.Order == Host:
 		k.errorf(e.At, "%s is in host byte order already: leave %s out", ExprString(e.Args[0]), e.Fun)
+		if c, ok := e.Args[0].(*Call); ok && c.Recv != nil { // bytes to be turned round: not u16 but be16 of the packet was meant
+			k.errs[len(k.errs)-1].Msg = fmt.Sprintf("%s is taken to be in host byte order: write %s(%s.be%d(…))", ExprString(c), e.Fun, ExprString(c.Recv), bits)
+			k.instead(c, &Call{Recv: c.Recv, Fun: fmt.Sprintf("be%d", bits), Args: c.Args})
+		}
 		return nil
 	case !toHost && t.Order == Network:
 		k.errorf(e.At, "%s is in network byte order already: leave %s out", ExprString(e.Args[0]), e.Fun)

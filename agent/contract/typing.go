@@ -15,12 +15,14 @@ func (k *checker) condition(v *Value, what string) *Value {
 		return v
 	case v.Type.Kind == Int && v.Type.Meaning == "bool":
 		k.errorf(v.At, "%s is yes or no as a number: write %s != 0", what, ExprString(v.From))
+		k.instead(v.From, &Binary{Op: "!=", X: v.From, Y: &Number{}})
 	case v.Type.Kind == Int:
 		text := ExprString(v.From)
 		if _, ok := v.From.(*Binary); ok {
 			text = "(" + text + ")"
 		}
 		k.errorf(v.At, "%s is a number, not a condition: write %s != 0", what, text)
+		k.instead(v.From, &Binary{Op: "!=", X: v.From, Y: &Number{}})
 	case v.Type.Kind == Pointer:
 		k.errorf(v.At, "%s is a pointer, not a condition: write %s != null", what, ExprString(v.From))
 	default:
@@ -34,6 +36,7 @@ func (k *checker) number(v *Value, what string) bool {
 	switch {
 	case v.Type.Kind == Int && v.Type.Order == Network:
 		k.errorf(v.At, "%s, %s, is in network byte order: write %s", what, ExprString(v.From), swapped(v))
+		k.instead(v.From, toHost(v))
 	case v.Type.Kind == Int:
 		return true
 	default:
@@ -43,9 +46,10 @@ func (k *checker) number(v *Value, what string) bool {
 }
 
 // swapped is the conversion that a number in network order wants.
-func swapped(v *Value) string {
-	fun := map[uint8]string{16: "ntohs", 32: "ntohl", 64: "be64"}[v.Type.Bits]
-	return fun + "(" + ExprString(v.From) + ")"
+func swapped(v *Value) string { return ExprString(toHost(v)) }
+
+func toHost(v *Value) Expr {
+	return callOf(map[uint8]string{16: "ntohs", 32: "ntohl", 64: "be64"}[v.Type.Bits], v.From)
 }
 
 // meaning decides what two numbers that meet mean; ok is false if they cannot meet.
@@ -163,6 +167,7 @@ func (k *checker) equal(x, y *Value, e *Binary) *Value {
 				return mk()
 			}
 			k.errorf(e.At, "%s is in network byte order, %s in host order: write %s %s %s", ExprString(n.From), ExprString(h.From), swapped(n), e.Op, ExprString(h.From))
+			k.instead(n.From, toHost(n))
 			return nil
 		}
 		if a.Order == Network && a.Bits != b.Bits {
@@ -436,10 +441,14 @@ func (k *checker) assign(v *Value, t Type, what string) *Value {
 			return k.address(v)
 		}
 		if a.Kind == Int && a.Order == Network && a.Bits == 32 {
-			return wrong(": write ip4(" + ExprString(v.From) + ")")
+			wrong(": write ip4(" + ExprString(v.From) + ")")
+			k.instead(v.From, callOf("ip4", v.From))
+			return nil
 		}
 		if a.Struct == "struct in6_addr" {
-			return wrong(": write ip6(" + ExprString(v.From) + ")")
+			wrong(": write ip6(" + ExprString(v.From) + ")")
+			k.instead(v.From, callOf("ip6", v.From))
+			return nil
 		}
 	case Pointer:
 		if a.Kind == Int && a.Order == Host && a.Bits == 64 {
@@ -469,14 +478,18 @@ func (k *checker) assignNumber(v *Value, t Type, what string, wrong func(string)
 		one, zero := &Value{Op: OpConst, Bits: 1, Type: t}, &Value{Op: OpConst, Type: t}
 		return fold(k.make(&Value{Op: OpCond, Args: []*Value{v, k.make(one, v.From), k.make(zero, v.From)}, Type: t}, v.From))
 	case a.Kind == Bool:
-		return wrong(": a condition becomes a number only as k_bool; write … ? 1 : 0")
+		wrong(": a condition becomes a number only as k_bool; write … ? 1 : 0")
+		k.instead(v.From, &Cond{If: v.From, Then: &Number{Value: 1}, Else: &Number{}})
+		return nil
 	case a.Kind == Pointer && (t.Meaning == "addr" || t.Bits == 64 && t.Meaning == "" && t.Order == Host):
 		return v
 	case a.Kind != Int:
 		return wrong("")
 	case a.Order != t.Order && !(v.Op == OpConst && v.Bits == 0):
 		if a.Order == Network {
-			return wrong(": write " + swapped(v))
+			wrong(": write " + swapped(v))
+			k.instead(v.From, toHost(v))
+			return nil
 		}
 		return wrong(": write " + map[uint8]string{16: "htons", 32: "htonl"}[t.Bits] + "(" + ExprString(v.From) + ")")
 	case a.Order == Network && a.Bits != t.Bits:

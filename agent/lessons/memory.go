@@ -31,8 +31,8 @@ type Memory struct {
 }
 
 type hook struct {
-	times map[string]int // by code
-	last  time.Time
+	Times map[string]int `json:"times"` // by code
+	Last  time.Time      `json:"last"`
 }
 
 // NewMemory returns an empty one; now is its clock.
@@ -51,19 +51,19 @@ func (m *Memory) Learn(ctx context.Context, list ...agent.Lesson) error {
 	defer m.mu.Unlock()
 	for _, l := range list {
 		h := m.hooks[l.Hook]
-		if h == nil || m.now().Sub(h.last) >= Kept {
-			h = &hook{times: map[string]int{}}
+		if h == nil || m.now().Sub(h.Last) >= Kept {
+			h = &hook{Times: map[string]int{}}
 			m.hooks[l.Hook] = h
 		}
-		if _, known := h.times[l.Code]; known || len(h.times) < maxCodes {
-			h.times[l.Code] += max(1, l.Times)
+		if _, known := h.Times[l.Code]; known || len(h.Times) < maxCodes {
+			h.Times[l.Code] += max(1, l.Times)
 		}
-		h.last = m.now()
+		h.Last = m.now()
 	}
 	for len(m.hooks) > MaxHooks {
 		oldest := ""
 		for name, h := range m.hooks {
-			if oldest == "" || h.last.Before(m.hooks[oldest].last) {
+			if oldest == "" || h.Last.Before(m.hooks[oldest].Last) {
 				oldest = name
 			}
 		}
@@ -82,10 +82,10 @@ func (m *Memory) About(ctx context.Context, hooks []string) ([]agent.Lesson, err
 	var out []agent.Lesson
 	for _, name := range hooks {
 		h := m.hooks[name]
-		if h == nil || m.now().Sub(h.last) >= Kept {
+		if h == nil || m.now().Sub(h.Last) >= Kept {
 			continue
 		}
-		for code, n := range h.times {
+		for code, n := range h.Times {
 			out = append(out, agent.Lesson{Hook: name, Code: code, Times: n})
 		}
 	}

@@ -96,11 +96,20 @@ type UsedUp struct {
 
 func (e *UsedUp) Error() string {
 	who := map[string]string{"you": "you have", "this channel": "this channel has"}[e.Who]
-	renews := fmt.Sprintf("at %s UTC, in %s", e.Renews.Format("15:04"), e.In.Round(time.Minute))
+	in := strings.TrimSuffix(e.In.Round(time.Minute).String(), "0s")
+	renews := fmt.Sprintf("at %s UTC, in %s", e.Renews.Format("15:04"), in)
 	if e.Held {
-		return fmt.Sprintf("%s no part left of what models may cost in a day, %s of %s: some of it is set aside for requests under way. Try again when they have ended, or %s. Recipes need no model", who, e.Limit, e.What, renews)
+		return fmt.Sprintf("%s nothing left of the %s %s that models may cost in a day: some of it is set aside for requests under way. Try again when they have ended, or %s. Recipes need no model", who, e.Limit, e.unit(), renews)
 	}
-	return fmt.Sprintf("%s used up what models may cost in a day: %s of %s; it begins anew %s. Recipes need no model", who, e.Limit, e.What, renews)
+	return fmt.Sprintf("%s used up the %s %s that models may cost in a day; it begins anew %s. Recipes need no model", who, e.Limit, e.unit(), renews)
+}
+
+// unit is what a limit is a number of.
+func (e *UsedUp) unit() string {
+	if e.What == "money" {
+		return "in money"
+	}
+	return e.What
 }
 
 // Share is what was set aside for one request.

@@ -52,7 +52,7 @@ func (q *query) action() (verb string, ok bool) {
 		case i > 0 && q.is(i-1, "and", "or", "then") && (pronoun || always && !q.is(i+1, "by", "of", "events", "calls")):
 			return w.text, true
 		case pronoun && q.is(i-1, "to") && q.is(i-2, "try", "tries", "trying", "tried", "fails", "failed", "failing", "attempts", "attempting", "able", "unable", "manages", "wants"): // "when it tries to open them"
-		case pronoun && i > 0 && !q.is(i-1, "who", "what", "which", "does", "did", "that"):
+		case pronoun && i > 0 && !q.is(i-1, "who", "what", "which", "does", "did", "that", "the", "a", "an", "its", "their"):
 			return w.text, true
 		}
 		starts = w.ends || starts && slices.Contains(polite, w.low) || slices.Contains([]string{"please", "then"}, w.low) || q.is(i, "you") && q.is(i-1, "can", "could", "would", "will") || starts && q.is(i, "can", "could", "would", "will", "help", "i")

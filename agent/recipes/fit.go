@@ -295,13 +295,15 @@ func (r *Recipe) only(q *query, units []unit, i int, taken []byte) bool {
 	}
 	next := i+1 < len(units) && units[i+1].first == u.last && !q.words[u.first].ends
 	if next {
+		which := false
 		for j := u.last; j < len(q.words) && !q.words[j-1].ends; j++ {
 			if taken[j] != 0 {
 				return true // "only those of uid 1000"
 			}
-			if q.is(j, "one", "ones", "those", "that", "which") {
-				return false // "only the large ones"
-			}
+			which = which || q.is(j, "one", "ones", "those", "that", "which")
+		}
+		if which {
+			return false // "only the large ones"
 		}
 		m := units[i+1].meaning
 		return m.asking || slices.ContainsFunc(m.concepts, func(c string) bool {

@@ -170,7 +170,10 @@ func (r *reader) users(i int) int {
 			j++
 		}
 	case r.is(i, "user", "username", "account", "users"):
-		if r.is(j, "id", "named", "called", "name", "number", "account") {
+		if r.is(j, "with") && r.is(j+1, "id", "uid") {
+			j++
+		}
+		if r.is(j, "id", "uid", "named", "called", "name", "number", "account") {
 			j++
 		}
 	default:
@@ -370,8 +373,36 @@ func (r *reader) names(i int) int {
 		return r.process(i, i, i+1)
 	case r.is(i-1, "to", "kill", "kills", "killed", "killing", "in") && r.unknownName(i, true):
 		return r.process(i, i, i+1)
+	case r.doer(i):
+		return r.process(i, i, i+1)
 	}
 	return 0
+}
+
+// doer reports whether word i looks like a name and is followed by a verb: "ev-burner eats a CPU".
+// In a sentence before the last one that is somebody only where the rest speaks of "it".
+func (r *reader) doer(i int) bool {
+	if i+1 >= len(r.words) || r.words[i].ends || !r.unknownName(i, true) || !strings.Contains(r.low(i), "-") || r.is(i-1, "on", "at", "in", "host", "hosts", "node", "server", "box", "machine", "cluster", "container", "pod", "version", "branch", "ticket", "user", "cgroup") {
+		return false
+	}
+	verb := r.low(i + 1)
+	verbal := slices.Contains(tells, verb) || r.lex.isWord(verb) && len(verb) > 3 && (hasAnySuffix(verb, "es", "ed") || strings.HasSuffix(verb, "s") && !strings.HasSuffix(verb, "ss")) && !slices.Contains([]string{"processes", "process", "files", "connections", "calls", "syscalls", "signals", "threads", "workers", "instances", "packets", "errors"}, verb)
+	if !verbal {
+		return false
+	}
+	end := i
+	for end+1 < len(r.words) && !r.words[end].stops {
+		end++
+	}
+	if end+1 >= len(r.words) {
+		return true // in the last sentence
+	}
+	for k := end + 1; k < len(r.words); k++ {
+		if r.is(k, "it", "its", "it's", "they", "their", "them") {
+			return true
+		}
+	}
+	return false
 }
 
 // closes reports whether nothing follows at i that could belong to the name

@@ -64,6 +64,9 @@ func (r *Recipe) narrows(q *query, units []unit, present map[string]bool, in fun
 	}
 	var out []Narrowed
 	for _, of := range order {
+		if len(spoken[of]) > 2 && all[of] < math.MaxInt {
+			continue // so many are rather examples of what is told apart
+		}
 		if n, ok := r.either(spoken[of]); ok && (len(spoken[of]) < all[of] || all[of] == 1) {
 			out = append(out, n)
 		}

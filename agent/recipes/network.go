@@ -162,7 +162,7 @@ func (r *reader) barePort(i int) int {
 	if err != nil || n == 0 || len(low) < 2 || !r.is(i-1, "on", "to", "hitting", "hits", "into", "at") || r.words[i-1].ends {
 		return 0
 	}
-	if m, n := r.lex.lookup(r.words[min(i+1, len(r.words)):]); !r.words[i].ends && i+1 < len(r.words) && (n == 0 || !m.asking && strings.HasSuffix(r.low(i+1), "s") || r.is(i+1, "or", "and", "to", "percent", "%") || timeUnits(r.low(i+1)) || slices.Contains(m.concepts, "size") || slices.Contains(m.concepts, "bytes")) {
+	if m, n := r.lex.lookup(r.words[min(i+1, len(r.words)):]); !r.is(i-2, "listening", "listens", "listen", "bound") && !r.words[i].ends && i+1 < len(r.words) && (n == 0 || !m.asking && strings.HasSuffix(r.low(i+1), "s") || r.is(i+1, "or", "and", "to", "percent", "%") || timeUnits(r.low(i+1)) || slices.Contains(m.concepts, "size") || slices.Contains(m.concepts, "bytes")) {
 		return 0 // "on 3 hosts"
 	}
 	for j := i - 2; j >= 0 && !r.words[j].ends; j-- {

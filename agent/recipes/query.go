@@ -98,6 +98,9 @@ func (q *query) pointsBack(last int) bool {
 		if q.is(first, "our", "my", "the", "this", "that") {
 			first++
 		}
+		if slices.ContainsFunc(q.args, func(a arg) bool { return a.last <= last && a.readings[0].role == RoleProcess }) {
+			return false // who that is has been read
+		}
 		_, n := q.lex.lookup(q.words[first:last])
 		return n == 0 && first < last && !q.is(first, asking...)
 	}

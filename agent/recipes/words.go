@@ -26,6 +26,7 @@ type word struct {
 // such as paths, addresses and names, stays in one piece.
 func split(text string, known func(low string) bool) []word {
 	var out []word
+	text = strings.ReplaceAll(text, "(s)", "s") // "path(s)"
 	text = strings.TrimSpace(arrows.Replace(strings.Map(plainPunctuation, text)))
 	if n := len(text); n > 2 && strings.IndexByte("\"'`", text[0]) >= 0 && strings.IndexByte(text[1:], text[0]) == n-2 {
 		text = text[1 : n-1] // all of it is quoted

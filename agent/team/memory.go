@@ -6,15 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"kgent/agent/statefile"
 )
 
 // Memory is a [Store] in memory, for one process and for tests. The zero value is empty.
@@ -99,22 +94,22 @@ func (k kept) list() ([]Recipe, error) {
 	return out, nil
 }
 
-// File is a [Store] in a file, for one person on one host. Processes may use it at the same
-// time. Only its owner may be able to write it, or it is not read: whoever can write it says what
-// words stand for.
+// File is a [Store] in a file, for one person on one host; see package statefile.
 type File struct {
-	// Path is the file's; it and its directories are made when something is kept.
+	// Path is the file's.
 	Path string
 }
 
 // Put implements [Store].
 func (f File) Put(ctx context.Context, r Recipe, fits func([]Recipe) error) error {
-	return f.change(ctx, func(all kept) error { return all.put(r, fits) })
+	all := kept{}
+	return f.named(statefile.Change(ctx, f.Path, &all, func() error { return all.put(r, fits) }))
 }
 
 // Remove implements [Store].
 func (f File) Remove(ctx context.Context, name string) error {
-	return f.change(ctx, func(all kept) error { return all.remove(name) })
+	all := kept{}
+	return f.named(statefile.Change(ctx, f.Path, &all, func() error { return all.remove(name) }))
 }
 
 // List implements [Store].
@@ -122,112 +117,17 @@ func (f File) List(ctx context.Context) ([]Recipe, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	all, err := f.read()
-	if err != nil {
-		return nil, err
+	all := kept{}
+	if err := statefile.Read(f.Path, &all); err != nil {
+		return nil, f.named(err)
 	}
 	return all.list()
 }
 
-// maxFile is how large the file may be: more than [MaxRecipes] have.
-const maxFile = 64 << 20
-
-func (f File) read() (kept, error) {
-	info, err := os.Lstat(f.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return kept{}, nil
-	case err != nil:
-		return nil, fmt.Errorf("reading kept recipes: %w", err)
-	case !info.Mode().IsRegular() || info.Size() > maxFile:
-		return nil, fmt.Errorf("reading kept recipes: %s is no file of recipes", f.Path)
-	case owner(info) != os.Geteuid():
-		return nil, fmt.Errorf("reading kept recipes: %s belongs to somebody else", f.Path)
-	case info.Mode().Perm()&0o022 != 0:
-		return nil, fmt.Errorf("reading kept recipes: others can write %s; if what is in it is yours: chmod go-w %s", f.Path, f.Path)
+// named says what a fault of the file is about.
+func (f File) named(err error) error {
+	if fault := (*statefile.Error)(nil); errors.As(err, &fault) {
+		return fmt.Errorf("kept recipes: %w", err)
 	}
-	raw, err := os.ReadFile(f.Path)
-	if err != nil {
-		return nil, fmt.Errorf("reading kept recipes: %w", err)
-	}
-	all := kept{}
-	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, fmt.Errorf("reading kept recipes: %s: %w", f.Path, err)
-	}
-	return all, nil
-}
-
-// owner is the user whose file it is; -1 if that is not known.
-func owner(info fs.FileInfo) int {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(st.Uid)
-	}
-	return -1
-}
-
-// lockRetry is how often a file that another process changes is tried again.
-const lockRetry = 5 * time.Millisecond
-
-// lock waits until no other process changes the file, and has it until what it returns is closed.
-func (f File) lock(ctx context.Context) (*os.File, error) {
-	file, err := os.OpenFile(f.Path+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	retry := time.NewTicker(lockRetry)
-	defer retry.Stop()
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return file, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", file.Name(), err), file.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("waiting for another process that changes %s: %w", f.Path, ctx.Err()), file.Close())
-		case <-retry.C:
-		}
-	}
-}
-
-// change reads the file, has it changed and writes it, alone among processes.
-func (f File) change(ctx context.Context, do func(kept) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	dir := filepath.Dir(f.Path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("keeping recipes: %w", err)
-	}
-	lock, err := f.lock(ctx)
-	if err != nil {
-		return fmt.Errorf("keeping recipes: %w", err)
-	}
-	defer lock.Close()
-	all, err := f.read()
-	if err != nil {
-		return err
-	}
-	if err := do(all); err != nil {
-		return err
-	}
-	raw, err := json.Marshal(all)
-	if err != nil {
-		return fmt.Errorf("keeping recipes: %w", err)
-	}
-	next, err := os.CreateTemp(dir, ".recipes-*") // readable by its owner only
-	if err != nil {
-		return fmt.Errorf("keeping recipes: %w", err)
-	}
-	_, err = next.Write(raw)
-	err = errors.Join(err, next.Sync(), next.Close())
-	if err == nil {
-		err = os.Rename(next.Name(), f.Path)
-	}
-	if err != nil {
-		return fmt.Errorf("keeping recipes: %w", errors.Join(err, os.Remove(next.Name())))
-	}
-	return nil
+	return err
 }

@@ -14,6 +14,9 @@ package team
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -49,6 +52,16 @@ type Recipe struct {
 	By   string    `json:"by"`
 	Case string    `json:"case"`
 	At   time.Time `json:"at"`
+}
+
+// Subject names exactly this recipe, for an approval: what people agree to is what is kept.
+func (r Recipe) Subject() string {
+	raw, err := json.Marshal(r)
+	if err != nil { // of strings and numbers: it cannot fail
+		return r.Name
+	}
+	sum := sha256.Sum256(raw)
+	return r.Name + " " + hex.EncodeToString(sum[:12])
 }
 
 // Bounds of recipes.
@@ -223,6 +236,19 @@ func Phrase(text string, values map[string]string) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// Slots are the parameters that phrasings name.
+func Slots(phrasings []string) []string {
+	var out []string
+	for _, p := range phrasings {
+		for _, w := range strings.Fields(p) {
+			if slot := slotForm.FindStringSubmatch(strings.Trim(w, ",.?:'")); slot != nil && !slices.Contains(out, slot[1]) {
+				out = append(out, slot[1])
+			}
+		}
+	}
+	return out
 }
 
 // commands are words that mean something to kgent itself.

@@ -107,6 +107,9 @@ func TestStores(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			if name == "file" { // it is memory's code that counts them, and each one takes a disk's time
+				return
+			}
 			for i := range team.MaxRecipes - 1 {
 				if err := s.Put(ctx, team.Recipe{Name: fmt.Sprintf("r-%d", i)}, nil); err != nil {
 					t.Fatal(err)

@@ -61,6 +61,5 @@ func (p *Prover) comparing(ctx context.Context, k *ProofKernel, assume []string)
 	case <-ctx.Done():
 		return compare.Options{}, nil, fmt.Errorf("comparing: %w", context.Cause(ctx))
 	}
-	limits := compare.Limits{Time: p.Limits.Time, Query: p.Limits.Query, Scenario: p.Limits.Scenario, Machine: p.Limits.Machine}
-	return compare.Options{Kernel: k.linked, Solver: p.Solver, Assume: assume, Limits: limits}, func() { <-k.turn }, nil
+	return compare.Options{Kernel: k.linked, Solver: p.Solver, Assume: assume, Limits: p.Limits}, func() { <-k.turn }, nil
 }

@@ -266,6 +266,8 @@ func Stage(name string) string {
 }
 
 var stages = map[string]string{
+	"keep":     "keeping it as a recipe",
+	"lift":     "making parameters of constants",
 	"match":    "looking for a recipe",
 	"compose":  "composing from what is known",
 	"plan":     "the model divides the request",

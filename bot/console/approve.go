@@ -97,7 +97,11 @@ func (a Approver) decide(ctx context.Context, c bot.Card, vote func(approvals.Vo
 		return err
 	}
 	for {
-		fmt.Fprintf(a.Out, "Run it? [y]es, [n]o, [s]how the source: ")
+		question := "Run it?"
+		if c.Keep != nil {
+			question = "Keep it as a recipe?"
+		}
+		fmt.Fprintf(a.Out, "%s [y]es, [n]o, [s]how the source: ", question)
 		line, ok, err := a.next(ctx)
 		if err != nil || !ok {
 			fmt.Fprintln(a.Out)

@@ -159,6 +159,12 @@ func (t *Text) stage(s output.Stage) {
 
 // Candidate shows the card.
 func (t *Text) Candidate(c bot.Card) {
+	if k := c.Keep; k != nil {
+		what := card.Card{Title: "Keep as a recipe: " + k.Recipe.Name, Blocks: card.Recipe(k.Recipe.Phrasings, k.Lifted, k.Left, k.Diff)}
+		what.Blocks = append(what.Blocks, card.Note{Body: "Nothing runs by this: whenever it is asked for, it is proved and approved anew."})
+		t.print("\n" + Card(what, t.term) + "\n")
+		return
+	}
 	if c.Candidate.Manifest != nil {
 		t.interval = c.Candidate.Manifest.View.Interval
 	}

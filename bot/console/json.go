@@ -37,7 +37,7 @@ func (j *JSON) Question(ctx context.Context, q *agent.Question) (string, error) 
 }
 
 func (j *JSON) Stage(s output.Stage)     { j.record(s) }
-func (j *JSON) Candidate(c bot.Card)     { j.record(c.Record) }
+func (j *JSON) Candidate(c bot.Card)     { j.record(c.Record) } // of a recipe to be kept, too: its origin says so
 func (j *JSON) Line(line []byte)         { j.out.write(line) }
 func (j *JSON) Error(e output.Error)     { j.record(e) }
 func (j *JSON) Summary(s output.Summary) { j.record(s) }

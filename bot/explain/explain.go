@@ -84,7 +84,7 @@ func Card(x *agent.Explanation) (card.Card, error) {
 	case x.Contract != nil:
 		what.Tone = card.Good
 		what.Blocks = append(what.Blocks, card.Text{Body: "It was proved to do what " + x.ContractFrom + " asks for, for all inputs:\n" + card.Contract(contract.English(x.Contract), maxContract)})
-	case x.Unfit == nil && x.Absent == "":
+	case x.Unfit == nil && x.Absent == "" && (x.Reading == nil || x.Reading.Outcome != agent.Described):
 		body := "What it means is not proved: it keeps none of the contracts that kgent held it against."
 		if len(x.Tried) == 0 {
 			body = "What it means is not proved: there is no contract to hold it against."

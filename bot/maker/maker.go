@@ -275,11 +275,7 @@ func (m *Maker) Valid(p job.Program, params map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("reading the contract: %w", err)
 	}
-	o, err := program.Parse(p.ELF)
-	if err != nil {
-		return err
-	}
-	manifest, err := program.DecodeManifest(text)
+	o, manifest, err := program.Open(p.ELF, text)
 	if err != nil {
 		return err
 	}
@@ -435,37 +431,13 @@ func (m *Maker) Recipe(ctx context.Context, source string, p job.Program, nodes 
 	if err != nil {
 		return fail(err)
 	}
-	was, err := program.DecodeManifest(p.Manifest)
-	if err != nil {
-		return fail(err)
-	}
-	opt := program.Options{Name: was.Name, Title: was.Title, Constants: map[string]string{}, Means: was.Means, View: was.View}
-	recipe := team.Recipe{View: was.View, Values: map[string]string{}}
-	for _, k := range was.Constants {
-		opt.Constants[k.Name], recipe.Values[k.Name] = k.Value, k.Value
-	}
-	for _, x := range was.Programs {
-		switch h := x.Hook; {
-		case h.Kind.NeedsInterface():
-			opt.Interface = h.Target
-		case h.Kind.NeedsCgroup():
-			opt.Cgroup = h.Target
-		case h.Hz != 0:
-			opt.Hz = h.Hz
-		}
-	}
-	lifted, err := m.agent().Lift(ctx, source, string(p.Contract), opt, targets, progress)
+	lifted, recipe, err := m.agent().Recipe(ctx, source, p.Manifest, string(p.Contract), targets, progress)
 	if err != nil {
 		return fail(forChat(err))
 	}
 	manifest, err := lifted.Manifest.Encode()
 	if err != nil {
 		return fail(err)
-	}
-	recipe.Source, recipe.Contract = lifted.Source, string(lifted.ContractText())
-	recipe.Interface, recipe.Cgroup, recipe.Hz = opt.Interface, opt.Cgroup, opt.Hz
-	for name, value := range lifted.Params {
-		recipe.Values[name] = strings.Trim(value, `"`)
 	}
 	out := thread.Kept{Recipe: recipe, Lifted: lifted.Params, Left: lifted.Kept}
 	out.Program = job.Program{ELF: lifted.Object.ELF(), Manifest: manifest, Contract: lifted.ContractText()}

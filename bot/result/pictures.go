@@ -26,6 +26,9 @@ func (r *Result) Figures() []chart.Figure {
 		if f, ok := r.histFigure(m); ok {
 			out = append(out, f)
 		}
+		if f, ok := r.momentsFigure(t, m); ok {
+			out = append(out, f)
+		}
 		if f, ok := r.flameFigure(m); ok {
 			out = append(out, f)
 		}
@@ -102,6 +105,36 @@ func (r *Result) histFigure(m merged) (chart.Figure, bool) {
 		return chart.Panels{Heading: h, Unit: first.hist.Unit, Parts: parts}, true
 	}
 	return chart.Histogram{Heading: h, Unit: first.hist.Unit, Buckets: first.hist.Buckets}, true
+}
+
+// momentsFigure shows how a histogram that was read at an interval went over time.
+func (r *Result) momentsFigure(t *table, m merged) (chart.Figure, bool) {
+	all := t.history.hists
+	if len(all) < minPoints {
+		return nil, false
+	}
+	each := (len(all) + chart.MaxRows - 1) / chart.MaxRows // readings in a row
+	h := chart.Heat{Unit: all[0].unit}
+	for i := 0; i < len(all); i += each {
+		row := chart.Part{Label: r.clock(all[i].at)}
+		for _, x := range all[i:min(i+each, len(all))] {
+			if x.unit == h.Unit {
+				row.Buckets = chart.Merge(append(row.Buckets, x.buckets...))
+			}
+		}
+		h.Rows = append(h.Rows, row)
+	}
+	h.Title = clean(t.name) + " over time"
+	h.Note = r.note(plural(uint64(len(all)), "reading"), m.nodes) + "; the stronger the colour, the more of a row's values"
+	return h, true
+}
+
+// clock is a time of the day.
+func (r *Result) clock(t time.Time) string {
+	if r.o.Location == nil {
+		return t.UTC().Format(time.TimeOnly)
+	}
+	return t.In(r.o.Location).Format(time.TimeOnly)
 }
 
 // flameFigure is the flame graph of a map's stacks.

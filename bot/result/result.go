@@ -209,6 +209,9 @@ func (r *Result) record(rec output.Record, size int) {
 		r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) { p.table = &x })
 	case output.Hist:
 		r.seen(x.Node)
+		if t := r.tableOf(x.Name); t != nil && !x.Final {
+			t.history.addHist(x)
+		}
 		r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) { p.addHist(x) })
 	case output.Stack:
 		r.seen(x.Node)

@@ -287,6 +287,21 @@ func TestFigures(t *testing.T) {
 			attach(t, r, "a")
 			r.Line(line(t, output.Hist{Node: "a", Name: "lat", Unit: "ns", Final: true, Count: 3, Buckets: []output.Bucket{{Min: 4096, Max: 8191, Count: 3}}}))
 		},
+		"hist-series": func(r *Result) {
+			attach(t, r, "a")
+			at := time.Date(2026, 3, 4, 3, 0, 0, 0, time.UTC)
+			for i := range 40 {
+				for n, node := range []string{"a", "b"} {
+					low := uint64(4096) << (i/8 + 3*n)
+					r.Line(line(t, output.Hist{Node: node, Name: "lat", Unit: "ns", Count: 103, At: output.Time(at.Add(time.Duration(i)*time.Second + time.Duration(n)*50*time.Millisecond)),
+						Buckets: []output.Bucket{{Min: low, Max: 2*low - 1, Count: 100}, {Min: 2 * low, Max: 4*low - 1, Count: 3}}}))
+				}
+			}
+			r.Line(line(t, output.Hist{Node: "a", Name: "lat", Unit: "ns", Final: true, Count: 3, Buckets: []output.Bucket{{Min: 4096, Max: 8191, Count: 3}}}))
+			if all := r.tables[0].history.hists; len(all) != 40 || all[0].buckets[0].Count != 100 {
+				t.Errorf("%d moments, the first %+v", len(all), all[0])
+			}
+		},
 		"rate": func(r *Result) {
 			at := time.Date(2026, 3, 4, 3, 0, 0, 0, time.UTC)
 			r.o.Now = func() time.Time { at = at.Add(100 * time.Millisecond); return at }
@@ -298,7 +313,7 @@ func TestFigures(t *testing.T) {
 	for _, s := range scenarios {
 		feeds[s.name] = func(r *Result) { s.feed(t, r) }
 	}
-	want := map[string]string{"series": "[chart.Series]", "series-nodes": "[chart.Series]", "hist": "[chart.Histogram]", "rate": "[chart.Series]", "maps-nodes": "[chart.Bars]",
+	want := map[string]string{"series": "[chart.Series]", "series-nodes": "[chart.Series]", "hist": "[chart.Histogram]", "hist-series": "[chart.Panels chart.Heat]", "rate": "[chart.Series]", "maps-nodes": "[chart.Bars]",
 		"hists-nodes": "[chart.Panels]", "hists-keys": "[chart.Heat]", "stacks": "[*chart.Flame]"}
 	for name, feed := range feeds {
 		t.Run(name, func(t *testing.T) {

@@ -121,8 +121,10 @@ type merged struct {
 	more   int        // rows that the nodes did not send, or that are not kept
 	unseen int        // histograms and stacks that are not kept
 	isMap  bool
-	hists  []mergedHist
-	stacks []mergedStack
+	// seconds is over how long each node counted; 0 when that differs.
+	seconds float64
+	hists   []mergedHist
+	stacks  []mergedStack
 }
 
 // tableRow is a row that is the same on all of its nodes.
@@ -158,10 +160,25 @@ func (t *table) merge(stream output.Stream) merged {
 			m.more += max(p.table.Total-len(p.table.Entries), 0)
 		}
 	}
+	m.seconds = commonSeconds(t.parts)
 	m.rows = mergeRows(t.parts)
 	m.hists = mergeHists(t.parts)
 	m.stacks = mergeStacks(t.parts)
 	return m
+}
+
+// commonSeconds is over how long all nodes counted, give or take a twentieth.
+func commonSeconds(parts []*part) float64 {
+	least, most := math.Inf(1), 0.0
+	for _, p := range parts {
+		if p.table != nil {
+			least, most = min(least, p.table.Seconds), max(most, p.table.Seconds)
+		}
+	}
+	if most-least > most/20 {
+		return 0
+	}
+	return most
 }
 
 func (m merged) empty() bool {
@@ -329,7 +346,7 @@ func on(nodes []string, all int) string {
 // asMap is the merged table as one of a single node, its first column the node
 // when there are several, with at most limit rows.
 func (m merged) asMap(several bool, limit int) (output.Map, output.Stream) {
-	out := output.Map{Name: m.name, Total: len(m.rows) + m.more, Final: true}
+	out := output.Map{Name: m.name, Total: len(m.rows) + m.more, Seconds: m.seconds, Final: true}
 	s := m.stream
 	for _, r := range m.rows[:min(limit, len(m.rows))] {
 		e := r.entry
@@ -382,6 +399,33 @@ func weightPath(value output.Fields) string {
 type history struct {
 	points  []point // oldest first
 	skipped int     // older ones that are not kept
+	hists   []moment
+}
+
+// moment is what the histograms of all keys and nodes had counted in one interval.
+type moment struct {
+	at      time.Time
+	unit    string
+	buckets []output.Bucket
+}
+
+// addHist adds a histogram to those read at the same time, give or take what nodes are apart.
+func (h *history) addHist(x output.Hist) {
+	at, err := time.Parse(time.RFC3339Nano, x.At)
+	if err != nil || x.Count == 0 {
+		return
+	}
+	const apart = 500 * time.Millisecond
+	for i := len(h.hists) - 1; i >= 0 && at.Sub(h.hists[i].at) < 2*time.Second; i-- {
+		if m := &h.hists[i]; m.unit == x.Unit && at.Sub(m.at).Abs() < apart {
+			m.buckets = chart.Merge(append(m.buckets, x.Buckets...))
+			return
+		}
+	}
+	if len(h.hists) == keepMoments {
+		h.hists = append(h.hists[:0], h.hists[1:]...)
+	}
+	h.hists = append(h.hists, moment{at, x.Unit, slices.Clone(x.Buckets)})
 }
 
 // point is one node's reading.
@@ -398,8 +442,9 @@ type labelled struct {
 }
 
 const (
-	keepPoints = 2000
-	keepTop    = 8
+	keepPoints  = 2000
+	keepMoments = 600
+	keepTop     = 8
 )
 
 func (h *history) addMap(m output.Map) {

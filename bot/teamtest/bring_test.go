@@ -2,6 +2,7 @@ package teamtest_test
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,4 +98,94 @@ func bringPrograms(t *testing.T, team *teamtest.Team) {
 	if _, err := team.Discord.Wait(ctx, teamtest.Saying("program: file own.bpf.c", "UNPROVED", "no recipe answers the request", "0 of 2")); err != nil {
 		t.Error(err)
 	}
+}
+
+const (
+	ownScript = `tracepoint:syscalls:sys_enter_getppid {
+  printf("%d %d\\n", pid, tid);
+  @calls[pid] = count();
+}
+`
+	scriptContract = `contract "Calls of getppid"
+event each { pid: k_pid, tid: k_tid }
+table calls { pid: k_pid } : count
+hook tracepoint/syscalls/sys_enter_getppid()
+  case asked: always
+    emit each { pid: current.tgid, tid: current.tid }
+    add 1 to calls[pid: current.tgid]
+  otherwise nothing
+`
+	openScript = `tracepoint:syscalls:sys_enter_getppid { @[kstack] = count(); }
+`
+)
+
+// A script of bpftrace goes the whole way: attached with its contract it is proved, approved
+// by two people, run by the node's bpftrace, and stopped; one that can be held against no
+// contract says what is in the way, and ends at its deadline. Nothing is left of either.
+func runScripts(t *testing.T, team *teamtest.Team) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	calls, quit := make(chan struct{}), make(chan struct{})
+	go func() { // somebody who asks for its parent
+		defer close(calls)
+		for tick := time.NewTicker(5 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				syscall.Syscall(syscall.SYS_GETPPID, 0, 0, 0)
+			case <-quit:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	defer func() { close(quit); <-calls }()
+	alice, err := team.Slack.As("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []slackd.Upload{{Name: "parents.bt", Data: []byte(ownScript)}, {Name: "parents.kc", Data: []byte(scriptContract)}}
+	if _, err := alice.PostFiles(teamtest.SlackIncidents, "", team.Slack.At()+" who calls getppid on db-1 for 2 minutes", files...); err != nil {
+		t.Fatal(err)
+	}
+	approved := func(chat teamtest.Chat, says ...string) {
+		t.Helper()
+		m, err := chat.Wait(ctx, teamtest.All(teamtest.Saying(append(says, "0 of 2")...), teamtest.Having("approve", "deny", "edit", "refine", "source", "cancel")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, who := range []string{"bob", "carol"} {
+			if err := chat.Click(ctx, who, m, "approve"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wait := func(chat teamtest.Chat, match ...func(teamtest.Message) bool) teamtest.Message {
+		t.Helper()
+		m, err := chat.Wait(ctx, teamtest.All(match...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	approved(team.Slack, "program: file parents.bt", "VERIFIED", "@calls[pid] = count()")
+	run := wait(team.Slack, teamtest.Titled("Running"), teamtest.Saying("who calls getppid"), teamtest.Having("stop"))
+	if err := team.Slack.Click(ctx, "bob", run, "stop"); err != nil {
+		t.Fatal(err)
+	}
+	wait(team.Slack, teamtest.Titled("Result"), teamtest.Saying("who calls getppid", "db-1: answered", "@calls", "stopped"))
+
+	bob, err := team.Discord.Person("bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.Mention(teamtest.DiscordIncidents, "from where in the kernel is getppid called on db-2 for 2 seconds", discordd.File{Name: "stacks.bt", Data: []byte(openScript)}); err != nil {
+		t.Fatal(err)
+	}
+	m := wait(team.Discord, teamtest.Saying("program: file stacks.bt", "UNPROVED", "line 1: kstack is not mapped", "0 of 2"))
+	for _, who := range []string{"alice", "carol"} {
+		if err := team.Discord.Click(ctx, who, m, "approve"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(team.Discord, teamtest.Titled("Result"), teamtest.Saying("from where in the kernel", "db-2: answered"))
 }

@@ -113,6 +113,7 @@ func TestScenario(t *testing.T) {
 		})
 	}
 	t.Run("program", func(t *testing.T) { bringPrograms(t, team) })
+	t.Run("script", func(t *testing.T) { runScripts(t, team) })
 	t.Run("audit", func(t *testing.T) {
 		out := team.AsBot("audit", "verify")
 		t.Log(out)

@@ -36,39 +36,41 @@ func TestScreens(t *testing.T) {
 	}
 	t.Run("recipes", func(t *testing.T) {
 		team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy})
-		draw(t, team, browser, "testdata/screens.yaml", "testdata/screens-programs.yaml")
+		draw(t, team, browser, "", "testdata/screens.yaml", "testdata/screens-programs.yaml")
 	})
-	t.Run("model", func(t *testing.T) {
-		script, err := llmd.Load("testdata/model.yaml")
-		if err != nil {
-			t.Fatal(err)
-		}
-		server, err := llmd.Start("127.0.0.1:0", script, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy, Env: []string{
-			"OPENAI_BASE_URL=" + server.URL(),
-			"KGENT_MODEL=scripted",
-			"KGENT_EMBEDDINGS=none",
-			"KGENT_MODEL_QUOTA=user-requests=4", // of one scenario, that of the person who asks
-		}})
-		t.Cleanup(func() {
-			if err := server.Close(); err != nil {
-				t.Error(err)
+	for _, service := range []string{"slack", "discord"} { // a quota is that of a person, on both
+		t.Run("model on "+service, func(t *testing.T) {
+			script, err := llmd.Load("testdata/model.yaml")
+			if err != nil {
+				t.Fatal(err)
 			}
+			server, err := llmd.Start("127.0.0.1:0", script, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			team := teamtest.Start(t, teamtest.Config{Policy: teamtest.Policy, Env: []string{
+				"OPENAI_BASE_URL=" + server.URL(),
+				"KGENT_MODEL=scripted",
+				"KGENT_EMBEDDINGS=none",
+				"KGENT_MODEL_QUOTA=user-requests=4",
+			}})
+			t.Cleanup(func() {
+				if err := server.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			draw(t, team, browser, service, "testdata/screens-model.yaml")
 		})
-		draw(t, team, browser, "testdata/screens-model.yaml")
-	})
+	}
 }
 
-// draw plays scenarios on both services, and takes the pictures that they ask for.
-func draw(t *testing.T, team *teamtest.Team, browser string, paths ...string) {
+// draw plays scenarios on one service, or on both, and takes the pictures that they ask for.
+func draw(t *testing.T, team *teamtest.Team, browser, only string, paths ...string) {
 	team.StartExecutor("db-1", "role=db,env=dev")
 	team.StartExecutor("db-2", "role=db,env=prod")
 	team.StartBot()
 	for i, c := range []struct{ here, there teamtest.Chat }{{team.Slack, team.Discord}, {team.Discord, team.Slack}} {
-		if only := os.Getenv("KGENT_SCREENS_ON"); only != "" && only != c.here.Name() {
+		if only != "" && only != c.here.Name() {
 			continue
 		}
 		t.Run(c.here.Name(), func(t *testing.T) {

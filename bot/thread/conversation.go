@@ -564,7 +564,7 @@ func refusal(e Event, err error) card.Card {
 			}
 		}
 		if len(wrote) > 0 {
-			what.Blocks = append(what.Blocks, card.Note{Body: "You wrote:"}, card.Code{Body: visible(strings.Join(wrote, "\n"))})
+			what.Blocks = append(what.Blocks, card.Note{Body: "You wrote:"}, card.Code{Body: card.Visible(strings.Join(wrote, "\n"))})
 		}
 	}
 	return what

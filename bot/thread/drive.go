@@ -14,6 +14,7 @@ import (
 
 	"kgent/agent"
 	"kgent/agent/program"
+	"kgent/agent/quota"
 	"kgent/agent/recipes"
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
@@ -258,10 +259,10 @@ func (c *Conversation) previous(ctx context.Context, last Request) (*agent.Previ
 		return nil, err
 	}
 	k, values := contractOf(p)
-	if k == nil {
+	if k == nil && last.Card.Script == "" {
 		return nil, nil
 	}
-	return &agent.Previous{Contract: string(p.Contract), Origin: last.Card.Origin, Values: values}, nil
+	return &agent.Previous{Contract: string(p.Contract), Script: last.Card.Script, Origin: last.Card.Origin, Values: values}, nil
 }
 
 // remake uses the program of an earlier case.
@@ -307,6 +308,9 @@ func prepared(err error) error {
 	case errors.Is(err, agent.ErrRequest):
 		return &rejection{err.Error(), "That cannot be read"}
 	case errors.Is(err, agent.ErrModel):
+		if up, ok := errors.AsType[*quota.UsedUp](err); ok {
+			return &rejection{up.Error() + ".", "The model may not be asked now"}
+		}
 		return &rejection{err.Error() + ". If it stays so, ask whoever runs kgent.", "The model gave no program"}
 	case errors.Is(err, agent.ErrNoAnswer), errors.Is(err, program.ErrUntried), errors.As(err, &rejected):
 		return &rejection{why: err.Error()}

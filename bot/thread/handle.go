@@ -581,10 +581,10 @@ func (c *Conversation) source(ctx context.Context, e Event, r Request) error {
 	}
 	m := Message{
 		Key: "source:" + r.ID + ":" + short12(r.Card.Digest), Place: r.Place, Under: r.Root, Class: Result,
-		Files: []File{{Name: fileName(r.Card.Name) + ".bpf.c", Title: "Source of revision " + strconv.Itoa(r.Revision) + ", digest " + short12(r.Card.Digest), Data: []byte(visible(r.Source))}},
+		Files: []File{{Name: fileName(r.Card.Name) + ".bpf.c", Title: "Source of revision " + strconv.Itoa(r.Revision) + ", digest " + short12(r.Card.Digest), Data: []byte(card.Visible(r.Source))}},
 	}
 	if r.Card.Contract != "" {
-		m.Files = append(m.Files, File{Name: fileName(r.Card.Name) + ".contract.txt", Title: "Its contract in plain words", Data: []byte(visible(r.Card.Contract))})
+		m.Files = append(m.Files, File{Name: fileName(r.Card.Name) + ".contract.txt", Title: "Its contract in plain words", Data: []byte(card.Visible(r.Card.Contract))})
 	}
 	// Who is asked elsewhere cannot always look into the thread, and must not
 	// have to agree unseen.

@@ -2,11 +2,7 @@ package thread
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -54,14 +50,7 @@ func (k Keep) purpose() approvals.Purpose {
 }
 
 // subject names exactly this recipe: what people agree to is what is kept.
-func (k Keep) subject() string {
-	raw, err := json.Marshal(k.Recipe)
-	if err != nil { // of strings and numbers: it cannot fail
-		return k.Recipe.Name
-	}
-	sum := sha256.Sum256(raw)
-	return k.Recipe.Name + " " + hex.EncodeToString(sum[:12])
-}
+func (k Keep) subject() string { return k.Recipe.Subject() }
 
 // forgets are the words that ask for a recipe to be removed.
 var forgets = regexp.MustCompile(`(?i)^\s*(?:please\s+)?(?:forget|remove|delete|drop)\s+(?:the\s+)?(?:team\s+)?recipe\s+([A-Za-z0-9-]+)\s*[.!]?\s*$`)
@@ -77,6 +66,8 @@ func (c *Conversation) mayKeep(r Request) error {
 		return refuse("only what is proved becomes a recipe, and this is %s", r.Card.Verdict)
 	case r.Decided.IsZero() || r.Grant == nil:
 		return refuse("only what was approved and has run becomes a recipe")
+	case r.Card.Script != "":
+		return refuse("a bpftrace script becomes no recipe: recipes are programs that kgent itself loads")
 	case r.Source == "":
 		return refuse("its source is not stored, so no recipe can be made of it")
 	}
@@ -232,7 +223,7 @@ func (c *Conversation) recipe(ctx context.Context, r Request, known []bus.NodeIn
 		return fail(&rejection{why: err.Error()})
 	}
 	keep.Recipe, keep.Lifted, keep.Left = recipe, kept.Lifted, kept.Left
-	keep.Diff = append(changed("contract", string(p.Contract), recipe.Contract), changed("source", of.Source, recipe.Source)...)
+	keep.Diff = append(card.Changed("contract", string(p.Contract), recipe.Contract), card.Changed("source", of.Source, recipe.Source)...)
 	return kept.Made, recipe.Nodes, &keep, nil
 }
 
@@ -260,30 +251,6 @@ func namesOf(nodes []bus.NodeInfo) []string {
 		out = append(out, n.Name)
 	}
 	slices.Sort(out)
-	return out
-}
-
-// maxDiff is how many lines of a difference are kept.
-const maxDiff = 24
-
-// changed are the lines that only one of two texts has, in their order.
-func changed(what, was, is string) []string {
-	lines := func(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") }
-	before, after := lines(was), lines(is)
-	var out []string
-	for _, l := range before {
-		if !slices.Contains(after, l) {
-			out = append(out, what+" - "+cut(strings.TrimSpace(l), 120))
-		}
-	}
-	for _, l := range after {
-		if !slices.Contains(before, l) {
-			out = append(out, what+" + "+cut(strings.TrimSpace(l), 120))
-		}
-	}
-	if len(out) > maxDiff {
-		out = append(out[:maxDiff], fmt.Sprintf("and %d more", len(out)-maxDiff))
-	}
 	return out
 }
 
@@ -354,21 +321,8 @@ func (c *Conversation) keepCard(r Request) card.Card {
 	if k.Remove {
 		what.Title = "Remove the team recipe " + cut(k.Recipe.Name, 60)
 	}
-	what.Blocks = append(what.Blocks, card.Text{Body: called(r.By) + " asks for it. Nothing runs by this; whoever uses the recipe needs the approval that its program needs.", Quoted: false},
-		card.List{Heading: "It is asked for like this", Items: k.Recipe.Phrasings})
-	if len(k.Lifted) > 0 {
-		var items []string
-		for _, name := range slices.Sorted(maps.Keys(k.Lifted)) {
-			items = append(items, name+", which was "+k.Lifted[name])
-		}
-		what.Blocks = append(what.Blocks, card.List{Heading: "Constants that became parameters, proved for all values", Items: items})
-	}
-	if len(k.Left) > 0 {
-		what.Blocks = append(what.Blocks, card.Note{Body: cut(strings.Join(k.Left, "\n"), 500)})
-	}
-	if len(k.Diff) > 0 {
-		what.Blocks = append(what.Blocks, card.Code{Language: "diff", Body: cut(visible(strings.Join(k.Diff, "\n")), 1200)})
-	}
+	what.Blocks = append(what.Blocks, card.Text{Body: called(r.By) + " asks for it. Nothing runs by this; whoever uses the recipe needs the approval that its program needs."})
+	what.Blocks = append(what.Blocks, card.Recipe(k.Recipe.Phrasings, k.Lifted, k.Left, k.Diff)...)
 	what.Blocks = append(what.Blocks, list("What its program does", r.Card.Does), card.Fields{
 		{Label: "Risk", Text: r.Card.Tier + ": " + cut(strings.Join(r.Card.Why, "; "), 160)},
 		{Label: "Verdict", Text: cut(card.Verdict(r.Card, true), 260)},

@@ -67,7 +67,7 @@ func (c *Conversation) pose(ctx context.Context, r Request, q *agent.Question) e
 }
 
 // oneLine takes out what could make a question look like more than one.
-func oneLine(s string) string { return strings.Join(strings.Fields(visible(s)), " ") }
+func oneLine(s string) string { return strings.Join(strings.Fields(card.Visible(s)), " ") }
 
 // answers are what was replied so far, for the agent.
 func (r Request) answers() []agent.Reply {

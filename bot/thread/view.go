@@ -145,7 +145,7 @@ func refusalBlocks(r Request) []card.Block {
 	}
 	out := []card.Block{card.Text{Body: lead}, fields}
 	if f.Line != "" {
-		out = append(out, card.Text{Body: "The line to look at:"}, card.Code{Body: cut(visible(f.Line), 300)})
+		out = append(out, card.Text{Body: "The line to look at:"}, card.Code{Body: cut(card.Visible(f.Line), 300)})
 	}
 	if _, ended, more := strings.Cut(r.Detail, "; there was no further try: "); more {
 		out = append(out, card.Note{Body: "There was no further try: " + cut(ended, 400)})
@@ -273,23 +273,21 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 	if len(k.Nodes) > 1 {
 		runsOn = fmt.Sprintf("%d nodes: %s", len(k.Nodes), cut(runsOn, 300))
 	}
-	what.Blocks = append(what.Blocks,
-		list("What it does", k.Does),
-		card.Fields{
-			{Label: "Runs on", Text: runsOn},
-			{Label: "For", Text: fmt.Sprintf("%s, at most %s events a second from each node", spoken(k.Duration), thousands(r.Limits.EventsPerSecond))},
-			{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 160)},
-			{Label: "Verdict", Text: cut(verdict, 260)},
-		},
-	)
+	facts := card.Fields{
+		{Label: "Runs on", Text: runsOn},
+		{Label: "For", Text: fmt.Sprintf("%s, at most %s events a second from each node", spoken(k.Duration), thousands(r.Limits.EventsPerSecond))},
+		{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 160)},
+		{Label: "Verdict", Text: cut(verdict, 260)},
+	}
+	if k.Reading != "" {
+		facts = append(facts, card.Field{Label: "Second reading", Text: cut(strings.TrimPrefix(k.Reading, "A second reading "), maxReading)})
+	}
+	what.Blocks = append(what.Blocks, list("What it does", k.Does), facts)
 	if k.Script != "" {
 		what.Blocks = append(what.Blocks, card.Code{Body: card.Script(k.Script, maxScript)})
 	}
 	if k.Contract != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: "What it has to do, by its contract:\n" + card.Contract(k.Contract, maxContract)})
-	}
-	if k.Reading != "" {
-		what.Blocks = append(what.Blocks, card.Text{Body: cut(k.Reading, maxReading)})
 	}
 	if r.Explanation != "" && !ownWords(k.Origin) {
 		what.Blocks = append(what.Blocks, card.Text{Body: "The author says: " + cut(r.Explanation, 400), Quoted: true})
@@ -863,20 +861,6 @@ func fileName(s string) string {
 		return '-'
 	}, cut(s, 40))
 	return orElse(strings.Trim(s, "-"), "program")
-}
-
-// visible replaces characters that are not seen but change what is read: a
-// source must look like what the compiler sees.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return r
-		case !unicode.IsPrint(r), unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point):
-			return '�'
-		}
-		return r
-	}, s)
 }
 
 // ownWords tells whether what is said of a program are kgent's own words: those of a

@@ -43,6 +43,11 @@ type askOptions struct {
 	record   string
 	// program and contract are files of a program that the person has.
 	program, contract string
+	// keep is the name of a recipe that is made of what has run, phrases how it is asked for.
+	keep    string
+	phrases []string
+	// keys is the bot's key directory, by which a team's recipes are believed.
+	keys string
 	// attached is called once the first node has attached every probe.
 	attached func()
 }
@@ -89,12 +94,16 @@ Exit codes:
   kgent ask --program opens.bpf.c "which files does nginx fail to open"
   kgent ask --contract slow.kc "slow reads"
   kgent ask --yes --output pprof "CPU profile" > cpu.pb.gz && go tool pprof -top cpu.pb.gz
+  kgent ask --keep odd-ports --phrase "odd ports report" "count tcp connections by port, not port 443"
   kgent ask --yes --output json "failed opens under /etc by nginx" | jq .`,
 		Args: oneRequest,
 		RunE: func(cmd *cobra.Command, args []string) error { return ask(cmd.Context(), sys, o, args[0]) },
 	}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.program, "program", "", "a program that you have, a `file` of C (.bpf.c), an object (.o) or a bpftrace script (.bt), instead of one that kgent finds or writes")
+	cmd.Flags().StringVar(&o.keep, "keep", "", "once it has run, keep it as a recipe of this `name`, after an approval of its own")
+	cmd.Flags().StringArrayVar(&o.phrases, "phrase", nil, "how --keep's recipe is asked for, in `words`, with {name} for a parameter; may be given several times (default: the request)")
+	cmd.Flags().StringVar(&o.keys, "keys", "/etc/kgent/keys", "with REDIS_URL: the bot's key `directory`, by which your team's recipes there are believed")
 	cmd.Flags().StringVar(&o.contract, "contract", "", "the contract that --program is to keep, a `file`; without it kgent looks for one that answers the request. Without --program, one whose program kgent writes")
 	return cmd
 }
@@ -151,6 +160,17 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 		return exitError(exitNode)
 	}
 	defer host.close()
+	remembered, err := openMemory(ctx, sys, o.keys)
+	if err != nil {
+		return err
+	}
+	defer remembered.close()
+	host.agent.Team, host.agent.Lessons = remembered.list, remembered.lessons
+	host.agent.Warn = func(what string, err error) { sys.notice(what + ": " + harmless(err)) }
+	keep, err := keeping(ctx, sys, o, request, host.agent)
+	if err != nil {
+		return usageError{err}
+	}
 	if o.record != "" {
 		var wrote error
 		host.agent.Keep = func(r *agent.Record) { wrote = writeRecord(o.record, r) }
@@ -160,17 +180,17 @@ func ask(ctx context.Context, sys system, o askOptions, request string) error {
 			}
 		}()
 	}
-	var keep *saving
+	var saved *saving
 	if o.save != "" {
-		keep = &saving{Channel: ch, dir: o.save, show: o.show}
-		ch = keep
+		saved = &saving{Channel: ch, dir: o.save, show: o.show}
+		ch = saved
 	}
 	outcome := host.bot.Handle(ctx, bot.Ask{
 		ID: newID(), Text: request, Requester: person, Nodes: o.node,
-		Duration: o.duration, EventsPerSecond: o.rate, DryRun: o.dry, ShowOnly: o.show, Program: brought,
+		Duration: o.duration, EventsPerSecond: o.rate, DryRun: o.dry, ShowOnly: o.show, Program: brought, Keep: keep,
 	}, ch)
 	code := exitCodes[outcome]
-	if code == exitOK && (keep != nil && keep.err != nil || export != nil && export.err != nil) {
+	if code == exitOK && (saved != nil && saved.err != nil || export != nil && export.err != nil) {
 		code = exitInternal
 	}
 	if code != exitOK {

@@ -239,7 +239,10 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	case os.Geteuid() != 0:
 		log.Info("this node runs no bpftrace scripts: bpftrace runs as root only")
 	default:
-		kern.Scripts, self.Bpftrace = scriptTracer(f.name, tool, env.Redact), releaseOf(tool)
+		kern.Scripts = scriptTracer(f.name, tool, env.Redact)
+		if self.Bpftrace, err = releaseOf(ctx, tool); err != nil {
+			return err
+		}
 	}
 	recorded := &auditedKernel{Kernel: kern, log: log, record: record}
 	line := bus.NewRedis(client)

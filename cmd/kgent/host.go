@@ -107,7 +107,8 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 		return nil, fmt.Errorf("reading KGENT_REDACT: %w", err)
 	}
 	kern := executor.NewKernel(name, loader, env)
-	tool, err := findBpftrace(ctx, sys.getenv)
+	// What release it is takes a while to find out, and few requests need to know.
+	tool, err := bpftrace.Locate(sys.getenv, jailSelf()...)
 	if err != nil && !errors.Is(err, bpftrace.ErrNone) {
 		return nil, err // without bpftrace, a script's first step says what to do
 	}
@@ -122,7 +123,7 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 	line := bus.NewMemory()
 	labels := map[string]string{"arch": facts.Arch, "kernel": facts.Release}
 	node := &executor.Executor{
-		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels, Bpftrace: releaseOf(tool)},
+		Node:     bus.NodeInfo{Name: name, Kernel: facts.Release, Arch: facts.Arch, Labels: labels},
 		Verifier: &job.Verifier{Node: name, Labels: labels, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: approvals.LocalDuration},
 		Kernel:   kern,
 		Bus:      line,

@@ -38,20 +38,25 @@ func scriptTracer(node string, tool *bpftrace.Tool, secrets *redact.Redactor) *t
 }
 
 // releaseOf is the release of a bpftrace that may not be there.
-func releaseOf(tool *bpftrace.Tool) string {
+func releaseOf(ctx context.Context, tool *bpftrace.Tool) (string, error) {
 	if tool == nil {
-		return ""
+		return "", nil
 	}
-	return tool.Version.String()
+	v, err := tool.Release(ctx)
+	return v.String(), err
 }
 
 // bpftraceFinding says whether scripts can be judged and run here.
 func bpftraceFinding(ctx context.Context, getenv func(string) string) finding {
 	tool, err := findBpftrace(ctx, getenv)
+	release := ""
+	if err == nil {
+		release, err = releaseOf(ctx, tool)
+	}
 	if err != nil {
 		return finding{"tools", "bpftrace", stateOptional, "none; only bpftrace scripts need it", "apt-get install bpftrace"}
 	}
-	return finding{"tools", "bpftrace", stateOK, tool.Version.String() + ", " + tool.Path, ""}
+	return finding{"tools", "bpftrace", stateOK, release + ", " + tool.Path, ""}
 }
 
 // languageFromEnv reads KGENT_LANGUAGE: what a model writes where a request does not say.

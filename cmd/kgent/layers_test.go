@@ -105,20 +105,21 @@ func TestPackageComments(t *testing.T) {
 // decision, not an accident.
 func TestDependencies(t *testing.T) {
 	allowed := map[string]string{
-		"github.com/bwmarrin/discordgo":     "Discord's protocol",
-		"github.com/cilium/ebpf":            "loading and reading eBPF",
-		"github.com/go-air/gini":            "the SAT solver of the proof",
-		"github.com/goccy/go-yaml":          "recipes and scripts are YAML",
-		"github.com/gorilla/websocket":      "the dialer of the Discord and Slack clients, and their stand-ins",
-		"github.com/redis/go-redis/v9":      "the protocol of Redis",
-		"github.com/rogpeppe/go-internal":   "testscript for the command's tests",
-		"github.com/sashabaranov/go-openai": "the model's protocol",
-		"github.com/slack-go/slack":         "Slack's protocol",
-		"github.com/spf13/cobra":            "sub-commands and flags",
-		"go.uber.org/goleak":                "tests look for goroutines left behind",
-		"golang.org/x/image":                "fonts and lines of the pictures in a chat",
-		"golang.org/x/sys":                  "system calls and their constants",
-		"golang.org/x/term":                 "whether output is a terminal",
+		"github.com/bwmarrin/discordgo":      "Discord's protocol",
+		"github.com/cilium/ebpf":             "loading and reading eBPF",
+		"github.com/go-air/gini":             "the SAT solver of the proof",
+		"github.com/goccy/go-yaml":           "recipes and scripts are YAML",
+		"github.com/gorilla/websocket":       "the dialer of the Discord and Slack clients, and their stand-ins",
+		"github.com/ianlancetaylor/demangle": "names of C++ and Rust functions in stacks",
+		"github.com/redis/go-redis/v9":       "the protocol of Redis",
+		"github.com/rogpeppe/go-internal":    "testscript for the command's tests",
+		"github.com/sashabaranov/go-openai":  "the model's protocol",
+		"github.com/slack-go/slack":          "Slack's protocol",
+		"github.com/spf13/cobra":             "sub-commands and flags",
+		"go.uber.org/goleak":                 "tests look for goroutines left behind",
+		"golang.org/x/image":                 "fonts and lines of the pictures in a chat",
+		"golang.org/x/sys":                   "system calls and their constants",
+		"golang.org/x/term":                  "whether output is a terminal",
 	}
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {

@@ -15,14 +15,14 @@ func recipesCommand(sys system) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "recipes [name]",
-		Short: "list the built-in programs, or show one with its parameters and source",
+		Short: "list the built-in programs and your own, or show one with its parameters and source",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usageError{fmt.Errorf("want one name at most, got %d", len(args))}
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			library, err := recipes.Default()
 			if err != nil {
 				return err
@@ -48,10 +48,11 @@ func recipesCommand(sys system) *cobra.Command {
 			for _, r := range all {
 				fmt.Fprintf(sys.out, "%-26s %s\n%-26s   kgent ask %q\n", r.Name, r.Title, "", r.Phrasings[0])
 			}
-			return nil
+			return listOwn(cmd.Context(), sys)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "`text` or json, one recipe a line")
+	cmd.AddCommand(forgetCommand(sys))
 	return cmd
 }
 

@@ -33,6 +33,10 @@ type saving struct {
 }
 
 func (s *saving) Candidate(c bot.Card) {
+	if c.Keep != nil { // what has run is saved already
+		s.Channel.Candidate(c)
+		return
+	}
 	s.err = save(s.dir, c)
 	s.Channel.Candidate(c)
 	if s.err != nil && s.show {

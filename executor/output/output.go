@@ -121,9 +121,12 @@ type Map struct {
 	// Total is how many entries the map had; more than len(Entries) when only
 	// the top ones are shown.
 	Total int `json:"total"`
-	// At is when the map was read, RFC 3339; Final says that the run is over.
-	At    string `json:"at"`
-	Final bool   `json:"final"`
+	// At is when the map was read, RFC 3339; Seconds over how long was counted, since
+	// the reading before or since the programs were attached; Final says that the
+	// run is over.
+	At      string  `json:"at"`
+	Seconds float64 `json:"seconds,omitempty"`
+	Final   bool    `json:"final"`
 }
 
 // MapEntry is one row.
@@ -141,6 +144,7 @@ type Hist struct {
 	Buckets []Bucket `json:"buckets"`
 	Count   uint64   `json:"count"`
 	At      string   `json:"at"`
+	Seconds float64  `json:"seconds,omitempty"` // as in Map
 	Final   bool     `json:"final"`
 }
 
@@ -222,9 +226,20 @@ type Overhead struct {
 	Nanos     uint64  `json:"ns"`        // time spent in them
 	CPUShare  float64 `json:"cpu_share"` // of one core, over the run
 	Available bool    `json:"available"` // false when the kernel did not let us measure
-	Missed    uint64  `json:"missed"`    // program runs the kernel skipped (recursion)
+	Missed    uint64  `json:"missed"`    // program runs the kernel skipped: the program or its hook was busy
 	AttachMS  float64 `json:"attach_ms"` // from grant to attached
 }
+
+// What is known of the order of events. Of one ring buffer they come in the order in
+// which programs made room for them in it, which on each CPU is the order in which
+// things happened; between CPUs it is that of taking the buffer's lock.
+const (
+	// OrderStream: within each stream. Streams of one node are read in turns.
+	OrderStream = "stream"
+	// OrderNodes: within each stream of each node. Nodes come as they arrive; to sort
+	// them by a time in the event, remember that their clocks may differ.
+	OrderNodes = "node-stream"
+)
 
 // NodeSummary is the end of a run on one node.
 type NodeSummary struct {
@@ -240,9 +255,11 @@ type Summary struct {
 	Reason Reason `json:"reason"`
 	Detail string `json:"detail,omitempty"`
 	Counters
-	Overhead Overhead      `json:"overhead"`
-	Seconds  float64       `json:"seconds"` // attached, the longest of the nodes
-	Nodes    []NodeSummary `json:"nodes"`
+	Overhead Overhead `json:"overhead"`
+	Seconds  float64  `json:"seconds"` // attached, the longest of the nodes
+	// Order says in which order events came: [OrderStream] or [OrderNodes].
+	Order string        `json:"order,omitempty"`
+	Nodes []NodeSummary `json:"nodes"`
 }
 
 // Check is a node's answer when it was asked whether its kernel takes a

@@ -147,6 +147,7 @@ func (s *Set) detachLocked() error {
 	var closing sync.WaitGroup
 	for i, p := range s.programs {
 		closing.Go(func() {
+			s.measured.skipped(hooksMissed(p.links))
 			if err := p.detach(); err != nil {
 				errs[i] = fmt.Errorf("detaching program %s from %s: %w", p.name, p.hook, err)
 			}

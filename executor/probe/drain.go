@@ -68,7 +68,7 @@ const restLimit = time.Second
 
 // Rest reads what the programs had submitted when they were detached. When it
 // returns nil, every event that was produced has been handed to fn, here or by
-// Drain, or is counted as lost, and [Set.Counts] is final. It takes a
+// Drain, or is counted as lost, and [Set.Counts] and [Set.Cells] are final. It takes a
 // millisecond or two, at most a second; an error says that the counters of the
 // program and the events read do not agree.
 func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
@@ -82,12 +82,12 @@ func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 	if !ended {
 		return errors.New("draining the rest: the programs are still attached; detach them first")
 	}
+	quiesce() // what was running may still count in a map, too
 	if s.ring == nil {
 		return nil
 	}
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	quiesce()
 	deadline := time.Now().Add(restLimit)
 	stop := func() bool { return ctx.Err() != nil || s.closing.Load() }
 	var last program.Counts

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
@@ -19,6 +21,39 @@ type measured struct {
 	mu     sync.Mutex
 	attach time.Duration
 	total  Total
+	// hooks is how often a hook was hit and did not call the program, as the links
+	// said before they were closed.
+	hooks uint64
+}
+
+func (m *measured) skipped(n uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hooks += n
+}
+
+// hooksMissed is how often the kernel did not come to run a program because the
+// hook itself was busy: a kprobe hit while another one was handled, or a kretprobe
+// with too many calls at a time. Kernels before 6.7 do not tell; what they count
+// in the program is in [programStats].
+func hooksMissed(links []io.Closer) (missed uint64) {
+	for _, c := range links {
+		l, ok := c.(link.Link)
+		if !ok {
+			continue
+		}
+		info, err := l.Info()
+		if err != nil {
+			continue // links before Linux 5.8 tell nothing
+		}
+		if e := info.PerfEvent(); e != nil && e.Kprobe() != nil {
+			missed += e.Kprobe().Missed
+		}
+		if m := info.KprobeMulti(); m != nil {
+			missed += m.Missed
+		}
+	}
+	return missed
 }
 
 func (m *measured) attached(took time.Duration) {
@@ -178,8 +213,9 @@ func usage(runs uint64, spent, window time.Duration) output.Overhead {
 	return o
 }
 
-// Overhead is what all samples together measured, see [Total.Overhead]. It can
-// be called after Close.
+// Overhead is what all samples together measured, see [Total.Overhead]. What was
+// missed is complete when the programs are detached. It can be called after
+// Close.
 func (s *Set) Overhead() output.Overhead {
 	if s.acquire() == nil {
 		if missed, err := s.missed(); err == nil {
@@ -193,6 +229,7 @@ func (s *Set) Overhead() output.Overhead {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o := m.total.Overhead()
+	o.Missed += m.hooks
 	o.AttachMS = float64(m.attach) / float64(time.Millisecond)
 	return o
 }

@@ -215,7 +215,7 @@ func FuzzRecords(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, cells := range [][]Cell{nil, now, since} {
-			records, err := m.Records("n", cells, fakeStacks{}, program.View{Top: 2}, time.Unix(1, 0), false)
+			records, err := m.Records("n", cells, fakeStacks{}, program.View{Top: 2}, Reading{At: time.Unix(1, 0)})
 			if err != nil {
 				t.Fatal(err)
 			}

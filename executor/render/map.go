@@ -195,11 +195,23 @@ type row struct {
 	weight     uint64 // what rows are sorted by
 }
 
+// Reading is when a map was read.
+type Reading struct {
+	At time.Time
+	// Over is how long was counted: since the reading before, or since the programs
+	// were attached. 0 says nothing of it.
+	Over  time.Duration
+	Final bool // the run is over
+}
+
+// seconds are those of a record, to the millisecond.
+func (r Reading) seconds() float64 { return r.Over.Round(time.Millisecond).Seconds() }
+
 // Records returns what the cells say. stacks resolves the stacks of keys; it
 // may be nil for maps that have none. View.Top bounds the entries and histograms, and
-// says which stacks are minor ones; at is when the cells were read. Of a map without entries there
+// says which stacks are minor ones; when is when the cells were read. Of a map without entries there
 // is a record, too, so that readers know it was looked at.
-func (m *Map) Records(node string, cells []Cell, stacks StackResolver, view program.View, at time.Time, final bool) ([]output.Record, error) {
+func (m *Map) Records(node string, cells []Cell, stacks StackResolver, view program.View, when Reading) ([]output.Record, error) {
 	rows := make([]row, 0, len(cells))
 	for _, c := range cells {
 		r, err := m.merged(c)
@@ -220,15 +232,15 @@ func (m *Map) Records(node string, cells []Cell, stacks StackResolver, view prog
 			return nil, fmt.Errorf("rendering map %s: its stacks cannot be named without a stack map", m.name)
 		}
 		if len(rows) > 0 {
-			return m.stackRecords(node, rows, stacks, view, final), nil
+			return m.stackRecords(node, rows, stacks, view, when.Final), nil
 		}
 	}
 	var out []output.Record
 	for _, h := range m.hists {
-		out = m.histRecords(out, h, node, rows, view, at, final)
+		out = m.histRecords(out, h, node, rows, view, when)
 	}
 	if len(m.rest) > 0 {
-		out = append(out, m.table(node, rows, view, at, final))
+		out = append(out, m.table(node, rows, view, when))
 	}
 	return out, nil
 }
@@ -315,8 +327,8 @@ func top(rows []row, view program.View) []row {
 	return rows
 }
 
-func (m *Map) table(node string, rows []row, view program.View, at time.Time, final bool) output.Map {
-	out := output.Map{Node: node, Name: m.name, Total: len(rows), At: output.Time(at), Final: final}
+func (m *Map) table(node string, rows []row, view program.View, when Reading) output.Map {
+	out := output.Map{Node: node, Name: m.name, Total: len(rows), At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final}
 	shown := top(rows, view)
 	out.Entries = make([]output.MapEntry, len(shown))
 	for i, r := range shown {
@@ -327,7 +339,7 @@ func (m *Map) table(node string, rows []row, view program.View, at time.Time, fi
 
 // histRecords appends the histograms h of all keys, those with the most values
 // first.
-func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row, view program.View, at time.Time, final bool) []output.Record {
+func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row, view program.View, when Reading) []output.Record {
 	name := m.name
 	if h.node != m.value && h.field != "value" {
 		name += "." + h.field
@@ -343,10 +355,10 @@ func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row,
 	for _, r := range shown {
 		buckets, count := h.histogram(h.bytes(r.value))
 		dst = append(dst, output.Hist{Node: node, Name: name, Key: m.keyFields(r.key), Unit: h.unit, Buckets: buckets,
-			Count: count, At: output.Time(at), Final: final})
+			Count: count, At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final})
 	}
 	if len(shown) == 0 {
-		dst = append(dst, output.Hist{Node: node, Name: name, Unit: h.unit, Buckets: []output.Bucket{}, At: output.Time(at), Final: final})
+		dst = append(dst, output.Hist{Node: node, Name: name, Unit: h.unit, Buckets: []output.Bucket{}, At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final})
 	}
 	return dst
 }

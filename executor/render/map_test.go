@@ -72,7 +72,7 @@ func records(t *testing.T, name string, cells []Cell, view program.View) string 
 
 func recordsOf(t *testing.T, m *Map, cells []Cell, view program.View) string {
 	t.Helper()
-	rs, err := m.Records("n", cells, fakeStacks{}, view, readAt, true)
+	rs, err := m.Records("n", cells, fakeStacks{}, view, Reading{At: readAt, Final: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestStackRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, final := range []bool{true, false} {
-		rs, err := m.Records("n", many, fakeStacks{}, program.View{Top: 3}, readAt, final)
+		rs, err := m.Records("n", many, fakeStacks{}, program.View{Top: 3}, Reading{At: readAt, Final: final})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,7 +341,7 @@ func TestStackRecords(t *testing.T) {
 	if _, ok := m.PID(nil); ok {
 		t.Error("a process without a key")
 	}
-	if _, err := m.Records("n", nil, nil, program.View{}, readAt, true); err == nil {
+	if _, err := m.Records("n", nil, nil, program.View{}, Reading{At: readAt, Final: true}); err == nil {
 		t.Error("stacks without a resolver are no error")
 	}
 	var names []string
@@ -412,7 +412,7 @@ func TestBadCells(t *testing.T) {
 	good := cell(pack(uint32(1)), pack(uint64(1)))
 	for _, bad := range []Cell{{}, cell(nil, pack(uint64(1))), cell(pack(uint32(1))), cell(pack(uint32(1)), pack(uint32(1))),
 		cell(pack(uint32(1)), pack(uint64(1)), nil), cell(pack(uint64(1)), pack(uint64(1)))} {
-		if _, err := m.Records("n", []Cell{good, bad}, nil, program.View{}, readAt, false); err == nil {
+		if _, err := m.Records("n", []Cell{good, bad}, nil, program.View{}, Reading{At: readAt}); err == nil {
 			t.Errorf("%v is no error", bad)
 		}
 		if _, err := m.Since([]Cell{bad}, nil); err == nil {
@@ -452,7 +452,7 @@ func BenchmarkRecords(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := m.Records("n", cells, nil, program.View{}, readAt, true); err != nil {
+		if _, err := m.Records("n", cells, nil, program.View{}, Reading{At: readAt, Final: true}); err != nil {
 			b.Fatal(err)
 		}
 	}

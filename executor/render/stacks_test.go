@@ -106,7 +106,7 @@ func TestStacksOfKernel(t *testing.T) {
 		cells = append(cells, Cell{Key: bytes.Clone(key), Values: [][]byte{bytes.Clone(value)}})
 	}
 	resolver := &Stacks{Maps: []StackMap{coll.Maps["stacks"]}, Kernel: kernel, Users: users}
-	records, err := m.Records("n", cells, resolver, program.View{}, time.Now(), true)
+	records, err := m.Records("n", cells, resolver, program.View{}, Reading{At: time.Now(), Final: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -251,7 +251,7 @@ func (t *translator) hist(x bpftrace.Map, value any) {
 		}
 		h := output.Hist{Node: node, Name: x.Name, Key: key, Unit: "count", Buckets: []output.Bucket{}, At: at, Final: t.last}
 		below := fill(&h, list)
-		if last := len(h.Buckets) - 1; x.Call == "hist" && last >= 0 && h.Buckets[last].Min == t.run.tracer.Tool.Version.LastBucket() {
+		if last := len(h.Buckets) - 1; x.Call == "hist" && last >= 0 && h.Buckets[last].Min == t.run.release.LastBucket() {
 			h.Buckets[last].Max = math.MaxUint64
 		}
 		if below > 0 {

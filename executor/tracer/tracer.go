@@ -86,11 +86,15 @@ func (t *Tracer) Load(ctx context.Context, o *program.Object, m *program.Manifes
 	if err != nil {
 		return nil, err
 	}
-	if t.Tool.Version.Less(requires) {
-		return nil, fmt.Errorf("the script needs bpftrace %s, this node has %s: install a later one", requires, t.Tool.Version)
+	release, err := t.Tool.Release(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if m.Script.Pinned && t.Tool.Version.String() != m.Script.By {
-		return nil, fmt.Errorf("the script was proved for what bpftrace %s makes of it, and this node has %s: ask for this node alone, or install that release", m.Script.By, t.Tool.Version)
+	if release.Less(requires) {
+		return nil, fmt.Errorf("the script needs bpftrace %s, this node has %s: install a later one", requires, release)
+	}
+	if m.Script.Pinned && release.String() != m.Script.By {
+		return nil, fmt.Errorf("the script was proved for what bpftrace %s makes of it, and this node has %s: ask for this node alone, or install that release", m.Script.By, release)
 	}
 	own, err := t.Tool.Translate(ctx, script, nil)
 	if err != nil {
@@ -105,9 +109,9 @@ func (t *Tracer) Load(ctx context.Context, o *program.Object, m *program.Manifes
 		return nil, err
 	}
 	if err := program.SameDoings(approved, here); err != nil {
-		return nil, fmt.Errorf("bpftrace %s on this node makes something else of the script than what was approved, made by %s: %w", t.Tool.Version, m.Script.By, err)
+		return nil, fmt.Errorf("bpftrace %s on this node makes something else of the script than what was approved, made by %s: %w", release, m.Script.By, err)
 	}
-	r := &Run{tracer: t, script: script, facts: here}
+	r := &Run{tracer: t, script: script, facts: here, release: release}
 	for _, f := range here {
 		r.hooks = append(r.hooks, f.Hook.String())
 	}
@@ -121,6 +125,8 @@ type Run struct {
 	script *bpftrace.Script
 	facts  []program.Facts
 	hooks  []string
+	// release is the tool's.
+	release bpftrace.Version
 
 	cmd   *exec.Cmd
 	said  *messages

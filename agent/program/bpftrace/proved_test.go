@@ -44,6 +44,10 @@ func TestProved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	release, err := tool.Release(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	facts, err := kernel.Live(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +153,7 @@ hook tracepoint/syscalls/sys_enter_fsync()
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := program.Build(o, program.Options{Name: "x", Title: "x", Script: &program.Script{Language: bpftrace.Language, Text: s.Text, Requires: s.Requires.String(), By: tool.Version.String()}})
+			m, err := program.Build(o, program.Options{Name: "x", Title: "x", Script: &program.Script{Language: bpftrace.Language, Text: s.Text, Requires: s.Requires.String(), By: release.String()}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,15 +31,28 @@ const (
 // Tool is the bpftrace of this machine. It is safe for concurrent use.
 type Tool struct {
 	Path    string
-	Version Version
+	release func() (Version, error)
 	// self is how this program is started again in the jail.
 	self  []string
 	slots chan struct{}
 }
 
-// Find looks for bpftrace: the value of KGENT_BPFTRACE, else what is on the path.
-// self is how this program is started again to enter the jail, see package jail.
+// Find looks for bpftrace, as Locate does, and asks it for its release.
 func Find(ctx context.Context, getenv func(string) string, self ...string) (*Tool, error) {
+	t, err := Locate(getenv, self...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.Release(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Locate looks for bpftrace: the value of KGENT_BPFTRACE, else what is on the path. It
+// starts nothing. self is how this program is started again to enter the jail, see
+// package jail.
+func Locate(getenv func(string) string, self ...string) (*Tool, error) {
 	file := getenv("KGENT_BPFTRACE")
 	if file == "" {
 		var err error
@@ -50,23 +64,40 @@ func Find(ctx context.Context, getenv func(string) string, self ...string) (*Too
 	if err != nil {
 		return nil, fmt.Errorf("looking for bpftrace: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, translateTime)
+	if _, err := os.Stat(file); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrNone, err)
+	}
+	t := &Tool{Path: file, self: slices.Clone(self), slots: make(chan struct{}, 2)}
+	t.release = sync.OnceValues(func() (Version, error) { return releaseOf(file) })
+	return t, nil
+}
+
+// Release is the tool's, which is asked once, when somebody wants to know.
+func (t *Tool) Release(ctx context.Context) (Version, error) {
+	if ctx.Err() != nil {
+		return Version{}, context.Cause(ctx)
+	}
+	return t.release()
+}
+
+func releaseOf(file string) (Version, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), translateTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, file, "--version")
 	cmd.Env = []string{"LC_ALL=C"}
 	out := &bounded{max: 4 << 10}
 	cmd.Stdout = out
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w: running %s --version: %v", ErrNone, file, err)
+		return Version{}, fmt.Errorf("%w: running %s --version: %v", ErrNone, file, err)
 	}
 	v, err := ParseVersion(out.String())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrNone, file, err)
+		return Version{}, fmt.Errorf("%w: %s: %v", ErrNone, file, err)
 	}
 	if v.Less(Oldest()) {
-		return nil, fmt.Errorf("%w: %s is bpftrace %s, kgent works with %s and later", ErrNone, file, v, Oldest())
+		return Version{}, fmt.Errorf("%w: %s is bpftrace %s, kgent works with %s and later", ErrNone, file, v, Oldest())
 	}
-	return &Tool{Path: file, Version: v, self: slices.Clone(self), slots: make(chan struct{}, 2)}, nil
+	return v, nil
 }
 
 // Env is the environment that bpftrace gets, in translating as in running, for
@@ -103,8 +134,11 @@ func (t *Tool) Translate(ctx context.Context, s *Script, k Kernel) (*program.Obj
 	fail := func(err error) (*program.Object, error) {
 		return nil, fmt.Errorf("translating the script: %w", err)
 	}
-	if t.Version.Less(s.Requires) {
-		return fail(fmt.Errorf("it needs bpftrace %s, this is %s", s.Requires, t.Version))
+	switch v, err := t.Release(ctx); {
+	case err != nil:
+		return fail(err)
+	case v.Less(s.Requires):
+		return fail(fmt.Errorf("it needs bpftrace %s, this is %s", s.Requires, v))
 	}
 	select {
 	case t.slots <- struct{}{}:

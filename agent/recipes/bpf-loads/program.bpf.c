@@ -66,7 +66,7 @@ int load_enter(struct trace_event_raw_sys_enter *ctx)
 
 	c.attr = ctx->args[1];
 	c.size = (__u32)ctx->args[2];
-	if (ctx->args[0] == K_BPF_PROG_LOAD && k_current_pid() != kgent_self)
+	if ((__u32)ctx->args[0] == K_BPF_PROG_LOAD && k_current_pid() != kgent_self)
 		k_put(&calls, &tid, &c);
 	return 0;
 }

@@ -72,29 +72,10 @@ type Options struct {
 }
 
 // Limits bound one comparison. Zero values mean those of [Defaults].
-type Limits struct {
-	Time  time.Duration // of all
-	Query time.Duration // of one question to the solver
-	// Scenario is how many invocations in a row are tried.
-	Scenario int
-	Machine  symbolic.Limits
-}
+type Limits = symbolic.Effort
 
 // Defaults are the limits of a comparison that a person waits for.
 var Defaults = Limits{Time: 20 * time.Second, Query: 2 * time.Second, Scenario: 4, Machine: symbolic.Defaults}
-
-func (l Limits) withDefaults() Limits {
-	if l.Time <= 0 {
-		l.Time = Defaults.Time
-	}
-	if l.Query <= 0 {
-		l.Query = Defaults.Query
-	}
-	if l.Scenario <= 0 {
-		l.Scenario = Defaults.Scenario
-	}
-	return l
-}
 
 // Result is what [Compare] found.
 type Result struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/program"
+	"kgent/agent/verify/symbolic"
 )
 
 // column is one thing that people see of an event, a key or a cell.
@@ -103,15 +104,15 @@ func columns(t btf.Type) ([]column, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	typ, meaning := bare(t)
+	typ, meaning := symbolic.Meaning(t)
 	s, ok := typ.(*btf.Struct)
-	if !ok || whole(s, meaning) {
+	if !ok || symbolic.IsOneValue(typ, meaning) {
 		c, err := columnOf("", 0, t)
 		return []column{c}, size, err
 	}
 	var out []column
 	for _, m := range s.Members {
-		if isPad(m.Name) {
+		if symbolic.IsPad(m.Name) {
 			continue
 		}
 		if m.BitfieldSize != 0 || m.Name == "" {
@@ -124,55 +125,6 @@ func columns(t btf.Type) ([]column, int, error) {
 		out = append(out, c)
 	}
 	return out, size, nil
-}
-
-// isPad tells whether a member is filling: _pad, _pad1, …
-func isPad(name string) bool {
-	rest, ok := strings.CutPrefix(name, "_pad")
-	return ok && strings.Trim(rest, "0123456789") == ""
-}
-
-// whole are structs that are shown as one value.
-func whole(s *btf.Struct, meaning string) bool {
-	for _, name := range []string{meaning, strings.TrimPrefix(s.Name, "k_")} {
-		switch {
-		case name == "ip", name == "args", name == "mac", strings.HasPrefix(name, "hist_"), strings.HasPrefix(name, "stats_"):
-			return true
-		}
-	}
-	return s.Name == "k_hist" || s.Name == "k_stats"
-}
-
-// maxNesting bounds chains of qualifiers: the types of an object may be cyclic.
-const maxNesting = 32
-
-// bare removes qualifiers and typedefs. meaning is the first k_ name on the way, without its
-// k_, or "be" for a type in network byte order.
-func bare(t btf.Type) (typ btf.Type, meaning string) {
-	for range maxNesting {
-		switch q := t.(type) {
-		case *btf.Const:
-			t = q.Type
-		case *btf.Volatile:
-			t = q.Type
-		case *btf.Restrict:
-			t = q.Type
-		case *btf.TypeTag:
-			t = q.Type
-		case *btf.Typedef:
-			k, ok := strings.CutPrefix(q.Name, "k_")
-			if !ok && strings.HasPrefix(q.Name, "__be") {
-				k, ok = "be", true
-			}
-			if ok && meaning == "" {
-				meaning = k
-			}
-			t = q.Type
-		default:
-			return t, meaning
-		}
-	}
-	return (*btf.Void)(nil), meaning
 }
 
 // shownAs is how kgent shows a number of a meaning, in words. What is not in it is shown as
@@ -192,7 +144,7 @@ func columnOf(name string, off int, t btf.Type) (column, error) {
 		return column{}, err
 	}
 	c := column{name: name, off: off, size: size}
-	typ, meaning := bare(t)
+	typ, meaning := symbolic.Meaning(t)
 	c.shown, c.merge = shownAs[meaning], meaning
 	switch x := typ.(type) {
 	case *btf.Int:
@@ -205,7 +157,7 @@ func columnOf(name string, off int, t btf.Type) (column, error) {
 		} else if size == 1 && (x.Encoding == btf.Char || x.Name == "char") && meaning == "" {
 			c.shown = "a character"
 		}
-		if meaning == "be" || meaning == "be16" {
+		if strings.HasPrefix(meaning, "be") {
 			c.big = true
 		}
 	case *btf.Enum:
@@ -216,7 +168,7 @@ func columnOf(name string, off int, t btf.Type) (column, error) {
 	case *btf.Pointer:
 		c.shape, c.shown = number, shownAs["addr"]
 	case *btf.Array:
-		elem, inner := bare(x.Type)
+		elem, inner := symbolic.Meaning(x.Type)
 		i, ok := elem.(*btf.Int)
 		switch {
 		case ok && meaning == "" && i.Size == 1 && (i.Name == "char" || i.Encoding == btf.Char):

@@ -154,7 +154,7 @@ func shapeOf(t btf.Type) string {
 		return ""
 	}
 	size, err := btf.Sizeof(t)
-	typ, _ := bare(t)
+	typ, _ := symbolic.Meaning(t)
 	out := fmt.Sprintf("%d %T", size, typ)
 	var members []btf.Member
 	switch s := typ.(type) {

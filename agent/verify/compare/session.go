@@ -113,7 +113,7 @@ func guarded(f func() error) (err error) {
 
 // open links the programs.
 func open(a, b Program, opt Options) (*session, error) {
-	s := &session{opt: opt, limits: opt.Limits.withDefaults(), b: smt.New(), assumed: map[string]bool{}}
+	s := &session{opt: opt, limits: opt.Limits.Or(Defaults), b: smt.New(), assumed: map[string]bool{}}
 	s.solver = smt.NewBuiltin(s.b, smt.Limits{Time: s.limits.Query})
 	if opt.Solver != nil {
 		s.solver = opt.Solver(s.b)

@@ -436,7 +436,7 @@ func inputValue(in *symbolic.Input, v uint64, bits uint) string {
 }
 
 func signedType(t btf.Type) bool {
-	typ, _ := bare(t)
+	typ, _ := symbolic.Meaning(t)
 	switch x := typ.(type) {
 	case *btf.Int:
 		return x.Encoding == btf.Signed

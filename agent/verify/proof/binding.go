@@ -11,6 +11,7 @@ import (
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
+	"kgent/agent/verify/symbolic"
 )
 
 // binding says which part of the program each part of the contract is, by the
@@ -222,7 +223,7 @@ func (x *binder) fits(what string, c contract.CheckedMember, m member) member {
 // plain checks that a member without a meaning in the contract is shown as what it is: the
 // program's type must not say more, and show signs and texts alike.
 func (x *binder) plain(what string, c contract.CheckedMember, m member) {
-	typ, _ := bare(m.typ)
+	typ, _ := symbolic.Meaning(m.typ)
 	i, isInt := typ.(*btf.Int)
 	ok := m.meaning == "" || c.Type.Order == contract.Network && strings.HasPrefix(m.meaning, "be")
 	switch c.Type.Kind {
@@ -244,7 +245,7 @@ func (x *binder) plain(what string, c contract.CheckedMember, m member) {
 
 // enum checks that a member is shown by the names that the contract gives its values.
 func (x *binder) enum(what string, c contract.CheckedMember, m member) {
-	typ, _ := bare(m.typ)
+	typ, _ := symbolic.Meaning(m.typ)
 	e, _ := typ.(*btf.Enum)
 	for _, v := range c.Type.Enum.Values {
 		// Of two names for a number the first is shown.
@@ -335,11 +336,11 @@ func (x *binder) cell(table string, v contract.TableValue, m member) {
 	id := fmt.Sprintf("table %s.%s", table, v.Name)
 	switch v.Agg {
 	case contract.Log2:
-		if m.size != 8*64 || m.meaning != "" && !isHist(m.meaning) {
+		if m.size != 8*64 || m.meaning != "" && !symbolic.IsHist(m.meaning) {
 			x.find(id, "a histogram is a k_hist of 64 slots", "k_hist", nameOf(m))
 		}
 	case contract.Stats:
-		if m.size != 8*4 || m.meaning != "" && !isStats(m.meaning) {
+		if m.size != 8*4 || m.meaning != "" && !symbolic.IsStats(m.meaning) {
 			x.find(id, "statistics are a k_stats", "k_stats", nameOf(m))
 		}
 	case contract.Linear:
@@ -565,7 +566,7 @@ func nameOf(m member) string {
 	if m.text {
 		return fmt.Sprintf("char[%d]", m.size)
 	}
-	typ, _ := bare(m.typ)
+	typ, _ := symbolic.Meaning(m.typ)
 	if n := typ.TypeName(); n != "" {
 		return n
 	}

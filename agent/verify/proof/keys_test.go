@@ -101,6 +101,8 @@ hook tracepoint/syscalls/sys_exit_read(ret)
 `
 
 func TestKeyThatIsRemembered(t *testing.T) {
+	short := patient
+	short.Scenario = 2 // it matters that nothing wrong is proved, not how long a search for examples would be
 	if r := verify(t, spins, spinsContract, patient); r.Verdict != Verified {
 		t.Errorf("%s\n%s", r.Verdict, strings.Join(r.Reasons, "\n"))
 	}
@@ -114,7 +116,7 @@ func TestKeyThatIsRemembered(t *testing.T) {
 		if wrong == spins {
 			t.Fatalf("%s: nothing was changed", name)
 		}
-		if r := verify(t, wrong, spinsContract, patient); r.Verdict == Verified {
+		if r := verify(t, wrong, spinsContract, short); r.Verdict == Verified {
 			t.Errorf("%s, and it is verified", name)
 		}
 	}

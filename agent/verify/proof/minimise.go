@@ -24,28 +24,14 @@ func (x *searching) smaller(f difference) smt.Model {
 	}
 	vars := smt.Vars(fixed...)
 	slices.SortStableFunc(vars, func(a, b smt.Term) int { return weight(a) - weight(b) })
-	tried := 0
+	var wished []smt.Wish
 	for i, v := range vars {
-		in := symbolic.InputOf(v)
-		if in == nil {
-			continue
-		}
-		if tried++; tried > maxWishes || x.ctx.Err() != nil {
-			break
-		}
-		for _, want := range wishes(in, v.Width(), i) {
-			wish := x.b.Eq(v, x.b.Const(v.Width(), want))
-			if model.Value(v) == want {
-				fixed = append(fixed, wish)
-				break
-			}
-			if a := x.ask(x.ctx, append(slices.Clone(fixed), wish)...); a.Result == smt.Sat {
-				model, fixed = a.Model, append(fixed, wish)
-				break
-			}
+		if in := symbolic.InputOf(v); in != nil && len(wished) < maxWishes {
+			wished = append(wished, smt.Wish{Var: v, Values: wishes(in, v.Width(), i)})
 		}
 	}
-	return model
+	ask := func(terms ...smt.Term) smt.Answer { return x.ask(x.ctx, terms...) }
+	return x.b.Prefer(model, fixed, wished, ask, func() bool { return x.ctx.Err() == nil })
 }
 
 // modelOf is a model of all formulas that a counterexample has to fulfil; nil if there is none.

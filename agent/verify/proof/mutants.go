@@ -276,6 +276,7 @@ func vary(s *specimen, salt uint64) *varied {
 			about[v] = append(about[v], h)
 		}
 	}
+	out.lengthen(s.hyp)
 	holds := func(v smt.Term) bool {
 		return !slices.ContainsFunc(about[v], func(h smt.Term) bool { return out.Value(h) == 0 })
 	}
@@ -324,4 +325,27 @@ func (m *varied) present(elements, hyp []smt.Term) bool {
 		return false
 	}
 	return true
+}
+
+// lengthen makes texts long, if they can be: what is done with bytes behind a NUL shows nowhere.
+func (m *varied) lengthen(hyp []smt.Term) {
+	vars := smt.Vars(hyp...)
+	for _, length := range vars {
+		if !symbolic.IsLength(length) {
+			continue
+		}
+		old := maps.Clone(m.values)
+		m.values[length] = uint64(comparedText) << 5
+		for _, v := range vars {
+			switch in := symbolic.InputOf(v); {
+			case symbolic.InText(v, length):
+				m.values[v] = scrambled(v, m.salt) | 1
+			case in != nil && in.Event == symbolic.Fault && in.Base == symbolic.InputOf(length).Base:
+				m.values[v] = 0
+			}
+		}
+		if slices.ContainsFunc(hyp, func(h smt.Term) bool { return m.Value(h) == 0 }) {
+			m.values = old
+		}
+	}
 }

@@ -312,6 +312,9 @@ func (x *scriptBinder) table(i int, m program.FormMap) {
 // maxPrints is into how many paths one is split at most.
 const maxPrints = 64
 
+// maxChoices is how deep in each other choices of a number are looked at.
+const maxChoices = 32
+
 // split makes several paths of one on which it depends on inputs which printf() an event
 // is of: compilers join calls that end alike.
 func (s *scripted) split(b *smt.Builder, p *symbolic.Path, most int) []*symbolic.Path {
@@ -319,7 +322,7 @@ func (s *scripted) split(b *smt.Builder, p *symbolic.Path, most int) []*symbolic
 		if e.Op != symbolic.Emit || e.Map == nil || e.Map.Name != s.form.Buffer || e.Data.Len() < 8 {
 			continue
 		}
-		on := choiceIn(e.Data.At(0, 8), maxNesting)
+		on := choiceIn(e.Data.At(0, 8), maxChoices)
 		if on == nil || most < 2 {
 			continue
 		}

@@ -48,7 +48,7 @@ func open(in Input) (*session, []finding, error) {
 		return nil, nil, errors.New("proving: an object, its manifest and a kernel are needed")
 	}
 	b := smt.New()
-	s := &session{words: words{b}, in: in, limits: in.Limits.withDefaults(), progs: map[string]*symbolic.Program{}, found: newFindings(), seen: map[*placeBinding]*visit{}, used: map[string]bool{}, shared: map[string]bool{}}
+	s := &session{words: words{b}, in: in, limits: in.Limits.Or(Defaults), progs: map[string]*symbolic.Program{}, found: newFindings(), seen: map[*placeBinding]*visit{}, used: map[string]bool{}, shared: map[string]bool{}}
 	solver := smt.Solver(smt.NewBuiltin(b, smt.Limits{Time: s.limits.Query}))
 	if in.Solver != nil {
 		solver = in.Solver(b)

@@ -369,7 +369,11 @@ func (t *translator) memory(v *contract.Value, args []value) (value, error) {
 	case contract.OpIP4:
 		return value{bytes: symbolic.NewBytes(t.b, append(t.mapped(), t.cut(x.term, 32))...)}, nil
 	case contract.OpIP6:
-		ip, err := t.in.Load(x.space, addr, 16, rootOf(v))
+		space := x.space
+		if v.Args[0].Type.User {
+			space = symbolic.UserSpace
+		}
+		ip, err := t.in.Load(space, addr, 16, rootOf(v))
 		return value{bytes: ip}, err
 	}
 	return value{}, fmt.Errorf("operator %d is not modelled", v.Op)

@@ -151,3 +151,17 @@ func TestMutants(t *testing.T) {
 		t.Errorf("%s, %d of %d survive: %v %v", r.Verdict, r.Stats.Survivors, r.Stats.Mutants, r.Reasons, err)
 	}
 }
+
+func TestNamed(t *testing.T) {
+	r := &Report{Counterexample: &Counterexample{Line: &Line{File: "program.bpf.c", Number: 3, Text: "x"}, Path: []Line{{File: "program.bpf.c"}, {File: "/kgent.bpf.h"}}}}
+	n := r.Named("mine.bpf.c")
+	if got := n.Counterexample.Line.String(); got != "mine.bpf.c:3 `x`" {
+		t.Error(got)
+	}
+	if p := n.Counterexample.Path; p[0].File != "mine.bpf.c" || p[1].File != "/kgent.bpf.h" {
+		t.Errorf("%v", p)
+	}
+	if r.Counterexample.Line.File != "program.bpf.c" || r.Counterexample.Path[0].File != "program.bpf.c" {
+		t.Error("the report itself was changed")
+	}
+}

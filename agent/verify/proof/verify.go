@@ -49,36 +49,17 @@ type Mutant struct {
 }
 
 // Limits bound a proof. Zero values mean those of [Defaults].
-type Limits struct {
-	Time  time.Duration // of all
-	Query time.Duration // of one question to the solver
-	// Scenario is how many invocations in a row are tried for a counterexample.
-	Scenario int
-	Machine  symbolic.Limits
-}
+type Limits = symbolic.Effort
 
 // Defaults are the limits of a proof that a person waits for.
 var Defaults = Limits{Time: 30 * time.Second, Query: 5 * time.Second, Scenario: 4, Machine: symbolic.Defaults}
-
-func (l Limits) withDefaults() Limits {
-	if l.Time <= 0 {
-		l.Time = Defaults.Time
-	}
-	if l.Query <= 0 {
-		l.Query = Defaults.Query
-	}
-	if l.Scenario <= 0 {
-		l.Scenario = Defaults.Scenario
-	}
-	return l
-}
 
 // Verify judges a program. It depends on nothing but its input, so that its
 // report can be kept under a digest of that. The error is about the input: a
 // contract that does not fit the kernel, an object that cannot be linked. What
 // goes wrong while proving is no error but UNKNOWN with its reason.
 func Verify(ctx context.Context, in Input) (*Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, in.Limits.withDefaults().Time)
+	ctx, cancel := context.WithTimeout(ctx, in.Limits.Or(Defaults).Time)
 	defer cancel()
 	return judge(ctx, in)
 }

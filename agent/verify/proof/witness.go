@@ -91,6 +91,9 @@ func valueOf(in *symbolic.Input, v uint64, bits uint) string {
 		binary.LittleEndian.PutUint32(b[:], uint32(v))
 		return fmt.Sprintf("%d.%d.%d.%d (network order)", b[0], b[1], b[2], b[3])
 	}
+	if n := int64(v); in.Type == nil && bits == 64 && n < 0 && n >= -4095 { // what a system call returns is an error
+		return fmt.Sprintf("%d (%#x)", n, v)
+	}
 	if in.Type != nil && signedBTF(in.Type) && bits < 64 {
 		return number(uint64(int64(v<<(64-bits))>>(64-bits)), true)
 	}
@@ -98,7 +101,7 @@ func valueOf(in *symbolic.Input, v uint64, bits uint) string {
 }
 
 func signedBTF(t btf.Type) bool {
-	switch x, _ := bare(t); x := x.(type) {
+	switch x, _ := symbolic.Meaning(t); x := x.(type) {
 	case *btf.Int:
 		return x.Encoding == btf.Signed
 	case *btf.Enum:

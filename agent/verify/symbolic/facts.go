@@ -81,16 +81,14 @@ func SamePacket(b *smt.Builder, vars []smt.Term) []smt.Term {
 func Texts(b *smt.Builder, vars []smt.Term, n uint64) []smt.Term {
 	var out []smt.Term
 	for _, length := range vars {
-		l := InputOf(length)
-		if l == nil || l.Base == nil || length.Width() != 32 || !strings.HasPrefix(l.Name, "strlen(") {
+		if !IsLength(length) {
 			continue
 		}
 		for _, v := range vars {
-			in := InputOf(v)
-			if in == nil || in.Base != l.Base || in.Kind != Data || in.Invocation != l.Invocation || v.Width() != 8 || in.Offset < l.Offset {
+			if !InText(v, length) {
 				continue
 			}
-			i := (in.Offset - l.Offset) / 8
+			i := (InputOf(v).Offset - InputOf(length).Offset) / 8
 			if i >= n {
 				continue
 			}
@@ -99,6 +97,31 @@ func Texts(b *smt.Builder, vars []smt.Term, n uint64) []smt.Term {
 		}
 	}
 	return out
+}
+
+// IsLength tells whether a variable is the length of a text.
+func IsLength(v smt.Term) bool {
+	in := InputOf(v)
+	return in != nil && in.Base != nil && v.Width() == 32 && strings.HasPrefix(in.Name, lengthOf)
+}
+
+// InText tells whether a variable is a byte of the text of a length, or one behind its end.
+func InText(v, length smt.Term) bool {
+	in, l := InputOf(v), InputOf(length)
+	return in != nil && in.Base == l.Base && in.Kind == Data && in.Invocation == l.Invocation && v.Width() == 8 && in.Offset >= l.Offset &&
+		otherSpace(in.Name) == otherSpace(strings.TrimPrefix(l.Name, lengthOf))
+}
+
+// lengthOf begins the names of lengths of texts.
+const lengthOf = "strlen("
+
+// otherSpace is how the name of a field tells that it was read from another space than its address
+// says: see objectName.
+func otherSpace(name string) string {
+	if space, _, ok := strings.Cut(name, ":"); ok && (space == UserSpace.String() || space == KernelSpace.String()) {
+		return space
+	}
+	return ""
 }
 
 // Apart says that objects that are read through different addresses are different

@@ -485,5 +485,5 @@ func (inv *Invocation) strlenAlternatives(space Space, addr smt.Term, budget int
 	if off != 0 {
 		name += fmt.Sprintf("%+d", off)
 	}
-	return inv.variable(32, &Input{Kind: Data, Name: "strlen(" + name + ")", Base: base, Offset: uint64(off) * 8, Space: space, Order: Host, Unit: "bytes", Pc: -1})
+	return inv.variable(32, &Input{Kind: Data, Name: lengthOf + name + ")", Base: base, Offset: uint64(off) * 8, Space: space, Order: Host, Unit: "bytes", Pc: -1})
 }

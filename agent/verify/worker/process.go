@@ -69,18 +69,14 @@ func (p *Process) Prove(ctx context.Context, facts *kernel.Facts, o *program.Obj
 		}
 		return &r
 	})
-	var broken *brokenError
+	broken, err := outcome(ctx, "proving", known != nil || got.Report != nil, err)
 	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("proving: %w", context.Cause(ctx))
-	case errors.As(err, &broken):
-		return &proof.Report{Reasons: []string{broken.Error()}}, nil
 	case err != nil:
 		return nil, err
+	case broken != "":
+		return &proof.Report{Reasons: []string{broken}}, nil
 	case known != nil:
 		return known, nil
-	case got.Report == nil:
-		return &proof.Report{Reasons: []string{"the process that proves answered something else"}}, nil
 	}
 	p.reports.Keep(key, got.Report)
 	return got.Report, nil
@@ -101,18 +97,31 @@ func (p *Process) Compare(ctx context.Context, facts *kernel.Facts, a, b compare
 		return nil, err
 	}
 	got, err := p.use(ctx, facts, func() *request { return &r })
-	var broken *brokenError
+	broken, err := outcome(ctx, "comparing", got.Result != nil, err)
 	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("comparing: %w", context.Cause(ctx))
-	case errors.As(err, &broken):
-		return &compare.Result{Reasons: []string{broken.Error()}}, nil
 	case err != nil:
 		return nil, err
-	case got.Result == nil:
-		return &compare.Result{Reasons: []string{"the process that compares answered something else"}}, nil
+	case broken != "":
+		return &compare.Result{Reasons: []string{broken}}, nil
 	}
 	return got.Result, nil
+}
+
+// outcome says what came of a request: an error, which is about the input or the context's; or why
+// nothing is known, if the process broke or did not answer it; else neither.
+func outcome(ctx context.Context, doing string, answered bool, err error) (broken string, _ error) {
+	var b *brokenError
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	case errors.As(err, &b):
+		return b.Error(), nil
+	case err != nil:
+		return "", err
+	case !answered:
+		return "the process that was asked answered something else", nil
+	}
+	return "", nil
 }
 
 // use waits for the process and gives it the request about a kernel, if there still is one by then.

@@ -323,6 +323,15 @@ func TestShortName(t *testing.T) {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
+	for in, want := range map[string]string{
+		"example.com/a/smt.(*Builder).Add": "Add", "std::vector<a::b>::push_back": "vector<a::b>::push_back", "Server::handle": "handle", "main": "main",
+		"slices.pdqsortOrdered[go.shape.int]": "pdqsortOrdered[go.shape.int]", "x.": "x.", "": "",
+		"runtime.goexit.abi0": "goexit", "sync.(*WaitGroup).Go.func1": "Go.func1", "main.f.func2.1": "f.func2.1",
+	} {
+		if got := leaf(in); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
 }
 
 // An SVG is well-formed whatever the names, and holds nothing of them but text.

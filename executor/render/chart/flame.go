@@ -267,8 +267,10 @@ func (c *canvas) boxLabel(x, y, w float64, b box, total uint64) {
 	if b.merged > 0 {
 		name += fmt.Sprintf(" (%d frames)", b.merged+1)
 	}
-	if c.textWidth(name, boxFace) > room {
-		name = local(b.Name)
+	for _, shorter := range []func(string) string{local, leaf} {
+		if c.textWidth(name, boxFace) > room && !b.rest && b.Kind != Unknown && b.Kind != Task {
+			name = shorter(b.Name)
+		}
 	}
 	c.text(x+pad, y+14, c.fit(name, boxFace, room), boxFace, left, c.theme.ink)
 }
@@ -318,11 +320,35 @@ func tone(name string) float64 {
 }
 
 // local is a name without the path of its package: smt.(*Builder).Add of
-// example.com/a/smt.(*Builder).Add. What is in brackets is kept.
+// example.com/a/smt.(*Builder).Add. What is in brackets is kept; how Go calls it is
+// not.
 func local(name string) string {
+	name = strings.TrimSuffix(name, ".abi0")
 	end := strings.IndexAny(name, "([<{ ")
 	if end < 0 {
 		end = len(name)
 	}
 	return name[strings.LastIndexByte(name[:end], '/')+1:]
+}
+
+// leaf is the last part of a name: Add of example.com/a/smt.(*Builder).Add, and
+// push_back of std::vector::push_back.
+func leaf(name string) string {
+	name = local(name)
+	end := strings.IndexAny(name, "[<{ ")
+	if end < 0 {
+		end = len(name)
+	}
+	for i := strings.LastIndexAny(name[:end], ".:"); i >= 0 && i+1 < end; i = strings.LastIndexAny(name[:i], ".:") {
+		if !numbered(name[i+1:]) {
+			return name[i+1:]
+		}
+	}
+	return name
+}
+
+// numbered reports whether a name is one that Go gives to a function without: 1,
+// func1, func2.3.
+func numbered(name string) bool {
+	return strings.Trim(strings.TrimPrefix(name, "func"), "0123456789.") == ""
 }

@@ -240,7 +240,7 @@ func (u *Users) frame(pid uint32, p *process, addr, at uint64) string {
 	if !ok { // where in the file it is can be looked up by whoever has its symbols
 		return "[" + base + "+0x" + strconv.FormatUint(linked+(addr-at), 16) + "]"
 	}
-	out := append([]byte(nil), name...)
+	out := []byte(readable(string(name)))
 	out = appendOffset(out, linked+(addr-at)-start)
 	out = append(out, " ("...)
 	out = append(out, base...)

@@ -1,8 +1,10 @@
 package text
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,10 +23,51 @@ func Map(m output.Map, s output.Stream, o Options) string {
 		columns = columnsOf(columnsOf(nil, "", m.Entries[0].Key), "", m.Entries[0].Value)
 	}
 	keys := len(columnsOf(nil, "", m.Entries[0].Key))
+	l, rows := mapRows(m, columns, keys, o)
+	if rated, with := mapRows(m, withRate(columns, keys, m.Seconds), keys, o); rated.natural <= rated.limit {
+		l, rows = rated, with
+	}
+	var b strings.Builder
+	b.WriteString(title + "\n")
+	b.WriteString(l.head(o))
+	for _, r := range rows {
+		b.WriteString(l.row(r))
+	}
+	if more := m.Total - len(m.Entries); more > 0 {
+		b.WriteString(o.Style.dim(fmt.Sprintf("… and %s more", count(uint64(more)))) + "\n")
+	}
+	return b.String()
+}
+
+// rateName is the column that says how many there were in a second.
+const rateName = "per sec"
+
+// withRate adds a column for the rate of a table's quantity, where it is one that
+// adds up and it is known over how long it was counted.
+func withRate(columns []output.Column, keys int, seconds float64) []output.Column {
+	if seconds < 0.5 || keys >= len(columns) {
+		return columns
+	}
+	switch q := columns[keys]; q.Kind {
+	case "k_count", "k_bytes", "k_pages", "int":
+		if q.Kind == "int" && !strings.Contains(q.Name, "count") {
+			return columns // it may be anything
+		}
+		return slices.Insert(slices.Clone(columns), keys+1, output.Column{Name: rateName, Kind: q.Kind, Right: true})
+	}
+	return columns
+}
+
+// mapRows are the cells of a table.
+func mapRows(m output.Map, columns []output.Column, keys int, o Options) (*layout, [][]string) {
 	l := newLayout(columns, o)
 	rows := make([][]string, len(m.Entries))
 	for i, e := range m.Entries {
 		for j, c := range l.columns {
+			if c.path == rateName && j == keys+1 {
+				rows[i] = append(rows[i], rate(c.kind, lookup(e.Value, l.columns[keys].path), m.Seconds))
+				continue
+			}
 			// A value may be called like a key, so each is looked up on its side.
 			from, other := e.Key, e.Value
 			if j >= keys {
@@ -38,16 +81,29 @@ func Map(m output.Map, s output.Stream, o Options) string {
 		}
 	}
 	l.widths(rows)
-	var b strings.Builder
-	b.WriteString(title + "\n")
-	b.WriteString(l.head(o))
-	for _, r := range rows {
-		b.WriteString(l.row(r))
+	return l, rows
+}
+
+// rate is a number in each second.
+func rate(kind string, v any, seconds float64) string {
+	n, ok := v.(json.Number)
+	if !ok {
+		return "-"
 	}
-	if more := m.Total - len(m.Entries); more > 0 {
-		b.WriteString(o.Style.dim(fmt.Sprintf("… and %s more", count(uint64(more)))) + "\n")
+	f, err := n.Float64()
+	if err != nil {
+		return "-"
 	}
-	return b.String()
+	f /= seconds
+	switch {
+	case kind == "k_bytes":
+		return size(f)
+	case f > 0 && f < 0.05:
+		return "<0.1"
+	case f < 99.95:
+		return short(f)
+	}
+	return thousands(strconv.FormatFloat(f, 'f', 0, 64))
 }
 
 // Rows shows fields of one form as an aligned table with a header: what is
@@ -104,6 +160,7 @@ func (l *layout) widths(rows [][]string) {
 			c.width = max(c.width, Width(r[i]))
 		}
 	}
+	l.natural = l.total()
 	l.shrinkText()
 }
 
@@ -322,12 +379,15 @@ func Summary(s output.Summary, events bool, o Options) string {
 		warn(plural(s.MapFull, "update") + " found a map full: what it shows is incomplete.")
 	}
 	if s.Overhead.Missed > 0 {
-		warn("The kernel skipped the program " + plural(s.Overhead.Missed, "time") + ".")
+		warn("The kernel skipped the program " + plural(s.Overhead.Missed, "time") + ": what it did then is not in the answer.")
 	}
 	if s.Overhead.Available && s.Overhead.Runs > 0 {
 		fmt.Fprintf(&b, " It took %s of one core.", percent(s.Overhead.CPUShare))
 	}
 	b.WriteByte('\n')
+	if s.Order == output.OrderNodes && s.Delivered > 0 {
+		b.WriteString(o.Style.dim("Events of one node are in the order in which they happened, those of different nodes as they arrived.") + "\n")
+	}
 	for _, n := range s.Nodes {
 		// Nodes stop because the reader went away: that is said already.
 		gone := s.Reason == output.ReasonInterrupted || s.Reason == output.ReasonOutput

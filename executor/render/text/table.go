@@ -180,6 +180,7 @@ type layout struct {
 	header  int  // 1 + the number of rows before the header was last shown
 	grown   bool // since then
 	tight   bool // the columns did not fit: each began as narrow as it may
+	natural int  // the width of a full line of which nothing is cut, once all rows are known
 }
 
 type column struct {

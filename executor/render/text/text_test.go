@@ -227,6 +227,23 @@ nginx        123,456   1.3s       4.0K
 evil\x1b[0m        1   20ns       4.0K
 … and 12 more
 `)
+	// When it is known over how long was counted, there is a rate; not where the
+	// line has no room for it.
+	m.Seconds = 30
+	show(t, Map(m, stream, Options{}), `
+calls
+COMM           COUNT  PER SEC  TOTAL  SIZE.MEAN
+nginx        123,456    4,115   1.3s       4.0K
+evil\x1b[0m        1     <0.1   20ns       4.0K
+… and 12 more
+`)
+	show(t, Map(m, stream, Options{Width: 40}), `
+calls
+COMM           COUNT  TOTAL  SIZE.MEAN
+nginx        123,456   1.3s       4.0K
+evil\x1b[0m        1   20ns       4.0K
+… and 12 more
+`)
 	// Without the stream's description, the fields speak for themselves.
 	show(t, Map(m, output.Stream{}, Options{Nodes: true, Width: 36}), `
 calls on db-3
@@ -344,7 +361,9 @@ func TestSummary(t *testing.T) {
 		{"too many", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Counters: output.Counters{Produced: 3, Delivered: 5}}, true,
 			"Ended after 1.0s: 5 events, none lost. The account is off: it holds 2 events more than there were."},
 		{"map full", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Counters: output.Counters{MapFull: 12}, Overhead: output.Overhead{Missed: 1}}, false,
-			"Ended after 1.0s. 12 updates found a map full: what it shows is incomplete. The kernel skipped the program 1 time."},
+			"Ended after 1.0s. 12 updates found a map full: what it shows is incomplete. The kernel skipped the program 1 time: what it did then is not in the answer."},
+		{"several nodes", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Counters: output.Counters{Produced: 1, Delivered: 1}, Order: output.OrderNodes}, true,
+			"Ended after 1.0s: 1 event, none lost.\nEvents of one node are in the order in which they happened, those of different nodes as they arrived."},
 		{"failed", output.Summary{Reason: output.ReasonFailed, Seconds: 0.0123, Detail: "the node\x1b is gone."}, true, `Failed after 12.3ms: no events, none lost (the node\x1b is gone).`},
 		{"denied", output.Summary{Reason: output.ReasonDenied, Detail: "alice said no"}, true, "Not run: it was not approved (alice said no)."},
 		{"shown", output.Summary{Reason: output.ReasonShown}, true, "Not run, only shown."},

@@ -42,13 +42,13 @@ int by_fchmodat(struct trace_event_raw_sys_enter *ctx)
 {
 	if (!(ctx->args[2] & 2))
 		return 0;
-	return report((const void *)ctx->args[1], ctx->args[2]);
+	return report((const void *)ctx->args[1], (__u16)ctx->args[2]);
 }
 
 SEC("tp/syscalls/sys_enter_fchmodat2")
 int by_fchmodat2(struct trace_event_raw_sys_enter *ctx)
 {
-	__u32 mode = ctx->args[2];
+	__u32 mode = (__u16)ctx->args[2];
 
 	if (!(mode & 2))
 		return 0;
@@ -58,7 +58,7 @@ int by_fchmodat2(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_enter_chmod")
 int by_chmod(struct trace_event_raw_sys_enter *ctx)
 {
-	__u32 mode = ctx->args[1];
+	__u32 mode = (__u16)ctx->args[1];
 
 	if (!(mode & 2))
 		return 0;

@@ -85,7 +85,7 @@ func newFleet(t *testing.T, serving ...string) *fleet {
 		node := &executor.Executor{
 			Node:     bus.NodeInfo{Name: name},
 			Verifier: &job.Verifier{Node: name, Keys: []ed25519.PublicKey{key.Public()}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now, MaxDuration: time.Minute},
-			Kernel:   executor.NewKernel(name, probe.NewLoader(probe.Options{}), render.NewEnv()), Bus: f.line, Policy: executor.DefaultPolicy(),
+			Kernel:   executor.NewKernel(name, probe.NewLoader(probe.Options{}), render.NewEnv()), Bus: f.line, Policy: executor.OwnHostPolicy(),
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)

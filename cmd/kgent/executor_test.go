@@ -156,6 +156,9 @@ func (f *fleet) start(name string, args ...string) *node {
 func (f *fleet) launch(name string, args ...string) *node {
 	f.t.Helper()
 	n := &node{f: f, name: name, log: &logtest.Log{}, done: make(chan error, 1)}
+	if !slices.Contains(args, "--policy") { // what a program costs beside other tests says nothing
+		args = append(args, "--policy", f.write("unbounded.yaml", "cpu: {per_run: 0%, all_runs: 0%}"))
+	}
 	n.cmd = exec.Command(f.bin, append([]string{
 		"executor", "--node-name", name, "--keys", f.path("keys", "trusted"), "--state", f.path("state-" + name),
 	}, args...)...)

@@ -68,16 +68,11 @@ func TestScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
-	// The scripts run what users run: the race detector, under which a proof takes fifteen times as long,
-	// watches the packages in their own tests.
-	bin := t.TempDir()
-	if err := os.Symlink(recipetest.Binary(t), filepath.Join(bin, "kgent")); err != nil {
-		t.Fatal(err)
-	}
+	path := scriptPath(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("PATH", path)
 			// Whoever runs the tests may have a model configured.
 			env.Setenv("OPENAI_API_KEY", "")
 			env.Setenv("OPENAI_BASE_URL", "")
@@ -88,6 +83,17 @@ func TestScripts(t *testing.T) {
 			"exits":   cmdExits,
 		},
 	})
+}
+
+// scriptPath is a PATH on which kgent is what users run: the race detector, under which a proof takes
+// fifteen times as long, watches the packages in their own tests.
+func scriptPath(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	if err := os.Symlink(recipetest.Binary(t), filepath.Join(bin, "kgent")); err != nil {
+		t.Fatal(err)
+	}
+	return bin + string(os.PathListSeparator) + os.Getenv("PATH")
 }
 
 // exits CODE COMMAND...: the command must end with exactly this code.

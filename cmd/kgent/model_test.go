@@ -107,10 +107,11 @@ func TestModelScripts(t *testing.T) {
 			}
 		}
 	}()
+	path := scriptPath(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "model"),
 		Setup: func(env *testscript.Env) error {
-			for k, v := range map[string]string{"OPENAI_API_KEY": "", "KGENT_MODEL": "scripted", "MODEL_URL": open, "LOCKED_URL": locked, "DOWN_URL": down} {
+			for k, v := range map[string]string{"PATH": path, "OPENAI_API_KEY": "", "KGENT_MODEL": "scripted", "MODEL_URL": open, "LOCKED_URL": locked, "DOWN_URL": down} {
 				env.Setenv(k, v)
 			}
 			return nil

@@ -24,9 +24,11 @@ func TestStandIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
+	path := scriptPath(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "standin"),
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", path)
 			env.Setenv("OPENAI_API_KEY", "")
 			env.Setenv("OPENAI_BASE_URL", server.URL())
 			env.Setenv("KGENT_MODEL", "scripted")

@@ -186,7 +186,7 @@ func TestEveryCall(t *testing.T) {
 func TestPath(t *testing.T) {
 	dir := t.TempDir()
 	in, from, to, out := touch(t, dir+"/in/a"), touch(t, dir+"/in/b"), touch(t, dir+"/c"), touch(t, dir+"/inner/d")
-	result := recipetest.Run(t, "who removes files under "+dir+"/in?", func(a *recipetest.Live) {
+	result := recipetest.Run(t, "who removes or renames files under "+dir+"/in?", func(a *recipetest.Live) {
 		a.Child("rt-rm-path", "unlink", in)
 		a.Child("rt-rm-path", "rename", from, dir+"/b")
 		a.Child("rt-rm-path", "rename", to, dir+"/in/c")

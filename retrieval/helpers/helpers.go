@@ -54,13 +54,13 @@ func All() []Helper {
 // security hooks (lsm) were not: they may call more than those of tp_btf.
 func ClassOf(kind string) string {
 	switch kind {
-	case "kprobe", "kretprobe", "uprobe", "uretprobe", "usdt":
+	case "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi", "kprobe.session", "uprobe", "uretprobe", "usdt":
 		return "kprobe"
 	case "tcx/ingress", "tcx/egress", "tc":
 		return "tc"
 	case "cgroup_skb/ingress", "cgroup_skb/egress":
 		return "cgroup_skb"
-	case "tracepoint", "raw_tracepoint", "tp_btf", "perf_event", "iter", "xdp":
+	case "tracepoint", "raw_tracepoint", "tp_btf", "perf_event", "iter", "xdp", "socket":
 		return kind
 	}
 	return ""

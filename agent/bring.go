@@ -118,7 +118,7 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 		}
 		return c, err
 	}
-	for _, find := range []func(context.Context) (*yardstick, error){b.recipes, b.model} {
+	for _, find := range []func(context.Context) (*yardstick, error){b.recipes, b.composed, b.model} {
 		y, err := find(ctx)
 		if err != nil {
 			return nil, err

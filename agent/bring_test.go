@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"testing"
@@ -27,10 +28,12 @@ func TestBrought(t *testing.T) {
 	m := host(t)
 	right := formatted(t, draft())
 	wrong := edit(t, "k_current_pid()", "k_current_tid()")
+	byThread := strings.NewReplacer("k_pid pid; char comm[TASK_COMM_LEN]", "k_tid tid", "key.pid = k_current_pid()", "key.tid = k_current_tid()", "	bpf_get_current_comm(key.comm, sizeof(key.comm));\n", "").Replace(owned())
 	stale := strings.Replace(counting, "struct req_key key = {};", "struct req_key key; key.pid = 0;", 1)
 	stale = strings.Replace(stale, "	bpf_get_current_comm(key.comm, sizeof(key.comm));\n", "", 1)
 	for _, tc := range []struct {
 		name      string
+		request   string // empty: one for which there is no contract without a model
 		source    string
 		contract  string // that comes with it
 		contracts []any  // of the model; none: there is no model
@@ -45,7 +48,9 @@ func TestBrought(t *testing.T) {
 			refused: []string{"the proof", "It must hold that", "1. tracepoint/syscalls", "Expected:", "Got:"}},
 		{name: "its contract is of another form", source: counting, contract: strings.Replace(strings.Replace(right, "comm: char[16] }", "name: char[16] }", 1), "comm: current.comm", "name: current.comm", 1),
 			refused: []string{"the proof"}},
-		{name: "no contract", source: owned(), verdict: proof.Unknown, card: []string{"there is no contract: no recipe answers the request; no model is configured"}},
+		{name: "no contract", source: owned(), verdict: proof.Unknown, card: []string{"there is no contract: no recipe answers the request; none can be composed from the words of the request; no model is configured"}},
+		{name: "a composed contract", request: "count getppid calls by tid", source: byThread, verdict: proof.Verified, card: []string{"held against a contract composed from the words of the request"}},
+		{name: "breaks a composed contract", request: "count getppid calls by tid", source: strings.Replace(byThread, "k_current_tid()", "k_current_pid()", 1), refused: []string{"the proof", "current.pid"}},
 		{name: "no contract, and wrong in itself", source: stale, refused: []string{"written by the program", "Got:"}},
 		{name: "the model's contract", source: owned(), contracts: []any{draft()}, verdict: proof.Verified,
 			card: []string{"model scripted wrote the contract from the request alone"}, unsaid: []string{"k_cell", "KGENT_TASK_FILTER", "bpf_get_current_comm"}},
@@ -63,7 +68,7 @@ func TestBrought(t *testing.T) {
 			if len(tc.contracts) == 0 {
 				b.Model = nil
 			}
-			c, err := b.Prepare(t.Context(), agent.Request{ID: "r", Text: beyond, Program: &agent.Brought{Name: "my <b>.bpf.c", Source: tc.source, Contract: tc.contract}}, nil)
+			c, err := b.Prepare(t.Context(), agent.Request{ID: "r", Text: cmp.Or(tc.request, beyond), Program: &agent.Brought{Name: "my <b>.bpf.c", Source: tc.source, Contract: tc.contract}}, nil)
 			for _, asked := range b.askedFor("kgent_contract") {
 				wants(t, "the question", asked, "hooks, names and types", "tracepoint/syscalls/sys_enter_getppid", "Table `calls`")
 				for _, not := range tc.unsaid {

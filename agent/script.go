@@ -132,7 +132,7 @@ func (b *bringing) composed(ctx context.Context) (*yardstick, error) {
 		return nil, err
 	}
 	y := &yardstick{contract: made.Contract, said: "it is held against a contract composed from the words of the request", opt: b.options(made.Contract.Title)}
-	y.opt.Constants = made.Options.Constants
+	b.set(&y.opt, made.Options.Constants)
 	return y, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kgent/executor/bus"
+	"kgent/executor/job"
 	"kgent/executor/output"
 )
 
@@ -143,4 +144,28 @@ func TestBusLag(t *testing.T) {
 		}
 		<-done
 	})
+}
+
+// A run that is let in while the node is drained is one that draining ends, or is
+// refused: none slips through between the two.
+func TestDrainWhileEntering(t *testing.T) {
+	m, err := OpenMaintenance(filepath.Join(t.TempDir(), "drained"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Executor{Maintenance: m, Policy: DefaultPolicy(), runs: map[string]*run{}}
+	entered := make(chan string)
+	e.mu.Lock() // Drain is looking at what runs
+	go func() {
+		rule, _ := e.enter(&run{grant: &job.Grant{Run: "r"}})
+		entered <- rule
+	}()
+	time.Sleep(20 * time.Millisecond)
+	if err := m.Set(&Drain{Since: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Unlock()
+	if rule := <-entered; rule != "drained" || len(e.runs) > 0 {
+		t.Errorf("rule %q, %d runs", rule, len(e.runs))
+	}
 }

@@ -29,8 +29,10 @@ func TestMaintenance(t *testing.T) {
 	if err != nil || *again.Drained() != d {
 		t.Errorf("read again: %v, %v", again, err)
 	}
-	if err := m.Set(&Drain{Why: strings.Repeat("x", maxWhy+1)}); err == nil || *m.Drained() != d {
-		t.Errorf("a long reason: %v", err)
+	for _, why := range []string{strings.Repeat("x", maxWhy+1), "a disk\nruns: 0 of at most 8", "\x1b[2J", "\xff"} {
+		if err := m.Set(&Drain{Why: why}); err == nil || *m.Drained() != d {
+			t.Errorf("the reason %q: %v", why, err)
+		}
 	}
 	for range 2 { // twice is no error
 		if err := m.Set(nil); err != nil || m.Drained() != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -170,19 +171,31 @@ func deniedAs(k program.Kind) []program.Kind {
 	return []program.Kind{k, k.Single()}
 }
 
+// wider is what a pattern of functions has besides *: as one, it stands for no less.
+var wider = regexp.MustCompile(`\\.?|\[(?:\\.|[^\]\\])*\]?|\?`)
+
 // denies returns the rule that keeps programs off a hook.
 func (p NodePolicy) denies(h program.Hook) (rule string, denied bool) {
+	targets := []string{h.Target}
+	if h.Kind.Multi() {
+		targets = nil
+		for _, name := range strings.Split(h.Target, ",") {
+			targets = append(targets, wider.ReplaceAllString(name, "*"))
+		}
+	}
 	var names []string
 	for _, kind := range deniedAs(h.Kind) {
-		x := h
-		x.Kind = kind
-		name := x.String()
-		// An offset into a function is still that function, and how often is
-		// sampled no other event.
-		function, _, _ := strings.Cut(name, "+")
-		names = append(names, name, function)
-		if kind == program.PerfEvent {
-			names = append(names, string(kind)+" "+h.Target)
+		for _, target := range targets {
+			x := h
+			x.Kind, x.Target = kind, target
+			name := x.String()
+			// An offset into a function is still that function, and how often is
+			// sampled no other event.
+			function, _, _ := strings.Cut(name, "+")
+			names = append(names, name, function)
+			if kind == program.PerfEvent {
+				names = append(names, string(kind)+" "+target)
+			}
 		}
 	}
 	for _, rule := range p.DenyHooks {

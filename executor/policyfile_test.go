@@ -126,6 +126,13 @@ func TestDenied(t *testing.T) {
 		{"kprobe tcp_sendmsg", program.Hook{Kind: program.Kprobe, Target: "tcp_sendmsg+0x4"}, true}, // an offset gets not around it
 		{"kprobe tcp_*", program.Hook{Kind: program.KprobeMulti, Target: "tcp_sendmsg"}, true},
 		{"kprobe tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "tcp_*"}, true},
+		{"kprobe tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "vfs_read,tcp_sendmsg,vfs_write"}, true},
+		{"kprobe tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "vfs_read,tcp_recvmsg"}, false},
+		{"kprobe.multi tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "vfs_read,tcp_s?ndmsg"}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "[a-z]cp_sendms[!x]"}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: `[\]t]cp_sendmsg`}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: `\tcp_sendm*`}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "[uv]dp_sendmsg"}, false},
 		{"kretprobe tcp_*", program.Hook{Kind: program.KretprobeMulti, Target: "tcp_sendmsg"}, true},
 		{"kretprobe tcp_*", program.Hook{Kind: program.KprobeSession, Target: "tcp_sendmsg"}, true},
 		{"kprobe tcp_*", program.Hook{Kind: program.KprobeSession, Target: "tcp_sendmsg"}, true},

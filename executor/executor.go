@@ -363,11 +363,12 @@ func (e *Executor) isRun(name string) bool {
 
 // enter takes one of the node's places for a run.
 func (e *Executor) enter(r *run) (rule string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Here, so that [Executor.Drain] ends what gets in just before it.
 	if err := e.Maintenance.refuses(); err != nil {
 		return "drained", err
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.runs[r.grant.Run] != nil {
 		return "run", fmt.Errorf("run %s: a run of this name is in progress on this node", r.grant.Run)
 	}

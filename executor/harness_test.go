@@ -20,6 +20,8 @@ import (
 	"go.uber.org/goleak"
 
 	"kgent/agent/program"
+	"kgent/agent/program/bpftrace"
+	"kgent/agent/program/bpftrace/jail"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
@@ -27,6 +29,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == jail.Arg {
+		fmt.Fprintln(os.Stderr, jail.Enter(os.Args[2]))
+		os.Exit(bpftrace.ExitJail)
+	}
 	if os.Getenv(holdEnv) != "" {
 		hold() // a process that a test kills
 	}

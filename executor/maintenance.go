@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -87,8 +89,9 @@ func (m *Maintenance) Set(d *Drain) error {
 		m.drain = nil
 		return syncDir(filepath.Dir(m.path))
 	}
-	if len(d.By) > maxWhy || len(d.Why) > maxWhy || !utf8.ValidString(d.By+d.Why) {
-		return fmt.Errorf("draining this node: who and why may have %d bytes of text each", maxWhy)
+	// It is shown to people on a line with other things, and in a log.
+	if len(d.By) > maxWhy || len(d.Why) > maxWhy || !utf8.ValidString(d.By+d.Why) || strings.ContainsFunc(d.By+d.Why, unicode.IsControl) {
+		return fmt.Errorf("draining this node: who and why may have %d bytes of text each, on one line", maxWhy)
 	}
 	b, err := json.Marshal(d)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kgent/executor/bus"
+	"kgent/executor/job"
 	"kgent/executor/output"
 )
 
@@ -28,8 +29,10 @@ func TestMaintenance(t *testing.T) {
 	if err != nil || *again.Drained() != d {
 		t.Errorf("read again: %v, %v", again, err)
 	}
-	if err := m.Set(&Drain{Why: strings.Repeat("x", maxWhy+1)}); err == nil || *m.Drained() != d {
-		t.Errorf("a long reason: %v", err)
+	for _, why := range []string{strings.Repeat("x", maxWhy+1), "a disk\nruns: 0 of at most 8", "\x1b[2J", "\xff"} {
+		if err := m.Set(&Drain{Why: why}); err == nil || *m.Drained() != d {
+			t.Errorf("the reason %q: %v", why, err)
+		}
 	}
 	for range 2 { // twice is no error
 		if err := m.Set(nil); err != nil || m.Drained() != nil {
@@ -143,4 +146,28 @@ func TestBusLag(t *testing.T) {
 		}
 		<-done
 	})
+}
+
+// A run that is let in while the node is drained is one that draining ends, or is
+// refused: none slips through between the two.
+func TestDrainWhileEntering(t *testing.T) {
+	m, err := OpenMaintenance(filepath.Join(t.TempDir(), "drained"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Executor{Maintenance: m, Policy: DefaultPolicy(), runs: map[string]*run{}}
+	entered := make(chan string)
+	e.mu.Lock() // Drain is looking at what runs
+	go func() {
+		rule, _ := e.enter(&run{grant: &job.Grant{Run: "r"}})
+		entered <- rule
+	}()
+	time.Sleep(20 * time.Millisecond)
+	if err := m.Set(&Drain{Since: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	e.mu.Unlock()
+	if rule := <-entered; rule != "drained" || len(e.runs) > 0 {
+		t.Errorf("rule %q, %d runs", rule, len(e.runs))
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -121,8 +122,7 @@ func (p NodePolicy) Check(o *program.Object, m *program.Manifest, tier string, c
 	}
 	specs := o.Programs()
 	for i, f := range facts {
-		// Who denies kprobes means those on many functions, too.
-		if slices.Contains(p.DenyKinds, f.Hook.Kind) || slices.Contains(p.DenyKinds, f.Hook.Kind.Single()) {
+		if slices.ContainsFunc(deniedAs(f.Hook.Kind), func(k program.Kind) bool { return slices.Contains(p.DenyKinds, k) }) {
 			return &PolicyError{"kind", fmt.Sprintf("program %s attaches by %s", f.Program, f.Hook.Kind)}
 		}
 		if slices.Contains(p.DenyTypes, f.TypeName) {
@@ -162,13 +162,44 @@ func (p NodePolicy) Check(o *program.Object, m *program.Manifest, tier string, c
 	return nil
 }
 
+// deniedAs are the kinds by which a kind is denied: who denies kprobes means those
+// on many functions, too.
+func deniedAs(k program.Kind) []program.Kind {
+	if k == program.KprobeSession {
+		return []program.Kind{k, program.Kprobe, program.Kretprobe}
+	}
+	return []program.Kind{k, k.Single()}
+}
+
+// wider is what a pattern of functions has besides *: as one, it stands for no less.
+var wider = regexp.MustCompile(`\\.?|\[(?:\\.|[^\]\\])*\]?|\?`)
+
 // denies returns the rule that keeps programs off a hook.
 func (p NodePolicy) denies(h program.Hook) (rule string, denied bool) {
-	hook := h.String()
-	// An offset into a function is still that function.
-	function, _, _ := strings.Cut(hook, "+")
+	targets := []string{h.Target}
+	if h.Kind.Multi() {
+		targets = nil
+		for _, name := range strings.Split(h.Target, ",") {
+			targets = append(targets, wider.ReplaceAllString(name, "*"))
+		}
+	}
+	var names []string
+	for _, kind := range deniedAs(h.Kind) {
+		for _, target := range targets {
+			x := h
+			x.Kind, x.Target = kind, target
+			name := x.String()
+			// An offset into a function is still that function, and how often is
+			// sampled no other event.
+			function, _, _ := strings.Cut(name, "+")
+			names = append(names, name, function)
+			if kind == program.PerfEvent {
+				names = append(names, string(kind)+" "+target)
+			}
+		}
+	}
 	for _, rule := range p.DenyHooks {
-		if overlap(rule, hook) || overlap(rule, function) {
+		if slices.ContainsFunc(names, func(name string) bool { return overlap(rule, name) }) {
 			return rule, true
 		}
 	}

@@ -118,16 +118,39 @@ func TestDenied(t *testing.T) {
 			t.Errorf("%q: %v", test.rule, err)
 		}
 	}
-	if p := (NodePolicy{DenyHooks: []string{"kprobe tcp_sendmsg"}}); true {
-		if _, denied := p.denies(program.Hook{Kind: program.Kprobe, Target: "tcp_sendmsg+0x4"}); !denied {
-			t.Error("an offset gets around it")
+	for _, test := range []struct {
+		rule   string
+		hook   program.Hook
+		denied bool
+	}{
+		{"kprobe tcp_sendmsg", program.Hook{Kind: program.Kprobe, Target: "tcp_sendmsg+0x4"}, true}, // an offset gets not around it
+		{"kprobe tcp_*", program.Hook{Kind: program.KprobeMulti, Target: "tcp_sendmsg"}, true},
+		{"kprobe tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "tcp_*"}, true},
+		{"kprobe tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "vfs_read,tcp_sendmsg,vfs_write"}, true},
+		{"kprobe tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "vfs_read,tcp_recvmsg"}, false},
+		{"kprobe.multi tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "vfs_read,tcp_s?ndmsg"}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "[a-z]cp_sendms[!x]"}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: `[\]t]cp_sendmsg`}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: `\tcp_sendm*`}, true},
+		{"* tcp_sendmsg", program.Hook{Kind: program.KprobeMulti, Target: "[uv]dp_sendmsg"}, false},
+		{"kretprobe tcp_*", program.Hook{Kind: program.KretprobeMulti, Target: "tcp_sendmsg"}, true},
+		{"kretprobe tcp_*", program.Hook{Kind: program.KprobeSession, Target: "tcp_sendmsg"}, true},
+		{"kprobe tcp_*", program.Hook{Kind: program.KprobeSession, Target: "tcp_sendmsg"}, true},
+		{"kprobe.multi *", program.Hook{Kind: program.Kprobe, Target: "tcp_sendmsg"}, false},
+		{"kretprobe tcp_*", program.Hook{Kind: program.KprobeMulti, Target: "tcp_sendmsg"}, false},
+		{"perf_event cpu-clock", program.Hook{Kind: program.PerfEvent, Target: "cpu-clock", Hz: 99}, true},
+		{"socket eth0", program.Hook{Kind: program.SocketFilter, Target: "eth0"}, true},
+	} {
+		p := NodePolicy{DenyHooks: []string{test.rule}}
+		if _, denied := p.denies(test.hook); denied != test.denied {
+			t.Errorf("%s and %s: %v", test.rule, test.hook, denied)
 		}
 	}
 }
 
 // Every kind of hook can be denied, and is named as the kernel's facts do.
 func TestKindsCanBeDenied(t *testing.T) {
-	for _, k := range kinds {
+	for _, k := range append(kinds, program.KprobeMulti, program.KretprobeMulti, program.KprobeSession, program.SocketFilter) {
 		if _, err := ParsePolicy([]byte("deny: {kinds: [" + string(k) + "]}")); err != nil {
 			t.Error(err)
 		}

@@ -40,8 +40,11 @@ func (p *scriptProbe) Attach(ctx context.Context) (output.Attached, error) {
 	return a, err
 }
 
-// Stream implements Probe.
-func (p *scriptProbe) Stream(ctx context.Context, sink Sink) error { return p.run.Stream(ctx, sink) }
+// Stream implements Probe. What it reads, which is what bpftrace prints, it reads on
+// a thread without the capabilities to load and attach, as of other programs.
+func (p *scriptProbe) Stream(ctx context.Context, sink Sink) error {
+	return confined(func() error { return p.run.Stream(ctx, sink) }, reading[:]...)
+}
 
 // Counts implements Probe. Events are the lines that the script prints.
 func (p *scriptProbe) Counts() (produced, lost, mapFull uint64, err error) { return p.run.Counts() }

@@ -44,7 +44,7 @@ func Read(path string, into any) error {
 }
 
 func read(path string, into any) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // a pipe does not keep it waiting
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

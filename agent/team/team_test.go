@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,6 +149,12 @@ func TestFileOfOthers(t *testing.T) {
 	}
 	if _, err := f.List(t.Context()); err == nil {
 		t.Error("a recipe under another's name is read")
+	}
+	if err := errors.Join(os.Remove(f.Path), syscall.Mkfifo(f.Path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.List(t.Context()); err == nil || !strings.Contains(err.Error(), "no file of kgent's") { // it does not wait for a writer
+		t.Errorf("a pipe: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -343,6 +344,12 @@ func TestDeployDaemonSet(t *testing.T) {
 		delete(mounts, v.Name)
 		if v.ConfigMap != nil && v.ConfigMap.Name != config.Metadata.Name {
 			t.Errorf("config map %s, there is %s", v.ConfigMap.Name, config.Metadata.Name)
+		}
+	}
+	// An emptyDir has mode 0777, where no socket is made.
+	for _, m := range c.Mounts {
+		if slices.Contains(c.Args, "--socket="+path.Join(m.Path, "control.sock")) {
+			t.Errorf("the socket is right in %s", m.Path)
 		}
 	}
 	if len(mounts) > 0 {

@@ -78,6 +78,15 @@ var (
 	podPlain = regexp.MustCompile(`^pod([0-9a-f-]+)$`)
 )
 
+// userSlice is where users have control groups of their own.
+const userSlice = "/user.slice/"
+
+// ofUser reports whether a container is in the part of the hierarchy that users
+// fill, without privileges and with whatever names they like: it may be one of
+// theirs. What the node's files say of an id is believed of no such container,
+// or anybody could pass for one of the node's.
+func (c Container) ofUser() bool { return strings.HasPrefix(c.Cgroup, userSlice) }
+
 var runtimes = map[string]string{
 	"docker":         "docker",
 	"cri-containerd": "containerd",
@@ -98,6 +107,9 @@ func Parse(cgroup string) (c Container, ok bool) {
 		c.Runtime, c.ID = runtimes[strings.TrimSuffix(m[1], "-")], m[2]
 	} else {
 		return Container{}, false
+	}
+	if c.ofUser() {
+		return c, true
 	}
 	parent := path.Base(dir)
 	if m := podSlice.FindStringSubmatch(parent); m != nil {
@@ -160,6 +172,7 @@ const (
 //	/var/lib/docker/containers/ID/config.v2.json
 //
 // A file that cannot be read leaves a container without a name: that is no error.
+// Those that users run without privileges have none.
 func (n Node) List() ([]Container, error) {
 	if n.Cgroups == "" {
 		return nil, errors.New("listing the containers: no cgroup v2 hierarchy is mounted on this node")
@@ -226,6 +239,9 @@ func (n Node) kubeletLogs() map[string]kubeletName {
 }
 
 func (n Node) name(c *Container, logs map[string]kubeletName) {
+	if c.ofUser() {
+		return
+	}
 	if k, ok := logs[c.ID]; ok {
 		c.Pod, c.Namespace, c.Name = k.pod, k.namespace, k.container
 	}

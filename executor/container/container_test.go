@@ -79,7 +79,7 @@ func TestOfProcess(t *testing.T) {
 
 // node makes a node with five containers: one of docker, two of a pod of
 // containerd, one of cri-o with the same pod's name elsewhere, and one of which
-// nothing is known.
+// nothing is known. A user has made control groups that are called as two of them.
 func node(t *testing.T) Node {
 	t.Helper()
 	root := t.TempDir()
@@ -100,6 +100,9 @@ func node(t *testing.T) Node {
 		"kubepods.slice/kubepods-pod11_22.slice/cri-containerd-" + idC + ".scope",
 		"kubepods.slice/kubepods-pod33_44.slice/crio-" + idD + ".scope",
 		"docker/" + idE,
+		// What a user without privileges can make.
+		"user.slice/user-1000.slice/user@1000.service/docker-" + idA + ".scope",
+		"user.slice/user-1000.slice/user@1000.service/kubepods-pod11_22.slice/cri-containerd-" + idB + ".scope",
 	} {
 		if err := os.MkdirAll(filepath.Join(root, "cgroups", dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -127,6 +130,7 @@ func TestFind(t *testing.T) {
 		{"container:nginx", `error: several containers of this node are called "nginx" (container shop/web-1/nginx, container test/web-1/nginx)`},
 		{"container:" + idE[:5], "error: this node has no container"},
 		{"container:", "error: this node has no container"},
+		{"container:" + idB, "error: several containers"},
 		{"container:db", `it has ` + idE[:12] + `, shop/web-1/nginx, shop/web-1/pause, test/web-1/nginx, web`},
 		{"pod:shop/web-1", podB + " pod shop/web-1"},
 		{"pod:11-22", podB + " pod shop/web-1"},
@@ -154,6 +158,9 @@ func TestFind(t *testing.T) {
 		if Named(test.target) != !strings.HasPrefix(test.target, "/") {
 			t.Errorf("%s: Named is wrong", test.target)
 		}
+	}
+	if c, ok := Of("/user.slice/user-1000.slice/user@1000.service/docker-" + idA + ".scope/x"); !ok || n.Name(c).Name != "" {
+		t.Errorf("a user's container passes for one of the node's: %+v, %v", n.Name(c), ok)
 	}
 	if _, err := (Node{}).Find("pod:x"); err == nil || !strings.Contains(err.Error(), "no cgroup v2 hierarchy") {
 		t.Error(err)

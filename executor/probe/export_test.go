@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,6 +69,25 @@ func AddClsact(name string) error {
 	}
 	defer conn.close()
 	return conn.addClsact(ifc.Index)
+}
+
+// AddFilter adds a filter to an interface that has clsact.
+func AddFilter(ifname, name string) error {
+	ifc, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return err
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}})
+	if err != nil {
+		return err
+	}
+	defer prog.Close()
+	conn, err := openRoute()
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	return conn.addFilter(filter{ifindex: ifc.Index, parent: ingress, name: name}, prog.FD())
 }
 
 // HasClsact tells whether an interface has it. It asks by adding it.

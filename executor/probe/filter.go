@@ -23,8 +23,11 @@ import (
 // namespace: while that is taken the process lives. [Sweep] removes the filters
 // whose process does not.
 
-// filterPrefix starts the names of kgent's filters.
-const filterPrefix = "kgent-"
+// filterPrefix starts the names of kgent's filters; so many random bytes follow.
+const (
+	filterPrefix = "kgent-"
+	filterRandom = 8
+)
 
 // madeMark ends the name of a filter whose queueing discipline kgent made.
 const madeMark = "+"
@@ -63,7 +66,7 @@ func (f *filters) attach(p *loaded, ifc *net.Interface) (string, error) {
 	if p.hook.Kind == program.TCXEgress {
 		parent = egress
 	}
-	name := make([]byte, 8)
+	name := make([]byte, filterRandom)
 	_, _ = rand.Read(name) // never fails
 	flt := filter{ifindex: ifc.Index, parent: parent, name: filterPrefix + hex.EncodeToString(name)}
 	if f.made[ifc.Index] {
@@ -172,15 +175,23 @@ func Sweep() (removed []string, err error) {
 	return removed, nil
 }
 
+// ownName reports whether a filter's name is one that attach gives. Others may
+// begin as kgent's do.
+func ownName(name string) bool {
+	digits, ok := strings.CutPrefix(strings.TrimSuffix(name, madeMark), filterPrefix)
+	raw, err := hex.DecodeString(digits)
+	return ok && err == nil && len(raw) == filterRandom && digits == hex.EncodeToString(raw)
+}
+
 // sweep removes the filters on one interface whose process is dead.
 func (r *route) sweep(ifindex int) (removed []string, err error) {
 	all, err := r.list(ifindex)
 	if err != nil {
 		return nil, err
 	}
-	made := false
+	dead := map[string]bool{}
 	for _, f := range all {
-		if !strings.HasPrefix(f.name, filterPrefix) {
+		if !ownName(f.name) || dead[f.name] {
 			continue
 		}
 		fd, err := holdName(f.name)
@@ -188,16 +199,34 @@ func (r *route) sweep(ifindex int) (removed []string, err error) {
 			continue
 		}
 		if err != nil {
-			return removed, err
+			return nil, err
 		}
-		err = errors.Join(gone(r.deleteFilter(f)), unix.Close(fd))
-		if err != nil {
+		defer unix.Close(fd)
+		dead[f.name] = true
+	}
+	if len(dead) == 0 {
+		return nil, nil
+	}
+	// Again: what was listed may have been removed by its process as it ended, and
+	// its place, which is all that removing goes by, be somebody else's by now.
+	if all, err = r.list(ifindex); err != nil {
+		return nil, err
+	}
+	made := false
+	for _, f := range all {
+		if !dead[f.name] {
+			continue
+		}
+		if err := gone(r.deleteFilter(f)); err != nil {
 			return removed, err
 		}
 		made = made || strings.HasSuffix(f.name, madeMark)
-		removed = append(removed, printable(f.name))
+		removed = append(removed, f.name)
 	}
-	if made && len(removed) == len(all) {
+	if !made {
+		return removed, nil
+	}
+	if all, err = r.list(ifindex); err == nil && len(all) == 0 {
 		err = gone(r.deleteClsact(ifindex))
 	}
 	return removed, err

@@ -133,6 +133,28 @@ func TestFilterBesideOthers(t *testing.T) {
 	}
 }
 
+// A filter that only begins as kgent's do is not removed, nor its queueing discipline.
+func TestSweepLeavesOthers(t *testing.T) {
+	residue.Check(t)
+	a, _ := veth(t)
+	if err := probe.AddClsact(a); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"kgent-", "kgent-egress+", "kgent-0123456789ABCDEF", "kgent-0123456789abcdef01", "kgent-0123456789abcdef+"} {
+		if err := probe.AddFilter(a, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := probe.Sweep()
+	removed = slices.DeleteFunc(removed, func(s string) bool { return !strings.HasSuffix(s, " on "+a) })
+	if err != nil || !slices.Equal(removed, []string{"filter kgent-0123456789abcdef+ on " + a}) {
+		t.Errorf("removed %q, %v", removed, err)
+	}
+	if all := filtersOn(t, a); len(all) != 4 {
+		t.Errorf("filters %q are left, want 4", all)
+	}
+}
+
 func FuzzParseFilter(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, 20))

@@ -326,9 +326,16 @@ func (b *tableBuilder) addSymbols(symbols, names []byte, order binary.ByteOrder)
 	}
 }
 
+// Bounds of names, in bytes: of one, and of all that Users remembers. Symbols may
+// share their names, so a small file can have far more of them than bytes.
+const (
+	maxName = 4096
+	maxText = 128 << 20
+)
+
 // addFunction takes one function.
 func (b *tableBuilder) addFunction(addr, size uint64, name []byte, rank uint8) {
-	if len(name) == 0 || len(name) > 4096 || len(b.t.functions) >= maxSymbols || len(b.t.text) > 1<<30 {
+	if len(name) == 0 || len(name) > maxName || len(b.t.functions) >= maxSymbols || len(b.t.text)+len(name) > maxText {
 		return
 	}
 	start := uint32(len(b.t.text))

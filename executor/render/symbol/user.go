@@ -39,6 +39,7 @@ type Users struct {
 	processes lru[uint32, *process]
 	files     lru[fileID, *file]
 	symbols   int    // in all files
+	text      int    // of their names, in bytes
 	read      uint64 // of symbol tables, in bytes
 }
 
@@ -64,7 +65,7 @@ func (u *Users) Close() {
 		f.close()
 	}
 	u.processes.init()
-	u.symbols = 0
+	u.symbols, u.text = 0, 0
 }
 
 // process is what was seen of a process at one moment.
@@ -256,7 +257,7 @@ func (u *Users) load(pid uint32, m *mapping, f *file) {
 		defer unix.Close(root)
 	}
 	u.read += f.load(d, u.read < maxRead)
-	u.symbols += f.table.len()
+	u.symbols, u.text = u.symbols+f.table.len(), u.text+len(f.table.text)
 	u.bound(f)
 }
 
@@ -288,13 +289,13 @@ func (u *Users) file(pid uint32, m *mapping) *file {
 
 // bound forgets the files used longest ago, but not keep.
 func (u *Users) bound(keep *file) {
-	for u.files.len() > 1 && (u.files.len() > maxFiles || u.symbols > maxSymbols) {
+	for u.files.len() > 1 && (u.files.len() > maxFiles || u.symbols > maxSymbols || u.text > maxText) {
 		id, f := u.files.oldest()
 		if f == keep {
 			u.files.put(id, f)
 			continue
 		}
-		u.symbols -= f.table.len()
+		u.symbols, u.text = u.symbols-f.table.len(), u.text-len(f.table.text)
 		f.close()
 	}
 }

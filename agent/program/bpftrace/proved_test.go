@@ -162,6 +162,12 @@ hook tracepoint/syscalls/sys_enter_fsync()
 		"a value under another's name": {printing(`$a = pid; $b = uid; printf("user %d, pid %d\n", $a, $b)`), pidAndUser, proof.Refuted, "by its name", 0},
 		"ends before it begins":        {"BEGIN { exit(); }\n" + printing(`printf("%d\n", pid)`), onePid, proof.Unknown, "exit() in BEGIN is not mapped", 0},
 		"ends early":                   {"interval:s:1 { exit(); }\n" + printing(`printf("%d\n", pid)`), onePid, proof.Verified, "exit() in line 1 can end the trace", 0},
+		"port in network order": {`tracepoint:sock:inet_sock_set_state { printf("%d\n", ((args->dport & 255) << 8) | (args->dport >> 8)); }`,
+			`event ports { port: be16 }
+hook tracepoint/sock/inet_sock_set_state(dport)
+  case changed: always
+    emit ports { port: htons(dport) }
+  otherwise nothing`, proof.Refuted, "a value for port", 0},
 		"printed each second": {"tracepoint:syscalls:sys_enter_fsync { @[pid] = count(); }\ninterval:s:1 { time(\"%H:%M:%S\\n\"); print(@); }",
 			`table calls { pid: k_pid } : count` + fsync + `    add 1 to calls[pid: current.tgid]
   otherwise nothing`, proof.Verified, "", 0},

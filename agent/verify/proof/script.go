@@ -209,13 +209,13 @@ func shownOf(cols []program.FormColumn) string {
 }
 
 // showable tells whether a column can show values of a type: numbers are numbers, however a
-// meaning would render them, except those that nobody reads as one.
+// meaning would render them, except those that nobody reads as one: bpftrace turns no bytes.
 func showable(col program.FormColumn, t contract.Type) bool {
 	switch t.Kind {
 	case contract.TextKind:
 		return col.Text
 	case contract.Int, contract.Bool:
-		return !col.Text && t.Meaning != "ipv4" && t.Meaning != "kstack" && t.Meaning != "ustack"
+		return !col.Text && t.Order != contract.Network && t.Meaning != "ipv4" && t.Meaning != "kstack" && t.Meaning != "ustack"
 	}
 	return false
 }

@@ -21,7 +21,9 @@ type family struct {
 
 // families are the constants that arguments of system calls take, by prefix; the longest counts.
 var families = map[string]family{
-	"AF": {args: []string{"family"}}, "PF": {args: []string{"family"}}, "AT": {args: []string{"flag", "flags"}, flags: true}, "BPF": {args: []string{"cmd"}},
+	"AF": {args: []string{"family"}}, "PF": {args: []string{"family"}}, "AT": {args: []string{"flag", "flags"}, flags: true},
+	"BPF_MAP": {args: []string{"cmd"}}, "BPF_PROG": {args: []string{"cmd"}}, "BPF_OBJ": {args: []string{"cmd"}}, "BPF_BTF": {args: []string{"cmd"}}, "BPF_LINK": {args: []string{"cmd"}},
+	"BPF_RAW_TRACEPOINT": {args: []string{"cmd"}}, "BPF_TASK_FD": {args: []string{"cmd"}}, "BPF_ITER": {args: []string{"cmd"}}, "BPF_ENABLE": {args: []string{"cmd"}}, "BPF_TOKEN": {args: []string{"cmd"}},
 	"CLOCK": {args: []string{"which_clock", "clockid"}}, "CLONE": {args: []string{"unshare_flags", "clone_flags", "flags"}, flags: true}, "EFD": {args: []string{"flags"}, flags: true},
 	"EPOLL_CTL": {args: []string{"op"}}, "EPOLL": {args: []string{"flags"}, flags: true}, "F": {args: []string{"cmd"}}, "FALLOC_FL": {args: []string{"mode"}, flags: true}, "FUTEX": {args: []string{"op"}, mask: 0x7f},
 	"GRND": {args: []string{"flags"}, flags: true}, "IN": {args: []string{"mask"}, flags: true}, "IPPROTO": {args: []string{"protocol"}}, "LOCK": {args: []string{"cmd"}, mask: 0xb}, "MADV": {args: []string{"behavior", "advice"}},
@@ -32,8 +34,17 @@ var families = map[string]family{
 	"SOCK": {args: []string{"type", "flags"}, mask: 0xf}, "SPLICE_F": {args: []string{"flags"}, flags: true}, "TFD": {args: []string{"flags"}, flags: true},
 }
 
+// strangers are prefixes of constants that stand in no argument, or in another one than those whose
+// names begin alike: types of maps and programs lie in memory that bpf(2) points to.
+var strangers = []string{
+	"AT_FDCWD", "BPF_MAP_TYPE", "BPF_PROG_TYPE", "BPF_LINK_TYPE", "BPF_OBJ_NAME", "CLOCK_EVT", "MNT_NS", "PF_KTHREAD", "SIG_DFL", "SIG_IGN", "SIG_BLOCK", "SIG_UNBLOCK", "SIG_SETMASK",
+}
+
 // familyOf finds the family of a constant.
 func familyOf(name string) (family, bool) {
+	if slices.ContainsFunc(strangers, func(s string) bool { return name == s || strings.HasPrefix(name, s+"_") }) {
+		return family{}, false
+	}
 	for prefix := name; ; {
 		i := strings.LastIndexByte(prefix, '_')
 		if i < 0 {

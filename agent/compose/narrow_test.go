@@ -63,6 +63,17 @@ func TestNothingWider(t *testing.T) {
 		"opens that fail with EACCES or EPERM": "EACCES or EPERM",
 		"exits with status 1":                  "exitcode == 1",
 		"bpf programs loaded by root":          "user == 0",
+
+		"count bpf calls with BPF_MAP_CREATE by process":    "BPF_MAP_CREATE",
+		"count bpf calls with BPF_MAP_TYPE_HASH by process": "", // no command of bpf(2)
+		"which processes call unlinkat with AT_FDCWD":       "", // no flag
+		"which connections were refused or timed out":       "", // nothing can be both
+		"connections that timed out or were refused":        "",
+		"processes that exit with an error or by SIGKILL":   "",
+		"setuid calls that fail or go to root":              "",
+		"connections that fail or are refused":              "that fail",
+		"connections that fail with ECONNREFUSED":           "New outgoing",
+		"deletions that fail or not":                        "only what is deleted",
 	} {
 		turns := strings.Split(text, " >> ")
 		got, err := answered(c, request{before: turns[:len(turns)-1], text: turns[len(turns)-1]})

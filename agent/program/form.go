@@ -43,6 +43,7 @@ type FormPrint struct {
 // FormColumn is a value that is shown, as it lies in an event or in a key.
 type FormColumn struct {
 	Name      string // of the expression or the label before it
+	Label     string // the word before it in a formatted line
 	Shown     string // as it was written
 	Off, Size int    // bytes
 	Text      bool

@@ -173,23 +173,52 @@ func (f fit) unboundConstant(q *query) int {
 
 var constantForm = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
 
-// either finds two values that are joined by "or". What a recipe is narrowed by holds together.
-func (f fit) either(q *query) (a, b arg, ok bool) {
-	filters := slices.DeleteFunc(slices.Clone(f.bound), func(b binding) bool { return b.name == "" })
-	for _, x := range filters {
-		for _, y := range filters {
-			if x.name == y.name || x.arg.last > y.arg.first {
+// either finds two things that are joined by "or", each of which narrows the recipe. What it is
+// narrowed by holds together; only of values of the same thing any will do.
+func (f fit) either(q *query) (a, b clause, ok bool) {
+	list := f.limits(q)
+	for _, x := range list {
+		for _, y := range list {
+			if x.of == y.of || x.last > y.first {
 				continue
 			}
-			between := slices.IndexFunc(filters, func(z binding) bool { return x.arg.last <= z.arg.first && z.arg.last <= y.arg.first })
-			for i := x.arg.last; between < 0 && i < y.arg.first; i++ {
-				if q.is(i, "or", "nor") && i-x.arg.last < 2 && y.arg.first-i < 4 {
-					return x.arg, y.arg, true
+			between := slices.ContainsFunc(list, func(z limit) bool { return x.last <= z.first && z.last <= y.first })
+			for i := x.last; !between && i < y.first; i++ {
+				if q.is(i, "or", "nor") && i-x.last < 2 && y.first-i < 4 {
+					return x.clause, y.clause, true
 				}
 			}
 		}
 	}
-	return arg{}, arg{}, false
+	return clause{}, clause{}, false
+}
+
+// limit is where something is said that narrows a recipe, and what it narrows.
+type limit struct {
+	clause
+	of string
+}
+
+// limits are all that narrows the recipe: values of parameters, and words that its narrows have, also
+// where a parameter stands in for them.
+func (f fit) limits(q *query) []limit {
+	var out []limit
+	for _, b := range f.bound {
+		if b.name != "" {
+			out = append(out, limit{clause{first: b.arg.first, last: b.arg.last}, "parameter " + b.name})
+		}
+	}
+	args := len(out)
+	for _, u := range f.units {
+		within := func(x limit) bool { return u.first < x.last && x.first < u.last }
+		if q.tells(u) || slices.ContainsFunc(out[:args], within) {
+			continue
+		}
+		if n, ok := f.recipe.narrowedBy(u); ok {
+			out = append(out, limit{clause{first: u.first, last: u.last}, "column " + n.Of})
+		}
+	}
+	return out
 }
 
 // margin is how much heavier the words that speak for the best recipe must be

@@ -199,6 +199,20 @@ func (q *query) asksFor(n Narrow, concepts []string, units []unit, in func(unit)
 	return said, true
 }
 
+// narrowedBy is what a unit alone may narrow.
+func (r *Recipe) narrowedBy(u unit) (Narrow, bool) {
+	i := slices.IndexFunc(r.Narrows, func(n Narrow) bool {
+		return slices.ContainsFunc(n.Words, func(words string) bool {
+			first, _, _ := strings.Cut(words, " ")
+			return slices.Contains(u.meaning.concepts, first)
+		})
+	})
+	if i < 0 {
+		return Narrow{}, false
+	}
+	return r.Narrows[i], true
+}
+
 // tells reports whether a unit only says what is to be shown as well: "failed ones included",
 // "and whether they were granted", "granted or not".
 func (q *query) tells(u unit) bool {
@@ -213,7 +227,7 @@ func (q *query) tells(u unit) bool {
 		}
 	}
 	for i := u.last; i < len(q.words) && i < u.last+3 && !q.words[i-1].ends; i++ {
-		if q.is(i, "included", "too", "also", "others", "etc", "other") || q.is(i, "or") && q.is(i+1, "not") || q.is(i, "as") && q.is(i+1, "well") {
+		if q.is(i, "included", "too", "also", "others", "etc", "other") || i == u.last && q.is(i, "or") && q.is(i+1, "not") || q.is(i, "as") && q.is(i+1, "well") {
 			return true
 		}
 	}

@@ -181,6 +181,11 @@ func (f *former) quiet(s Statement) bool {
 	return true
 }
 
+// within tells whether a statement stands in a block of a kind of probe.
+func (f *former) within(s Statement, kind string) bool {
+	return slices.ContainsFunc(s.Probes, func(i int) bool { return f.script.Probes[i].Kind == kind })
+}
+
 // statements looks at what the script does: twice, for what a map holds may be said
 // after it is read.
 func (f *former) statements() error {
@@ -234,8 +239,13 @@ func (f *former) call(s Statement, id *uint64) error {
 		f.harmless(eventPrint)
 		return nil
 	case "exit":
-		if !f.quiet(s) {
+		switch {
+		case !f.quiet(s):
 			return unmapped(s.Line, "exit() where something is traced is not mapped: the trace would end on what it sees; the run has a deadline of its own")
+		case f.within(s, "BEGIN"):
+			return unmapped(s.Line, "exit() in BEGIN is not mapped: the trace would end before it begins")
+		case !f.within(s, "END"):
+			f.remark("exit() in line %d can end the trace before its time is over", s.Line)
 		}
 		f.harmless(eventExit)
 		return nil
@@ -262,7 +272,7 @@ func (f *former) harmless(id uint64) {
 }
 
 var (
-	conversion = regexp.MustCompile(`%[-+ #0]*[0-9]*(?:\.[0-9]+)?(hh|h|ll|l|j|z|t)?([a-zA-Z%])`)
+	conversion = regexp.MustCompile(`%([-+ #0]*)[0-9]*(\.[0-9]+)?(hh|h|ll|l|j|z|t)?([a-zA-Z%])`)
 	labelled   = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*[=:]?\s*$`)
 )
 
@@ -272,14 +282,20 @@ func (f *former) printf(s Statement, id uint64) error {
 	if s.Unrolled {
 		return unmapped(s.Line, "printf() in unroll is not mapped")
 	}
-	format := args[0].Text
+	format := escapes.Replace(strings.TrimSuffix(strings.TrimPrefix(args[0].Text, `"`), `"`))
 	args = args[1:]
 	p := program.FormPrint{ID: id, Line: s.Line, Size: 8}
 	at := 0
 	for _, m := range conversion.FindAllStringSubmatchIndex(format, -1) {
-		kind := format[m[4]:m[5]]
+		kind := format[m[8]:m[9]]
 		if kind == "%" {
 			continue
+		}
+		if m[4] >= 0 {
+			return unmapped(s.Line, "%s is not mapped: it cuts texts off", format[m[0]:m[1]])
+		}
+		if kind != "s" && misread(format, at, m) {
+			return unmapped(s.Line, "%s beside other digits is not mapped: people would read another number", format[m[0]:m[1]])
 		}
 		if len(p.Columns) == len(args) {
 			return unmapped(s.Line, "printf() has more conversions than values")
@@ -290,15 +306,19 @@ func (f *former) printf(s Statement, id uint64) error {
 		}
 		at = m[1]
 		length := ""
-		if m[2] >= 0 {
-			length = format[m[2]:m[3]]
+		if m[6] >= 0 {
+			length = format[m[6]:m[7]]
 		}
-		c, err := f.argument(args[len(p.Columns)], s, kind, length)
+		x := args[len(p.Columns)]
+		c, err := f.argument(x, s, kind, length)
 		if err != nil {
 			return err
 		}
-		if label != "" && c.Name == "" {
+		if c.Label = label; c.Name == "" {
 			c.Name = label
+		}
+		if own := strings.ToLower(label); x.Kind == BuiltinExpr && own != x.Text && (own == "comm" || slices.Contains(numberBuiltins, own)) {
+			return unmapped(s.Line, "%s is shown as %q, which is something else", c.Shown, label)
 		}
 		c.Off = p.Size
 		p.Size += c.Size
@@ -311,8 +331,44 @@ func (f *former) printf(s Statement, id uint64) error {
 		f.harmless(id)
 		return nil
 	}
+	if !strings.HasSuffix(format, "\n") || strings.Count(format, "\n") > 1 {
+		return unmapped(s.Line, "printf() of anything but one whole line is not mapped: end it with \\n")
+	}
 	f.out.Prints = append(f.out.Prints, p)
 	return nil
+}
+
+// escapes are all that a text can have.
+var escapes = strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\\`, `\`, `\"`, `"`)
+
+// misread tells whether people would read another number than the one that a conversion shows: it
+// stands beside another digit or conversion, after a sign or 0x, or it is hexadecimal and does not say so.
+// The conversion before it ends at last.
+func misread(format string, last int, m []int) bool {
+	before, after := format[last:m[0]], format[m[1]:]
+	upTo, digits := len(before), "0123456789"
+	hex := strings.HasSuffix(before, "0x") || strings.HasSuffix(before, "0X")
+	begins := func(text, any string) bool { return text != "" && strings.ContainsAny(text[:1], any) }
+	ends := func(at int, any string) bool { return at > 0 && strings.ContainsAny(before[at-1:at], any) }
+	if strings.ContainsAny(format[m[8]:m[9]], "xX") {
+		digits = "0123456789abcdefABCDEF"
+		if !hex && !strings.Contains(format[m[2]:m[3]], "#") {
+			return true
+		}
+	} else if hex {
+		return true
+	}
+	switch {
+	case begins(after, digits), begins(after, "%") && !strings.HasPrefix(after, "%%"), begins(after, ".") && begins(after[1:], digits):
+		return true
+	case upTo == 0 && last > 0, ends(upTo, "0123456789"):
+		return true
+	case ends(upTo, "-"):
+		return upTo == 1 && last == 0 || ends(upTo-1, " \t=:([")
+	case ends(upTo, "."):
+		return upTo == 1 || ends(upTo-1, "0123456789")
+	}
+	return false
 }
 
 // argument is one value of a formatted line.

@@ -32,11 +32,17 @@ hook tracepoint/syscalls/sys_exit_fsync(ret)
   otherwise nothing
 assume returns
 `
+	onePid = `event calls { pid: k_pid }` + fsync + `    emit calls { pid: current.tgid }
+  otherwise nothing`
+	pidAndUser = `event calls { pid: k_pid, user: k_uid }` + fsync + `    emit calls { pid: current.tgid, user: current.uid }
+  otherwise nothing`
 	read = `
 hook tracepoint/syscalls/sys_exit_read(ret)
   case read: ret >= 0
 `
 )
+
+func printing(call string) string { return "tracepoint:syscalls:sys_enter_fsync { " + call + "; }" }
 
 // Scripts are held against contracts by what bpftrace makes of them.
 func TestProved(t *testing.T) {
@@ -140,6 +146,28 @@ hook tracepoint/syscalls/sys_enter_fsync()
 		"clear": {"tracepoint:syscalls:sys_enter_fsync { @[pid] = count(); }\ninterval:s:1 { print(@); clear(@); }",
 			`table calls { pid: k_pid } : count` + fsync + `    add 1 to calls[pid: current.tgid]
   otherwise nothing`, proof.Unknown, "line 2: clear() is not mapped", 0},
+		"name cut off": {`tracepoint:syscalls:sys_enter_fsync { printf("%d %.3s\n", pid, comm); }`,
+			`event calls { pid: k_pid, comm: char[16] }` + fsync + `    emit calls { pid: current.tgid, comm: current.comm }
+  otherwise nothing`, proof.Unknown, "%.3s is not mapped", 0},
+		"a digit before a number":      {printing(`printf("1%d\n", pid)`), onePid, proof.Unknown, "another number", 0},
+		"a digit behind a number":      {printing(`printf("%d0\n", pid)`), onePid, proof.Unknown, "another number", 0},
+		"a sign before a number":       {printing(`printf("pid: -%d\n", pid)`), onePid, proof.Unknown, "another number", 0},
+		"a number that looks decimal":  {printing(`printf("%x\n", pid)`), onePid, proof.Unknown, "another number", 0},
+		"a number in hexadecimal":      {printing(`printf("0x%x\n", pid)`), onePid, proof.Verified, "", 0},
+		"a percentage":                 {printing(`printf("%d%% (pid)\n", pid)`), onePid, proof.Verified, "", 0},
+		"a number under another name":  {printing(`printf("uid=%d\n", pid)`), onePid, proof.Unknown, "something else", 0},
+		"a part of a line":             {printing(`printf("%d ", pid)`), onePid, proof.Unknown, "one whole line", 0},
+		"two numbers without a gap":    {printing(`printf("%d%d\n", pid, uid)`), pidAndUser, proof.Unknown, "another number", 0},
+		"two numbers":                  {printing(`printf("%d:%d\n", pid, uid)`), pidAndUser, proof.Verified, "", 0},
+		"a value under another's name": {printing(`$a = pid; $b = uid; printf("user %d, pid %d\n", $a, $b)`), pidAndUser, proof.Refuted, "by its name", 0},
+		"ends before it begins":        {"BEGIN { exit(); }\n" + printing(`printf("%d\n", pid)`), onePid, proof.Unknown, "exit() in BEGIN is not mapped", 0},
+		"ends early":                   {"interval:s:1 { exit(); }\n" + printing(`printf("%d\n", pid)`), onePid, proof.Verified, "exit() in line 1 can end the trace", 0},
+		"port in network order": {`tracepoint:sock:inet_sock_set_state { printf("%d\n", ((args->dport & 255) << 8) | (args->dport >> 8)); }`,
+			`event ports { port: be16 }
+hook tracepoint/sock/inet_sock_set_state(dport)
+  case changed: always
+    emit ports { port: htons(dport) }
+  otherwise nothing`, proof.Refuted, "a value for port", 0},
 		"printed each second": {"tracepoint:syscalls:sys_enter_fsync { @[pid] = count(); }\ninterval:s:1 { time(\"%H:%M:%S\\n\"); print(@); }",
 			`table calls { pid: k_pid } : count` + fsync + `    add 1 to calls[pid: current.tgid]
   otherwise nothing`, proof.Verified, "", 0},

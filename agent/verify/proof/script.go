@@ -131,6 +131,9 @@ func (x *scriptBinder) print(i int, p program.FormPrint) {
 		}
 		bound.to[at] = bound.size
 		bound.size += col.Size
+		if called(e.Members, col.Label) && !strings.EqualFold(col.Label, m.Name) {
+			x.find(what+"."+m.Name, fmt.Sprintf("%s calls %s by its name", what, m.Name), m.Name, col.Label)
+		}
 		x.said(fmt.Sprintf("%s.%s is %s, printed in line %d", e.Name, m.Name, col.Shown, p.Line))
 	}
 	for at, col := range p.Columns { // those that the contract leaves open
@@ -142,6 +145,11 @@ func (x *scriptBinder) print(i int, p program.FormPrint) {
 	record.size = bound.size
 	x.b.events[i], x.b.rings[name] = record, i
 	x.b.script.prints[p.ID] = bound
+}
+
+// called tells whether one of the members has a name.
+func called(members []contract.CheckedMember, name string) bool {
+	return slices.ContainsFunc(members, func(m contract.CheckedMember) bool { return strings.EqualFold(m.Name, name) })
 }
 
 func (x *scriptBinder) said(line string) { x.b.said = append(x.b.said, line) }
@@ -201,13 +209,13 @@ func shownOf(cols []program.FormColumn) string {
 }
 
 // showable tells whether a column can show values of a type: numbers are numbers, however a
-// meaning would render them, except those that nobody reads as one.
+// meaning would render them, except those that nobody reads as one: bpftrace turns no bytes.
 func showable(col program.FormColumn, t contract.Type) bool {
 	switch t.Kind {
 	case contract.TextKind:
 		return col.Text
 	case contract.Int, contract.Bool:
-		return !col.Text && t.Meaning != "ipv4" && t.Meaning != "kstack" && t.Meaning != "ustack"
+		return !col.Text && t.Order != contract.Network && t.Meaning != "ipv4" && t.Meaning != "kstack" && t.Meaning != "ustack"
 	}
 	return false
 }

@@ -712,6 +712,56 @@ SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { struct key k = { k_current
   struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } return 0; }
 `,
 	},
+	{ // whose memory another CPU may have taken since
+		name: "an element that was deleted before",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    forget started[current.tid]
+  otherwise nothing
+assume returns
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 k = k_current_tid(); __u64 now = bpf_ktime_get_ns(); k_put(&st, &k, &now); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { __u32 k = k_current_tid(); __u64 *s = bpf_map_lookup_elem(&st, &k); if (!s) return 0;
+  bpf_map_delete_elem(&st, &k);
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } return 0; }
+`,
+	},
+	{
+		name: "an element that was replaced before",
+		contract: `contract "Opens"
+event e { time: k_time, took: k_ns }
+memory started { thread: k_tid } : { at: k_time }
+hook tracepoint/syscalls/sys_enter_openat()
+  case c: always
+    remember started[current.tid] { at: now }
+  otherwise nothing
+hook tracepoint/syscalls/sys_exit_openat()
+  case c: known started[current.tid]
+    emit e { time: now, took: now - started[current.tid].at }
+    remember started[current.tid] { at: now }
+  otherwise nothing
+assume returns
+`,
+		program: `struct ev { k_time time; k_ns took; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } st SEC(".maps");
+SEC("tp/syscalls/sys_enter_openat") int f(void *ctx) { __u32 k = k_current_tid(); __u64 now = bpf_ktime_get_ns(); k_put(&st, &k, &now); return 0; }
+SEC("tp/syscalls/sys_exit_openat") int g(void *ctx) { __u32 k = k_current_tid(); __u64 *s = bpf_map_lookup_elem(&st, &k); if (!s) return 0;
+  __u64 now = bpf_ktime_get_ns(); bpf_map_update_elem(&st, &k, &now, BPF_EXIST);
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } return 0; }
+`,
+	},
 	{
 		name: "the second argument called arg1",
 		contract: `contract "x"

@@ -2,6 +2,7 @@ package symbolic
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -37,6 +38,10 @@ func (x *run) locate(s *state, v Value, off int64, n int) place {
 	}
 	if s.mem[r] == nil {
 		x.crash(s, fmt.Sprintf("uses %s after it was released", r.Name))
+	}
+	if r.Kind == ElementRegion && !stored(r.Map) && slices.ContainsFunc(s.dead, func(e *element) bool { return e.region == r }) {
+		// Another processor may have made another element of it by now.
+		x.doubt(s, fmt.Sprintf("an element of map %s is used after it was deleted or replaced: what it has by then is not known", r.Map.Name))
 	}
 	if c, ok := t.Const(); ok {
 		if int64(c) < 0 || int64(c)+int64(n) > int64(r.Size) {

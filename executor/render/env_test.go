@@ -103,16 +103,16 @@ func TestCgroups(t *testing.T) {
 	now := time.Unix(1000, 0)
 	c := newCgroups(mount, func() time.Time { return now })
 	mkdir := func(name string) (path string, id uint64) {
-		path, err := os.MkdirTemp(mount, name)
+		dir, err := os.MkdirTemp(mount, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { os.Remove(path) })
+		t.Cleanup(func() { os.Remove(dir) })
 		var st syscall.Stat_t
-		if err := syscall.Stat(path, &st); err != nil {
+		if err := syscall.Stat(dir, &st); err != nil {
 			t.Fatal(err)
 		}
-		return "/" + filepath.Base(path), st.Ino
+		return "/" + filepath.Base(dir), st.Ino
 	}
 	is := func(id uint64, want string) {
 		t.Helper()

@@ -118,6 +118,15 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 		}
 		return c, err
 	}
+	if c, err := b.found(ctx, b.against); c != nil || err != nil {
+		return c, err
+	}
+	return b.unproved(ctx)
+}
+
+// found holds the program against the first contract that is one for it, of those that can be
+// had for the request. It returns neither a candidate nor an error when there is none.
+func (b *bringing) found(ctx context.Context, against func(context.Context, *yardstick) (*Candidate, error)) (*Candidate, error) {
 	for _, find := range []func(context.Context) (*yardstick, error){b.recipes, b.composed, b.model} {
 		y, err := find(ctx)
 		if err != nil {
@@ -126,11 +135,11 @@ func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
 		if y == nil {
 			continue
 		}
-		if c, err := b.against(ctx, y); c != nil || err != nil {
+		if c, err := against(ctx, y); c != nil || err != nil {
 			return c, err
 		}
 	}
-	return b.unproved(ctx)
+	return nil, nil
 }
 
 // matched finds the recipe that answers the request, if one does.
@@ -279,27 +288,33 @@ func (b *bringing) against(ctx context.Context, y *yardstick) (*Candidate, error
 		return nil, err
 	}
 	c, err := b.judged(ctx, c)
-	r := refutation(err)
-	switch {
-	case err == nil:
-		if b.match != nil {
-			c.Understood = append(c.Understood, b.match.Understood...)
-		}
-		if y.said != "" {
-			c.Understood = append(c.Understood, y.said)
-		}
-		c.Duration = b.duration()
-		return c, nil
+	if err != nil {
+		return nil, b.unfit(y, err)
+	}
+	if b.match != nil {
+		c.Understood = append(c.Understood, b.match.Understood...)
+	}
+	if y.said != "" {
+		c.Understood = append(c.Understood, y.said)
+	}
+	c.Duration = b.duration()
+	return c, nil
+}
+
+// unfit notes that the contract is not one for the program, if that is what the error says, and
+// returns any other.
+func (b *bringing) unfit(y *yardstick, err error) error {
+	switch r := refutation(err); {
 	case r == nil, y.binding:
-		return nil, err
+		return err
 	case r.Verdict == proof.Vacuous:
 		b.tried = append(b.tried, y.said+", which can hardly be broken: "+clip(shapely(r.Reasons)[0], 160))
-		return nil, nil
+		return nil
 	case ofForm(r):
 		b.tried = append(b.tried, y.said+", which asks for another form of output: "+clip(firstLine(r.Reasons[0]), 200))
-		return nil, nil
+		return nil
 	}
-	return nil, err
+	return err
 }
 
 // duration is how long the request asks to run, as far as a recipe read it.

@@ -74,17 +74,9 @@ func (b *bringing) judgeScript(ctx context.Context) (*Candidate, error) {
 		}
 		return b.scriptAgainst(ctx, ready, y)
 	}
-	for _, find := range []func(context.Context) (*yardstick, error){b.recipes, b.composed, b.model} {
-		y, err := find(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if y == nil {
-			continue
-		}
-		if c, err := b.scriptAgainst(ctx, ready, y); c != nil || err != nil {
-			return c, err
-		}
+	against := func(ctx context.Context, y *yardstick) (*Candidate, error) { return b.scriptAgainst(ctx, ready, y) }
+	if c, err := b.found(ctx, against); c != nil || err != nil {
+		return c, err
 	}
 	return b.unprovedScript(ctx, ready)
 }
@@ -150,19 +142,8 @@ func (b *bringing) scriptAgainst(ctx context.Context, ready *readied, y *yardsti
 	c := *ready.Candidate
 	c.Contract, c.ContractBy = k, y.by
 	c.Finding, err = b.prove(ctx, &c, ready.objects...)
-	r := refutation(err)
-	switch {
-	case err == nil:
-	case r == nil || y.binding:
-		return nil, err
-	case r.Verdict == proof.Vacuous:
-		b.tried = append(b.tried, y.said+", which can hardly be broken: "+clip(shapely(r.Reasons)[0], 160))
-		return nil, nil
-	case ofForm(r):
-		b.tried = append(b.tried, y.said+", which asks for another form of output: "+clip(firstLine(r.Reasons[0]), 200))
-		return nil, nil
-	default:
-		return nil, err
+	if err != nil {
+		return nil, b.unfit(y, err)
 	}
 	if c.Finding.Verdict == proof.Verified {
 		manifest, pinned := *c.Manifest, *c.Manifest.Script

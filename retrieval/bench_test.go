@@ -31,7 +31,7 @@ func requests(b *testing.B) (list []string) {
 	return list
 }
 
-// latencies runs searches one after the other and reports the slowest of a hundred, by the
+// latencies runs a search for each request, one after the other, and reports the slowest of a hundred, by the
 // clock and by the processor time of this thread: that does not count what other processes
 // of a busy machine take, nor what Redis does.
 func latencies(b *testing.B, search func(text string) error) {
@@ -40,12 +40,14 @@ func latencies(b *testing.B, search func(text string) error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var took, busy []time.Duration
-	for i := 0; b.Loop(); i++ {
-		start, before := time.Now(), threadTime(b)
-		if err := search(list[i%len(list)]); err != nil {
-			b.Fatal(err)
+	for b.Loop() {
+		for _, text := range list {
+			start, before := time.Now(), threadTime(b)
+			if err := search(text); err != nil {
+				b.Fatal(err)
+			}
+			took, busy = append(took, time.Since(start)), append(busy, threadTime(b)-before)
 		}
-		took, busy = append(took, time.Since(start)), append(busy, threadTime(b)-before)
 	}
 	slices.Sort(took)
 	slices.Sort(busy)
@@ -322,6 +324,7 @@ func BenchmarkRedisAll(b *testing.B) {
 			var wg sync.WaitGroup
 			defer func() { cancel(); wg.Wait() }()
 			list := requests(b)
+			asked, busy := 0, processorTime(b, client)
 			for n := range others {
 				wg.Go(func() {
 					for i := n; ctx.Err() == nil; i += 7 {
@@ -333,9 +336,13 @@ func BenchmarkRedisAll(b *testing.B) {
 				})
 			}
 			latencies(b, func(text string) error {
+				asked++
 				_, err := ix.Search(b.Context(), retrieval.Query{Text: text, Kernel: facts.Hash()})
 				return err
 			})
+			if others == 0 {
+				b.ReportMetric(1000*(processorTime(b, client)-busy)/float64(asked), "redis-cpu-ms")
+			}
 			b.ReportMetric(float64(count), "vectors")
 			b.ReportMetric(prepared.Seconds(), "embed-s")
 			b.ReportMetric(filled.Seconds(), "fill-s")
@@ -344,13 +351,22 @@ func BenchmarkRedisAll(b *testing.B) {
 	}
 }
 
-func used(b *testing.B, client *redis.Client) (n int64) {
+func used(b *testing.B, client *redis.Client) int64 {
+	return int64(infoOf(b, client, "memory", "used_memory"))
+}
+
+// processorTime is what a Redis has taken until now, in seconds.
+func processorTime(b *testing.B, client *redis.Client) float64 {
+	return infoOf(b, client, "cpu", "used_cpu_user") + infoOf(b, client, "cpu", "used_cpu_sys")
+}
+
+func infoOf(b *testing.B, client *redis.Client, section, name string) (n float64) {
 	b.Helper()
-	info, err := client.Info(b.Context(), "memory").Result()
+	info, err := client.Info(b.Context(), section).Result()
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(info, "used_memory:")
+	_, rest, _ := strings.Cut(info, name+":")
 	if _, err := fmt.Sscan(rest, &n); err != nil {
 		b.Fatal(err)
 	}

@@ -250,21 +250,16 @@ type neighbours struct {
 	floor  float64
 }
 
-// search joins the lexical search with a vector search.
-func (m *Memory) search(ctx context.Context, q Query, near func(accept func(uint32) bool) neighbours) ([]Hit, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("searching: %w", err)
-	}
-	m.lock.RLock()
-	defer m.lock.RUnlock()
+// accepting is what a query may find, and what is looked at besides: recipes, which say which hooks
+// what they do takes. The lock is held.
+func (m *Memory) accepting(q Query) (accept, consulted func(uint32) bool, err error) {
 	set := everywhere
 	if q.Kernel != "" {
 		bit, ok := m.kernels[q.Kernel]
 		if !ok {
-			return nil, fmt.Errorf("searching kernel %.12s: %w", q.Kernel, ErrNoKernel)
+			return nil, nil, fmt.Errorf("searching kernel %.12s: %w", q.Kernel, ErrNoKernel)
 		}
 		set = 1 << bit
-		m.used[q.Kernel].Store(m.clock.Add(1))
 	}
 	var wanted [groups]bool
 	kinds := map[Kind]bool{}
@@ -273,12 +268,43 @@ func (m *Memory) search(ctx context.Context, q Query, near func(accept func(uint
 		wanted[groupOf(k)] = true
 	}
 	exact := kinds[Helper] == kinds[Kfunc] // else the kind itself must be looked at
-	accept := func(doc uint32) bool {
+	accept = func(doc uint32) bool {
 		return m.sets[doc]&set != 0 && wanted[m.words.groups[doc]] && (exact || kinds[m.docs[doc].Kind])
 	}
-	// Recipes say which hooks what they do takes.
-	consulted := func(doc uint32) bool {
+	return accept, func(doc uint32) bool {
 		return accept(doc) || kinds[Hook] && m.words.groups[doc] == recipeGroup && m.sets[doc]&set != 0
+	}, nil
+}
+
+// consults counts the documents, of those named, that a query looks at.
+func (m *Memory) consults(q Query, names map[id]float64) (n int, err error) {
+	m.lock.RLock()
+	defer m.lock.RUnlock()
+	_, consulted, err := m.accepting(q)
+	if err != nil {
+		return 0, err
+	}
+	for name := range names {
+		if doc, ok := m.ids[name]; ok && consulted(doc) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// search joins the lexical search with a vector search.
+func (m *Memory) search(ctx context.Context, q Query, near func(accept func(uint32) bool) neighbours) ([]Hit, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("searching: %w", err)
+	}
+	m.lock.RLock()
+	defer m.lock.RUnlock()
+	accept, consulted, err := m.accepting(q)
+	if err != nil {
+		return nil, err
+	}
+	if q.Kernel != "" {
+		m.used[q.Kernel].Store(m.clock.Add(1))
 	}
 	said := concepts(q.Text, reader{m.words, m.thesaurus}, m.thesaurus)
 	byWords := lexical(said, func(w string) []posting { return m.words.lists[w] }, m.words, consulted)
@@ -291,7 +317,7 @@ func (m *Memory) search(ctx context.Context, q Query, near func(accept func(uint
 		}
 	}
 	found := join(byWords, byMeaning.scores, m.options.Weights)
-	if kinds[Hook] {
+	if slices.Contains(q.Kinds, Hook) {
 		m.recommend(found, accept)
 	}
 	hits := best(found, namesIn(q.Text), q.Limit, accept, func(doc uint32) *Document { return &m.docs[doc] })

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"kgent/retrieval/keyspace"
 )
 
 // ErrNoVectorSets: the Redis is older than 8, or is none.
@@ -30,7 +32,7 @@ func Rules() []string { return []string{"+vadd", "+vsim", "+vcard", "+vrem", "+v
 
 // HasVectorSets asks a Redis whether it is one of version 8 or later, whatever its user may do there.
 func HasVectorSets(ctx context.Context, client redis.UniversalClient) (bool, error) {
-	switch err := client.VCard(ctx, redisPrefix).Err(); {
+	switch err := client.VCard(ctx, keyspace.Prefix+redisPrefix).Err(); {
 	case err == nil, errors.Is(err, redis.Nil), strings.HasPrefix(err.Error(), "NOPERM"):
 		return true, nil
 	case strings.Contains(err.Error(), "unknown command"):
@@ -50,13 +52,15 @@ const (
 )
 
 const (
-	// redisPrefix begins all keys; the number is that of the format.
-	redisPrefix = "kgent:search:1:"
+	// redisPrefix begins all keys, after keyspace.Prefix; the number is that of the format.
+	redisPrefix = "search:1:"
 	// anyKernel stands for what does not depend on a kernel.
 	anyKernel = "*"
-	// nearest are how many vectors a search asks Redis for, and effort how many it looks at.
+	// nearestAsked is how many vectors a search asks Redis for, and nearestEffort how many it looks at;
+	// nearestEnough how many documents of those that are looked for it takes among them.
 	nearestAsked  = 300
 	nearestEffort = 500
+	nearestEnough = 60
 	// redisBatch is how many commands go in one pipeline.
 	redisBatch = 256
 	// redisVectors is how many vectors go in one: each takes milliseconds, and a pipeline is answered as a whole,
@@ -98,7 +102,7 @@ func OpenRedis(ctx context.Context, client redis.UniversalClient, options Option
 		return nil, err
 	}
 	r := &Redis{words: words, client: client, options: options, quantization: quantization,
-		key: redisPrefix + strings.ToLower(string(quantization)) + ":" + keyOf(options.Embedder.Name())}
+		key: keyspace.Prefix + keyspace.Tag(client, redisPrefix+strings.ToLower(string(quantization))+":"+keyOf(options.Embedder.Name()))}
 	switch err := client.VCard(ctx, r.key).Err(); {
 	case err == nil || errors.Is(err, redis.Nil):
 		return r, nil
@@ -404,25 +408,9 @@ func (r *Redis) Search(ctx context.Context, q Query) ([]Hit, error) {
 	if err != nil {
 		return nil, err
 	}
-	scores := map[id]float64{}
-	floor := 0.0
-	if len(target) > 0 && slices.ContainsFunc(target, func(x float32) bool { return x != 0 }) {
-		near, err := r.client.VSimWithArgsWithScores(ctx, r.key, packed(target), &redis.VSimArgs{Count: nearestAsked, EF: nearestEffort, Filter: filter(q)}).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return nil, fmt.Errorf("searching in Redis: %w", err)
-		}
-		for _, n := range near {
-			name, _, _ := strings.Cut(n.Name, "#")
-			raw, err := hex.DecodeString(name)
-			if err != nil || len(raw) != len(id{}) {
-				continue // not one of ours
-			}
-			cosine := 2*n.Score - 1 // Redis's score is from 0 to 1
-			scores[id(raw)] = max(scores[id(raw)], cosine)
-			if len(near) == nearestAsked {
-				floor = max(0, cosine) // the last is the least
-			}
-		}
+	scores, floor, err := r.nearest(ctx, q, target)
+	if err != nil {
+		return nil, err
 	}
 	return r.words.search(ctx, q, func(accept func(uint32) bool) neighbours {
 		if len(target) == 0 {
@@ -436,6 +424,45 @@ func (r *Redis) Search(ctx context.Context, q Query) ([]Hit, error) {
 		}
 		return out
 	})
+}
+
+// nearest are documents by their cosine with what is looked for, and what no other's is above. Redis reads
+// the attributes of all that it passes when it has a condition, which takes it three times as long as to
+// find them. So it is asked without one, and again with one only if that left little of what is looked for.
+func (r *Redis) nearest(ctx context.Context, q Query, target []float32) (scores map[id]float64, floor float64, err error) {
+	if !slices.ContainsFunc(target, func(x float32) bool { return x != 0 }) {
+		return nil, 0, nil
+	}
+	scores, floor, err = r.ask(ctx, target, "")
+	if err != nil || floor == 0 {
+		return scores, floor, err
+	}
+	if n, err := r.words.consults(q, scores); err != nil || n >= nearestEnough {
+		return scores, floor, err
+	}
+	return r.ask(ctx, target, filter(q))
+}
+
+// ask is one question for the nearest vectors of those that a condition holds for.
+func (r *Redis) ask(ctx context.Context, target []float32, condition string) (scores map[id]float64, floor float64, err error) {
+	near, err := r.client.VSimWithArgsWithScores(ctx, r.key, packed(target), &redis.VSimArgs{Count: nearestAsked, EF: nearestEffort, Filter: condition}).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, 0, fmt.Errorf("searching in Redis: %w", err)
+	}
+	scores = map[id]float64{}
+	for _, n := range near {
+		name, _, _ := strings.Cut(n.Name, "#")
+		raw, err := hex.DecodeString(name)
+		if err != nil || len(raw) != len(id{}) {
+			continue // not one of ours
+		}
+		cosine := 2*n.Score - 1 // Redis's score is from 0 to 1
+		scores[id(raw)] = max(scores[id(raw)], cosine)
+		if len(near) == nearestAsked {
+			floor = max(0, cosine) // the last is the least
+		}
+	}
+	return scores, floor, nil
 }
 
 // packed is a vector as Redis takes it the quickest.

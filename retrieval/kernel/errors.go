@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -84,3 +85,22 @@ func visible(s string) string {
 	}
 	return s
 }
+
+// UnsupportedError says of a hook that exists, or is well formed, why a program cannot be attached to it. It is an
+// [ErrNotSupported].
+type UnsupportedError struct {
+	Kind, Target string
+	Why          string
+	// Instead says what to use or do, "use kprobe vfs_read"; empty if nothing is known.
+	Instead string
+}
+
+func (e *UnsupportedError) Error() string {
+	instead := e.Instead
+	if instead != "" {
+		instead = "; " + instead
+	}
+	return fmt.Sprintf("%s %s %v: %s%s", e.Kind, visible(e.Target), ErrNotSupported, e.Why, instead)
+}
+
+func (e *UnsupportedError) Unwrap() error { return ErrNotSupported }

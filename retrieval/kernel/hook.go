@@ -102,10 +102,7 @@ func (f *Facts) CheckHook(kind, target string) error {
 
 // unsupported makes the error for a hook that exists but cannot be attached to.
 func (f *Facts) unsupported(kind, target, why, instead string) error {
-	if instead != "" {
-		instead = "; " + instead
-	}
-	return fmt.Errorf("%s %s %w: %s%s", kind, visible(target), ErrNotSupported, why, instead)
+	return &UnsupportedError{Kind: kind, Target: target, Why: why, Instead: instead}
 }
 
 // checkKind tells whether the kernel has a kind of hook at all. The target only

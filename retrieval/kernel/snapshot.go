@@ -128,8 +128,12 @@ func Encode(f *Facts) ([]byte, error) {
 		return fail(fmt.Errorf("it has %d bytes in %d files, %d unpacked; at most %d in %d, %d unpacked: unload modules that are not in use",
 			b.Len(), len(files), unpacked, MaxSnapshot, maxSnapshotFile, maxUnpacked))
 	}
-	return b.Bytes(), nil
+	return bytes.Clone(b.Bytes()), nil // it is kept, and the room beside it not
 }
+
+// Forget lets go of the large parts that were read. What is asked for after it is read
+// again. It must not be called beside other methods.
+func (f *Facts) Forget() { f.readLater() }
 
 const kallsyms = "/proc/kallsyms"
 

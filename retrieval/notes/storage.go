@@ -135,10 +135,22 @@ var storage = []Note{
 		Rate:      Medium, Sources: []string{"mm/page-writeback.c:balance_dirty_pages", "include/trace/events/writeback.h"},
 	},
 	{
+		Kind: Tracepoint, Name: "writeback/writeback_dirty_folio",
+		Fires: "a folio of the page cache, which may have many pages, becomes dirty: by write() or by a mapped file",
+		Task:  MostlyOwn, Whose: "it is the writer; of mapped files it is at times whoever unmaps or syncs them",
+		Arguments: []Argument{{Name: "folio", Means: "it has (folio.flags & (1 << PG_head)) != 0 ? folio._nr_pages : 1 pages"},
+			{Name: "mapping", Means: "null for anonymous memory; mapping.host is the inode, mapping.host.i_sb.s_dev its device"}},
+		Record:   []Argument{{Name: "index", Means: "of the first page, in the file", Unit: "pages"}, {Name: "name", Means: "the device's"}},
+		Rate:     High,
+		Versions: []Version{{Since: "6.18", Says: "the flags of a folio are folio.flags.f"}, {Until: "6.15", Says: "_nr_pages is called _folio_nr_pages"}},
+		Mistakes: []string{"a large write makes folios of up to hundreds of pages dirty: add up their pages, and 4096 times as many bytes, not how often it fires", "a page that is dirty already does not become so again: what is written is more"},
+		Sources:  []string{"mm/page-writeback.c:folio_account_dirtied", "include/linux/mm.h:folio_nr_pages", "measured"},
+	},
+	{
 		Kind: Tracepoint, Name: "filemap/mm_filemap_add_to_page_cache",
 		Fires: "a page has been added to the page cache: a miss, read-ahead or a new page for writing",
 		Task:  Own, Record: []Argument{{Name: "pfn"}, {Name: "index", Means: "in the file, in pages", Unit: "pages"}, {Name: "i_ino"}},
-		Rate: High, Mistakes: []string{"it is no measure of misses: read-ahead adds pages that nobody asked for"},
+		Rate: High, Mistakes: []string{"it is no measure of misses: read-ahead adds pages that nobody asked for", "it is one folio, of 1 << order pages by the record's order"},
 		Sources: []string{"mm/filemap.c:__filemap_add_folio"},
 	},
 }

@@ -42,16 +42,29 @@ func ofCounterexample(x *proof.Counterexample) split {
 	}
 	var steps []string
 	for _, st := range x.Scenario {
-		var in []string
-		for _, n := range st.Inputs {
-			if n.Value != "0" && n.Value != `""` && n.Value != "no" && !incidental(n.Name, n.Value) && len(in) < 12 {
-				in = append(in, n.Name+" = "+n.Value)
-			}
-		}
-		steps = append(steps, st.Place+" fires with "+strings.Join(in, ", "))
+		inputs := slices.DeleteFunc(slices.Clone(st.Inputs), func(n proof.Named) bool { return incidental(n.Name, n.Value) })
+		steps = append(steps, st.Place+" fires with "+inputWords(inputs, 12))
 	}
 	s.scenario = clip(strings.Join(steps, "; then "), 1200)
 	return s
+}
+
+// inputWords are inputs in words, at most so many of either kind: those that are something, and then the names of those that
+// are nothing, which two readings may turn on just as well.
+func inputWords(inputs []proof.Named, most int) string {
+	var some, none []string
+	for _, n := range inputs {
+		switch empty := n.Value == "0" || n.Value == "0x0" || n.Value == `""` || n.Value == "no"; {
+		case empty && len(none) < most:
+			none = append(none, n.Name)
+		case !empty && len(some) < most:
+			some = append(some, n.Name+" = "+n.Value)
+		}
+	}
+	if len(none) > 0 {
+		some = append(some, "nothing (0) in "+strings.Join(none, ", "))
+	}
+	return strings.Join(some, ", ")
 }
 
 // incidental tells inputs that no reading of a request turns on: addresses, and the time.

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -61,6 +62,9 @@ type Request struct {
 	// Answers are what the person replied to each [Question] about this request, oldest
 	// first, at most [MaxAnswers].
 	Answers []Reply `json:"answers,omitempty"`
+	// DryRun says that what the program would change will only be counted. That is the
+	// business of the targets' loaders; the program is the same.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Target is a kernel that a candidate is made for.
@@ -141,6 +145,12 @@ type Agent struct {
 	Team func(ctx context.Context) ([]team.Recipe, error)
 	// Finder finds hooks for requests. Nil: by their names only.
 	Finder HookFinder
+	// Foreign says that who asks sees processes by other numbers than programs do: kgent runs
+	// on the node, in a PID namespace of its own.
+	Foreign bool
+	// Trial, if set, finds out what [kernel.Facts.Refused] of Target has: for kernels whose facts come without,
+	// since trials take half a second, and few requests need to know.
+	Trial func(context.Context) map[string]string
 	// Prover holds programs against their contracts. Nil makes one for this
 	// agent.
 	Prover Prover
@@ -302,6 +312,10 @@ func (a *Agent) PrepareFor(ctx context.Context, req Request, targets []Target, p
 		p.record.Outcome = err.Error()
 		return nil, err
 	}
+	if err := a.foreign(c); err != nil {
+		p.record.Outcome = err.Error()
+		return nil, err
+	}
 	if err := p.reread(ctx, c); err != nil {
 		p.record.Outcome = err.Error()
 		return nil, err
@@ -429,7 +443,7 @@ func (p *preparation) step(name string, do func() (detail string, err error)) er
 func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candidate, error) {
 	source := string(m.Recipe.Source)
 	att := p.record.attempt("recipe "+m.Recipe.Name, source)
-	c, err := p.gates(ctx, source, m.Options, m.Recipe.Contract, nil)
+	c, err := p.ready(ctx, source, m.Options, m.Recipe.Contract)
 	att.end(err)
 	if err != nil {
 		var f *verify.Failure
@@ -439,7 +453,7 @@ func (p *preparation) fromRecipe(ctx context.Context, m *recipes.Match) (*Candid
 		return nil, err
 	}
 	c.Origin = "recipe " + m.Recipe.Name
-	c.Understood = m.Understood
+	c.Understood = append(slices.Clone(m.Understood), c.Understood...)
 	c.Explanation = m.Recipe.Description
 	c.Duration = m.Duration
 	return c, nil
@@ -462,7 +476,7 @@ func (p *preparation) fromTeam(ctx context.Context, m *team.Match) (*Candidate, 
 		return nil, err
 	}
 	c.Origin, c.ContractBy = teamOrigin+r.Name, teamOrigin+r.Name
-	c.Understood = append(m.Understood, "it was made by "+clip(r.By, 80)+" on "+r.At.UTC().Format("2006-01-02")+", and approved as a recipe")
+	c.Understood = append(append(slices.Clone(m.Understood), c.Understood...), "it was made by "+clip(r.By, 80)+" on "+r.At.UTC().Format("2006-01-02")+", and approved as a recipe")
 	c.Duration = m.Duration
 	return c, nil
 }
@@ -474,7 +488,7 @@ func (p *preparation) teamCandidate(ctx context.Context, m *team.Match) (*Candid
 		return nil, &verify.Failure{Gate: verify.GateSymbolic, Err: fmt.Errorf("the contract of the team recipe %s cannot be read: %w", r.Name, err)}
 	}
 	opt := program.Options{Name: r.Name, Title: clip(k.Title, 120), Constants: m.Values, Interface: r.Interface, Cgroup: r.Cgroup, Hz: r.Hz, View: r.View}
-	return p.gates(ctx, r.Source, opt, k, nil)
+	return p.ready(ctx, r.Source, opt, k)
 }
 
 // gates takes a source through compile, facts, prove and load. check, if not
@@ -523,6 +537,9 @@ func (p *preparation) compiled(ctx context.Context, source string) (*program.Obj
 // *[verify.Failure].
 func (c *Candidate) build(o *program.Object, opt program.Options) (detail string, err error) {
 	c.Object = o
+	if c.Contract != nil {
+		opt.Where = contract.Where(c.Contract)
+	}
 	if c.Manifest, err = program.Build(o, opt); err == nil {
 		err = showsSomething(o)
 	}

@@ -13,8 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"kgent/agent/codegen"
 	"kgent/agent/contract"
 	"kgent/agent/llm"
+	"kgent/agent/program"
 	"kgent/agent/verify/proof"
 	"kgent/retrieval/kernel"
 	"kgent/retrieval/notes"
@@ -25,7 +27,7 @@ var contractPrompt string
 
 // ContractPromptVersion changes whenever the prompt or the schema for contracts
 // does; it is in every record, so that results can be compared.
-const ContractPromptVersion = "2"
+const ContractPromptVersion = "3"
 
 // contractShare is how much of a request's tokens and time may go into its
 // contract, in percent: without a contract a program can still be written, without
@@ -48,6 +50,10 @@ type author struct {
 	model    string
 	tools    *toolbox
 	look     bool // tools are worth their tokens for the next question
+	// asked are words of the request that the author was asked about, and unheard those that its last contract has nothing of.
+	asked, unheard []string
+	// folios is the place at which its last contract counts folios where pages are asked for.
+	folios string
 }
 
 // noContract says why there is no contract: it is shown where the contract would be.
@@ -192,7 +198,10 @@ func (a *author) once(ctx context.Context, why string) (c *contract.Contract, d 
 		}
 		a.model = modelName(ans)
 		d = a.record.draft("model "+a.model, why)
-		if c, err = a.read(ans, err, d); err != nil {
+		if c, err = a.read(ans, err, d); err == nil {
+			err = a.missing(c)
+		}
+		if err != nil {
 			d.Error = clip(err.Error(), maxKept)
 			if d.Text == "" {
 				d.Answer = clip(ans.Text, maxKept)
@@ -218,6 +227,8 @@ type draftError struct {
 	text string // of the contract, to quote from; may be empty
 	// final: asking again is no use.
 	final bool
+	// plain: it says all that there is to say.
+	plain bool
 }
 
 func (e *draftError) Error() string { return e.err.Error() }
@@ -231,6 +242,8 @@ func (e *draftError) feedback() string {
 	again := "Mend exactly this, keep everything else, and answer again with the whole object."
 	var list contract.Errors
 	switch {
+	case e.plain:
+		return e.err.Error()
 	case errors.Is(e.err, llm.ErrTruncated):
 		b.WriteString("Your answer was cut off at its length limit.\n")
 		again = "Think and write less, and answer again with the whole object."
@@ -304,23 +317,33 @@ func (a *author) read(ans llm.Answer, failed error, d *Draft) (*contract.Contrac
 	if !errors.As(err, &wrong) || wrong.final {
 		return c, err
 	}
-	// What is not kgent's language but has one meaning in it is no reason to ask again. If that does
-	// not make it right, what is wrong is said of what the model wrote, as far as it could be read.
+	// What is not kgent's language but has one meaning in it is no reason to ask again. If that does not make it right, what is still
+	// wrong is said; or what is wrong with what the model wrote, where no less is.
 	mended, notes := mendDraft(raw)
 	read := d.Text != ""
 	other := *d
 	other.Text, other.SHA256 = "", ""
 	again, err2 := a.decoded(mended, &other)
 	switch {
+	case errors.As(err2, &wrong) && wrong.final:
+		return nil, err2
 	case err2 == nil:
 		*d = other
 		d.Notes = append(notes, other.Notes...)
 		return again, nil
-	case !read && other.Text != "":
+	case !read && other.Text != "", faultsOf(err2) > 0 && faultsOf(err2) < faultsOf(err):
+		// What can be put right without its author need not be said to it.
 		*d = other
 		return nil, err2
 	}
 	return nil, err
+}
+
+// faultsOf is how many things are wrong with a contract; 0 when it could not be read.
+func faultsOf(err error) int {
+	var list contract.Errors
+	errors.As(err, &list)
+	return len(list)
 }
 
 // decoded reads and checks the object of an answer.
@@ -368,10 +391,33 @@ func (a *author) checked(c *contract.Contract, d *Draft) (*contract.Contract, er
 // maxRewrites bounds how often a contract is put right before its author is asked.
 const maxRewrites = 8
 
+// nowhere finds places of a contract that are on a network interface where the person has named none: nobody could run its program.
+func (a *author) nowhere(c *contract.Contract) (faults contract.Errors) {
+	if interfaceIn(said(a.req)) != "" {
+		return nil
+	}
+	for _, h := range c.Hooks {
+		for _, p := range h.Places {
+			if kind := strings.TrimSuffix(p.Kind+"/"+p.Target, "/"); program.Kind(kind).NeedsInterface() {
+				faults = append(faults, &contract.Error{At: p.At, Msg: kind + " is on one network interface, and the request names none: take cgroup_skb/ingress and cgroup_skb/egress, " +
+					"which see the packets of all sockets of the host, on every interface, from the IP header on; if those cannot show it, say in \"cannot\" that the request has to name an interface"})
+			}
+		}
+	}
+	return faults
+}
+
 // checks holds a contract against the types of every kernel.
 func (a *author) checks(c *contract.Contract, text string) error {
+	if faults := a.nowhere(c); len(faults) > 0 {
+		return &draftError{err: faults, text: text}
+	}
 	for i, types := range a.types {
-		if _, err := contract.Check(c, types); err != nil {
+		checked, err := contract.Check(c, types)
+		if named, ok := errors.AsType[*codegen.Unsupported](a.generated(checked)); ok && named.Name() {
+			return &draftError{err: contract.Errors{{At: named.At, Msg: named.What}}, text: text}
+		}
+		if err != nil {
 			var list contract.Errors
 			if len(a.targets) > 1 && errors.As(err, &list) {
 				list = slices.Clone(list)
@@ -385,7 +431,20 @@ func (a *author) checks(c *contract.Contract, text string) error {
 			return &draftError{err: err, text: text}
 		}
 	}
-	return nil
+	err := a.within(c)
+	if list := (contract.Errors)(nil); errors.As(err, &list) {
+		return &draftError{err: list, text: text}
+	}
+	return err
+}
+
+// generated tries whether there is a program for a contract that has been checked.
+func (a *author) generated(c *contract.Checked) error {
+	if c == nil || a.Agent == nil || a.Generate == nil {
+		return nil
+	}
+	_, err := a.Generate(c)
+	return err
 }
 
 // inOwnWords takes out of a model's contract what says nothing to a proof but could mislead
@@ -460,13 +519,7 @@ func (a *author) readAgain(ctx context.Context, who string, x *proof.Counterexam
 	b.WriteString(who + "\n")
 	fmt.Fprintf(&b, "The contract asks that %s.\n", x.Words)
 	for i, s := range x.Scenario {
-		var in []string
-		for _, n := range s.Inputs {
-			if n.Value != "0" && n.Value != `""` && n.Value != "no" && len(in) < 16 {
-				in = append(in, n.Name+" = "+n.Value)
-			}
-		}
-		fmt.Fprintf(&b, "%d. %s fires with %s\n", i+1, s.Place, strings.Join(in, ", "))
+		fmt.Fprintf(&b, "%d. %s fires with %s\n", i+1, s.Place, inputWords(s.Inputs, 16))
 	}
 	fmt.Fprintf(&b, "The contract then wants %s; instead there was %s.\n", x.Expected, x.Got)
 	b.WriteString("Read the request once more, word by word. If the contract is right, answer with the same object. If it is wrong at this point, mend exactly that. Say in \"analysis\" which words of the request decide it.")
@@ -565,6 +618,9 @@ func searchHooks(ctx context.Context, finder HookFinder, req Request, targets []
 	hooks, err := finder.Hooks(ctx, targets[0].Facts, said(req), hooksInPrompt)
 	if err != nil {
 		return nil, fmt.Errorf("searching hooks: %w", err)
+	}
+	if hooks, err = withKin(targets[0].Facts, hooks); err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(hooks, func(h kernel.Hook) bool {
 		return slices.ContainsFunc(targets[1:], func(t Target) bool { return t.Facts.CheckHook(h.Kind, h.Target) != nil })

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"kgent/agent/codegen"
 	"kgent/agent/contract"
 	"kgent/agent/llm"
 	"kgent/agent/program"
@@ -26,6 +28,7 @@ type bringing struct {
 	object *program.Object
 	source string
 	match  *recipes.Match // the recipe that answers the request; nil: none does
+	where  string         // the container or pod that the request names
 	// tried says of each contract that was had why it is not the program's.
 	tried []string
 	said  []string
@@ -52,6 +55,9 @@ type yardstick struct {
 // of it. Without any of them the program is unproved, and says so.
 func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
 	b := &bringing{preparation: p}
+	if err := b.choose(ctx); err != nil {
+		return nil, err
+	}
 	brought := p.req.Program
 	judge := b.judge
 	source, notes := brought.Source, []string(nil)
@@ -91,6 +97,34 @@ func (p *preparation) fromBrought(ctx context.Context) (*Candidate, error) {
 	}
 	c.Understood = append(c.Understood, b.said...)
 	return c, nil
+}
+
+// choose replaces hooks of a contract that came alone, whose program is kgent's to write, where a kernel lacks them. A
+// program that was brought is judged as it is.
+func (b *bringing) choose(ctx context.Context) error {
+	if !b.req.Program.Generated {
+		return nil
+	}
+	c, err := contract.Parse(b.req.Program.Contract)
+	if err != nil {
+		return nil // which is said when it is read
+	}
+	next, said, err := b.chosen(ctx, c)
+	if err != nil || len(said) == 0 {
+		return err
+	}
+	source, err := b.programOf(next)
+	if unsupported := (*codegen.Unsupported)(nil); errors.As(err, &unsupported) {
+		return nil // the gates refuse the program that is there
+	}
+	if err != nil {
+		return err
+	}
+	other := *b.req.Program
+	other.Contract, other.Source = contract.Format(next), source
+	b.req.Program = &other
+	b.said = said
+	return nil
 }
 
 func (b *bringing) judge(ctx context.Context) (*Candidate, error) {
@@ -149,7 +183,8 @@ func (b *bringing) matched() error {
 		return err
 	}
 	b.match = match
-	return nil
+	b.where, err = b.named()
+	return err
 }
 
 func (b *bringing) objectOf(ctx context.Context) (*program.Object, error) {
@@ -191,11 +226,23 @@ func (b *bringing) given() (*yardstick, error) {
 			return nil, wrong(err)
 		}
 	}
+	if where, err := b.named(); err != nil {
+		return nil, err
+	} else if where != "" && contract.Where(c) != where {
+		return nil, wrong(fmt.Errorf("the request is about what happens in %s, and it is not: write inside(%q) into its conditions, or leave that out of the request", program.WhereWords(where), where))
+	}
+	if name := contract.Beyond(c); b.where != "" && name != "" {
+		return nil, wrong(fmt.Errorf("the request is about what happens in %s, and the case %s is not: write inside(%q) into its condition, or leave that out of the request", program.WhereWords(b.where), name, b.where))
+	}
 	y := &yardstick{contract: c, by: "file " + b.req.Program.Called(), said: "its contract came with it", opt: b.options(c.Title), binding: true}
 	if b.req.Program.Generated { // which is said once
 		y.said = ""
 	}
-	b.set(&y.opt, settle(c))
+	values, err := given(c, b.object)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	b.set(&y.opt, values)
 	return y, nil
 }
 
@@ -261,9 +308,10 @@ func (b *bringing) model(ctx context.Context) (*yardstick, error) {
 // request's; cards quote it.
 func (b *bringing) options(title string) program.Options {
 	name, _, _ := strings.Cut(b.req.Program.Called(), ".")
-	opt := program.Options{Name: identifier(name), Title: clip(strings.Join(strings.Fields(title), " "), 120), Constants: map[string]string{}}
+	opt := program.Options{Name: identifier(name), Title: clip(strings.Join(strings.Fields(title), " "), 120), Constants: map[string]string{}, Where: b.where,
+		Interface: interfaceIn(b.req.Text)}
 	if m := b.match; m != nil {
-		opt.Interface, opt.Cgroup, opt.Hz, opt.View = m.Options.Interface, m.Options.Cgroup, m.Options.Hz, m.Options.View
+		opt.Interface, opt.Cgroup, opt.Hz, opt.View = cmp.Or(m.Options.Interface, opt.Interface), m.Options.Cgroup, m.Options.Hz, m.Options.View
 	}
 	return opt
 }
@@ -317,10 +365,10 @@ func (b *bringing) unfit(y *yardstick, err error) error {
 	return err
 }
 
-// duration is how long the request asks to run, as far as a recipe read it.
+// duration is how long the request asks to run: as a recipe read it, or its words.
 func (b *bringing) duration() time.Duration {
-	if b.match == nil {
-		return 0
+	if b.match == nil || b.match.Duration == 0 {
+		return durationIn(b.req)
 	}
 	return b.match.Duration
 }

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"kgent/agent/quota"
 	"kgent/agent/team"
 	"kgent/agent/verify/proof"
+	"kgent/retrieval/kernel"
 )
 
 // owned is counting as somebody has it who knows libbpf: with its headers, without a license.
@@ -93,6 +95,71 @@ func TestBrought(t *testing.T) {
 			}
 			wants(t, "the card", strings.Join(c.Understood, "\n")+"\n"+c.ContractWords(), tc.card...)
 		})
+	}
+}
+
+// A contract that is brought gets a hook that this host does not refuse, which is tried only then.
+func TestHookReplaced(t *testing.T) {
+	m := host(t)
+	facts, err := kernel.Live(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newAuthors(t, m, yes{}, nil)
+	b.Model, b.Target.Facts = nil, facts
+	trials := 0
+	b.Trial = func(context.Context) map[string]string {
+		trials++
+		return map[string]string{"fentry": "there are no trampolines", "kprobe": "there are no probes"}
+	}
+	text := `contract "segments of open connections, by port"
+table segments { port: k_port } : count
+hook fentry/tcp_rcv_established(sk)
+  case all: always
+    add 1 to segments[port: sk.__sk_common.skc_num]
+  otherwise nothing
+`
+	c, err := b.Prepare(t.Context(), agent.Request{ID: "r", Text: beyond, Program: &agent.Brought{Name: "segments.kc", Contract: text, Source: "int none;", Generated: true}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Finding.Verdict != proof.Verified || trials != 1 {
+		t.Errorf("%v after %d trials", c.Finding.Verdict, trials)
+	}
+	wants(t, "the card", strings.Join(c.Understood, "\n"), "fentry/tcp_rcv_established was replaced by tp_btf/tcp_probe", "there are no trampolines")
+	if _, err := b.Prepare(t.Context(), agent.Request{ID: "s", Text: beyond, Program: &agent.Brought{Name: "c.bpf.c", Source: owned()}}, nil); err != nil || trials != 1 {
+		t.Errorf("%d trials, %v", trials, err)
+	}
+}
+
+// Where and for how long a program that was brought runs is what the request says, also where no
+// recipe has read it.
+func TestBroughtWhere(t *testing.T) {
+	b := newAuthors(t, host(t), yes{}, nil)
+	b.Model = nil
+	source := `#include "kgent.bpf.h"
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, k_count);
+} dropped SEC(".maps") KGENT_OUTPUT;
+SEC("xdp")
+int drop(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	k_count *n = k_cell(&dropped, &key, k_count);
+	if (n)
+		(*n)++;
+	return XDP_DROP;
+}
+`
+	c, err := b.Prepare(t.Context(), agent.Request{ID: "r", Text: "drop everything on lo for 6s", Program: &agent.Brought{Name: "drop.bpf.c", Source: source}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Manifest.Programs[0].Hook.Target; got != "lo" || c.Duration != 6*time.Second {
+		t.Errorf("at %q for %v", got, c.Duration)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kgent/agent/codegen"
 	"kgent/agent/compose"
@@ -87,6 +88,7 @@ func (e *uncomposedError) Unwrap() error { return e.error }
 func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	var made *compose.Composition
 	var source string
+	var said []string
 	err := p.step("compose", func() (string, error) {
 		composer, err := p.composer()
 		if err != nil {
@@ -102,6 +104,9 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 		}
 		if made.Match != nil {
 			return "recipe " + made.Match.Recipe.Name, nil
+		}
+		if made.Contract, said, err = p.chosen(ctx, made.Contract); err != nil {
+			return "", err
 		}
 		if source, err = p.generate(made); err != nil {
 			return "", err
@@ -127,7 +132,7 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Origin, c.Understood, c.Duration = made.Origin, made.Understood, made.Duration
+	c.Origin, c.Understood, c.Duration = made.Origin, append(slices.Clone(made.Understood), said...), made.Duration
 	c.Explanation = "Composed from the words of the request, and its program generated from its contract; nobody has written it by hand."
 	return c, nil
 }
@@ -147,18 +152,13 @@ func (p *preparation) previous() *compose.Composition {
 
 // generate writes the program of a composed contract.
 func (p *preparation) generate(made *compose.Composition) (string, error) {
-	types, err := contract.NewTypes(p.targets[0].Facts)
-	if err != nil {
-		return "", err
-	}
-	checked, err := contract.Check(made.Contract, types)
-	if err != nil {
-		return "", fmt.Errorf("checking what was composed: %w", err)
-	}
-	source, err := codegen.C(checked)
+	source, err := p.programOf(made.Contract)
 	var unsupported *codegen.Unsupported
 	if errors.As(err, &unsupported) {
 		return "", &uncomposedError{fmt.Errorf("composed was %q, but %w", made.Contract.Title, err)}
 	}
-	return source, err
+	if err != nil {
+		return "", fmt.Errorf("writing the program of what was composed: %w", err)
+	}
+	return source, nil
 }

@@ -336,7 +336,7 @@ func (x *comprehension) programOf(ctx context.Context, c *contract.Contract) (p 
 	if p.Object, err = program.Parse(res.ELF); err != nil {
 		return p, "", err
 	}
-	opt := program.Options{Name: "reading", Title: c.Title}
+	opt := program.Options{Name: "reading", Title: c.Title, Where: contract.Where(c)}
 	for _, h := range x.c.Manifest.Programs {
 		if h.Hook.Kind.NeedsInterface() {
 			opt.Interface = h.Hook.Target

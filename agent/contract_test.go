@@ -343,7 +343,7 @@ func TestContractsOfStrangers(t *testing.T) {
 			}
 			for form, reply := range map[string]string{"JSON": string(raw), "text": "```\n" + string(text) + "```"} {
 				b := newAuthors(t, m, yes{}, []any{reply}, llmd.Rule{Refusal: "no"})
-				if _, err := b.prepare(t.Context(), beyond); !errors.Is(err, agent.ErrNoAnswer) {
+				if _, err := b.prepare(t.Context(), beyond+", on lo"); !errors.Is(err, agent.ErrNoAnswer) {
 					t.Fatal(err)
 				}
 				if n := len(b.askedFor("kgent_contract")); n != 1 {

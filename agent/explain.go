@@ -91,7 +91,7 @@ func (a *Agent) Explain(ctx context.Context, req Request, targets []Target, prog
 	if x.Source != "" {
 		x.Source, x.Changed = amend(b.Source)
 	}
-	br := &bringing{preparation: p, source: x.Source}
+	br := &bringing{preparation: p, source: x.Source, where: "container:NAME"}
 	c := &Candidate{Record: p.record}
 	err := p.step("compile", func() (string, error) {
 		o, err := br.objectOf(ctx)

@@ -147,6 +147,7 @@ func (w *writing) withOpinions(c *Candidate) *Candidate {
 		c.Understood = append(c.Understood, fmt.Sprintf("the model read it together with the %s before it in this conversation", plural(n, "request")))
 	}
 	c.Understood = append(c.Understood, c.ContractBy+" wrote the contract from the request alone, and the program was generated from it")
+	c.Understood = append(c.Understood, w.author.overheard()...)
 	for _, r := range w.record.Opinions {
 		c.Understood = append(c.Understood, r.words())
 	}
@@ -184,7 +185,7 @@ func (w *writing) secondOpinion(ctx context.Context, c *Candidate) (changed bool
 			r.Detail = clip(firstLine(err.Error()), 200)
 			w.record.opinion(r)
 			return false, nil
-		case parsed.Cannot != "" && parsed.Source == "":
+		case parsed.declines():
 			r.Detail = fmt.Sprintf("%s says of the request: %q", r.By, clip(parsed.Cannot, 200))
 			att.end(err)
 			w.record.opinion(r)

@@ -36,7 +36,7 @@ func (m *mending) mend() {
 	if len(m.source) > maxMended {
 		return
 	}
-	for _, step := range []func(){m.lines, m.bcc, m.types, m.filter, m.perfBuffers, m.rings, m.maps, m.tags, m.printed, m.contexts, m.zeroed, m.counters, m.tasks} {
+	for _, step := range []func(){m.lines, m.bcc, m.types, m.filter, m.perfBuffers, m.rings, m.maps, m.tags, m.printed, m.contexts, m.registers, m.zeroed, m.counters, m.tasks} {
 		m.code = blank(m.source)
 		step()
 	}

@@ -25,6 +25,13 @@ func mendDraft(raw json.RawMessage) (json.RawMessage, []string) {
 		}
 		delete(draft, "contract")
 	}
+	if len(list(draft["hooks"])) == 0 && draft["cannot"] == nil && draft["title"] == nil {
+		return raw, nil // nothing of a contract
+	}
+	if why := strings.TrimSpace(text(draft["cannot"])); why != "" && len(list(draft["hooks"])) == 0 {
+		// Who says that it cannot be said need not fill in the rest rightly.
+		draft = map[string]any{"analysis": text(draft["analysis"]), "cannot": why, "title": text(draft["title"])}
+	}
 	params := objects(draft["params"])
 	for _, p := range params {
 		mendType(p)

@@ -137,3 +137,17 @@ func TestSmallPromptsVersion(t *testing.T) {
 		t.Errorf("they have %d bytes", n)
 	}
 }
+
+// Who says that it cannot be said need not fill in the rest rightly; an object of something else is no contract.
+func TestMendCannot(t *testing.T) {
+	a := &author{}
+	for raw, want := range map[string]string{
+		`{"cannot": "there is no such hook", "title": "", "params": "none", "hooks": []}`: `the model says: "there is no such hook"`,
+		`{"cannot": "there is no such hook", "params": {}}`:                               `the model says: "there is no such hook"`,
+		`{"foo": 1, "bar": ["x"]}`:                                                        "foo",
+	} {
+		if _, err := a.read(llm.Answer{JSON: json.RawMessage(raw), Text: raw}, nil, &Draft{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", raw, err, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/retrieval/kernel"
+	"kgent/retrieval/kernel/abi"
 )
 
 // aProgram is a program on a tracepoint in the source.
@@ -131,6 +132,34 @@ func (m *mending) members(p aProgram, fields []kernel.TracepointField) []edit {
 		edits = append(edits, edit{p.open + at[0], p.open + at[1], with})
 	}
 	return edits
+}
+
+var argumentUse = regexp.MustCompile(`(\([A-Za-z_][A-Za-z0-9_ \t]*\**[ \t]*\)[ \t]*|&[ \t]*)?\b([A-Za-z_][A-Za-z0-9_]*)[ \t]*->[ \t]*args[ \t]*\[[ \t]*([0-5])[ \t]*\]`)
+
+// argumentCasts are the casts by which a program takes as much of a register as the kernel does.
+var argumentCasts = map[abi.ArgKind]string{abi.ArgS32: "int", abi.ArgU32: "unsigned int", abi.ArgU16: "unsigned short"}
+
+// registers takes of an argument of a system call what the kernel takes of it: the ABI leaves the rest of the register undefined, so
+// that ctx->args[0] > 2 without a cast is right only by luck. A cast that the source has stays.
+func (m *mending) registers() {
+	var edits []edit
+	for _, p := range m.programsOf() {
+		call, enter := strings.CutPrefix(p.name, "sys_enter_")
+		kinds, ok := abi.SyscallArgs(call)
+		if p.category != "syscalls" || !enter || !ok {
+			continue
+		}
+		for _, at := range argumentUse.FindAllStringSubmatchIndex(m.code[p.open:p.closed], maxFound) {
+			n := int(m.code[p.open+at[6]] - '0')
+			if at[2] >= 0 || m.code[p.open+at[4]:p.open+at[5]] != p.ctx || n >= len(kinds) || argumentCasts[kinds[n]] == "" {
+				continue
+			}
+			from, to := p.open+at[0], p.open+at[1]
+			edits = append(edits, edit{from, to, fmt.Sprintf("((%s)%s)", argumentCasts[kinds[n]], m.source[from:to])})
+			m.note("args[%d] of %s is taken as the kernel takes it: %s", n, call, argumentCasts[kinds[n]])
+		}
+	}
+	m.apply(edits)
 }
 
 var taskVariable = regexp.MustCompile(`\bstruct[ \t\n]+task_struct[ \t\n]*\*[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t\n]*=[ \t\n]*(?:\([^()]*\)[ \t]*)?(?:\([ \t]*)?bpf_get_current_task[ \t]*\(`)

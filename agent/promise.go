@@ -69,6 +69,7 @@ func promise(c *contract.Contract) string {
 		}
 	}
 	b.WriteString(paramsPromise(c.Params))
+	b.WriteString(wherePromise(c))
 	return b.String()
 }
 

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -39,6 +40,15 @@ type answer struct {
 
 	noted []string // of its differences from its source
 }
+
+// declines tells whether the model says that it cannot, and has written no program beside it: an empty
+// source, or one with nothing but its licence.
+func (ans *answer) declines() bool {
+	return strings.TrimSpace(ans.Cannot) != "" && !runningSection.MatchString(ans.Source)
+}
+
+// runningSection is the section of something that runs.
+var runningSection = regexp.MustCompile(`SEC\("(?:[^l.][^"]*|l[^i"][^"]*)"\)`)
 
 type saidProgram struct {
 	Name    string `json:"name" doc:"the C function"`

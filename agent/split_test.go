@@ -46,12 +46,12 @@ hook tracepoint/syscalls/sys_enter_kill(pid as whom, sig)
 `
 )
 
-const several = "count getppid calls of process 7, and also getppid calls by user without root, and show who sends which signals"
+const several = "count getppid calls by process, and also getppid calls by user without root, and show who sends which signals"
 
 // A request for several things becomes one contract and one program.
 func TestSplit(t *testing.T) {
-	b := generating(t, []any{parted("getppid calls of process 7", "getppid calls by user without root", "who sends which signals"),
-		forPart("of process 7\n", parents), forPart("by user without root\n", parentsByUser), forPart("which signals\n", kills)})
+	b := generating(t, []any{parted("getppid calls by process", "getppid calls by user without root", "who sends which signals"),
+		forPart("by process\n", parents), forPart("by user without root\n", parentsByUser), forPart("which signals\n", kills)})
 	b.Effort.Split = true
 	c, err := b.prepare(t.Context(), several)
 	if err != nil {
@@ -71,7 +71,7 @@ func TestSplit(t *testing.T) {
 // What cannot be divided is taken as a whole.
 func TestNotSplit(t *testing.T) {
 	whole := llmd.Rule{JSON: draft(), Match: llmd.Match{Schema: "kgent_contract", User: "and also"}}
-	drop := "contract \"a\"\ntable dropped : count\nhook xdp()\n  case a: packet.len > 100\n    add 1 to dropped\n    return XDP_DROP\n  otherwise\n    return XDP_PASS\n"
+	drop := "contract \"a\"\ntable dropped : count\nhook cgroup_skb/egress()\n  case a: packet.len > 100\n    add 1 to dropped\n    return 0\n  otherwise\n    return 1\n"
 	for name, tc := range map[string]struct {
 		text      string
 		contracts []any

@@ -357,7 +357,11 @@ func (p *preparation) trial(ctx context.Context, source string, want *contract.C
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := program.Build(o, program.Options{Name: "trial", Title: "trial", Interface: "lo"})
+	opt := program.Options{Name: "trial", Title: "trial", Interface: "lo"}
+	if want != nil {
+		opt.Where = contract.Where(want)
+	}
+	m, err := program.Build(o, opt)
 	if err != nil {
 		return nil, nil, err
 	}

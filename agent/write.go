@@ -118,7 +118,11 @@ func (w *writing) take(ctx context.Context, c *contract.Contract, d *Draft, err 
 	var none *noContract
 	switch {
 	case err == nil:
-		w.contract, w.draft, w.unread = c, d, ""
+		chosen, said, err := w.chosen(ctx, c)
+		if err != nil {
+			return err
+		}
+		w.contract, w.draft, w.unread, w.said = chosen, d, "", append(w.said, said...)
 		w.settled = settle(w.contract)
 		w.known = w.lessons(ctx, c)
 		return nil
@@ -186,7 +190,7 @@ func (w *writing) try(ctx context.Context, try int) (*Candidate, error) {
 	switch {
 	case errors.Is(err, llm.ErrRefused), errors.Is(err, llm.ErrContentFilter):
 		err = fmt.Errorf("%w: %w", ErrNoAnswer, err)
-	case err == nil && parsed.Cannot != "" && parsed.Source == "":
+	case err == nil && parsed.declines():
 		err = fmt.Errorf("%w: the model says: %q", ErrNoAnswer, clip(parsed.Cannot, 500))
 	case err == nil:
 		c, err = w.judge(ctx, parsed, try)
@@ -263,6 +267,7 @@ func (w *writing) describe(c *Candidate, ans llm.Answer, parsed *answer) {
 	if c.Contract != nil {
 		c.ContractBy = "model " + w.author.model
 		c.Understood = append(c.Understood, c.ContractBy+" wrote the contract from the request alone, before there was a program")
+		c.Understood = append(c.Understood, w.author.overheard()...)
 	} else {
 		c.Understood = append(c.Understood, "there is no contract: "+w.unread)
 		if c.Finding.Verdict == proof.Unknown {

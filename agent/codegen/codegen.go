@@ -17,6 +17,7 @@ package codegen
 
 import (
 	"fmt"
+	"strings"
 
 	"kgent/agent/contract"
 )
@@ -29,6 +30,12 @@ type Unsupported struct {
 	// What is the construct, in words: "a text of 4096 bytes as a key".
 	What string
 }
+
+// anotherName ends what is unsupported for nothing but its name.
+const anotherName = "give it another name"
+
+// Name reports that only a name is in the way, which the contract's author is free to choose.
+func (e *Unsupported) Name() bool { return strings.HasSuffix(e.What, anotherName) }
 
 func (e *Unsupported) Error() string {
 	if e.At.Line == 0 {

@@ -116,9 +116,11 @@ static __always_inline void packet_read(struct __sk_buff *ctx, __u64 length, __u
 		bpf_skb_load_bytes(ctx, off, to, size);
 		return;
 	}
-	for (__u32 i = 0; i + 1 < size; i++)
-		if (off + i < length)
-			bpf_skb_load_bytes(ctx, off + i, to + i, 1);
+	for (__u32 i = 0; i + 1 < size; i++) {
+		if (off + i >= length)
+			break;
+		bpf_skb_load_bytes(ctx, off + i, to + i, 1);
+	}
 	barrier(); /* keeps these calls and the one above apart */
 }
 `,
@@ -130,9 +132,11 @@ static __always_inline void frame_read(struct xdp_md *ctx, __u64 length, __u64 o
 		bpf_xdp_load_bytes(ctx, off, to, size);
 		return;
 	}
-	for (__u32 i = 0; i + 1 < size; i++)
-		if (off + i < length)
-			bpf_xdp_load_bytes(ctx, off + i, to + i, 1);
+	for (__u32 i = 0; i + 1 < size; i++) {
+		if (off + i >= length)
+			break;
+		bpf_xdp_load_bytes(ctx, off + i, to + i, 1);
+	}
 	barrier(); /* keeps these calls and the one above apart */
 }
 `,

@@ -30,6 +30,9 @@ func (b *block) input(v *contract.Value) (expr, error) {
 		return expr{text: "(__u32)(bpf_get_current_uid_gid() >> 32)", prec: prefix, bits: 32}, nil
 	case "current.cgroup":
 		return u64("bpf_get_current_cgroup_id()")
+	case contract.Inside:
+		b.f.g.where = true
+		return expr{text: "k_inside()", kind: truth}, nil
 	case "current.task":
 		return expr{text: "(const struct task_struct *)bpf_get_current_task()", prec: prefix, kind: pointer, object: "struct task_struct"}, nil
 	case "kgent.pid":
@@ -42,6 +45,9 @@ func (b *block) input(v *contract.Value) (expr, error) {
 			flags = "BPF_F_USER_STACK"
 		}
 		return expr{text: fmt.Sprintf("(__s32)bpf_get_stackid(ctx, &%s, %s)", b.f.g.stackMap, flags), prec: prefix, bits: 32, signed: true}, nil
+	case "probe.function":
+		b.f.context = true
+		return u64("bpf_get_func_ip(ctx)")
 	case "packet.cgroup":
 		b.f.context = true
 		return u64("bpf_skb_cgroup_id(ctx)")

@@ -19,8 +19,11 @@ var kinds = map[string]attached{
 	"tp_btf": {macro: "BPF_PROG"}, "raw_tracepoint": {macro: "BPF_PROG"}, "fentry": {macro: "BPF_PROG"}, "fexit": {macro: "BPF_PROG"},
 	"fmod_ret": {macro: "BPF_PROG"}, "lsm": {macro: "BPF_PROG"},
 	"kprobe": {macro: "BPF_KPROBE"}, "kretprobe": {macro: "BPF_KRETPROBE"}, "uprobe": {macro: "BPF_UPROBE"}, "uretprobe": {macro: "BPF_URETPROBE"},
+	"kprobe.multi": {macro: "BPF_KPROBE"}, "kretprobe.multi": {macro: "BPF_KRETPROBE"},
+	"usdt":       {context: "struct pt_regs"},
 	"perf_event": {context: "struct bpf_perf_event_data"}, "xdp": {context: "struct xdp_md"},
 	"tcx/ingress": {context: "struct __sk_buff"}, "tcx/egress": {context: "struct __sk_buff"},
+	"socket":             {context: "struct __sk_buff"},
 	"cgroup_skb/ingress": {context: "struct __sk_buff"}, "cgroup_skb/egress": {context: "struct __sk_buff"},
 	"tracepoint": {},
 	"cgroup":     {},
@@ -105,8 +108,14 @@ func siteName(p *contract.CheckedPlace) string {
 		name = name[strings.IndexByte(name, '/')+1:]
 	case p.Kind == "uprobe" || p.Kind == "uretprobe":
 		name = name[strings.LastIndexByte(name, ':')+1:] + map[string]string{"uprobe": "_enter", "uretprobe": "_return"}[p.Kind]
+	case p.Kind == "usdt":
+		name = name[strings.LastIndexByte(name, ':')+1:] + "_marker"
 	case p.Kind == "kretprobe" || p.Kind == "fexit":
 		name += "_return"
+	case p.Kind == "kprobe.multi":
+		name = "functions"
+	case p.Kind == "kretprobe.multi":
+		name = "functions_return"
 	case p.Kind == "perf_event":
 		name = "sample"
 	case name == "":

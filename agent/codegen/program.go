@@ -25,6 +25,7 @@ type generator struct {
 	self        bool // it asks which process must not trace itself
 	filter      bool // the contract has the parameters of the task filter
 	filterUsed  bool
+	where       bool // it asks whether a task is in the run's containers
 	helpers     map[string]bool
 	texts       map[string]string // comparisons with constants: their functions
 	compares    []string
@@ -75,7 +76,7 @@ func (g *generator) isEnumerator(name string) bool { _, ok := g.enumerators[name
 // fixed takes a name that cannot be changed, for it is what people see.
 func (g *generator) fixed(at contract.Pos, what, name string) error {
 	if taken(name) || g.globals.has(name) || identifier(name) != name {
-		return &Unsupported{at, fmt.Sprintf("%s called %s, which C has another use for: give it another name", what, name)}
+		return &Unsupported{at, fmt.Sprintf("%s called %s, which C has another use for: "+anotherName, what, name)}
 	}
 	g.globals.used[name] = true
 	return nil
@@ -113,7 +114,7 @@ func (g *generator) declarations() error {
 	for _, e := range g.c.Contract.Enums {
 		for _, v := range e.Values {
 			if keywords[v.Name] || identifier(v.Name) != v.Name || strings.HasPrefix(v.Name, "bpf_") || strings.HasPrefix(v.Name, "k_") {
-				return &Unsupported{v.At, fmt.Sprintf("an enumerator called %s, which C has another use for: give it another name", v.Name)}
+				return &Unsupported{v.At, fmt.Sprintf("an enumerator called %s, which C has another use for: "+anotherName, v.Name)}
 			}
 			g.enumerators[v.Name] = v.Value
 			g.globals.used[v.Name] = true
@@ -138,7 +139,7 @@ func (g *generator) declarations() error {
 		g.memory(&g.c.Memories[i])
 	}
 	g.stackMap = g.globals.pick("stacks")
-	g.globals.used["kgent_self"] = true
+	g.globals.used["kgent_self"], g.globals.used[program.WhereMap] = true, true
 	return nil
 }
 
@@ -147,7 +148,7 @@ func members(names []contract.Member, types []contract.CheckedMember) ([]member,
 	var out []member
 	for i, m := range types {
 		if taken(m.Name) || identifier(m.Name) != m.Name {
-			return nil, &Unsupported{names[i].At, fmt.Sprintf("a member called %s, which C has another use for: give it another name", m.Name)}
+			return nil, &Unsupported{names[i].At, fmt.Sprintf("a member called %s, which C has another use for: "+anotherName, m.Name)}
 		}
 		out = append(out, member{m.Name, m.Type, declare(names[i].Type, m.Type, m.Name)})
 	}
@@ -217,7 +218,7 @@ func (g *generator) table(t *contract.CheckedTable) error {
 		if member == "" {
 			member = "value"
 		} else if taken(member) || identifier(member) != member {
-			return &Unsupported{v.At, fmt.Sprintf("a member called %s, which C has another use for: give it another name", member)}
+			return &Unsupported{v.At, fmt.Sprintf("a member called %s, which C has another use for: "+anotherName, member)}
 		}
 		out.values = append(out.values, member)
 		decl, size := sampleType(v, t.Values[i].Type, member)
@@ -318,6 +319,9 @@ func (g *generator) writeParams(b *strings.Builder) {
 		b.WriteString("KGENT_TASK_FILTER /* the parameters pid, comm and uid */\n\n")
 	} else if g.self {
 		b.WriteString("const volatile k_pid kgent_self = 0; /* the process that must not trace itself */\n")
+	}
+	if g.where {
+		b.WriteString("KGENT_WHERE /* the containers that the run is narrowed to */\n\n")
 	}
 	n := 0
 	for _, p := range g.c.Params {

@@ -112,6 +112,21 @@ hook HOOK() with header = (packet.u8(0) & 15) * 4, words = header + 8
 	}
 }
 
+// At several functions, at their returns, at a copy of packets and at a marker.
+func TestFurtherKinds(t *testing.T) {
+	for place, does := range map[string]string{
+		"kprobe.multi/vfs_read,vfs_write(count)":  "case c: count >= 512 && probe.function != 0\n    add count to n\n  otherwise nothing",
+		"kretprobe.multi/vfs_read,vfs_write(ret)": "case c: ret < 0\n    add 1 to n\n  otherwise nothing",
+		"socket(skb)":                           "case c: packet.be16(12) == htons(ETH_P_IP) && skb.pkt_type == 4\n    add packet.len to n\n    return 0\n  otherwise return packet.len",
+		"usdt/libc.so.6:libc:memory_heap_new()": "case c: current.uid != 0\n    add 1 to n\n  otherwise nothing",
+	} {
+		verdict, why, source := verdictOf(t, "contract \"x\"\ntable n : sum u64\nhook "+place+"\n  "+does+"\n", patient)
+		if verdict != "VERIFIED" {
+			t.Errorf("%s: %s: %s\n%s", place, verdict, why, numbered(source))
+		}
+	}
+}
+
 // Of an argument of a system call as much is looked at as the call takes, with its sign: what a program leaves in the
 // rest of the register means nothing.
 func TestArgumentsOfCalls(t *testing.T) {

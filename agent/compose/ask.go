@@ -62,22 +62,29 @@ func (s subject) String() string {
 
 // ask is what a request asks for, as far as it was read.
 type ask struct {
-	subject  subject
-	form     form
-	shape    string // "list" when a verb asked for it, which every other form overrules
-	of       string // duration, result, bytes, ".field"; empty: occurrences
-	ofSaid   string
-	keys     []key
-	replaced bool // keys take the place of those before
-	conds    []cond
-	pid      string
-	comm     string
-	uid      string
-	top      int
-	every    time.Duration
-	dur      time.Duration
-	rate     bool // a number per second, where no interval is named
-	again    bool // nothing has to change
+	subject   subject
+	form      form
+	shape     string // "list" when a verb asked for it, which every other form overrules
+	of        string // duration, result, bytes, ".field"; empty: occurrences
+	ofSaid    string
+	keys      []key
+	replaced  bool // keys take the place of those before
+	conds     []cond
+	pid       string
+	comm      string
+	uid       string
+	where     string // container:web, pod:shop/web-1, label:app=shop, the path of a cgroup
+	container bool   // it is to be shown
+	whereSaid string
+	inner     string // the id that a process has in its container
+	top       int
+	every     time.Duration
+	dur       time.Duration
+	rate      bool // a number per second, where no interval is named
+	again     bool // nothing has to change
+	loose     bool // the form is only what is usual: "how long" may be an average as well
+	literal   bool // the system call of that very name is meant
+	family    bool // those that programs may call in the place of the one that is named are watched as well
 	// noThreads: it says that threads are not meant, which has to be so anyway.
 	noThreads bool
 }
@@ -89,6 +96,8 @@ func conflict(what, a, b string) error {
 
 func (a *ask) setForm(f form) error {
 	switch {
+	case a.loose && f != count && f != list:
+		a.form, a.loose = f, false
 	case a.form == unsaid || a.form == f || a.form == count && f != list:
 		a.form = f // "count ... as a histogram": the count of a histogram's slots
 	case f == count && a.form != list:
@@ -141,6 +150,7 @@ func (a ask) refine(b ask) ask {
 	out.keys, out.conds = slices.Clone(a.keys), slices.Clone(a.conds)
 	if b.subject.kind != "" {
 		out.subject = b.subject
+		out.literal, out.family = b.literal, b.family
 	}
 	if b.form != unsaid {
 		out.form = b.form
@@ -180,6 +190,11 @@ func (a ask) refine(b ask) ask {
 			*f.to = f.from
 		}
 	}
+	out.container = out.container || b.container
+	if b.where != "" {
+		out.where, out.whereSaid = b.where, b.whereSaid
+		out.inner = b.inner
+	}
 	if b.top > 0 {
 		out.top = b.top
 	}
@@ -195,7 +210,7 @@ func (a ask) refine(b ask) ask {
 
 // empty tells whether nothing was read.
 func (a ask) empty() bool {
-	return a.subject.kind == "" && a.form == unsaid && a.of == "" && len(a.keys) == 0 && len(a.conds) == 0 && a.pid+a.comm+a.uid == "" && a.top == 0 && a.every == 0 && a.dur == 0 && !a.again
+	return a.subject.kind == "" && a.form == unsaid && a.of == "" && len(a.keys) == 0 && len(a.conds) == 0 && a.pid+a.comm+a.uid+a.where+a.inner == "" && !a.container && a.top == 0 && a.every == 0 && a.dur == 0 && !a.again
 }
 
 // boundTo are the parameters of recipes that hold what a condition is on.

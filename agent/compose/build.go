@@ -34,6 +34,8 @@ type builder struct {
 	c      *contract.Contract
 	lines  []string
 	enough map[string]int64 // constants that the contract has to define
+	shown  form             // that was asked for, be it not in so many words
+	cgroup string           // what the programs are attached to
 	fixed  map[string]bool  // columns that have one value only, by a condition
 }
 
@@ -62,6 +64,12 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 	if err := b.shape(); err != nil {
 		return nil, err
 	}
+	if err := b.place(); err != nil {
+		return nil, err
+	}
+	if err := b.beside(); err != nil {
+		return nil, err
+	}
 	if len(b.fixed) > 0 { // a column that never changes says nothing
 		var err error
 		if b.c, err = dropMembers(b.c, b.fixed); err != nil {
@@ -84,6 +92,9 @@ func (c *Composer) build(ctx context.Context, a ask, from base) (*Composition, e
 		return nil, b.forbidden(err)
 	}
 	res := &Composition{Contract: out, Options: from.options, Duration: a.dur, Origin: from.origin, Understood: b.lines}
+	if b.cgroup != "" {
+		res.Options.Cgroup = b.cgroup
+	}
 	return res, b.run(res)
 }
 
@@ -165,6 +176,9 @@ func (b *builder) run(res *Composition) error {
 		b.ask.every = time.Second
 	}
 	if b.ask.every > 0 {
+		if len(res.Contract.Tables) == 0 {
+			return no("it lists single occurrences, each as it happens, and has nothing to show every %s: ask for a count", b.ask.every)
+		}
 		o.View.Interval = b.ask.every
 		res.Understood = append(res.Understood, fmt.Sprintf("shown every %s", b.ask.every))
 	}
@@ -221,6 +235,7 @@ func (b *builder) tables() error {
 // shape makes the output what is asked for: a list, or a table with its keys.
 func (b *builder) shape() error {
 	f := b.form()
+	b.shown = f
 	listed := len(b.c.Events) > 0
 	switch {
 	case f == unsaid && len(b.ask.keys) == 0:
@@ -471,6 +486,9 @@ func (b *builder) measure(s site) (column, error) {
 		col, err := b.theOne(cols, "a result", func(c column) bool { return c.Type.Name == "k_ret" })
 		if err == nil {
 			col.is = &contract.Call{Fun: "u64", Args: []contract.Expr{col.is}}
+			if b.from.hook && transfers[b.ask.subject.name] {
+				col.Name = "bytes"
+			}
 		}
 		return col, err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"kgent/agent/contract"
+	"kgent/agent/program"
+	"kgent/agent/recipes"
 	"kgent/retrieval/kernel/abi"
 	"kgent/retrieval/notes"
 )
@@ -149,6 +151,9 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	if words := strings.Fields(k.said); b.from.hook && len(words) > 0 && !taskWords[k.word] {
 		if c, ok := byName(cols, strings.ToLower(words[len(words)-1])); ok {
 			return []column{c}, nil
+		}
+		if strings.HasPrefix(k.word, ".") && len(words) > 2 && strings.HasPrefix(strings.ToLower(words[len(words)-1]), "name") {
+			return nil, no("%s has nothing that %q could be; it has %s", b.about(), k.said, columnNames(cols))
 		}
 	}
 	switch k.word {
@@ -306,7 +311,7 @@ func (b *builder) process(s site, cols []column, word string) ([]column, error) 
 var sizes = set("size len length count bytes nbytes nr_bytes buflen")
 
 // calledSo are the kernel's names for what people call otherwise.
-var calledSo = map[string]string{"signal": "sig", "signo": "sig", "advice": "behavior", "descriptor": "fd", "protection": "prot"}
+var calledSo = map[string]string{"signal": "sig", "signo": "sig", "advice": "behavior", "descriptor": "fd", "request": "cmd", "protection": "prot"}
 
 // field finds a column by the name that the kernel has for it.
 func (b *builder) field(cols []column, name string) (column, error) {
@@ -341,6 +346,9 @@ func (b *builder) conditions() error {
 			return wrap(err)
 		}
 		b.c = next
+		if c.what == duration { // "short lived processes (less than 100 ms)"
+			b.lines = slices.DeleteFunc(b.lines, func(line string) bool { return strings.Contains(line, recipes.NoFilter) })
+		}
 		verb := "only"
 		if c.op == "!=" || c.op == "starts not" {
 			verb = "left out"
@@ -446,11 +454,11 @@ func (b *builder) condWords(c cond) string {
 	case c.what == result && c.op == ">=":
 		return "what succeeds"
 	case c.op == "starts" || c.op == "starts not":
-		return fmt.Sprintf("the path %s and what is below it, from %q", c.is, c.said)
+		return fmt.Sprintf("the path %s and what is below it, from %q", strings.ReplaceAll(c.is, ",", " or "), c.said)
 	case c.what == "constant" || upper.MatchString(c.is):
 		return fmt.Sprintf("%s, from %q", strings.ReplaceAll(c.is, ",", " or "), c.said)
 	case c.op == "!=":
-		return fmt.Sprintf("%s %s, from %q", what, c.is, c.said)
+		return fmt.Sprintf("%s %s, from %q", what, strings.ReplaceAll(c.is, ",", " or "), c.said)
 	}
 	return fmt.Sprintf("%s %s %s, from %q", what, c.op, strings.ReplaceAll(c.is, ",", " or "), c.said)
 }
@@ -465,7 +473,7 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 			if col.is == nil {
 				return nil, no("%s shows nothing that this could be said of (%q)", b.about(), c.said)
 			}
-			parts = append(parts, fmt.Sprintf("(%s) %s %s", spelled(col.is), op, is))
+			parts = append(parts, anyOf(spelled(col.is), op, is))
 		}
 		return expression(strings.Join(parts, join))
 	}
@@ -478,8 +486,20 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	switch c.what {
 	case duration:
 		col, err := b.theOne(cols, "a duration", func(c column) bool { return c.Type.Name == "k_ns" })
+		if err == nil && c.op == "<" && strings.HasSuffix(spelled(col.is), ": 0") { // what began before the trace: how long it took is not known
+			b.remark("left out is also what began before the trace, of which it is not known how long it lasts")
+			is := spelled(col.is)
+			return expression(fmt.Sprintf("(%s) != 0 && (%s) < %s", is, is, c.is))
+		}
 		return onePlace([]column{col}, err)
 	case bytes:
+		if rets := typed(cols, "k_ret"); b.from.hook && transfers[b.ask.subject.name] && len(rets) == 1 {
+			b.remark("bytes are those that the call returns")
+			if c.op == "<" { // an error is no small amount
+				return expression(fmt.Sprintf("(%[1]s) >= 0 && (%[1]s) < s64(%[2]s)", spelled(rets[0].is), is))
+			}
+			return expression(fmt.Sprintf("(%[1]s) >= 0 && u64(%[1]s) %[2]s %[3]s", spelled(rets[0].is), c.op, is))
+		}
 		col, err := b.theOne(cols, "a size", func(c column) bool { return c.Type.Name == "k_bytes" })
 		return onePlace([]column{col}, err)
 	case result:
@@ -518,6 +538,10 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 			return nil, no("%s does not show an error (%q)", b.about(), c.said)
 		}
 		if name := errnoOf(errs[0].is); name != "" { // it is always that one
+			if name == "EINPROGRESS" && slices.Contains(names, "ETIMEDOUT") {
+				b.remark("ETIMEDOUT: also those that nobody has answered so far, as EINPROGRESS")
+				names = append(slices.Clip(names), name)
+			}
 			return expression(strconv.FormatBool(slices.Contains(names, name) == (c.op == "==")))
 		}
 		text := fmt.Sprintf("s64(%s) in {%s, -%s}", spelled(errs[0].is), strings.Join(names, ", "), strings.Join(names, ", -"))
@@ -548,7 +572,7 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 				return nil, err
 			}
 		}
-		if c.op == "==" {
+		if c.op == "==" && !c.several() {
 			b.fixed[name] = true
 		}
 		return all([]column{col}, c.op, "")
@@ -566,13 +590,21 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		var parts []string
 		for _, p := range paths {
-			parts = append(parts, under(spelled(p.is), is))
+			for v := range strings.SplitSeq(is, ",") {
+				parts = append(parts, under(spelled(p.is), v))
+			}
 		}
 		text := strings.Join(parts, " || ")
 		if c.op == "starts not" {
 			text = "!(" + text + ")"
 		}
 		return expression(text)
+	case "host":
+		col, ok := byName(cols, "host")
+		if !ok {
+			return nil, no("%s shows no host name (%q)", b.about(), c.said)
+		}
+		return all([]column{col}, c.op, "")
 	case "signal":
 		list, err := b.oneOf(key{"signal", c.said}, typed(cols, "k_signal"), "sig")
 		return onePlace(list, err)
@@ -600,6 +632,25 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	}
 	return all([]column{col}, c.op, "")
 }
+
+// anyOf compares with one value, or with each of several: == holds for any of them, != for none.
+func anyOf(is, op, values string) string {
+	join := " || "
+	if op == "!=" {
+		join = " && "
+	}
+	var parts []string
+	for v := range strings.SplitSeq(values, ",") {
+		parts = append(parts, fmt.Sprintf("(%s) %s %s", is, op, v))
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return "(" + strings.Join(parts, join) + ")"
+}
+
+// several tells whether a condition names more than one value.
+func (c cond) several() bool { return strings.Contains(c.is, ",") }
 
 // errnoOf is the name of an error that an expression always is, of either sign; or "".
 func errnoOf(e contract.Expr) string {
@@ -632,9 +683,9 @@ func (b *builder) called(s site, cols []column, c cond) (contract.Expr, error) {
 	current := ok && strings.Contains(spelled(col.is), "current") || hasPid && spelled(pid.is) == "current.tgid"
 	if ok && col.Type.Size == 16 && !current {
 		if !strings.Contains(spelled(col.is), "process_comm(") {
-			b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", c.is))
+			b.remark(fmt.Sprintf("the name %s is compared with what is shown as comm, the name of the thread", plainList(c.is)))
 		}
-		return expression(fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
+		return expression(anyOf(spelled(col.is), c.op, c.is))
 	}
 	if !ok && hasPid && !current {
 		return nil, no("%s shows no process name (%q)", b.about(), c.said)
@@ -651,7 +702,11 @@ func (b *builder) called(s site, cols []column, c cond) (contract.Expr, error) {
 	if c.op == "==" {
 		join = "||"
 	}
-	return expression(fmt.Sprintf("current.comm %s %s %s process_comm(current.task) %s %s", c.op, c.is, join, c.op, c.is))
+	var parts []string
+	for name := range strings.SplitSeq(c.is, ",") {
+		parts = append(parts, fmt.Sprintf("current.comm %s %s %s process_comm(current.task) %s %s", c.op, name, join, c.op, name))
+	}
+	return expression(strings.Join(parts, " "+join+" "))
 }
 
 // ends is a condition on a port or an address: the one that is connected to where the output
@@ -670,23 +725,45 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	if len(list) == 0 {
 		return nil, no("%s shows no %s (%q)", b.about(), c.what, c.said)
 	}
-	join := " || "
-	if c.op == "!=" {
-		join = " && "
-	}
 	var parts []string
 	for _, col := range list {
-		parts = append(parts, fmt.Sprintf("(%s) %s %s", spelled(col.is), c.op, c.is))
+		for v := range strings.SplitSeq(c.is, ",") {
+			if v != strconv.Quote(localhost) {
+				parts = append(parts, fmt.Sprintf("(%s) == %s", spelled(col.is), v))
+				continue
+			}
+			m := endOfSocket.FindStringSubmatch(spelled(col.is))
+			if m == nil {
+				return nil, no("%s does not tell which addresses are this host's own (%q): name them, as in 127.0.0.1 or ::1", b.about(), c.said)
+			}
+			member := map[string]string{"remote_ip": "skc_daddr", "local_ip": "skc_rcv_saddr"}[m[1]]
+			parts = append(parts, fmt.Sprintf(`%[1]s.__sk_common.skc_family == AF_INET && (ntohl(%[1]s.__sk_common.%[2]s) >> 24) == 127 || (%[3]s) == "::1" || (%[3]s) == "127.0.0.1"`, m[2], member, m[0]))
+			b.remark("localhost is 127.0.0.0/8 and ::1; other addresses of this host are none")
+		}
 	}
-	return expression(strings.Join(parts, join))
+	text := strings.Join(parts, " || ")
+	if c.op == "!=" {
+		text = "!(" + text + ")"
+	}
+	return expression(text)
 }
+
+// endOfSocket matches an address of a socket.
+var endOfSocket = regexp.MustCompile(`^(remote_ip|local_ip)\(([a-z_]+)\)$`)
 
 // title says in one line what the output shows.
 func (b *builder) title() string {
 	var t strings.Builder
-	t.WriteString(b.from.contract.Title)
+	title := b.from.contract.Title
+	if stacked(b.from.contract) && !stacked(b.c) {
+		title, _, _ = strings.Cut(title, ":") // "Where CPU time goes: sampled stacks"
+	}
+	if len(b.ask.keys) > 0 { // "Page faults by process", whose rows are for users now
+		title = byWords.ReplaceAllString(title, "")
+	}
+	t.WriteString(title)
 	switch {
-	case len(b.c.Tables) > 0 && len(b.c.Tables[0].Values) == 1 && (b.form() != unsaid || len(b.ask.keys) > 0):
+	case len(b.c.Tables) > 0 && len(b.c.Tables[0].Values) == 1 && (b.shown != unsaid || len(b.ask.keys) > 0):
 		v := b.c.Tables[0]
 		switch v.Values[0].Agg {
 		case contract.Count:
@@ -705,6 +782,12 @@ func (b *builder) title() string {
 		if len(names) > 0 {
 			t.WriteString(" by " + strings.Join(names, ", "))
 		}
+	case len(b.c.Tables) > 0 && len(b.ask.keys) > 0:
+		var names []string
+		for _, m := range b.c.Tables[0].Key {
+			names = append(names, m.Name)
+		}
+		t.WriteString(" by " + strings.Join(names, ", "))
 	case len(b.c.Events) > 0 && len(b.from.contract.Tables) > 0:
 		t.WriteString(": one line each")
 	}
@@ -714,6 +797,13 @@ func (b *builder) title() string {
 	}
 	for _, n := range b.from.only {
 		conds = append(conds, n.Means)
+	}
+	if b.ask.where != "" {
+		in := "in " + program.WhereWords(b.ask.where)
+		if b.ask.inner != "" {
+			in = "process " + b.ask.inner + " " + in
+		}
+		conds = append(conds, in)
 	}
 	sort.Strings(conds)
 	if len(conds) > 0 {
@@ -734,7 +824,7 @@ func (b *builder) short(c cond) string {
 	case c.what == result:
 		return "successful"
 	case c.what == "comm" && c.op == "==":
-		return "only " + strings.Trim(c.is, `"`)
+		return "only " + plainList(c.is)
 	case c.what == "comm":
 		return "not " + strings.Trim(c.is, `"`)
 	case c.what == "constant" && c.op == "==" || upper.MatchString(c.is) && c.op == "==":
@@ -742,9 +832,17 @@ func (b *builder) short(c cond) string {
 	case c.what == "constant" || upper.MatchString(c.is):
 		return "not " + strings.ReplaceAll(c.is, ",", " or ")
 	case c.op == "starts":
-		return "under " + strings.Trim(c.is, `"`)
+		return "under " + plainList(c.is)
 	case c.op == "starts not":
-		return "not under " + strings.Trim(c.is, `"`)
+		return "not under " + plainList(c.is)
 	}
-	return what + " " + c.op + " " + strings.ReplaceAll(strings.Trim(c.is, `"`), ",", " or ")
+	return what + " " + c.op + " " + plainList(c.is)
+}
+
+// byWords matches what a title says of a recipe's rows.
+var byWords = regexp.MustCompile(`,? by (process|cgroup|protocol)[^:]*$`)
+
+// plainList is values without their quotes.
+func plainList(is string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(is, `"`, ""), ",", " or ")
 }

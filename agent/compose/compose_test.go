@@ -119,8 +119,11 @@ func holds(c *Composer, got *Composition, w string) bool {
 	}
 	switch what, arg := splitLabel(w); what {
 	case "call":
+		alike := c.family(callName(arg)) // which are watched where the request does not say that the one is meant
 		return all(func(p string) bool {
-			return p == "tracepoint/syscalls/sys_enter_"+callName(arg) || p == "tracepoint/syscalls/sys_exit_"+callName(arg)
+			return slices.ContainsFunc(alike, func(call string) bool {
+				return p == "tracepoint/syscalls/sys_enter_"+call || p == "tracepoint/syscalls/sys_exit_"+call
+			})
 		}) || all(func(p string) bool { return p == "tp_btf/sys_enter" || p == "tp_btf/sys_exit" }) && got.Options.Constants["syscall"] == arg
 	case "tp":
 		group, name, _ := strings.Cut(arg, "/")
@@ -258,7 +261,7 @@ func conditioned(got *Composition, want string) bool {
 	found := false
 	consider := func(e contract.Expr) {
 		if u, ok := e.(*contract.Unary); ok && op == "!=" && u.Op == "!" {
-			walk(u.X, func(x contract.Expr) {
+			contract.Walk(u.X, func(x contract.Expr) {
 				if strings.Trim(spelled(x), `"`) == value {
 					found = true
 				}
@@ -283,7 +286,7 @@ func conditioned(got *Composition, want string) bool {
 	for _, h := range got.Contract.Hooks {
 		for _, s := range h.Steps {
 			for _, x := range s.Cases {
-				walk(x.When, consider)
+				contract.Walk(x.When, consider)
 			}
 		}
 	}

@@ -19,7 +19,7 @@ type family struct {
 	flags bool
 }
 
-// families are the constants that arguments of system calls take, by prefix; the longest counts.
+// families are the constants that arguments of system calls take, by prefix or whole name; the longest counts.
 var families = map[string]family{
 	"AF": {args: []string{"family"}}, "PF": {args: []string{"family"}}, "AT": {args: []string{"flag", "flags"}, flags: true},
 	"BPF_MAP": {args: []string{"cmd"}}, "BPF_PROG": {args: []string{"cmd"}}, "BPF_OBJ": {args: []string{"cmd"}}, "BPF_BTF": {args: []string{"cmd"}}, "BPF_LINK": {args: []string{"cmd"}},
@@ -31,7 +31,8 @@ var families = map[string]family{
 	"MS": {args: []string{"flags"}, flags: true}, "MSG": {args: []string{"flags"}, flags: true}, "O": {args: []string{"flags"}, flags: true}, "POSIX_FADV": {args: []string{"advice"}}, "PR": {args: []string{"option"}}, "PRIO": {args: []string{"which"}},
 	"PROT": {args: []string{"prot"}, flags: true}, "PTRACE": {args: []string{"request"}}, "RENAME": {args: []string{"flags"}, flags: true}, "RLIMIT": {args: []string{"resource"}}, "RUSAGE": {args: []string{"who"}},
 	"RWF": {args: []string{"flags"}, flags: true}, "SCHED": {args: []string{"policy"}}, "SEEK": {args: []string{"whence"}}, "SHUT": {args: []string{"how"}}, "SIG": {args: []string{"sig"}}, "SO": {args: []string{"optname"}},
-	"SOCK": {args: []string{"type", "flags"}, mask: 0xf}, "SPLICE_F": {args: []string{"flags"}, flags: true}, "TFD": {args: []string{"flags"}, flags: true},
+	"SOCK":         {args: []string{"type", "flags"}, mask: 0xf},
+	"SOCK_CLOEXEC": {args: []string{"type", "flags"}, flags: true}, "SOCK_NONBLOCK": {args: []string{"type", "flags"}, flags: true}, "SPLICE_F": {args: []string{"flags"}, flags: true}, "TFD": {args: []string{"flags"}, flags: true},
 }
 
 // strangers are prefixes of constants that stand in no argument, or in another one than those whose
@@ -46,14 +47,14 @@ func familyOf(name string) (family, bool) {
 		return family{}, false
 	}
 	for prefix := name; ; {
+		if f, ok := families[prefix]; ok {
+			return f, true
+		}
 		i := strings.LastIndexByte(prefix, '_')
 		if i < 0 {
 			return family{}, false
 		}
 		prefix = prefix[:i]
-		if f, ok := families[prefix]; ok {
-			return f, true
-		}
 	}
 }
 

@@ -6,6 +6,7 @@
 //
 //	a recipe's contract, transformed      "TCP connects by process, top 5", "resets as a count per port"
 //	any system call                       "how long does openat2 take per process"
+//	calls that do the same, together      "who calls chmod": fchmodat and fchmodat2 as well
 //	a part of what a recipe shows         "resets sent by us": the recipe's narrows, conditions on its columns
 //	any tracepoint                        "rate of context switches per cpu", "kernel events of group ext4"
 //	what is between two tracepoints       "how long do softirqs take"

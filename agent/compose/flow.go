@@ -18,6 +18,10 @@ import (
 // Compose composes a contract for a request. The error is a [*NoError], or the
 // context's.
 func (c *Composer) Compose(ctx context.Context, text string) (*Composition, error) {
+	var none *recipes.NoMatchError
+	if _, err := c.recipes.Match(text, recipes.MatchOptions{UserID: c.userID}); errors.As(err, &none) && none.Reason == recipes.ReasonAction {
+		return nil, no("it asks to change something, and what is composed only watches") // an order may be the name of a system call: "kill pid 4242"
+	}
 	g := c.read(text, false)
 	if err := g.tangled(); err != nil {
 		return nil, err
@@ -38,6 +42,11 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 		hookErr = g.leftOver(a)
 	default:
 		hooked, hookErr = c.fromHook(ctx, a)
+	}
+	if hooked != nil {
+		if err := g.summedUp(hooked.Contract); err != nil {
+			return nil, err
+		}
 	}
 	if hooked != nil && !g.plainWord() {
 		return hooked, nil
@@ -100,7 +109,7 @@ func sentenceEnds(text string) []int {
 func (g reading) plainWord() bool {
 	for _, p := range g.parts {
 		call, ok := p.values["call"]
-		if !ok || !english[strings.ToLower(call.text)] {
+		if !ok || !english[strings.ToLower(call.text)] && !english[singular(strings.ToLower(call.text))] {
 			continue
 		}
 		if !slices.ContainsFunc(g.toks, func(t token) bool { return t.called || says[t.low] }) {
@@ -135,6 +144,60 @@ func (g reading) leftOver(a ask) error {
 
 // fromHook composes for a system call, a tracepoint or a function.
 func (c *Composer) fromHook(ctx context.Context, a ask) (*Composition, error) {
+	if a.subject.kind == "call" && transfers[a.subject.name] && c.moved(a) {
+		if a.of = result; a.form == count { // "how many bytes"
+			a.form = sum
+		}
+	}
+	if a.subject.kind == "call" && !a.literal && len(c.family(a.subject.name)) > 1 && c.shared(a) {
+		all := a
+		all.family = true
+		if res, err := c.fromHookAlone(ctx, all); err == nil || ctx.Err() != nil {
+			return res, err
+		} // what is asked of it may be there for the one call only
+	}
+	return c.fromHookAlone(ctx, a)
+}
+
+// moved tells whether an ask measures how much a call moves: "the size of reads" is of what they return,
+// unless an argument has the name that is said.
+func (c *Composer) moved(a ask) bool {
+	if a.of == bytes {
+		return true
+	}
+	name, ok := strings.CutPrefix(a.of, ".")
+	args, err := callArguments(c.facts, a.subject.name)
+	return ok && (name == "size" || name == "bytes") && err == nil && !slices.ContainsFunc(args, func(x argument) bool { return x.name == name })
+}
+
+// shared tells whether what an ask names of a call is an argument of all that do the same, or of none:
+// a name can mean something else where the others have it not.
+func (c *Composer) shared(a ask) bool {
+	named := []string{a.of}
+	for _, k := range a.keys {
+		named = append(named, k.word)
+	}
+	for _, x := range a.conds {
+		named = append(named, x.what)
+	}
+	var has [][]argument
+	for _, call := range c.family(a.subject.name) {
+		args, err := callArguments(c.facts, call)
+		if err != nil {
+			return false
+		}
+		has = append(has, args)
+	}
+	return !slices.ContainsFunc(named, func(what string) bool {
+		name, ok := strings.CutPrefix(what, ".")
+		takes := func(args []argument) bool {
+			return slices.ContainsFunc(args, func(x argument) bool { return x.name == name })
+		}
+		return ok && takes(has[0]) && slices.ContainsFunc(has, func(args []argument) bool { return !takes(args) })
+	})
+}
+
+func (c *Composer) fromHookAlone(ctx context.Context, a ask) (*Composition, error) {
 	from, err := c.hookBase(&a)
 	if err != nil {
 		return nil, err
@@ -154,8 +217,8 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 	for _, x := range a.conds {
 		n.fields[strings.TrimPrefix(x.what, ".")] = true
 		n.duration = n.duration || x.what == duration
-		n.result = n.result || x.what == result || x.what == "error"
-		n.args = n.args || strings.HasPrefix(x.what, ".") || x.what == "constant" || x.what == bytes || x.what == "path" || x.what == "signal"
+		n.result = n.result || x.what == result || x.what == "error" || x.what == bytes && a.subject.kind == "call" && transfers[a.subject.name]
+		n.args = n.args || strings.HasPrefix(x.what, ".") || x.what == "constant" || x.what == bytes && !transfers[a.subject.name] || x.what == "path" || x.what == "signal"
 		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
 	}
 	for _, k := range a.keys {
@@ -182,16 +245,24 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		} else if listing {
 			n.result, n.args = true, true
 		}
-		out.contract, err = c.callBase(name, n)
+		calls := []string{name}
+		if a.family {
+			calls = c.family(name)
+		}
+		out.contract, err = c.callBase(calls, n)
+		about := name
+		if len(calls) > 1 {
+			about = strings.Join(calls[:len(calls)-1], ", ") + " and " + calls[len(calls)-1]
+		}
 		switch {
 		case n.duration || n.result && n.args:
-			out.lines = []string{fmt.Sprintf("watched: every call of %s, from its beginning to its return", name)}
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, from its beginning to its return", about)}
 		case n.result:
-			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it returns", name)}
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it returns", about)}
 		default:
-			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it begins", name)}
+			out.lines = []string{fmt.Sprintf("watched: every call of %s, when it begins", about)}
 		}
-		if also := alsoCalled(name); also != "" {
+		if also := c.alsoCalled(name); also != "" && len(calls) == 1 {
 			out.lines = append(out.lines, "not watched, though programs may call it instead: "+also)
 		}
 	case "pair":
@@ -264,14 +335,14 @@ func (c *Composer) namesText(a *ask) bool {
 }
 
 // alsoCalled says which calls programs may make instead of one.
-func alsoCalled(call string) string {
+func (c *Composer) alsoCalled(call string) string {
 	if call == "fork" {
 		return "clone and clone3, which libraries call for fork()"
 	}
 	if n := notes.Of("tracepoint", "syscalls/sys_enter_"+call); n != nil {
 		return strings.Join(n.See, "; ")
 	}
-	return ""
+	return strings.Join(c.family(call)[1:], ", ")
 }
 
 var errNoRecipe = errors.New("no recipe answers any part of it")
@@ -291,7 +362,7 @@ func (c *Composer) fromRecipe(ctx context.Context, g reading) (*Composition, err
 		if err != nil {
 			return base{}, nil, err
 		}
-		if g.misread(m) || literal != "" && !about(m, literal) {
+		if g.misread(m) || literal != "" && !about(m, literal) || c.oneOfAlike(g, m) {
 			return base{}, nil, errNoRecipe
 		}
 		return recipeBase(m), []string{rest}, nil
@@ -375,8 +446,14 @@ func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer fu
 		if err != nil && g.fails(chosen) {
 			from, said, err = answer(rest + " that fail") // which recipe it is may depend on that
 		}
+		if err != nil && g.outgoing(chosen) {
+			from, said, err = answer("outgoing " + rest)
+		}
 		if err == nil && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.task && chosen(p) && (g.toward(p) || hasTaskParams(from.contract)) }) {
 			continue // the recipe has a reason not to take it
+		}
+		if err != nil && g.sized(chosen) {
+			from, said, err = answer(rest + " sizes")
 		}
 		measured := slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.measure && chosen(p) })
 		if err != nil && !measured && slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.key && chosen(p) }) {
@@ -414,6 +491,12 @@ func (c *Composer) splitBy(ctx context.Context, g reading, before ask, answer fu
 				if !g.kept(chosen, from, res.Contract, answer) {
 					continue
 				}
+				if err := g.unshown(res.Contract); err != nil {
+					if first == nil {
+						first = err
+					}
+					continue
+				}
 				if a.dur == 0 {
 					res.Duration = from.duration
 				}
@@ -442,6 +525,32 @@ func (g reading) fails(chosen func(part) bool) bool {
 	return err == nil && slices.ContainsFunc(a.conds, func(c cond) bool { return c.what == "error" && c.op == "==" || c.what == result && c.op == "<" })
 }
 
+// sized tells whether a chosen part is about how large something is.
+func (g reading) sized(chosen func(part) bool) bool {
+	a, err := g.ask(chosen)
+	return err == nil && slices.ContainsFunc(a.conds, func(c cond) bool { return c.what == bytes })
+}
+
+// outgoing tells whether a chosen part can only be said of connections that are made from here: "to
+// port 443", "that end in ECONNREFUSED".
+func (g reading) outgoing(chosen func(part) bool) bool {
+	return slices.ContainsFunc(g.parts, func(p part) bool {
+		one, err := g.ask(func(q part) bool { return q.first == p.first && chosen(q) })
+		return err == nil && slices.ContainsFunc(one.conds, func(c cond) bool {
+			switch c.what {
+			case "port", "address":
+				return slices.ContainsFunc(g.toks[p.first:p.last], func(t token) bool { return t.low == "to" })
+			case "error":
+				return c.op == "==" && slices.ContainsFunc(strings.Split(c.is, ","), func(e string) bool { return neverAccepted[e] })
+			}
+			return false
+		})
+	})
+}
+
+// neverAccepted are errors with which no connection ends that is accepted.
+var neverAccepted = set("ECONNREFUSED ETIMEDOUT EHOSTUNREACH ENETUNREACH")
+
 // toward tells whether a process or user is named as somebody to whom something is done.
 func (g reading) toward(p part) bool {
 	return p.first > 0 && slices.Contains([]string{"to", "into", "against", "at", "towards"}, g.toks[p.first-1].low)
@@ -455,7 +564,7 @@ func hasTaskParams(c *contract.Contract) bool {
 // whole tells whether parts can be applied without the others: the form of an answer and all
 // of its rows belong together.
 func (g reading) whole(chosen func(part) bool) bool {
-	if slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.exclude && !chosen(p) }) {
+	if slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.exclude || p.rule.place) && !chosen(p) }) {
 		return false
 	}
 	shaped := slices.ContainsFunc(g.parts, func(p part) bool { return (p.rule.form || p.rule.key) && chosen(p) })
@@ -647,9 +756,18 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 	named := a.subject.kind == "tracepoint" && strings.ContainsAny(g.subjectText(), ":/")
 	timed := a.of == duration && !hasType(m.Recipe.Contract, "k_ns") && a.subject.kind != ""
 	literal := a.subject.kind == "call" && len(g.left) == 0 && !g.plainWord() && !about(m, a.subject.name)
+	if len(a.keys) > 0 && len(m.Only) == 0 && stacked(m.Recipe.Contract) && !g.stacks() {
+		return c.withoutStacks(ctx, m, a.keys, text)
+	}
+	if err := g.unshown(m.Recipe.Contract); err != nil {
+		if res, other := c.Compose(ctx, text); other == nil {
+			return res, nil
+		}
+		return nil, err
+	}
 	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
 	switch {
-	case opposite || named || timed || g.misread(m):
+	case opposite || named || timed || c.oneOfAlike(g, m) || g.misread(m):
 		return c.Compose(ctx, text)
 	case len(m.Only) > 0 && !literal:
 		return c.narrowed(ctx, m, text)
@@ -668,6 +786,171 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 		}
 	}
 	return nil, ctx.Err()
+}
+
+// oneOfAlike tells whether a recipe was narrowed to a system call where those that do the same are
+// meant as well.
+func (c *Composer) oneOfAlike(g reading, m *recipes.Match) bool {
+	a, err := g.ask(func(p part) bool { return p.rule.subject })
+	return err == nil && a.subject.kind == "call" && !a.literal && len(c.family(a.subject.name)) > 1 && slices.ContainsFunc(m.Recipe.Params, func(p recipes.Param) bool {
+		return p.Role == recipes.RoleSyscall && m.Options.Constants[p.Name] != ""
+	})
+}
+
+// transfers are system calls that return how many bytes were moved, which is what "larger than" means
+// of them: what is asked for may be the size of a buffer.
+var transfers = set("read pread64 readv preadv preadv2 recvfrom recvmsg write pwrite64 writev pwritev pwritev2 sendto sendmsg sendfile64 splice tee vmsplice copy_file_range getrandom getdents getdents64 readlink readlinkat process_vm_readv process_vm_writev listxattr getxattr")
+
+// unshown says what a request wants to be shown as well, "with the process", or asks for, "which signal", of which a contract has no column.
+func (g reading) unshown(k *contract.Contract) error {
+	if err := g.summedUp(k); err != nil {
+		return err
+	}
+	r := &reader{toks: g.toks}
+	for i := 1; i < len(g.toks); i++ {
+		if t := g.toks[i-1]; !t.quoted && !t.ends && (t.low == "which" || t.low == "what") {
+			if end, called := r.askedFor(i); end > 0 && !hasColumn(k, called) {
+				return no("it asks %q, and there is no column that tells it", said(g.toks, i-1, end))
+			}
+		}
+		if g.toks[i-1].quoted || !alongside[g.toks[i-1].low] && !(i > 1 && g.toks[i-1].low == "the" && alongside[g.toks[i-2].low]) {
+			continue
+		}
+		for words, what := range keyWords {
+			end := r.says(i, strings.Fields(words))
+			if end == 0 || columnsOf[what] == nil || end < len(g.toks) && !g.toks[end-1].ends && !links[g.toks[end].low] && !forms[g.toks[end].low] {
+				continue // "with user 1000" names one
+			}
+			if !hasColumn(k, columnsOf[what]) {
+				return no("it asks for %q to be shown, and there is no column for it", said(g.toks, i, end))
+			}
+		}
+	}
+	return nil
+}
+
+// alongside are words after which comes what is to be shown as well.
+var alongside = set("with including incl showing plus")
+
+// forms are words that say again how something is shown: "with process and port please".
+var forms = set("for please pls in by every during as per id ids name names")
+
+// columnsOf are what columns are called that show what a word asks for.
+var columnsOf = map[string]*regexp.Regexp{
+	"process": regexp.MustCompile(`(^|_)(pid|comm|process)$`),
+	"comm":    regexp.MustCompile(`(^|_)comm$`),
+	"user":    regexp.MustCompile(`(^|_)uid$`),
+	"thread":  regexp.MustCompile(`(^|_)tid$`),
+	"cpu":     regexp.MustCompile(`^cpu$`),
+	"port":    regexp.MustCompile(`port$`),
+	"address": regexp.MustCompile(`addr$`),
+	"path":    regexp.MustCompile(`path|file|name`),
+}
+
+// summedUp says that what single ones have, "with their arguments", is to be shown, where only rows for many are.
+func (g reading) summedUp(k *contract.Contract) error {
+	if len(k.Events) > 0 {
+		return nil
+	}
+	for _, p := range g.parts {
+		if !p.rule.weak || g.toks[p.first].quoted {
+			continue
+		}
+		if t := g.toks[p.last-1].low; single[t] && (g.toks[p.first].low == "with" || g.toks[p.first].low == "and") && !hasColumn(k, regexp.MustCompile("^"+strings.TrimSuffix(t, "s"))) {
+			return no("it asks for single ones to be shown %q and for what many come to; ask for one after the other", said(g.toks, p.first, p.last))
+		}
+	}
+	return nil
+}
+
+// single are what each call has of its own.
+var single = set("arguments results result duration")
+
+// askedFor finds the longest words at i that say what "which" asks for, and what the columns are called that tell it.
+func (r *reader) askedFor(i int) (end int, called *regexp.Regexp) {
+	for words, what := range keyWords {
+		if e := r.says(i, strings.Fields(words)); e > end && answers[what] != nil {
+			end, called = e, answers[what]
+		}
+	}
+	for words, what := range moreWords {
+		if e := r.says(i, strings.Fields(words)); e > end {
+			end, called = e, answers[what]
+		}
+	}
+	if end > 0 && end < len(r.toks) && !r.toks[end-1].ends && compounds[r.toks[end].low] {
+		return 0, nil
+	}
+	return end, called
+}
+
+// moreWords are further words for what is asked for.
+var moreWords = expand(map[string]string{
+	"status": "exit code, exit codes, exit status, exit statuses, status",
+	"side":   "side, sides, direction, directions, way",
+	"host":   "host names",
+})
+
+// compounds are words before which others mean something else than alone: "file systems".
+var compounds = set("system systems descriptor descriptors handle handles type types size sizes space state states group groups kind kinds handler handlers")
+
+// answers are what columns are called that tell which it is.
+var answers = map[string]*regexp.Regexp{
+	"process": regexp.MustCompile(`(^|_)(pid|tid|comm|process|parent|command)$`),
+	"comm":    regexp.MustCompile(`(^|_)(comm|command)$`),
+	"user":    regexp.MustCompile(`(^|_)uid$|user`),
+	"thread":  regexp.MustCompile(`(^|_)tid$`),
+	"cpu":     regexp.MustCompile(`cpu`),
+	"cgroup":  regexp.MustCompile(`cgroup|container|pod`),
+	"port":    regexp.MustCompile(`port$`),
+	"dport":   regexp.MustCompile(`^[dr]?port$`),
+	"lport":   regexp.MustCompile(`^[ls]?port$`),
+	"address": regexp.MustCompile(`addr|(^|_)(ip|host|peer)$`),
+	"laddr":   regexp.MustCompile(`^[ls]?addr`),
+	"error":   regexp.MustCompile(`err|result|status|ret`),
+	"signal":  regexp.MustCompile(`sig|status`),
+	"path":    regexp.MustCompile(`path|file|name|target|old|new`),
+	"call":    regexp.MustCompile(`call|(^|_)nr$`),
+	"parent":  regexp.MustCompile(`parent|ppid`),
+	"state":   regexp.MustCompile(`state|^(from|to|old|new)$`),
+	"device":  regexp.MustCompile(`dev|disk|source`),
+	"sender":  regexp.MustCompile(`sender|^(pid|comm)$`),
+	"target":  regexp.MustCompile(`target`),
+	"host":    regexp.MustCompile(`host|name`),
+	"side":    regexp.MustCompile(`direction|side|origin`),
+	"status":  regexp.MustCompile(`status|code|result|ret`),
+}
+
+func hasColumn(k *contract.Contract, called *regexp.Regexp) bool {
+	has := func(list []contract.Member) bool {
+		return slices.ContainsFunc(list, func(m contract.Member) bool { return called.MatchString(m.Name) })
+	}
+	return slices.ContainsFunc(k.Events, func(e *contract.Event) bool { return has(e.Members) }) || slices.ContainsFunc(k.Tables, func(t *contract.Table) bool { return has(t.Key) })
+}
+
+// stacked tells whether the rows of a contract are for stacks.
+func stacked(c *contract.Contract) bool {
+	return slices.ContainsFunc(c.Tables, func(t *contract.Table) bool {
+		return slices.ContainsFunc(t.Key, func(m contract.Member) bool { return m.Type.Name == "k_kstack" || m.Type.Name == "k_ustack" })
+	})
+}
+
+// stacks tells whether a request speaks of stacks.
+func (g reading) stacks() bool {
+	return slices.ContainsFunc(g.toks, func(t token) bool { return stackWords[t.low] })
+}
+
+var stackWords = set("stack stacks stacktrace stacktraces backtrace backtraces flame flamegraph flamegraphs profile profiles profiling folded functions function code")
+
+// withoutStacks is a recipe that counts by stack with rows for what is asked for alone: of "top 10 processes
+// by cpu" each is one row, and not one for each of its stacks.
+func (c *Composer) withoutStacks(ctx context.Context, m *recipes.Match, keys []key, text string) (*Composition, error) {
+	res, err := c.build(ctx, ask{keys: keys}, recipeBase(m))
+	if err != nil {
+		return nil, err
+	}
+	res.Duration, res.said = m.Duration, []string{text}
+	return res, nil
 }
 
 // narrowed is a recipe that answers a request, narrowed to what it asks for.
@@ -691,7 +974,7 @@ func (c *Composer) only(ctx context.Context, m *recipes.Match, said []string) (*
 
 // parted tells whether a request leaves something out.
 func (g reading) parted() bool {
-	return slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.exclude })
+	return slices.ContainsFunc(g.parts, func(p part) bool { return p.rule.exclude || p.rule.place })
 }
 
 // about tells whether a recipe is about a system call alone, or has been narrowed to it, or

@@ -10,10 +10,13 @@ var phrases = map[string][]string{
 	"atleast": {"at least", "no less than", ">=", "≥", "of at least", "that take at least", "that took at least", "taking at least"},
 	"under": {"less than", "faster than", "quicker than", "shorter than", "smaller than", "below", "under", "<", "of less than", "that take less than", "that took less than", "that lived less than", "that live less than",
 		"that lasted less than", "that last less than", "that lived shorter than", "lasting less than", "living less than", "of under"},
-	"atmost":  {"at most", "no more than", "<=", "≤"},
-	"not":     {"not", "except", "except for", "excluding", "other than", "without", "but not", "and not", "ignoring", "ignore", "besides", "aside from", "apart from", "that are not", "which are not", "leaving out", "leave out", "minus", "!=", "by anyone but", "by anybody but", "by everyone but", "by everybody but", "by all but", "by anyone except", "by anything but", "by everything but", "from anyone but", "skip", "skipping", "unless from", "hide", "drop those of"},
+	"atmost": {"at most", "no more than", "<=", "≤"},
+	"not": {"not", "except", "except for", "excluding", "other than", "without", "but not", "and not", "ignoring", "ignore", "besides", "aside from", "apart from", "that are not", "which are not", "leaving out", "leave out", "minus", "!=", "by anyone but", "by anybody but", "by everyone but", "by everybody but", "by all but", "by anyone except", "by anything but", "by everything but", "from anyone but", "skip", "skipping", "exclude", "omit", "omitting", "but exclude", "but skip", "but ignore", "and exclude", "and skip", "and ignore", "unless from", "hide", "drop those of",
+		"to anything but", "to anything except", "to anything other than", "to everything but", "to everything except", "to anywhere but", "to anywhere except", "to anywhere other than", "anything but", "anything except", "anything other than", "everything but", "everything except",
+		"by anything except", "by anything other than", "by anyone other than", "by everything except", "from anything but", "from anything except", "from anyone except", "from everything but", "on anything but", "on anything except", "and no", "but no", "nothing from", "nothing to", "nothing by"},
 	"those":   {"those of", "those from", "those by", "those to", "those under", "those in", "those on", "those at", "those with", "the ones of", "the ones from", "the ones by", "the ones to", "of", "from", "by", "to", "on", "under", "in", "below", "the", "with", "calls of", "made by", "those made by", "from process", "of process", "by process", "anything under", "files under", "what is under"},
-	"whose":   {"of", "from", "by", "those of", "those from", "those by", "the ones of", "the ones from", "calls of", "calls by", "made by", "those made by", "process", "processes", "of process", "from process", "by process", "the process", "program", "what is from", "the calls of"},
+	"whose":   {"of", "from", "by", "those of", "those from", "those by", "the ones of", "the ones from", "calls of", "calls by", "made by", "those made by", "process", "processes", "of process", "from process", "by process", "the process", "program", "what is from", "the calls of", "in", "those in", "inside"},
+	"pct":     {"p50", "p75", "p90", "p95", "p99", "p99.9", "p999", "50th percentile", "75th percentile", "90th percentile", "95th percentile", "99th percentile", "99.9th percentile", "percentile", "percentiles", "median"},
 	"by":      {"by", "per", "for each", "for every", "grouped by", "group by", "broken down by", "break down by", "split by", "broken out by", "and by", "and per", "for each single", "keyed by", "in terms of each"},
 	"failing": {"that fail", "that failed", "which fail", "which failed", "failing", "failed", "fail", "fails", "unsuccessful", "that return an error", "that end in an error", "that fails", "with an error", "that returned an error"},
 	"calls":   {"calls", "call", "syscalls", "syscall", "system calls", "system call", "invocations", "invocation"},
@@ -33,6 +36,7 @@ type rule struct {
 	key     bool // it says what rows are for
 	which   bool // it asks for whose they are, which a list shows as well
 	exclude bool // it leaves something out, which no recipe can
+	place   bool // it says in which container, which no recipe can be told
 	measure bool // it says what is measured
 	task    bool // it names a process or user
 }
@@ -44,7 +48,7 @@ var keyWords = expand(map[string]string{
 	"user":    "user, users, uid, uids, user id, account, accounts, username",
 	"thread":  "thread, threads, tid, tids, thread id",
 	"cpu":     "cpu, cpus, core, cores, processor, processors",
-	"cgroup":  "cgroup, cgroups, control group",
+	"cgroup":  "cgroup, cgroups, control group, container, containers",
 	"port":    "port, ports, port number",
 	"dport":   "destination port, destination ports, dest port, dport, remote port, remote ports, target port, target ports, peer port",
 	"lport":   "local port, local ports, source port, source ports, listening port, server port",

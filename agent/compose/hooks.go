@@ -212,69 +212,114 @@ func taskMembers(task bool) (members, values []string) {
 	return members, values
 }
 
-// callBase is a contract that lists every call of a system call.
-func (c *Composer) callBase(call string, n needs) (*contract.Contract, error) {
-	args, err := callArguments(c.facts, call)
+// callBase is a contract that lists every call of a system call, or of several that do the same: of
+// these, the arguments that all have.
+func (c *Composer) callBase(calls []string, n needs) (*contract.Contract, error) {
+	args, err := callArguments(c.facts, calls[0])
 	if err != nil {
 		return nil, err
 	}
-	var names, members, values, fields, keep []string
-	members, values = taskMembers(true)
-	from := "%s"
-	timed := n.duration || n.result && n.args
-	if timed {
-		from = "calls[current.tid].%s"
-	}
-	for _, a := range args {
-		names = append(names, a.name+" as "+a.local)
-		if a.typ == "" {
-			continue
+	names := make([][]string, len(calls)) // what each call's place binds
+	for i, call := range calls {
+		theirs, err := callArguments(c.facts, call)
+		if err != nil {
+			return nil, err
 		}
-		members = append(members, a.member+": "+a.typ)
+		args = slices.DeleteFunc(args, func(a argument) bool { return len(calls) > 1 && (a.typ == "" || !slices.Contains(theirs, a)) })
+		for _, a := range theirs {
+			names[i] = append(names[i], a.name+" as "+a.local)
+		}
+	}
+	var fields, keep []string
+	members, values := taskMembers(true)
+	timed := n.duration || n.result && n.args
+	if len(calls) > 1 {
+		members = append(members, "call: k_syscall")
 		if timed {
-			kept, stored := "u64", a.local
+			fields, keep = append(fields, "call: k_syscall"), append(keep, "call: which")
+			values = append(values, "call: calls_begun[current.tid].call")
+		} else {
+			values = append(values, "call: which")
+		}
+	}
+	places := func(at string, bind func(i int) []string) string {
+		var out []string
+		for i, call := range calls {
+			place := fmt.Sprintf("tracepoint/syscalls/sys_%s_%s(%s)", at, call, strings.Join(bind(i), ", "))
+			if len(calls) > 1 && !(timed && at == "exit") {
+				place += " with which = SYS_" + abiName(call)
+			}
+			if i > 0 {
+				place += " if present" // on other kernels of the nodes
+			}
+			out = append(out, place)
+		}
+		return strings.Join(out, "\n and ")
+	}
+	begins := places("enter", func(i int) []string { return names[i] })
+	ends := places("exit", func(int) []string { return []string{"ret"} })
+	title := "Calls of " + strings.Join(calls, ", ")
+	if timed || !n.result {
+		for _, a := range args {
+			if a.typ == "" {
+				continue
+			}
+			members = append(members, a.member+": "+a.typ)
+			if !timed {
+				values = append(values, a.member+": "+fmt.Sprintf(a.is, a.local))
+				continue
+			}
+			kept := "u64"
 			if a.typ == "char[256]" {
 				kept = "user_pointer"
 			}
 			fields = append(fields, a.member+": "+kept)
-			keep = append(keep, a.member+": "+stored)
-			values = append(values, a.member+": "+fmt.Sprintf(a.is, fmt.Sprintf(from, a.member)))
-		} else {
-			values = append(values, a.member+": "+fmt.Sprintf(a.is, a.local))
+			keep = append(keep, a.member+": "+a.local)
+			values = append(values, a.member+": "+fmt.Sprintf(a.is, "calls_begun[current.tid]."+a.member))
 		}
 	}
-	if timed {
-		members = append(members, "result: k_ret", "duration: k_ns")
-		values = append(values, "result: ret", "duration: now - calls[current.tid].begun_at")
-		values[0] = "time: calls[current.tid].begun_at"
-		return contract.Parse(fmt.Sprintf(`contract %q
+	if !timed {
+		place := begins
+		if n.result {
+			place = ends
+			members, values = append(members, "result: k_ret"), append(values, "result: ret")
+		}
+		return parseSimple(title, "calls", place, true, members, values)
+	}
+	members = append(members, "result: k_ret", "duration: k_ns")
+	values = append(values, "result: ret", "duration: now - calls_begun[current.tid].begun_at")
+	values[0] = "time: calls_begun[current.tid].begun_at"
+	return contract.Parse(fmt.Sprintf(`contract %q
 
 %sevent calls { %s }
 
 memory calls_begun { thread: k_tid } : { %s }
 
-hook tracepoint/syscalls/sys_enter_%s(%s)
+hook %s
   case begins: task_wanted(pid, comm, uid)
     remember calls_begun[current.tid] { %s }
   otherwise nothing
 
-hook tracepoint/syscalls/sys_exit_%s(ret)
+hook %s
   case ends: known calls_begun[current.tid]
     emit calls { %s }
     forget calls_begun[current.tid]
   otherwise nothing
 
 assume returns
-`, "Calls of "+call, filterParams, strings.Join(members, ", "), strings.Join(append([]string{"begun_at: k_time"}, fields...), ", "), call, strings.Join(names, ", "),
-			strings.Join(append([]string{"begun_at: now"}, keep...), ", "), call, strings.ReplaceAll(strings.Join(values, ", "), "calls[current.tid]", "calls_begun[current.tid]")))
+`, title, filterParams, strings.Join(members, ", "), strings.Join(append([]string{"begun_at: k_time"}, fields...), ", "), begins,
+		strings.Join(append([]string{"begun_at: now"}, keep...), ", "), ends, strings.Join(values, ", ")))
+}
+
+// abiName is what the ABI calls a system call for which tracefs has the kernel's own name.
+func abiName(call string) string {
+	switch call {
+	case "newstat", "newlstat", "newfstat", "newuname":
+		return strings.TrimPrefix(call, "new")
+	case "sendfile64":
+		return "sendfile"
 	}
-	place := fmt.Sprintf("tracepoint/syscalls/sys_enter_%s(%s)", call, strings.Join(names, ", "))
-	if n.result {
-		place = fmt.Sprintf("tracepoint/syscalls/sys_exit_%s(ret)", call)
-		members, values = taskMembers(true)
-		members, values = append(members, "result: k_ret"), append(values, "result: ret")
-	}
-	return parseSimple("Calls of "+call, "calls", place, true, members, values)
+	return call
 }
 
 // parseSimple is a contract that lists every occurrence at one place.
@@ -283,6 +328,7 @@ func parseSimple(title, event, place string, task bool, members, values []string
 	if task {
 		params, when = filterParams, "task_wanted(pid, comm, uid)"
 	}
+
 	return contract.Parse(fmt.Sprintf("contract %q\n\n%sevent %s { %s }\n\nhook %s\n  case occurs: %s\n    emit %s { %s }\n  otherwise nothing\n",
 		title, params, event, strings.Join(members, ", "), place, when, event, strings.Join(values, ", ")))
 }

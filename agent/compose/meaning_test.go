@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -24,9 +25,7 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"oom kills except java", // the victim, or whose allocation failed?
 		"count openat calls by user except www-data",
 		"execs by every user except jenkins-ci",
-		"connections that failed with ECONNREFUSED or ETIMEDOUT",
 		"syscall errors by process, ignoring EAGAIN, EINTR",
-		"count signals by sender, only SIGTERM and SIGKILL",
 		"file opens not under /proc, /sys",
 		"deleted files by nginx or by root",
 		"openat calls that fail or take longer than 10ms",
@@ -39,10 +38,27 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"opens by nginx >> also by postgres",
 		"opens by nginx >> and postgres",
 		"tcp connects to port 443 >> also port 80",
-		"openat calls with mode 644",  // which people mean in octal
-		"total size of reads by user", // not of reads and writes, nor their number
-		"average write size per process",
-		"how many bytes are read per process per second",
+		"openat calls with mode 644", // which people mean in octal
+		// what "which" asks for is in no column
+		"which signal do processes die of with a core dump, per parent",
+		"which exit code do processes end with, per user",
+		"count connects per process, which port",
+		"how many connects per process and to which address",
+		"count file opens per process, which files",
+		"which error do opens fail with, per process",
+		"which host names are looked up, per process",
+		"count tcp resets, which side sends them",
+		"count execs per user with arguments", // which single ones have
+		"count openat calls by process, with their arguments",
+		// the node, which is no process
+		"count opens by node", "openat calls by node", "process exits by node", "count openat calls per node",
+		"fsync latency by node", "how many opens by process and node",
+		// words that are programs as well
+		"does a process make a file", "who makes files", "what files does a program cat",
+		"file opens of processes that watch directories",
+		"who runs find", "which user runs find", "who sends signals to go", "who killed find", "programs that make runs",
+		"file opens that find does", "file opens node causes",
+		"profile node", // the process, or all?
 	} {
 		turns := strings.Split(text, " >> ")
 		got, err := answered(c, request{before: turns[:len(turns)-1], text: turns[len(turns)-1]})
@@ -50,6 +66,99 @@ func TestNotWhatWasMeant(t *testing.T) {
 			t.Errorf("%s: answered by %q, %s, %v", text, got.Contract.Title, got.Origin, got.Options.Constants)
 		} else if no := (*NoError)(nil); !errors.As(err, &no) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestSeveralValues: of several values of one thing any will do, or none where they are left out.
+func TestSeveralValues(t *testing.T) {
+	c := host(t)
+	for text, want := range map[string]string{
+		"connects to port 443 or 8443, with pid and comm":                   "remote_port(sk) == 443 || remote_port(sk) == 8443",
+		"tcp connects not to ports 80 and 443":                              "!(remote_port(sk) == 80 || remote_port(sk) == 443)",
+		"tcp connects to 10.0.0.1, 10.0.0.2 or 10.0.0.3":                    `remote_ip(sk) == "10.0.0.3"`,
+		"connections that are NOT to localhost":                             "ntohl(sk.__sk_common.skc_daddr) >> 24",
+		"connections that failed with ECONNREFUSED or ETIMEDOUT":            "in {ECONNREFUSED, ETIMEDOUT, -ECONNREFUSED, -ETIMEDOUT}",
+		"count signals by sender, only SIGTERM and SIGKILL":                 "== SIGTERM ||",
+		"file opens not under /proc and /sys":                               "not under /proc or /sys",
+		"epoll_wait calls longer than 2s except in systemd and dbus-daemon": `current.comm != "dbus-daemon"`,
+	} {
+		got, err := answered(c, request{text: text})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if k := contract.Format(got.Contract); !strings.Contains(k, want) {
+			t.Errorf("%s:\n%s\nwant %s", text, k, want)
+		}
+	}
+}
+
+// TestReadings: what a request is narrowed to is all that it says, and as it says it.
+func TestReadings(t *testing.T) {
+	c := host(t)
+	for text, title := range map[string]string{
+		"tcp connection lifetimes over 10 minutes":         "TCP connections that end, with their duration and bytes (duration >= 600s)",
+		"tcp states: only ESTABLISHED to CLOSE_WAIT":       "TCP state changes of every socket (only changes from TCP_ESTABLISHED, only changes to TCP_CLOSE_WAIT)",
+		"tcp state changes from SYN_SENT to CLOSE":         "TCP state changes of every socket (only changes from TCP_SYN_SENT, only changes to TCP_CLOSE)",
+		"tcp state changes out of TIME_WAIT":               "TCP state changes of every socket (only changes from TCP_TIME_WAIT)",
+		"recvfrom calls bigger than 1500 bytes":            "Calls of recvfrom (bytes > 1500B)",
+		"writes bigger than 64k by rsync":                  "Calls of write, pwrite64, writev, pwritev, pwritev2 (bytes > 64KiB)",
+		"dns lookups slower than 200ms by java or python3": "Host name lookups, with their latency (only java or python3)",
+		"dns lookups for example.com":                      "Host name lookups, with their latency (host == example.com)",
+		"unlink calls by pid 900 or 901":                   "Calls of unlink, unlinkat (pid == 900 or 901)",
+		"connects by nginx or haproxy to port 443 or 80":   "New outgoing TCP connections, with process and both ends (only nginx or haproxy, port == 443 or 80)",
+		"top 10 processes by cpu time":                     "Where CPU time goes: how many by pid, comm",
+		"hardirq time by irq name":                         "From irq:irq_handler_entry to irq:irq_handler_exit: histogram of the latency by name",
+		"p99 of openat latency by process":                 "Calls of openat: histogram of the latency by pid, comm",
+		"how long does fsync take on average":              "Calls of fsync: statistics of the duration",
+		"trace failing connects every 10 seconds":          "New outgoing TCP connections, with process and both ends: how many (failed)",
+		"getdents64 calls per process, top 3, not find":    "Calls of getdents64: how many by pid, comm (not find)",
+		"sleep calls shorter than 1ms":                     "Calls of nanosleep, clock_nanosleep (duration < 1ms)",
+		"execs of user 1001, except bash and sh":           "Programs that start, with their full arguments (not bash, not sh)",
+		"page faults by user, top 5":                       "Page faults by uid",
+		"total size of reads by user":                      "Calls of read, pread64, readv, preadv, preadv2: sum of the bytes by uid",
+		"average write size per process":                   "Calls of write, pwrite64, writev, pwritev, pwritev2: statistics of the bytes by pid, comm",
+		"how many bytes are read per process per second":   "Calls of read, pread64, readv, preadv, preadv2: sum of the bytes by pid, comm",
+		"read calls on fd 0 by bash":                       "Calls of read (fd == 0)",
+		"count accept errors by errno":                     "Calls of accept, accept4: how many by result (failed)",
+		"count core dumps per user":                        "Processes that end, with exit code or signal: how many by uid (only processes that dump core)",
+		"processes that crash with a core dump":            "Processes that end, with exit code or signal (only processes that dump core, only processes that end with another exit code than 0, or by a signal)",
+		"process exits, with exit code and core dump":      "Processes that end, with exit code or signal",
+		"short lived processes (less than 100 ms)":         "Processes that end, with exit code or signal (duration < 100ms)",
+	} {
+		if got, err := answered(c, request{text: text}); err != nil || got.Contract.Title != title {
+			t.Errorf("%s: %v, %v; want %s", text, got, err, title)
+		}
+	}
+	for _, text := range []string{
+		"kill pid 4242",
+		"largest fsyncs",
+		"fsync and fdatasync slower than 20ms",
+		"run queue latency over 10ms, with the process",
+		"kernel functions called most often",
+	} {
+		if got, err := answered(c, request{text: text}); err == nil {
+			t.Errorf("%s: answered by %q", text, got.Contract.Title)
+		}
+	}
+}
+
+// TestAlike: system calls that do the same are watched together, unless the one is said to be meant, or
+// an argument that the others have not.
+func TestAlike(t *testing.T) {
+	c := host(t)
+	for text, title := range map[string]string{
+		"open calls that return ENOENT by path, top 20": "Calls of open, openat, openat2: how many by filename (error == ENOENT)",
+		"accept latency of nginx as histogram":          "Calls of accept, accept4: histogram of the latency",
+		"who calls chmod":                               "Calls of chmod, fchmodat, fchmodat2",
+		"count open calls by process":                   "Calls of open, openat, openat2: how many by pid, comm",
+		"durations of the system call chmod by user":    "Calls of chmod: histogram of the latency by uid",
+		"openat calls by process":                       "Calls of openat: how many by pid, comm",
+		"open calls with O_DIRECT":                      "Calls of open (O_DIRECT)",
+	} {
+		if got, err := answered(c, request{text: text}); err != nil || got.Contract.Title != title {
+			t.Errorf("%s: %v, %v; want %s", text, got, err, title)
 		}
 	}
 }
@@ -63,6 +172,36 @@ func TestWhatLasts(t *testing.T) {
 	} {
 		if got, err := c.Compose(context.Background(), text); err != nil || got.Origin != origin {
 			t.Errorf("%s: %v, %v; want %s", text, got, err, origin)
+		}
+	}
+}
+
+// TestWordsAndPrograms: what is a word as well as a program is a process where the sentence says so, and else none.
+func TestWordsAndPrograms(t *testing.T) {
+	c := host(t)
+	for text, want := range map[string]map[string]string{
+		"file opens by make":                 {"comm": "make"},
+		"file opens of process node":         {"comm": "node"},
+		"opens done by node":                 {"comm": "node"},
+		`file opens by "node"`:               {"comm": "node"},
+		"does the process node open files":   {"comm": "node"},
+		"what does find open":                {"comm": "find"},
+		"does the process make open files":   {"comm": "make"},
+		"who sends SIGKILL to node":          {"target_comm": "node", "sig": "SIGKILL"},
+		"signals to node from bash":          {"target_comm": "node", "comm": "bash"},
+		"file opens that watch causes":       {"comm": "watch"},
+		"does any process touch files":       {},
+		"which command make connections":     {},
+		"who does touch /etc/passwd":         {"path": "/etc/passwd"},
+		"which processes make connections":   {},
+		"i want to find failing opens":       {},
+		"fsync latency on every node":        {},
+		"which processes make system calls":  {},
+		"failing opens on the node by nginx": {"comm": "nginx"},
+	} {
+		got, err := answered(c, request{text: text})
+		if err != nil || !maps.Equal(got.Options.Constants, want) {
+			t.Errorf("%s: %v, %v; want %v", text, got, err, want)
 		}
 	}
 }

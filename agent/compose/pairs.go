@@ -56,16 +56,31 @@ func (c *Composer) pairBase(from, to string) (*contract.Contract, error) {
 		members = append(members, a.member+": "+a.typ)
 		values = append(values, a.member+": "+fmt.Sprintf(a.is, a.local))
 	}
+	// What only the one that begins shows, such as the name of an interrupt's handler, is remembered.
+	earlier, err := recordFields(c.facts, fromGroup, strings.TrimPrefix(from, fromGroup+"/"))
+	if err != nil {
+		return nil, err
+	}
+	var first []string
+	fields, keep := []string{"at: k_time"}, []string{"at: now"}
+	for _, a := range earlier {
+		if a.open || slices.ContainsFunc(args, func(b argument) bool { return b.name == a.name }) {
+			continue
+		}
+		first = append(first, a.name+" as "+a.local)
+		fields, keep = append(fields, a.member+": "+a.typ), append(keep, a.member+": "+fmt.Sprintf(a.is, a.local))
+		members, values = append(members, a.member+": "+a.typ), append(values, a.member+": begun["+is+"]."+a.member)
+	}
 	members, values = append(members, "duration: k_ns"), append(values, "duration: now - begun["+is+"].at")
 	return contract.Parse(fmt.Sprintf(`contract %q
 
 %sevent spans { %s }
 
-memory begun { %s: %s } : { at: k_time }
+memory begun { %s: %s } : { %s }
 
-hook tracepoint/%s()
+hook tracepoint/%s(%s)
   case begins: %s
-    remember begun[%s] { at: now }
+    remember begun[%s] { %s }
   otherwise nothing
 
 hook tracepoint/%s(%s)
@@ -73,5 +88,5 @@ hook tracepoint/%s(%s)
     emit spans { %s }
     forget begun[%s]
   otherwise nothing
-%s`, "From "+strings.Replace(from, "/", ":", 1)+" to "+strings.Replace(to, "/", ":", 1), params, strings.Join(members, ", "), key, typ, from, when, is, to, strings.Join(names, ", "), is, strings.Join(values, ", "), is, assume))
+%s`, "From "+strings.Replace(from, "/", ":", 1)+" to "+strings.Replace(to, "/", ":", 1), params, strings.Join(members, ", "), key, typ, strings.Join(fields, ", "), from, strings.Join(first, ", "), when, is, strings.Join(keep, ", "), to, strings.Join(names, ", "), is, strings.Join(values, ", "), is, assume))
 }

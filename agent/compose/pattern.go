@@ -165,6 +165,9 @@ func (r *reader) fill(hole string, i int) []filling {
 		v.text = t.text
 		return []filling{{i + 1, v}}
 	}
+	if slices.Contains([]string{"place", "pod", "label", "where", "cgroup"}, hole) {
+		return r.place(hole, i)
+	}
 	if t.quoted {
 		return one(value{word: t.text}, (hole == "name" || hole == "program") && quotable.MatchString(t.text) || hole == "path" && strings.HasPrefix(t.text, "/"))
 	}
@@ -179,6 +182,17 @@ func (r *reader) fill(hole string, i int) []filling {
 	case "errno":
 		_, ok := abi.Errno(t.text)
 		return one(value{word: t.text}, ok && strings.HasPrefix(t.text, "E"))
+	case "names":
+		return r.names(i)
+	case "programs": // of which one at least is known to be one
+		known := func(v value) bool {
+			return slices.ContainsFunc(strings.Split(v.word, ","), func(name string) bool { _, ok := r.words(strings.ToLower(name)); return ok })
+		}
+		return slices.DeleteFunc(r.names(i), func(f filling) bool { return !known(f.value) })
+	case "twopids":
+		return slices.DeleteFunc(r.fill("pids", i), func(f filling) bool { return !strings.Contains(f.word, ",") })
+	case "host":
+		return one(value{word: t.low}, hostForm.MatchString(t.low))
 	case "errnos":
 		return r.several(i, func(t token) bool {
 			_, ok := abi.Errno(t.text)
@@ -191,6 +205,33 @@ func (r *reader) fill(hole string, i int) []filling {
 		})
 	case "suffix": // the end of such a constant: "DONTNEED"
 		return one(value{word: t.text}, capitals.MatchString(t.text) && slices.ContainsFunc(constantNames(), func(name string) bool { return strings.HasSuffix(name, "_"+t.text) }))
+	case "ports":
+		return r.list(i, func(t token) (string, bool) {
+			n, ok := number(t.low)
+			return strconv.FormatUint(n, 10), ok && n > 0 && n < 1<<16
+		})
+	case "ips":
+		return r.list(i, func(t token) (string, bool) {
+			if t.low == "localhost" || t.low == "loopback" {
+				return strconv.Quote(localhost), true
+			}
+			a, err := netip.ParseAddr(strings.Trim(t.text, "[]"))
+			return strconv.Quote(a.String()), err == nil && a.Zone() == ""
+		})
+	case "paths":
+		return r.list(i, func(t token) (string, bool) {
+			return strconv.Quote(t.text), strings.HasPrefix(t.text, "/") && len(t.text) < 100 && !strings.ContainsAny(t.text, "\",\\")
+		})
+	case "pids":
+		return r.list(i, func(t token) (string, bool) {
+			n, ok := number(t.low)
+			return strconv.FormatUint(n, 10), ok && n > 0 && n <= 1<<22
+		})
+	case "signals":
+		return r.list(i, func(t token) (string, bool) {
+			_, ok := abi.Signal(t.text)
+			return t.text, ok && t.text == strings.ToUpper(t.text) && strings.HasPrefix(t.text, "SIG")
+		})
 	case "signal":
 		_, ok := abi.Signal(t.text)
 		return one(value{word: "SIG" + strings.TrimPrefix(strings.ToUpper(t.text), "SIG")}, ok && t.text == strings.ToUpper(t.text) && strings.HasPrefix(t.text, "SIG"))
@@ -223,7 +264,7 @@ func (r *reader) fill(hole string, i int) []filling {
 	case "key", "other":
 		return r.key(i)
 	case "call":
-		return one(value{word: callName(t.low)}, r.isCall(t.low))
+		return one(value{word: r.callOf(t.low)}, r.isCall(t.low) && (!amounts[t.low] || r.saidCall(i)))
 	case "tracepoint", "end":
 		if tp, ok := r.tracepoint(t.text); ok {
 			return one(value{word: tp}, true)
@@ -243,23 +284,40 @@ func (r *reader) fill(hole string, i int) []filling {
 	return nil
 }
 
-// several reads values of one kind, any of which is meant: "EAGAIN", "ENOENT or EACCES".
+// amounts are names of system calls that rather say what is measured.
+var amounts = set("time times")
+
+// saidCall tells whether a word is said to be a system call.
+func (r *reader) saidCall(i int) bool {
+	return r.toks[i].called || i > 0 && says[r.toks[i-1].low] || i+1 < len(r.toks) && says[r.toks[i+1].low]
+}
+
+// several reads values of one kind, any of which is meant: "EAGAIN", "ENOENT or EACCES", "80, 443 and 8443".
 func (r *reader) several(i int, is func(token) bool) []filling {
+	return r.list(i, func(t token) (string, bool) { return t.text, is(t) })
+}
+
+// list is several of values that are written otherwise in a contract.
+func (r *reader) list(i int, is func(token) (string, bool)) []filling {
 	var out []filling
 	var words []string
-	for i < len(r.toks) && !r.toks[i].quoted && is(r.toks[i]) {
-		words = append(words, r.toks[i].text)
+	for i < len(r.toks) && !r.toks[i].quoted {
+		word, ok := is(r.toks[i])
+		if !ok {
+			break
+		}
+		words = append(words, word)
 		v := value{text: strings.Join(words, " or "), word: strings.Join(words, ",")}
 		comma := r.toks[i].ends
 		i++
 		out = append(out, filling{i, v})
-		if i < len(r.toks) && r.toks[i].low == "or" && !r.toks[i].quoted {
+		if i < len(r.toks) && alternatives[r.toks[i].low] && !r.toks[i].quoted {
 			i++
 		} else if !comma {
 			break
 		}
 	}
-	if len(out) > 2 && r.toks[out[len(out)-2].end].low != "or" || len(out) == 2 && r.toks[out[0].end].low != "or" {
+	if len(out) > 1 && !alternatives[r.toks[out[len(out)-2].end].low] {
 		return out[:1] // a mere list is not said to be of alternatives
 	}
 	if len(out) > 1 {
@@ -267,6 +325,37 @@ func (r *reader) several(i int, is func(token) bool) []filling {
 	}
 	return out
 }
+
+// names reads a list of names of processes, none of which is meant: "bash, sh and python3". A list that no "and" or "or" ends is
+// none: what comes after a comma may be something else. Nor is one with the name of a user in it.
+func (r *reader) names(i int) []filling {
+	is := func(i int) bool {
+		return i < len(r.toks) && !r.toks[i].quoted && r.toks[i].low != "root" && r.isName(r.toks[i]) && !r.meansElse(r.toks[i])
+	}
+	var words []string
+	for is(i) && len(words) < maxNames {
+		words = append(words, r.toks[i].text)
+		comma := r.toks[i].ends
+		i++
+		if i < len(r.toks) && alternatives[r.toks[i].low] && !r.toks[i].quoted && is(i+1) {
+			words = append(words, r.toks[i+1].text)
+			return []filling{{i + 2, value{text: strings.Join(words, " or "), word: strings.Join(words, ",")}}}
+		}
+		if !comma {
+			break
+		}
+	}
+	return nil
+}
+
+// hostForm matches names of hosts with a domain.
+var hostForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*\.[a-z]{2,}$`)
+
+// localhost is a word for every address by which a host speaks to itself alone.
+const localhost = "localhost"
+
+// maxNames is how many processes can be left out.
+const maxNames = 8
 
 // duration reads "10ms", "10 ms", "half a second", "a minute".
 func (r *reader) duration(i int) []filling {
@@ -366,7 +455,7 @@ func (r *reader) key(i int) []filling {
 	if len(out) == 0 && i > 1 && r.toks[i-1].low == "by" && participle.MatchString(r.toks[i-2].low) && !keyed[r.toks[i-2].low] {
 		return nil // who does it
 	}
-	if isWord, isProgram := r.words(r.toks[i].low); len(out) == 0 && isProgram && !isWord {
+	if _, isProgram := r.words(r.toks[i].low); len(out) == 0 && isProgram {
 		return nil
 	}
 	if len(out) == 0 && identifier.MatchString(r.toks[i].text) && (!reserved[r.toks[i].low] || fieldWords[r.toks[i].low]) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"kgent/agent/recipes"
 	"kgent/retrieval/kernel/abi"
 )
 
@@ -90,7 +91,7 @@ func (r *reader) part(i int) (part, bool) {
 	var best part
 	for k := range r.rules {
 		for _, form := range r.rules[k].forms {
-			if f, ok := r.match(form, i); ok && f.end > max(best.last, i) && !(r.rules[k].exclude && r.notProcess(f)) {
+			if f, ok := r.match(form, i); ok && f.end > max(best.last, i) && !(r.rules[k].exclude && r.notProcess(f)) && !(r.rules[k].task && r.noName(i, f)) && !(r.rules[k].place && i > 0 && elsewhere[r.toks[i-1].low]) {
 				best = part{&r.rules[k].rule, i, f.end, f.values}
 			}
 		}
@@ -113,10 +114,47 @@ func (r *reader) notProcess(f found) bool {
 	if t.quoted || at > 0 && saysTask[r.toks[at-1].low] || at+1 < f.end && saysTask[r.toks[at+1].low] {
 		return false
 	}
+	return r.meansElse(t)
+}
+
+// noName tells whether what is read as the name of a process, from token i on, is the node ("by node") or what a process does
+// ("does a process make").
+func (r *reader) noName(i int, f found) bool {
+	text := f.values["name"].text + f.values["program"].text
+	for at := i; at < f.end; at++ {
+		t := r.toks[at]
+		if t.text != text || t.quoted {
+			continue
+		}
+		var before, after []string
+		for j := at - 1; j >= 0 && !r.toks[j].ends; j-- {
+			before = append([]string{r.toks[j].low}, before...)
+		}
+		for j := at + 1; j < len(r.toks) && !r.toks[j-1].ends; j++ {
+			after = append(after, r.toks[j].low)
+		}
+		n := len(before)
+		if t.low == "node" && n > 0 && (before[n-1] == "by" || before[n-1] == "per") && (n == 1 || !participle.MatchString(before[n-2])) {
+			return true
+		}
+		return recipes.Acts(t.low, before, after)
+	}
+	return false
+}
+
+// meansElse tells whether a word that could name a process rather names something else that can be left out.
+func (r *reader) meansElse(t token) bool {
 	_, isErrno := abi.Errno(strings.ToUpper(t.text))
 	_, isSignal := abi.Signal(strings.ToUpper(t.text))
 	_, isProgram := r.words(t.low)
-	isUser := slices.ContainsFunc(r.toks, func(t token) bool { return !t.quoted && saysUser[t.low] }) // "by user except www-data"
+	isUser := false // "by user except www-data"
+	for i, t := range r.toks {
+		numbered := false
+		if i+1 < len(r.toks) {
+			_, numbered = number(r.toks[i+1].low)
+		}
+		isUser = isUser || !t.quoted && saysUser[t.low] && !numbered
+	}
 	if r.userID != nil && !isProgram {
 		_, known := r.userID(t.text)
 		isUser = isUser || known
@@ -216,7 +254,7 @@ func (g reading) unread() []string {
 
 // callNames are names that people know where tracefs has the kernel's own.
 var callNames = map[string]string{
-	"stat": "newstat", "fstat": "newfstat", "lstat": "newlstat", "fstatat": "newfstatat", "umount2": "umount", "sendfile": "sendfile64", "uname": "newuname", "pread": "pread64", "pwrite": "pwrite64", "sigaction": "rt_sigaction", "getdents": "getdents64", "select": "select",
+	"sleep": "nanosleep", "usleep": "nanosleep", "stat": "newstat", "fstat": "newfstat", "lstat": "newlstat", "fstatat": "newfstatat", "umount2": "umount", "sendfile": "sendfile64", "uname": "newuname", "pread": "pread64", "pwrite": "pwrite64", "sigaction": "rt_sigaction", "getdents": "getdents64", "select": "select",
 }
 
 func callName(low string) string {
@@ -227,16 +265,79 @@ func callName(low string) string {
 	return low
 }
 
+// alike are system calls that do the same, of which programs and their libraries make now one and
+// now another: who asks for "chmod" means them all. The first is the one that is named.
+var alike = [][]string{
+	{"open", "openat", "openat2"},
+	{"accept", "accept4"},
+	{"chmod", "fchmodat", "fchmodat2"},
+	{"chown", "lchown", "fchownat"},
+	{"unlink", "unlinkat"},
+	{"rename", "renameat", "renameat2"},
+	{"mkdir", "mkdirat"},
+	{"mknod", "mknodat"},
+	{"link", "linkat"},
+	{"symlink", "symlinkat"},
+	{"readlink", "readlinkat"},
+	{"access", "faccessat", "faccessat2"},
+	{"newstat", "newfstatat", "statx"},
+	{"newlstat", "newfstatat", "statx"},
+	{"read", "pread64", "readv", "preadv", "preadv2"},
+	{"write", "pwrite64", "writev", "pwritev", "pwritev2"},
+	{"poll", "ppoll"},
+	{"select", "pselect6"},
+	{"epoll_wait", "epoll_pwait", "epoll_pwait2"},
+	{"nanosleep", "clock_nanosleep"},
+	{"dup", "dup2", "dup3"},
+	{"pipe", "pipe2"},
+	{"eventfd", "eventfd2"},
+	{"signalfd", "signalfd4"},
+	{"inotify_init", "inotify_init1"},
+	{"utime", "utimes", "futimesat", "utimensat"},
+	{"execve", "execveat"},
+}
+
+// family is a system call with those that do the same, as far as this kernel has them.
+func (c *Composer) family(call string) []string {
+	for _, f := range alike {
+		if f[0] != call {
+			continue
+		}
+		return slices.DeleteFunc(slices.Clone(f), func(x string) bool { return !slices.Contains(c.tracepoints, "syscalls:sys_enter_"+x) })
+	}
+	return []string{call}
+}
+
+// noCalls are words that look like several of a system call, and mean something else.
+var noCalls = set("forks vforks clones kills exits times")
+
+// singular is a word without the ending of several: "chmods".
+func singular(low string) string {
+	if one, ok := strings.CutSuffix(low, "s"); ok && len(one) > 3 {
+		return one
+	}
+	return low
+}
+
 // english are system calls whose names are also plain words: they are meant only where the
 // request says that they are calls.
-var english = set("time times access pause link sync alarm select connect accept bind listen read write open close kill stat mount rename send pipe poll wait vhangup reboot syslog shutdown symlink creat exit fork clone truncate swapon swapoff acct nice brk dup")
+var english = set("sleep time times access pause link sync alarm select connect accept bind listen read write open close kill stat mount rename send pipe poll wait vhangup reboot syslog shutdown symlink creat exit fork clone truncate swapon swapoff acct nice brk dup")
 
 // isCall tells whether a word names a system call that this kernel can trace.
 func (r *reader) isCall(low string) bool {
 	if len(low) < 3 || !identifier.MatchString(low) {
 		return false
 	}
-	return slices.Contains(r.tracepoints, "syscalls:sys_enter_"+callName(low))
+	return slices.Contains(r.tracepoints, "syscalls:sys_enter_"+r.callOf(low))
+}
+
+// callOf is the system call that a word names, or several of: "chmods".
+func (r *reader) callOf(low string) string {
+	name := callName(low)
+	if one := singular(low); one != low && !noCalls[low] && !slices.Contains(r.tracepoints, "syscalls:sys_enter_"+name) {
+		return callName(one)
+	}
+	return name
 }
 
 // tracepoint finds a tracepoint by "sched:sched_switch", "sched/sched_switch", or its name

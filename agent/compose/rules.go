@@ -8,10 +8,12 @@ import (
 )
 
 // rules are what is read, the most telling first. At each word the longest phrase counts.
-var rules = compileRules([]rule{
+var rules = compileRules(append(whereRules(), []rule{
 	// ---- what is watched
 	{subject: true, patterns: []string{"@of? all? every? any? the? syscall|call? <call> @calls?", "@of? the? system call <call> @calls?", "the? @calls of|to <call>"},
 		do: func(a *ask, v map[string]value, said string) error {
+			low := strings.ToLower(said)
+			a.literal = strings.Contains(low, "syscall") || strings.Contains(low, "system call") || strings.Contains(low, "sys_enter_")
 			return a.setSubject(subject{"call", v["call"].word})
 		}},
 	{subject: true, patterns: []string{"@of? all? every? any? the? event|tracepoint? <tracepoint> event|events|tracepoint?", "every|each event of <tracepoint>"},
@@ -64,9 +66,15 @@ var rules = compileRules([]rule{
 			if err := a.setOf(duration, said); err != nil {
 				return err
 			}
+			if strings.HasPrefix(strings.ToLower(said), "how") {
+				if a.form == unsaid {
+					a.form, a.loose = hist, true
+				}
+				return nil
+			}
 			return a.setForm(hist)
 		}},
-	{form: true, patterns: []string{"average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|highest|largest|biggest", "the maximum of", "min|minimum|smallest"},
+	{form: true, patterns: []string{"on average", "average|mean|avg", "the? average|mean of", "statistics of", "as statistics", "maximum|max|highest|largest|biggest", "the maximum of", "min|minimum|smallest"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(stats) }},
 	{measure: true, form: true, patterns: []string{"average|mean|avg|maximum|max|minimum|min duration|latency|time of|in|spent? in?", "average|mean|avg|maximum|max|minimum|min duration|latency|time", "longest|shortest|slowest|fastest", "longest|shortest duration|time", "time spent in|on?", "how much time does|do|did <name> spend in|on|with", "how much time is spent in", "total time spent? in?"},
 		do: func(a *ask, v map[string]value, said string) error {
@@ -80,6 +88,15 @@ var rules = compileRules([]rule{
 			}
 			return a.setForm(stats)
 		}},
+	{measure: true, form: true, patterns: []string{"the? @pct of? the? latency|latencies|duration|durations|time|times of?", "the? latency|duration|time @pct of?", "the? @pct of how long @does?"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setOf(duration, said); err != nil {
+				return err
+			}
+			return a.setForm(hist)
+		}},
+	{form: true, patterns: []string{"the? @pct of?", "as? @pct"},
+		do: func(a *ask, v map[string]value, said string) error { return a.setForm(hist) }},
 	{form: true, patterns: []string{"sum of the?", "total of the?", "the sum of", "summed up?", "total", "in total", "added up"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setForm(sum) }},
 	{form: true, patterns: []string{"as a list", "one line each", "as single events", "individually", "one by one", "as events", "line by line", "list them", "each of them", "list each"},
@@ -109,7 +126,7 @@ var rules = compileRules([]rule{
 			a.every = d
 			return nil
 		}},
-	{patterns: []string{"for <dur>", "for the next <dur>", "for another <dur>", "during the next <dur>", "for about <dur>"},
+	{patterns: []string{"for <dur>", "for the next <dur>", "for another <dur>", "during the next <dur>", "for about <dur>", "in|within|over the next <dur>", "the next <dur>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if v["dur"].dur < time.Second {
 				return &NoError{Why: fmt.Sprintf("%q is shorter than a run can be", said)}
@@ -152,6 +169,8 @@ var rules = compileRules([]rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.setOf(bytes, said) }},
 
 	// ---- what rows are for
+	{key: true, patterns: []string{"@by <key> name|names"},
+		do: func(a *ask, v map[string]value, said string) error { a.addKey(key{v["key"].word, said}); return nil }},
 	{key: true, patterns: []string{"@by <key> number|numbers"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{v["key"].word, strings.TrimSuffix(strings.TrimSuffix(said, "s"), " number")})
@@ -263,6 +282,16 @@ var rules = compileRules([]rule{
 			a.only("error", "==", v["errnos"].word, said)
 			return a.setSubject(subject{"call", v["call"].word})
 		}},
+	{subject: true, patterns: []string{"@of? the? <call> errors|failures|error|failure with|of? <errnos>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("error", "==", v["errnos"].word, said)
+			return a.setSubject(subject{"call", v["call"].word})
+		}},
+	{subject: true, patterns: []string{"@of? the? <call> errors|failures"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(result, "<", "0", said)
+			return a.setSubject(subject{"call", v["call"].word})
+		}},
 	{subject: true, patterns: []string{"reads|read|reading from|on|of|with fd|descriptor <n>", "reads|read|reading from|on|of|with file descriptor <n>", "reads|read|reading from stdin"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only(".fd", "==", strconv.FormatUint(v["n"].n, 10), said)
@@ -280,38 +309,51 @@ var rules = compileRules([]rule{
 			a.only("error", "!=", v["errnos"].word, said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? signal? <signal>"},
+	{exclude: true, patterns: []string{"@not @those? signals? <signals>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("signal", "!=", v["signal"].word, said)
+			a.only("signal", "!=", v["signals"].word, said)
 			return nil
 		}},
-	{patterns: []string{"only|with|of signal? <signal>"},
+	{patterns: []string{"only|with|of signals? <signals>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("signal", "==", v["signal"].word, said)
+			a.only("signal", "==", v["signals"].word, said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? port <n>"},
-		do: func(a *ask, v map[string]value, said string) error { return a.port("!=", v["n"], said) }},
-	{patterns: []string{"only? to|on|from|with? port <n>", "only port <n>"},
-		do: func(a *ask, v map[string]value, said string) error { return a.port("==", v["n"], said) }},
-	{exclude: true, patterns: []string{"@not @those? <ip>", "@not @those? address|host <ip>"},
+	{exclude: true, patterns: []string{"@not @those? port|ports <ports>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("address", "!=", strconv.Quote(v["ip"].word), said)
+			a.only("port", "!=", v["ports"].word, said)
 			return nil
 		}},
-	{patterns: []string{"only? to|from|with <ip>", "only <ip>"},
+	{patterns: []string{"only? to|on|from|with? port|ports <ports>", "only port|ports <ports>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("address", "==", strconv.Quote(v["ip"].word), said)
+			a.only("port", "==", v["ports"].word, said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? <path>"},
+	{exclude: true, patterns: []string{"@not @those? <ips>", "@not @those? address|addresses|host|hosts <ips>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("path", "starts not", strconv.Quote(v["path"].word), said)
+			a.only("address", "!=", v["ips"].word, said)
 			return nil
 		}},
-	{patterns: []string{"only? under|below|in <path>", "only <path>"},
+	{patterns: []string{"only? to|from|with address|addresses|host|hosts? <ips>", "only <ips>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("path", "starts", strconv.Quote(v["path"].word), said)
+			a.only("address", "==", v["ips"].word, said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @those? <paths>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("path", "starts not", v["paths"].word, said)
+			return nil
+		}},
+	{patterns: []string{"only? under|below|in <paths>", "only <paths>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("path", "starts", v["paths"].word, said)
+			return nil
+		}},
+	{exclude: true, patterns: []string{"@not @whose? <names>", "@not @whose? processes? <names>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			for name := range strings.SplitSeq(v["names"].word, ",") {
+				a.only("comm", "!=", strconv.Quote(name), said)
+			}
 			return nil
 		}},
 	{exclude: true, patterns: []string{"@not @whose? <name> itself?", "that|which <name> did|does|do not @verb", "@not <name> processes"},
@@ -319,14 +361,33 @@ var rules = compileRules([]rule{
 			a.only("comm", "!=", strconv.Quote(v["name"].word), said)
 			return nil
 		}},
-	{exclude: true, patterns: []string{"@not @those? pid|process <n>"},
+	{exclude: true, patterns: []string{"@not @those? pid|pids|process|processes <pids>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			a.only("pid", "!=", strconv.FormatUint(v["n"].n, 10), said)
+			a.only("pid", "!=", v["pids"].word, said)
 			return nil
 		}},
 	{exclude: true, patterns: []string{"@not @those? user|uid <n>", "of? users? @not @those? root", "@not @those? user root"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
+			return nil
+		}},
+	{patterns: []string{"only|of|by|from|for|in process|processes|program|programs <names>", "only|of|by|from|for|in <programs>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			var names []string
+			for name := range strings.SplitSeq(v["names"].word+v["programs"].word, ",") {
+				names = append(names, strconv.Quote(name))
+			}
+			a.only("comm", "==", strings.Join(names, ","), said)
+			return nil
+		}},
+	{patterns: []string{"only? of|by|from|for? pid|pids|process|processes <twopids>", "only pids <twopids>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("pid", "==", v["twopids"].word, said)
+			return nil
+		}},
+	{patterns: []string{"for|of the? host|name|domain|hostname? <host>", "only? host|hostname|domain <host>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only("host", "==", strconv.Quote(v["host"].word), said)
 			return nil
 		}},
 	{task: true, patterns: []string{"of|by|from process|program? <name>", "by <program>", "of|by|from|for|in process|program <name>", "for|in <program>", "process|program <name>", "only process? <program>", "only process <name>", "<program>", "<program> processes", "does <name> @verb", "made|issued|called|done by <name>"},
@@ -350,7 +411,7 @@ var rules = compileRules([]rule{
 		}},
 	{task: true, patterns: []string{"of|by|from|for? only? user <user>"},
 		do: func(a *ask, v map[string]value, said string) error { return a.setText(&a.uid, "user", v["user"].word) }},
-})
+}...))
 
 // refinements are read only in what changes a request before it.
 var refinements = compileRules([]rule{
@@ -390,14 +451,6 @@ func (a *ask) setTop(n value) error {
 		return &NoError{Why: fmt.Sprintf("a table has 1 to 1000 rows, not %s", n.text)}
 	}
 	a.top = int(n.n)
-	return nil
-}
-
-func (a *ask) port(op string, n value, said string) error {
-	if n.n < 1 || n.n > 65535 {
-		return &NoError{Why: fmt.Sprintf("%s is no port", n.text)}
-	}
-	a.only("port", op, strconv.FormatUint(n.n, 10), said)
 	return nil
 }
 

@@ -81,7 +81,7 @@ func filter(c *contract.Contract, when func(site) (contract.Expr, error)) (*cont
 	for _, h := range out.Hooks {
 		for _, s := range h.Steps {
 			if slices.ContainsFunc(s.Otherwise, isOutput) {
-				s.Cases = append(s.Cases, &contract.Case{Name: fresh(h, "others"), Effects: s.Otherwise})
+				s.Cases = append(s.Cases, &contract.Case{Name: h.UnusedCase("others"), Effects: s.Otherwise})
 				s.Otherwise = nil
 			}
 			var cases []*contract.Case
@@ -120,14 +120,38 @@ func filter(c *contract.Contract, when func(site) (contract.Expr, error)) (*cont
 				narrow := *x
 				narrow.When = both(x.When, cond)
 				cases = append(cases, &narrow)
+				if i+1 < len(s.Cases) && sameAs(s.Cases[i+1], x.When, rest) {
+					continue // the next case does what is left of this one
+				}
 				if len(rest) > 0 || i+1 < len(s.Cases) || len(s.Otherwise) > 0 {
-					cases = append(cases, &contract.Case{Name: fresh(h, x.Name+"_left_out"), When: x.When, Effects: rest})
+					cases = append(cases, &contract.Case{Name: h.UnusedCase(x.Name + "_left_out"), When: x.When, Effects: rest})
 				}
 			}
 			s.Cases = cases
 		}
 	}
 	return out, nil
+}
+
+// sameAs tells whether a case applies wherever a condition holds, and has these effects.
+func sameAs(x *contract.Case, when contract.Expr, effects []*contract.Effect) bool {
+	if len(x.Effects) != len(effects) {
+		return false
+	}
+	for i, e := range effects {
+		if e.Verb != contract.Forget || x.Effects[i].Verb != e.Verb || x.Effects[i].To != e.To || len(x.Effects[i].Key) != len(e.Key) {
+			return false
+		}
+		for k, f := range e.Key {
+			if spelled(x.Effects[i].Key[k].Is) != spelled(f.Is) {
+				return false
+			}
+		}
+	}
+	given := conjuncts(when)
+	return !slices.ContainsFunc(conjuncts(x.When), func(c contract.Expr) bool {
+		return !slices.ContainsFunc(given, func(g contract.Expr) bool { return spelled(g) == spelled(c) })
+	})
 }
 
 // dropMembers takes members out of the events and the keys of tables.
@@ -151,21 +175,6 @@ func dropMembers(c *contract.Contract, names map[string]bool) (*contract.Contrac
 		}
 	}
 	return out, nil
-}
-
-// fresh is a name that no case of a hook has.
-func fresh(h *contract.Hook, name string) string {
-	taken := map[string]bool{}
-	for _, s := range h.Steps {
-		for _, x := range s.Cases {
-			taken[x.Name] = true
-		}
-	}
-	for n, i := name, 2; ; n, i = fmt.Sprintf("%s_%d", name, i), i+1 {
-		if !taken[n] {
-			return n
-		}
-	}
 }
 
 // column is a member of an output with what a site puts into it.
@@ -364,22 +373,22 @@ func prune(c *contract.Contract) (*contract.Contract, error) {
 		used := map[string]bool{}
 		for _, s := range h.Steps {
 			for _, x := range s.Cases {
-				walk(x.When, mentioned{used, map[string]bool{}}.note)
+				contract.Walk(x.When, mentioned{used, map[string]bool{}}.note)
 			}
 		}
 		for _, e := range effectsOf(h) {
 			for _, f := range slices.Concat(e.Key, e.Fields) {
-				walk(f.Is, mentioned{used, map[string]bool{}}.note)
+				contract.Walk(f.Is, mentioned{used, map[string]bool{}}.note)
 			}
-			walk(e.Value, mentioned{used, map[string]bool{}}.note)
+			contract.Walk(e.Value, mentioned{used, map[string]bool{}}.note)
 		}
 		for _, d := range out.Defines { // whose names are those of the place that they are used at
-			walk(d.Body, mentioned{used, map[string]bool{}}.note)
+			contract.Walk(d.Body, mentioned{used, map[string]bool{}}.note)
 		}
 		for _, p := range h.Places {
 			p.With = slices.DeleteFunc(p.With, func(f contract.Field) bool { return !used[f.Name] })
 			for _, f := range p.With {
-				walk(f.Is, mentioned{used, map[string]bool{}}.note)
+				contract.Walk(f.Is, mentioned{used, map[string]bool{}}.note)
 			}
 			if p.Kind == "uprobe" || p.Kind == "uretprobe" {
 				continue
@@ -419,7 +428,7 @@ func effectsOf(h *contract.Hook) []*contract.Effect {
 
 func mentions(c *contract.Contract) mentioned {
 	m := mentioned{map[string]bool{}, map[string]bool{}}
-	visit := func(e contract.Expr) { walk(e, m.note) }
+	visit := func(e contract.Expr) { contract.Walk(e, m.note) }
 	types := func(list []contract.Member) {
 		for _, x := range list {
 			m.names[x.Type.Name] = true
@@ -492,48 +501,6 @@ func (m mentioned) note(e contract.Expr) {
 				m.fields[n.Name+"."+e.Name] = true
 			}
 		}
-	}
-}
-
-// walk visits an expression and what it is made of.
-func walk(e contract.Expr, visit func(contract.Expr)) {
-	each := func(list ...contract.Expr) {
-		for _, x := range list {
-			walk(x, visit)
-		}
-	}
-	switch e := e.(type) {
-	case nil:
-		return
-	case *contract.Select:
-		visit(e)
-		each(e.X)
-	case *contract.Index:
-		visit(e)
-		each(e.X)
-		each(e.I...)
-	case *contract.Call:
-		visit(e)
-		each(e.Recv)
-		each(e.Args...)
-	case *contract.Unary:
-		visit(e)
-		each(e.X)
-	case *contract.Binary:
-		visit(e)
-		each(e.X, e.Y)
-	case *contract.Cond:
-		visit(e)
-		each(e.If, e.Then, e.Else)
-	case *contract.In:
-		visit(e)
-		each(e.X)
-		each(e.Set...)
-	case *contract.Known:
-		visit(e)
-		each(e.Cell)
-	default:
-		visit(e)
 	}
 }
 

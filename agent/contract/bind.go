@@ -92,6 +92,8 @@ func exitOf(p *Place) string {
 	switch p.Kind {
 	case "kprobe":
 		return "kretprobe/" + p.Target
+	case "kprobe.multi":
+		return "kretprobe.multi/" + p.Target
 	case "uprobe":
 		return "uretprobe/" + p.Target
 	case "fentry":
@@ -112,9 +114,16 @@ func (k *checker) offers(p *Place) (list []candidate, absent bool, err error) {
 		return params(tp.Params), false, nil
 	case "kprobe", "fentry", "fexit", "kretprobe", "fmod_ret", "lsm":
 		return k.functionOffers(p)
+	case "kprobe.multi", "kretprobe.multi", "kprobe.session":
+		return k.severalOffers(p)
 	case "tracepoint":
 		return k.tracepointOffers(p)
-	case "uprobe", "usdt":
+	case "usdt":
+		if len(p.Args) > 0 {
+			return nil, false, errors.New("where the arguments of a marker lie is for each binary to say; contracts cannot ask for them. Use a uprobe on a function that has them")
+		}
+		return nil, false, nil
+	case "uprobe":
 		for i := range p.Args {
 			list = append(list, candidate{"", CheckedArg{Index: i, Type: Type{Kind: Int, Bits: 64}}})
 		}
@@ -131,7 +140,7 @@ func (k *checker) offers(p *Place) (list []candidate, absent bool, err error) {
 			return nil, false, fmt.Errorf("it is not known what cgroup/%s hands over", p.Target)
 		}
 		return []candidate{{"ctx", CheckedArg{Type: Type{Kind: Pointer, Bits: 64, Struct: "struct " + s}}}}, false, nil
-	case "tcx/ingress", "tcx/egress", "cgroup_skb/ingress", "cgroup_skb/egress":
+	case "tcx/ingress", "tcx/egress", "socket", "cgroup_skb/ingress", "cgroup_skb/egress":
 		return []candidate{{"skb", CheckedArg{Type: Type{Kind: Pointer, Bits: 64, Struct: "struct __sk_buff"}}}}, false, nil
 	}
 	return nil, false, nil
@@ -166,7 +175,14 @@ func (k *checker) functionOffers(p *Place) ([]candidate, bool, error) {
 		return nil, absent, err
 	}
 	var list []candidate
-	if p.Kind != "kretprobe" {
+	switch p.Kind {
+	case "kretprobe":
+	case "kprobe":
+		if err := found(p, fn); err != nil {
+			return nil, false, err
+		}
+		list = params(fn.Params())[:InRegisters(fn)]
+	default:
 		list = params(fn.Params())
 	}
 	if p.Kind == "fexit" || p.Kind == "kretprobe" || p.Kind == "fmod_ret" || p.Kind == "lsm" {
@@ -177,6 +193,33 @@ func (k *checker) functionOffers(p *Place) ([]candidate, bool, error) {
 		}
 	}
 	return list, false, nil
+}
+
+// InRegisters is how many arguments of a function, from the first on, a probe finds in the registers that arguments are in, one
+// in each: a struct that takes two of them moves those behind it.
+func InRegisters(fn *kernel.Function) int {
+	list := fn.Params()
+	list = list[:min(len(list), registers)]
+	if i := slices.IndexFunc(list, func(p kernel.Param) bool {
+		size, err := btf.Sizeof(p.Type)
+		return err != nil || size < 1 || size > 8
+	}); i >= 0 {
+		return i
+	}
+	return len(list)
+}
+
+// registers is how many arguments are handed over in registers on every machine.
+const registers = 6
+
+// found refuses arguments that a probe does not find.
+func found(p *Place, fn *kernel.Function) error {
+	for _, x := range params(fn.Params())[InRegisters(fn):] {
+		if slices.ContainsFunc(p.Args, func(a Arg) bool { return a.Name == x.name }) {
+			return fmt.Errorf("a probe does not find the argument %s of %s, which is in no register of its own", x.name, fn.Name)
+		}
+	}
+	return nil
 }
 
 // tracepointOffers lists the fields of a record: from tracefs or, without it, from the

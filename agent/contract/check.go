@@ -69,6 +69,7 @@ type checker struct {
 	interned    map[identity]int
 	expanded    map[string]*Value // definitions in place, by name and arguments
 
+	where string        // of inside(…)
 	place *CheckedPlace // whose cases are being resolved
 }
 
@@ -90,7 +91,7 @@ func (k *checker) remark(at Pos, format string, args ...any) {
 }
 
 // builtin names cannot be declared.
-var builtins = []string{"now", "now_boot", "cpu", "random", "packet", "kernel_stack", "user_stack", "current", "kgent", "null", "true", "false"}
+var builtins = []string{"now", "now_boot", "cpu", "random", "packet", "kernel_stack", "user_stack", "current", "kgent", "probe", "null", "true", "false"}
 
 func (k *checker) declarations() {
 	seen := map[string]string{}
@@ -433,6 +434,9 @@ func (k *checker) steps(cp *CheckedPlace) {
 		}
 		cp.Steps = append(cp.Steps, out)
 	}
+	if cp.Kind == "kprobe.session" {
+		k.session(cp)
+	}
 	switch verdict := cp.verdicts(); {
 	case verdict && returns != 1:
 		k.errorf(cp.At, "what a program returns at %s decides what happens; exactly one step has to say “return …” in all its cases, not %d", cp.Place, returns)
@@ -583,9 +587,17 @@ func (k *checker) add(ce *CheckedEffect, sc *scope) {
 		}
 	}
 	for i, v := range ce.Fields {
+		// A count that is given as 0 beside what is added is one that does not grow.
+		if v != nil && len(ce.Effect.Fields) > 1 && t.Table.Values[i].Agg == Count && v.Op == OpConst && v.Bits == 0 {
+			ce.Fields[i] = nil
+			continue
+		}
 		if v != nil && t.Table.Values[i].Agg == Count && (v.Op != OpConst || v.Bits != 1) {
 			k.errorf(v.At, "a count grows by 1; what adds up amounts is a sum")
 		}
+	}
+	if !unnamed && len(ce.Effect.Fields) > 1 && !slices.ContainsFunc(ce.Fields, func(v *Value) bool { return v != nil }) {
+		k.errorf(ce.At, "nothing is added to %s", t.Name)
 	}
 }
 

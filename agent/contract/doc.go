@@ -28,7 +28,7 @@
 //     each sees the memories as the ones before left them.
 //   - A step has cases, tried in order. The first whose condition holds applies, and
 //     only that one. If none holds, what stands after "otherwise" applies:
-//     either effects, or "nothing".
+//     either effects, or "nothing", which is also what happens where it is left out.
 //   - All expressions of a case are evaluated before any of its effects: a value
 //     that is reported is the value before what the same case remembers. Events
 //     of one case are emitted in the order written. Later changes of the same
@@ -49,13 +49,17 @@
 // places can share their cases.
 //
 //	tp_btf, raw_tracepoint, fentry, kprobe, lsm   the arguments, with the kernel's types
+//	kprobe                                        of them those before a struct that takes two registers, six at most
 //	fexit                                         the arguments, and ret
 //	kretprobe, uretprobe                          ret alone
+//	kprobe.multi/vfs_read,vfs_write               the arguments that all these functions have, by name where they agree, else arg0: u64, …
+//	kretprobe.multi/vfs_*                         ret; of a pattern, or of results of different types, as u64
+//	kprobe.session/vfs_read                       both: the arguments at the call, ret at its return
 //	tracepoint/syscalls/sys_enter_X               the call's arguments, of the call's types (pid_t is s32, size_t u64)
 //	tracepoint/syscalls/sys_exit_X                ret: s64
 //	tracepoint/C/X                                the fields of the record by name
 //	uprobe                                        arguments by position; u64 unless a type is given
-//	xdp, tcx/..., cgroup_skb/...                  packet; for the last two also skb (struct __sk_buff)
+//	xdp, tcx/..., socket, cgroup_skb/...          packet; but for xdp also skb (struct __sk_buff)
 //	perf_event/cpu-clock/99                       none; the rate is a setting of the run, 99 where nothing else is said
 //
 // # Numbers
@@ -119,7 +123,7 @@
 // A block (packet, user_bytes) is read by offset in bytes: packet.u8(14),
 // packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .ip6(22) (an
 // address of 16 bytes), .text(48, 16). Bytes behind its end are 0. packet.len is its length.
-// At xdp and tcx a packet begins with its Ethernet header, at cgroup_skb with its
+// At xdp, tcx and socket a packet begins with its Ethernet header, at cgroup_skb with its
 // IP header; its length there is all of it, whatever part of it lies where.
 //
 // # The current task, time
@@ -127,7 +131,11 @@
 // current.tgid is the process id, current.tid the thread's, current.uid and
 // current.gid are real ids in the initial namespace, current.comm is the
 // thread's name, current.cgroup its cgroup v2 id, current.task the struct
-// task_struct. At hooks that run in interrupts the current task is whoever was
+// task_struct. inside("pod:shop/web-1") is a condition: the current task is in that
+// pod, or in the container or in one of those with the label (container:NAME,
+// label:KEY=VALUE), or in the cgroup of that path, or in a cgroup within one; which
+// cgroups these are the node finds out. A contract names one such place at most,
+// and a program the same one: see [Where]. At hooks that run in interrupts the current task is whoever was
 // interrupted; the checker refuses it where that is always so.
 //
 // now is one instant for each invocation (monotonic clock, ns); now_boot
@@ -136,6 +144,15 @@
 // sample in a hundred. cpu is the processor's number. kernel_stack and
 // user_stack identify the call stack. kgent.pid is the process that must not
 // trace itself, 0 if there is none; the node sets it.
+//
+// At kprobe.multi, kretprobe.multi and kprobe.session probe.function is the address of the
+// function that was called, which is shown by its name. A session is one program at the
+// calls of a function and at their returns: probe.returns tells which it is, and
+// probe.call is a number that a call and its return have, and no other call: a memory by it
+// is what a program keeps in bpf_session_cookie(). What it
+// returns at the call decides whether it runs at the return, too (0) or not (1); what it
+// returns at the return means nothing. At socket what is returned is how many bytes of
+// the packet's copy are kept in a socket that nobody reads.
 //
 // # Memories
 //

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kgent/agent/program"
 )
 
 // nothingElse begins the paragraph behind the last hook.
@@ -74,7 +76,9 @@ type english struct {
 	b       strings.Builder
 	// words are what names stand for at the place at hand.
 	words map[string]string
-	depth int
+	// places are those of the hook at hand.
+	places []*Place
+	depth  int
 	// filters says that a filter of tasks was spoken of.
 	filters bool
 	// work is how many parts of expressions have been put into words.
@@ -314,13 +318,21 @@ func unitWords(typ string) string {
 var harmless = map[string]string{"xdp": "XDP_PASS", "tcx/ingress": "TCX_NEXT", "tcx/egress": "TCX_NEXT", "cgroup": "1", "cgroup_skb/ingress": "1",
 	"cgroup_skb/egress": "1", "lsm": "0", "fmod_ret": "0"}
 
+// observing are kinds of hooks whose answer changes nothing but what the program itself sees.
+var observing = []string{"kprobe.session", "socket"}
+
+// decides tells whether the effect is an answer that could change what becomes of a packet or a call.
+func (e *Effect) decides(at *Place) bool {
+	return e.Verb == Return && !slices.Contains(observing, at.Kind) && ExprString(e.Value) != harmless[at.Kind]
+}
+
 // acts tells whether some answer could change what becomes of a packet or a call.
 func (e *english) acts() bool {
 	for _, h := range e.c.Hooks {
 		for _, s := range h.Steps {
 			for _, list := range append(caseEffects(s), s.Otherwise) {
 				for _, x := range list {
-					if x.Verb == Return && ExprString(x.Value) != harmless[h.Places[0].Kind] {
+					if slices.ContainsFunc(h.Places, x.decides) {
 						return true
 					}
 				}
@@ -333,7 +345,7 @@ func (e *english) acts() bool {
 // ---- hooks and cases
 
 func (e *english) hook(h *Hook) {
-	e.words = map[string]string{}
+	e.words, e.places = map[string]string{}, h.Places
 	for _, p := range h.Places {
 		for _, a := range p.Args {
 			e.words[a.Local()] = argWords(a)
@@ -410,6 +422,12 @@ func placeWords(p *Place) string {
 		return "when the kernel's function " + name + " is called"
 	case "kretprobe", "fexit":
 		return "when the kernel's function " + name + " returns"
+	case "kprobe.multi":
+		return "when one of the kernel's functions " + severalWords(p.Target) + " is called"
+	case "kretprobe.multi":
+		return "when one of the kernel's functions " + severalWords(p.Target) + " returns"
+	case "kprobe.session":
+		return "when one of the kernel's functions " + severalWords(p.Target) + " is called, and again when that call returns"
 	case "fmod_ret", "lsm":
 		return "when the kernel asks whether " + name + " is allowed"
 	case "uprobe":
@@ -430,12 +448,19 @@ func placeWords(p *Place) string {
 		return "when a packet has arrived at the network interface"
 	case "tcx/egress":
 		return "when a packet is sent through the network interface"
+	case "socket":
+		return "for a copy of each packet that arrives at the network interface or is sent through it"
 	case "cgroup_skb/ingress":
 		return "when a packet arrives for a socket of the cgroup"
 	case "cgroup_skb/egress":
 		return "when a socket of the cgroup sends a packet"
 	}
 	return "at " + p.String()
+}
+
+// severalWords are the functions of a place at several.
+func severalWords(target string) string {
+	return strings.Join(strings.Split(target, ","), ", ")
 }
 
 // withWords says what names stand for that are the author's: what is bound to them, arguments that
@@ -664,27 +689,52 @@ func (e *english) memoryWords(cell Expr) string {
 }
 
 func (e *english) verdictWords(v Expr) string {
-	s := ExprString(v)
-	if w := map[string]string{"XDP_PASS": "the packet is passed on", "XDP_DROP": "THE PACKET IS DROPPED", "XDP_ABORTED": "THE PACKET IS DROPPED",
-		"XDP_TX": "THE PACKET IS SENT BACK", "XDP_REDIRECT": "THE PACKET IS SENT ELSEWHERE", "TCX_NEXT": "the packet is passed on", "TC_ACT_UNSPEC": "the packet is passed on",
-		"TCX_PASS": "the packet is let through past other programs", "TC_ACT_OK": "the packet is let through past other programs",
-		"TCX_DROP": "THE PACKET IS DROPPED", "TC_ACT_SHOT": "THE PACKET IS DROPPED"}[s]; w != "" {
-		return w
+	var list, kinds []string
+	for _, p := range e.places {
+		words := answerWords(p.Kind, ExprString(v))
+		switch {
+		case p.Kind == "socket":
+			words = "answer " + e.phrase(v) + " (bytes of the copy that are kept, which nobody reads)"
+		case words == "":
+			words = "answer " + e.phrase(v)
+		}
+		if !slices.Contains(list, words) {
+			list, kinds = append(list, words), append(kinds, p.Kind)
+		}
 	}
-	return "answer " + e.phrase(v) + e.answerWords(s)
+	if len(list) == 1 {
+		return list[0]
+	}
+	for i, k := range kinds { // the same value means something else at each
+		list[i] = "at " + k + " " + list[i]
+	}
+	return strings.Join(list, ", ")
 }
 
-// answerWords says what 0 and 1 mean to the hooks that are asked for a verdict.
-func (e *english) answerWords(value string) string {
-	for _, h := range e.c.Hooks {
-		for _, p := range h.Places {
-			if strings.HasPrefix(p.Kind, "cgroup") {
-				return map[string]string{"1": " (let it through)", "0": " (REFUSE IT)"}[value]
-			}
-			if p.Kind == "lsm" || p.Kind == "fmod_ret" {
-				return map[string]string{"0": " (leave the decision to the kernel)"}[value]
-			}
-		}
+// verdicts are values as programs name them, and answers what 0 and 1 mean to other hooks, by the first word of the kind of hook.
+var (
+	verdicts = map[string]map[string]string{
+		"xdp": {"XDP_PASS": "the packet is passed on", "XDP_DROP": "THE PACKET IS DROPPED", "XDP_ABORTED": "THE PACKET IS DROPPED",
+			"XDP_TX": "THE PACKET IS SENT BACK", "XDP_REDIRECT": "THE PACKET IS SENT ELSEWHERE"},
+		"tcx": {"TCX_NEXT": "the packet is passed on", "TC_ACT_UNSPEC": "the packet is passed on",
+			"TCX_PASS": "the packet is let through past other programs", "TC_ACT_OK": "the packet is let through past other programs",
+			"TCX_DROP": "THE PACKET IS DROPPED", "TC_ACT_SHOT": "THE PACKET IS DROPPED"},
+	}
+	answers = map[string]map[string]string{
+		"cgroup": {"1": "let it through", "0": "REFUSE IT"}, "cgroup_skb": {"1": "let it through", "0": "REFUSE IT"},
+		"kprobe.session": {"0": "look at the return, too", "1": "do not look at the return"},
+		"lsm":            {"0": "leave the decision to the kernel"}, "fmod_ret": {"0": "leave the decision to the kernel"},
+	}
+)
+
+// answerWords says what a value means to a kind of hook that is asked for a verdict, or is empty.
+func answerWords(kind, value string) string {
+	kind, _, _ = strings.Cut(kind, "/")
+	if w := verdicts[kind][value]; w != "" {
+		return w
+	}
+	if w := answers[kind][value]; w != "" {
+		return "answer " + value + " (" + w + ")"
 	}
 	return ""
 }
@@ -744,7 +794,7 @@ var inputNames = map[string]string{"now": "the time", "now_boot": "the time sinc
 	"kernel_stack": "the kernel stack", "user_stack": "the user stack", "packet": "the packet", "packet.cgroup": "the cgroup of the socket",
 	"packet.ifindex": "the interface", "packet.len": "the length of the packet", "current.tgid": "the process id", "current.tid": "the thread id",
 	"current.uid": "the user id", "current.gid": "the group id", "current.comm": "the thread's name", "current.cgroup": "the cgroup of the task",
-	"current.task": "the current task", "kgent.pid": "kgent"}
+	"current.task": "the current task", "kgent.pid": "kgent", "probe.function": "the function", "probe.returns": "the call returns", "probe.call": "the call"}
 
 func (e *english) phrase(x Expr) string {
 	e.work++
@@ -862,6 +912,16 @@ func (e *english) selectWords(x *Select) string {
 	return x.Name + " of " + e.phrase(x.X)
 }
 
+// insideWords name the place that inside(…) asks about.
+func insideWords(x *Call) string {
+	if len(x.Args) == 1 {
+		if t, ok := x.Args[0].(*Text); ok {
+			return program.WhereWords(t.Value)
+		}
+	}
+	return "…"
+}
+
 func (e *english) callWords(x *Call) string {
 	if d := e.defines[x.Fun]; d != nil && x.Recv == nil && len(d.Args) == len(x.Args) {
 		return e.expandWords(d, x.Args)
@@ -900,6 +960,8 @@ func (e *english) callWords(x *Call) string {
 		return "the arguments, as far as they fit"
 	case "starts":
 		return fmt.Sprintf("%s begins with %s", arg(0), arg(1))
+	case "inside":
+		return "the task is in " + insideWords(x)
 	case "either":
 		return arg(0)
 	case "syscall_nr":
@@ -968,6 +1030,10 @@ func (e *english) unaryWords(x *Unary) string {
 		return e.knownWords(in, "nothing")
 	case *Name:
 		return "not: " + e.phrase(in)
+	case *Select:
+		if ExprString(in) == "probe.returns" {
+			return "the call begins"
+		}
 	}
 	return "it is not so that " + e.operandWords(x.X)
 }

@@ -5,13 +5,14 @@ import (
 	"slices"
 	"strings"
 
+	"kgent/agent/program"
 	"kgent/retrieval/kernel"
 	"kgent/retrieval/notes"
 )
 
 // forbids says why an input has no meaning at a place, or "".
 func (p *CheckedPlace) forbids(name string) string {
-	net := strings.HasPrefix(p.Kind, "cgroup_skb") || strings.HasPrefix(p.Kind, "tcx")
+	net := strings.HasPrefix(p.Kind, "cgroup_skb") || strings.HasPrefix(p.Kind, "tcx") || p.Kind == "socket"
 	switch {
 	case strings.HasPrefix(name, "packet"):
 		if p.Kind != "xdp" && !net {
@@ -20,6 +21,10 @@ func (p *CheckedPlace) forbids(name string) string {
 		if name == "packet.cgroup" && !strings.HasPrefix(p.Kind, "cgroup_skb") && p.Kind != "tcx/egress" {
 			return fmt.Sprintf("at %s a packet belongs to no cgroup", p.Place)
 		}
+	case name == "probe.function" && !program.Kind(p.Kind).Multi():
+		return fmt.Sprintf("probe.function is for places at several functions, kprobe.multi and its kin; at %s it is known which one runs", p.Place)
+	case (name == "probe.returns" || name == "probe.call") && p.Kind != "kprobe.session":
+		return fmt.Sprintf("%s is for kprobe.session, where one program sees calls and returns; this is %s", name, p.Place)
 	case strings.HasPrefix(name, "current") && (p.Kind == "xdp" || net):
 		return fmt.Sprintf("%s: at %s no task can be named, for packets are handled while any task runs", name, p.Place)
 	case strings.HasPrefix(name, "current") || name == "user_stack":
@@ -141,16 +146,26 @@ func (p *CheckedPlace) implies(when *Value, values notes.Values) bool {
 
 // withArg is a value with a number in the place of an argument.
 func withArg(v *Value, arg int, n uint64, done map[*Value]*Value) *Value {
+	return replaced(v, done, func(v *Value) *Value {
+		if v.Op != OpArg || v.Index != arg {
+			return nil
+		}
+		return &Value{Op: OpConst, Bits: n, Type: v.Type, From: v.From, At: v.At}
+	})
+}
+
+// replaced is a value with others in the place of those for which by gives some.
+func replaced(v *Value, done map[*Value]*Value, by func(*Value) *Value) *Value {
 	if out := done[v]; out != nil {
 		return out
 	}
 	out := *v
-	if v.Op == OpArg && v.Index == arg {
-		out = Value{Op: OpConst, Bits: n, Type: v.Type, From: v.From, At: v.At}
+	if x := by(v); x != nil {
+		out = *x
 	}
 	out.Args = make([]*Value, len(v.Args))
 	for i, a := range v.Args {
-		out.Args[i] = withArg(a, arg, n, done)
+		out.Args[i] = replaced(a, done, by)
 	}
 	done[v] = fold(&out)
 	return done[v]

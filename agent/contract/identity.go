@@ -59,24 +59,13 @@ func (k *checker) identify() {
 		}
 		v.ID = k.id(v)
 	}
-	effects := func(list []CheckedEffect) {
-		for _, e := range list {
-			for _, v := range e.Key {
-				visit(v)
-			}
-			for _, v := range e.Fields {
-				visit(v)
-			}
-			visit(e.Value)
-		}
-	}
 	for _, p := range k.out.Places {
 		for _, s := range p.Steps {
 			for _, c := range s.Cases {
 				visit(c.When)
-				effects(c.Effects)
+				visitEffects(c.Effects, visit)
 			}
-			effects(s.Otherwise)
+			visitEffects(s.Otherwise, visit)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -510,6 +511,9 @@ func (p *parser) step() *Step {
 	if len(s.Cases) == 0 && !p.is("otherwise") {
 		p.wanted("“case name: condition”")
 	}
+	if p.stepEnds() {
+		return s
+	}
 	if !p.is("otherwise") {
 		p.wanted("another case, or “otherwise nothing” to end the cases")
 	}
@@ -525,6 +529,12 @@ func (p *parser) step() *Step {
 	return s
 }
 
+// stepEnds tells whether cases end without “otherwise”, which is to do nothing then.
+func (p *parser) stepEnds() bool {
+	t := p.peek()
+	return t.kind == tokEOF || p.is("then") || t.kind == tokWord && slices.Contains(declarations, t.text)
+}
+
 func (p *parser) oneCase() *Case {
 	p.next()
 	doc := p.takeDoc()
@@ -535,6 +545,9 @@ func (p *parser) oneCase() *Case {
 		p.next()
 	} else {
 		c.When = p.expr()
+		if n, ok := c.When.(*Name); ok && n.Name == "true" {
+			c.When = nil
+		}
 	}
 	c.Effects = p.effects()
 	if len(c.Effects) == 0 {
@@ -783,6 +796,9 @@ func (p *parser) unary() (Expr, bool) {
 var reserved = map[string]bool{"case": true, "otherwise": true, "then": true, "hook": true, "emit": true, "add": true, "remember": true,
 	"change": true, "forget": true, "return": true, "to": true, "in": true, "always": true, "nothing": true}
 
+// opens are the reserved words with which something else begins, so that a value was forgotten before them.
+var opens = map[string]bool{"case": true, "otherwise": true, "hook": true, "emit": true, "add": true, "remember": true, "change": true, "forget": true, "return": true}
+
 func (p *parser) postfix() Expr {
 	t := p.peek()
 	var x Expr
@@ -807,6 +823,8 @@ func (p *parser) postfix() Expr {
 		} else {
 			x = &Name{Name: t.text, At: t.at}
 		}
+	case t.kind == tokWord && !opens[t.text]:
+		p.failf(t.at, "“%s” is a word of contracts and stands for no value here: an argument is called otherwise by “%s as NAME”, a parameter or a name of “with” by another name", t.text, t.text)
 	default:
 		p.wanted("a value")
 	}

@@ -8,12 +8,14 @@ import (
 )
 
 // placeKinds are the kinds as the text form writes them.
-var placeKinds = []string{"tracepoint", "tp_btf", "raw_tracepoint", "kprobe", "kretprobe", "fentry", "fexit", "fmod_ret", "lsm", "iter",
-	"uprobe", "uretprobe", "usdt", "perf_event", "xdp", "tcx/ingress", "tcx/egress", "cgroup_skb/ingress", "cgroup_skb/egress", "cgroup"}
+var placeKinds = []string{"tracepoint", "tp_btf", "raw_tracepoint", "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi", "kprobe.session",
+	"fentry", "fexit", "fmod_ret", "lsm", "iter", "uprobe", "uretprobe", "usdt", "perf_event", "xdp", "tcx/ingress", "tcx/egress", "socket",
+	"cgroup_skb/ingress", "cgroup_skb/egress", "cgroup"}
 
 // targets says what stands after the slash, for kinds that need something there.
 var targets = map[string]string{"tracepoint": "syscalls/sys_enter_openat", "tp_btf": "sched_switch", "raw_tracepoint": "sched_switch",
-	"kprobe": "vfs_read", "kretprobe": "vfs_read", "fentry": "vfs_read", "fexit": "vfs_read", "fmod_ret": "security_file_open", "lsm": "file_open",
+	"kprobe": "vfs_read", "kretprobe": "vfs_read", "kprobe.multi": "vfs_read,vfs_write", "kretprobe.multi": "vfs_read,vfs_write",
+	"kprobe.session": "vfs_read", "fentry": "vfs_read", "fexit": "vfs_read", "fmod_ret": "security_file_open", "lsm": "file_open",
 	"iter": "task", "uprobe": "libc.so.6:getaddrinfo", "uretprobe": "bash:readline", "usdt": "libc.so.6:libc:setjmp", "perf_event": "cpu-clock/99",
 	"cgroup": "connect4"}
 
@@ -88,7 +90,8 @@ func (p *Place) Where() (kind, target string) {
 
 // verdicts says whether the return value of programs here means something.
 func (p *Place) verdicts() bool {
-	if p.Kind == "fmod_ret" {
+	switch program.Kind(p.Kind) {
+	case program.FmodRet, program.KprobeSession, program.SocketFilter:
 		return true
 	}
 	_, ok := program.Kind(p.Kind).Harmless()

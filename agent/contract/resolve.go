@@ -230,6 +230,9 @@ var inputs = map[string]Type{
 	"current.cgroup": vocabulary["k_cgroup"],
 	"current.task":   {Kind: Pointer, Bits: 64, Struct: "struct task_struct"},
 	"kgent.pid":      vocabulary["k_pid"],
+	"probe.function": vocabulary["k_addr"],
+	"probe.returns":  {Kind: Bool, Bits: 8},
+	"probe.call":     {Kind: Int, Bits: 64},
 }
 
 func inputMembers(of string) (names []string) {
@@ -258,7 +261,7 @@ func (k *checker) selection(e *Select, sc *scope) *Value {
 		if t, ok := inputs[n.Name+"."+e.Name]; ok {
 			return k.input(n.Name+"."+e.Name, t, e)
 		}
-		if n.Name == "current" || n.Name == "kgent" {
+		if n.Name == "current" || n.Name == "kgent" || n.Name == "probe" {
 			k.noCurrent(e, n.Name)
 			return nil
 		}
@@ -639,6 +642,7 @@ var functions = map[string]string{
 	"s8": "s8(number)", "s16": "s16(number)", "s32": "s32(number)", "s64": "s64(number)",
 	"user_text": "user_text(pointer, bytes)", "kernel_text": "kernel_text(pointer, bytes)", "user_bytes": "user_bytes(pointer, bytes)",
 	"user_args": "user_args(start, end)", "starts": "starts(text, prefix)", "either": "either(path, path)", "syscall_nr": "syscall_nr(registers)",
+	"inside": `inside("container:NAME")`,
 }
 
 func (k *checker) call(e *Call, sc *scope) *Value {
@@ -647,6 +651,9 @@ func (k *checker) call(e *Call, sc *scope) *Value {
 	}
 	if e.Fun == "either" {
 		return k.either(e, sc)
+	}
+	if e.Fun == "inside" {
+		return k.inside(e)
 	}
 	d, builtin := k.defines[e.Fun], functions[e.Fun] != ""
 	if d == nil && !builtin {
@@ -785,7 +792,52 @@ func (k *checker) cast(e *Call, x *Value) *Value {
 		k.errs[len(k.errs)-1].Suggest = suggest(name, k.types.structNames())
 		return nil
 	}
+	if from := k.types.composite(x.Type.Struct); from != nil && !x.Type.User && !alike(from, comp) {
+		k.errorf(e.At, "a %s does not begin with a %s, nor the other way round, so that the address of one is not that of the other: go on from it by its own members", e.Type, x.Type.Struct)
+		return nil
+	}
 	return k.make(&Value{Op: OpCast, Args: []*Value{x}, Type: Type{Kind: Pointer, Bits: 64, Struct: e.Type, User: x.Type.User}}, e)
+}
+
+// alike tells whether the address of one struct may be that of the other: where one begins with the other, or both with the same
+// one, as all sockets do with a sock_common.
+func alike(a, b btf.Type) bool {
+	first, second := begins(a), begins(b)
+	if first[b.TypeName()] || second[a.TypeName()] {
+		return true
+	}
+	for name := range first {
+		if second[name] && !links[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// links are structs by which any others hang together: that two begin with one says nothing about them.
+var links = map[string]bool{"list_head": true, "hlist_node": true, "hlist_nulls_node": true, "rb_node": true, "llist_node": true, "callback_head": true, "kref": true,
+	"refcount_struct": true, "spinlock": true, "raw_spinlock": true, "mutex": true, "qspinlock": true, "rcuref_t": true, "wait_queue_head": true}
+
+// begins are the names of the structs at the address of one, its own among them.
+func begins(t btf.Type) map[string]bool {
+	out := map[string]bool{}
+	var look func(t btf.Type, depth int)
+	look = func(t btf.Type, depth int) {
+		t, _, _ = bare(t)
+		if depth > 16 || t == nil {
+			return
+		}
+		if n := t.TypeName(); n != "" && len(membersOf(t)) > 0 {
+			out[n] = true
+		}
+		for _, m := range membersOf(t) {
+			if m.Offset == 0 {
+				look(m.Type, depth+1)
+			}
+		}
+	}
+	look(t, 0)
+	return out
 }
 
 // userReads says how a process's memory is read.

@@ -25,10 +25,13 @@ func Rewrite(c *Contract, err error) (did []string) {
 	if !errors.As(err, &list) {
 		return nil
 	}
+	done := map[Expr]bool{}
 	for _, e := range list {
-		if e.instead == nil {
+		// What "with" names is one expression, refused wherever the name is used: it is put right once.
+		if e.instead == nil || done[e.instead.of] {
 			continue
 		}
+		done[e.instead.of] = true
 		r, n := *e.instead, 0
 		was := ExprString(r.of)
 		for _, slot := range c.slots() {

@@ -131,6 +131,9 @@ func (k *checker) fits(c, v *Value, at Pos) bool {
 		hint = fmt.Sprintf("; all bits set is u%d(-1)", t.Bits)
 	}
 	k.errorf(at, "%s, %s, is never %d%s", ExprString(v.From), t, n, hint)
+	if hint != "" {
+		k.instead(c.From, callOf(fmt.Sprintf("u%d", t.Bits), c.From))
+	}
 	return false
 }
 
@@ -149,6 +152,12 @@ func (k *checker) equal(x, y *Value, e *Binary) *Value {
 		return mk()
 	case a.Kind == Pointer && (b.Kind == Pointer || isZero(y)), b.Kind == Pointer && isZero(x):
 		return mk()
+	case x.Op == OpText && y.Op == OpText: // a text that a definition was given
+		v := &Value{Op: OpConst, Type: Type{Kind: Bool}}
+		if x.Text == y.Text {
+			v.Bits = 1
+		}
+		return k.make(v, e)
 	case a.Kind == TextKind && b.Kind == TextKind:
 		for _, p := range [2][2]*Value{{x, y}, {y, x}} {
 			if p[1].Op == OpText && p[0].Type.Size > 0 && len(p[1].Text) >= int(p[0].Type.Size) {
@@ -185,9 +194,19 @@ func (k *checker) equal(x, y *Value, e *Binary) *Value {
 	return nil
 }
 
+// firstThread tells whether a task's thread id meets its own process id: they are equal for the first thread of a process, and
+// how the kernel tells it from others.
+func firstThread(tid, tgid Expr) bool {
+	a, ok := tid.(*Select)
+	b, ok2 := tgid.(*Select)
+	return ok && ok2 && (a.Name == "pid" || a.Name == "tid") && b.Name == "tgid" && ExprString(a.X) == ExprString(b.X)
+}
+
 func (k *checker) comparable(x, y *Value, e *Binary) bool {
-	if _, ok := k.meaning(x, y, e.At); !ok {
-		return false
+	if !firstThread(x.From, y.From) && !firstThread(y.From, x.From) {
+		if _, ok := k.meaning(x, y, e.At); !ok {
+			return false
+		}
 	}
 	if _, ok := k.signs(x, y, e.At); !ok {
 		return false
@@ -419,6 +438,13 @@ func (k *checker) address(v *Value) *Value {
 func (k *checker) assign(v *Value, t Type, what string) *Value {
 	a := v.Type
 	wrong := func(hint string) *Value {
+		if hint == "" && t.Kind == TextKind && a.Kind == Pointer {
+			read := "kernel_text"
+			if a.User {
+				read = "user_text"
+			}
+			hint = fmt.Sprintf(": write %s(%s, %d) for the text that it points to", read, ExprString(v.From), t.Size)
+		}
 		k.errorf(v.At, "%s wants %s; %s is %s%s", what, t, ExprString(v.From), a, hint)
 		return nil
 	}

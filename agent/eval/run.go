@@ -68,6 +68,12 @@ func (s *sink) Line(line []byte) {
 	s.records = append(s.records, rec)
 }
 
+func (s *sink) Lines(lines []byte, _ int) {
+	for line := range bytes.Lines(lines) {
+		s.Line(line)
+	}
+}
+
 func (s *sink) Record(r output.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -254,6 +254,7 @@ func (k *call) attempt(ctx context.Context, f features, h hold, budget *Budget) 
 	one, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	got, err := c.exchange(one, x, f.request(c.cfg.Model, p, h.max), p.Stream, len(k.attempts)+1)
+	got.withoutKey(c.cfg.Key)
 	if err == nil && p.Stream != nil && !x.stream {
 		p.Stream(Progress{Attempt: len(k.attempts) + 1, Text: got.text, Tokens: estimateTokens(got.bytes())})
 	}

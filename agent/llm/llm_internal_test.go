@@ -430,3 +430,16 @@ func TestModelFromEnv(t *testing.T) {
 		t.Errorf("%v, %v, %v", m, ok, err)
 	}
 }
+
+// Whoever answers knows the key, and must not be able to have it shown.
+func TestWithoutKey(t *testing.T) {
+	r := reply{text: "it is sk-0123456789, really sk-0123456789", refusal: "sk-0123456789", calls: []ToolCall{{Name: "f", Arguments: `{"x":"sk-0123456789"}`}}}
+	r.withoutKey(NewSecret("sk-0123456789"))
+	if r.text != "it is [key], really [key]" || r.refusal != "[key]" || r.calls[0].Arguments != `{"x":"[key]"}` {
+		t.Errorf("%+v", r)
+	}
+	r = reply{text: "ollama says ok"}
+	if r.withoutKey(NewSecret("ollama")); r.text != "ollama says ok" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -25,6 +25,23 @@ type reply struct {
 	usage         *openai.Usage
 }
 
+// withoutKey takes the key out of an answer. Models never see it, but whoever answers does, and what answers say is quoted to people.
+func (r *reply) withoutKey(key Secret) {
+	if len(key.Reveal()) < minKey {
+		return
+	}
+	hide := func(text *string) { *text = strings.ReplaceAll(*text, key.Reveal(), "[key]") }
+	hide(&r.text)
+	hide(&r.refusal)
+	for i := range r.calls {
+		hide(&r.calls[i].Name)
+		hide(&r.calls[i].Arguments)
+	}
+}
+
+// minKey is the shortest key that is looked for in answers, in bytes: a shorter one is no secret, and may be a word.
+const minKey = 8
+
 func (r *reply) bytes() int {
 	n := len(r.text) + len(r.refusal)
 	for _, c := range r.calls {

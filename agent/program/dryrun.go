@@ -16,6 +16,10 @@ import (
 // a counter (u64) for each [DryAction].
 const DryMap = ".kgent_dry"
 
+// ErrObserves says that programs only observe, so that there is nothing that a dry
+// run could leave out.
+var ErrObserves = errors.New("the programs only observe, so there is nothing to leave out")
+
 // DryAction is something that a program would have done.
 type DryAction struct {
 	Program string
@@ -57,8 +61,7 @@ func redirected(helper string, k Kind) (verdict int32, ok bool) {
 // ELF.
 //
 // It fails when a program changes something by plain stores (into a packet, or
-// its context), or
-// continues in another program.
+// its context), continues in another program, or only observes ([ErrObserves]).
 func (o *Object) DryRun() (*Object, error) {
 	if o.script {
 		return nil, errors.New("making a dry run: a script runs as it is, or not at all")
@@ -86,7 +89,7 @@ func (o *Object) DryRun() (*Object, error) {
 		return nil, fmt.Errorf("making a dry run: the object has a map %s of its own", DryMap)
 	}
 	if len(d.actions) == 0 {
-		return nil, errors.New("making a dry run: the programs only observe, so there is nothing to leave out")
+		return nil, fmt.Errorf("making a dry run: %w", ErrObserves)
 	}
 	// Calls that are left out write nothing; what still does are plain stores.
 	if facts, err = out.Facts(); err != nil {

@@ -44,6 +44,10 @@ type Manifest struct {
 	Means map[string]string `json:"means,omitempty"`
 	Maps  []Map             `json:"maps"`
 	View  View              `json:"view"`
+	// Where is the containers or pods that a program with the map [WhereMap] is
+	// narrowed to, in one of the forms of [CheckWhere]. The node finds out which
+	// control groups that are.
+	Where string `json:"where,omitempty"`
 	// Script, if set, is what is run; the object is what it was judged by. Version
 	// is then [ScriptManifestVersion].
 	Script *Script `json:"script,omitempty"`
@@ -76,6 +80,10 @@ type View struct {
 	// Interval between outputs of the maps, each counting since the last one;
 	// 0 shows them once, at the end.
 	Interval time.Duration `json:"interval_ns,omitempty"`
+	// Whole is not part of the manifest: an executor sets it for a run on several
+	// nodes. What is read at the end has then the rows beyond Top, too, at most
+	// [MaxTop], since sums over nodes are wrong without them.
+	Whole bool `json:"-"`
 }
 
 // Options are the choices of a request that are not in the ELF.
@@ -90,6 +98,8 @@ type Options struct {
 	// Cgroup is the target of cgroup programs, relative to the cgroup2 mount;
 	// empty is its root.
 	Cgroup string
+	// Where is what the map [WhereMap] is filled with, in a program that has it.
+	Where string
 	// Hz, if not 0, overrides the rate of perf_event programs.
 	Hz   int
 	View View
@@ -119,6 +129,9 @@ func Build(o *Object, opt Options) (*Manifest, error) {
 			h.Hz = opt.Hz
 		}
 		m.Programs = append(m.Programs, Program{Name: p.Name, Hook: h})
+	}
+	if o.spec.Maps[WhereMap] != nil {
+		m.Where = opt.Where
 	}
 	for _, info := range o.Maps() {
 		entries := info.MaxEntries
@@ -194,6 +207,9 @@ func (m *Manifest) Check(o *Object) error {
 	if err := m.checkMeans(o); err != nil {
 		return err
 	}
+	if err := m.checkWhere(o); err != nil {
+		return err
+	}
 	return m.checkConstants(o)
 }
 
@@ -264,6 +280,7 @@ func (m *Manifest) checkMaps(o *Object) error {
 			switch {
 			case t == ebpf.PerfEventArray:
 				return fmt.Errorf("map %s: perf buffers are not read by kgent; use a BPF_MAP_TYPE_RINGBUF with __type(value, struct …)", info.Name)
+			case t == ebpf.CGroupArray && info.Name == WhereMap && info.Type == t: // see checkWhere
 			case !slices.Contains(mapTypes, t):
 				return fmt.Errorf("map %s: kgent loads no %s maps: they hold more than the program's own data", info.Name, t)
 			}

@@ -1,10 +1,25 @@
 package program
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // ErrUntried says that a kernel could not be asked about a program, which says
 // nothing about the program.
 var ErrUntried = errors.New("the program could not be tried")
+
+// SilentError wraps [ErrUntried]: all nodes of that kernel that were asked are there, but for
+// those of these names, which did not answer.
+type SilentError struct {
+	Nodes []string
+	Why   string // what is known of each that was asked
+}
+
+func (e *SilentError) Error() string { return fmt.Sprintf("%v: %s", ErrUntried, e.Why) }
+
+// Unwrap returns [ErrUntried].
+func (e *SilentError) Unwrap() error { return ErrUntried }
 
 // Verified is what a kernel's verifier said of a program that it took.
 type Verified struct {

@@ -43,7 +43,7 @@ func (q *query) action() (verb string, ok bool) {
 		always, noun := slices.Contains(actions.always, w.low), slices.Contains(actions.nouns, w.low)
 		switch pronoun := q.is(i+1, "it", "them", "him", "her", "those", "these", "that"); {
 		case w.fixed != "" || !always && !noun:
-		case order && always && !q.is(i+1, "by", "of", "per", "and", "or", "events", "calls", "after", "when", "once", "latency", "in"):
+		case order && always && !q.is(i+1, "by", "of", "per", "and", "or", "events", "calls", "after", "when", "once", "latency", "in", "failures", "failure", "errors", "error", "failing", "latencies", "attempts", "syscalls", "counts", "count", "durations", "rate", "sizes", "that", "which", "with"):
 			return w.text, true
 		case order && noun && (q.named(i+1) || q.is(i+1, objects...)) && !q.is(i+2, "calls", "events", "syscalls"):
 			return w.text, true

@@ -139,7 +139,7 @@ func (q *query) idle(u unit) bool {
 	}
 	for i := u.last; i < len(q.words); {
 		m, n := q.lex.lookup(q.words[i:])
-		if n == 0 || !m.asking || len(m.concepts) > 0 || q.hasArg(i, i+n) ||
+		if n == 0 || !m.asking || len(m.concepts) > 0 || q.hasArg(i, i+n) || q.lex.programs[q.words[i].low] != "" ||
 			q.is(i, "me", "mine", "my", "our", "ours", "us", "you", "your", "kgent", "from", "by", "on", "under", "in", "to", "for", "of", "with", "other", "another", "others", "else", "one", "ones", "those", "these", "it", "them", "everything", "all", "every", "each", "any", "system", "include", "including", "show", "list", "print", "report", "want", "need", "care", "interested") {
 			return false
 		}

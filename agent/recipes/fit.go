@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"kgent/agent/contract"
 )
 
 // fit is how well one recipe answers a request.
@@ -31,6 +33,16 @@ func (f fit) ok() bool {
 	return f.about && len(f.strange) == 0 && len(f.refused) == 0 && f.missing == ""
 }
 
+// place reports whether a unit speaks of containers or pods.
+func (q *query) place(u unit) bool {
+	for i := u.first; i < u.last; i++ {
+		if q.is(i, "container", "containers", "pod", "pods") {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *Library) fit(q *query, r *Recipe) fit {
 	f := fit{recipe: r}
 	taken := make([]byte, len(q.words))     // by values that are nothing else
@@ -38,6 +50,10 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 	present := map[string]bool{}
 	for _, a := range q.args {
 		b, ok := r.bind(a)
+		if ok && b.role == RoleSyscall && !englishSyscalls[b.value] && f.other(b) {
+			f.refused = append(f.refused, a) // it names two
+			continue
+		}
 		if ok && f.bind(b) {
 			for i := a.first; i < a.last; i++ {
 				if a.soft {
@@ -80,11 +96,21 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 	within := func(cs []clause, i int) bool {
 		return slices.ContainsFunc(cs, func(c clause) bool { return c.first <= i && i < c.last })
 	}
-	f.refused = slices.DeleteFunc(f.refused, func(a arg) bool { return within(asides, a.first) })
+	f.refused = slices.DeleteFunc(f.refused, func(a arg) bool {
+		return within(asides, a.first) && !slices.ContainsFunc(a.readings, func(r reading) bool { return r.role == RoleCgroup })
+	})
 	f.units = slices.DeleteFunc(slices.Clone(units), func(u unit) bool { return u.first < story || within(asides, u.first) })
 	f.only = r.narrows(q, units, present, func(u unit) bool { return u.first >= story && !within(asides, u.first) })
 	for i, u := range units {
+		if q.place(u) && (u.first < story || within(asides, u.first)) {
+			f.strange = append(f.strange, u) // where it happens is no story, wherever it is said
+			continue
+		}
 		if within(asides, u.first) || q.colour(u) || q.idle(u) {
+			continue
+		}
+		if f.unsized(q, units, i) || q.stray(u) {
+			f.strange = append(f.strange, u)
 			continue
 		}
 		ok := explained[u.first] || r.explains(u, present) || u.first < story && !u.meaning.stops()
@@ -103,6 +129,62 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 	}
 	f.score = l.similarity(units, r)
 	return f
+}
+
+// passing are names of programs that are passed over where they are words: as such they mean nothing.
+var passing = []string{"make", "find", "watch", "go", "node", "tail", "nice", "touch", "top", "sort"}
+
+// stray reports whether a word that is passed over elsewhere stands where it is likely to name a program or to limit what is
+// asked, and has not been read as either: "who runs find", "signals sent to go", "programs that make runs", "per node".
+func (q *query) stray(u unit) bool {
+	i := u.first
+	if u.last != i+1 || q.words[i].quoted || q.words[i].fixed != "" || !q.is(i, passing...) || i == 0 || q.words[i-1].ends {
+		return false
+	}
+	last := i+1 == len(q.words) || q.words[i].ends
+	goesOn := last || q.is(i+1, "on", "in", "for", "as", "during", "by", "from", "with", "when", "while", "and", "or")
+	switch {
+	case !last && q.is(i+1, "does", "makes", "causes", "uses", "executes", "issues", "performs", "triggers", "creates", "has"):
+		return true
+	case q.is(i-1, "profile", "trace", "strace", "debug", "kill", "kills", "killed", "killing", "signals", "signalled", "signaled", "terminates", "terminated"):
+		return goesOn
+	case q.is(i-1, "run", "runs", "running", "ran", "use", "uses", "using", "used", "execute", "executes", "executing", "executed", "start", "starts", "starting", "started", "launch", "launches", "launching", "launched", "invoke", "invokes", "invoking"):
+		return goesOn
+	case q.is(i-1, "to", "against", "into"):
+		return (last || q.is(i+1, "from", "by")) && !q.is(i-2, "want", "wants", "like", "need", "needs", "try", "trying", "tries", "how", "what", "where", "able", "going", "have", "has")
+	case q.is(i-1, "and", "or") && q.is(i, "node"):
+		return true // "by process and node"
+	case q.is(i-1, "that", "which"):
+		next := ""
+		if !last {
+			next = q.words[i+1].low
+		}
+		if q.is(i, "make") { // "processes that make system calls"
+			return slices.Contains([]string{"does", "runs", "starts", "executes", "uses", "causes", "spawns", "forks", "makes", "opens"}, next)
+		}
+		return strings.HasSuffix(next, "s") && !strings.HasSuffix(next, "ss") || q.is(i+1, "for", "the", "a", "all", "any", "their", "its") && !q.is(i, "go", "top")
+	}
+	return false
+}
+
+// unsized reports whether unit i asks for the largest of what the recipe only counts: "largest fsyncs",
+// not "the largest offenders".
+func (f *fit) unsized(q *query, units []unit, i int) bool {
+	u := units[i]
+	if u.last-u.first > 1 || !q.is(u.first, "largest", "biggest", "smallest") || q.words[u.first].ends || f.recipe.sizes() {
+		return false
+	}
+	if slices.ContainsFunc(f.bound, func(b binding) bool { return b.role == RoleSyscall && b.arg.first == u.last }) {
+		return true
+	}
+	return i+1 < len(units) && units[i+1].first == u.last && slices.ContainsFunc(units[i+1].meaning.concepts, func(c string) bool { return slices.Contains(f.recipe.About, c) })
+}
+
+// sizes reports whether the recipe adds up anything but how often something happens.
+func (r *Recipe) sizes() bool {
+	return slices.ContainsFunc(r.Contract.Tables, func(t *contract.Table) bool {
+		return slices.ContainsFunc(t.Values, func(v contract.TableValue) bool { return v.Agg != contract.Count })
+	})
 }
 
 // asides returns the clauses that are no part of the request: those that only tell
@@ -188,9 +270,12 @@ func (r *Recipe) bind(a arg) (binding, bool) {
 			return binding{}, false
 		}
 		switch rd.role {
-		case roleDuration, roleInterval:
+		case roleDuration:
+			if slices.ContainsFunc(a.readings, func(o reading) bool { return o.role == RoleThreshold }) && r.times() {
+				continue // "over 10 minutes" may be said of what is shown; that the run is meant cannot be known
+			}
 			return binding{reading: rd, arg: a}, true
-		case roleRate:
+		case roleInterval, roleRate:
 			if r.gives(OutputTable) || r.gives(OutputHist) || r.gives(OutputStack) {
 				return binding{reading: reading{roleInterval, rd.value}, arg: a}, true
 			}
@@ -214,6 +299,13 @@ func (r *Recipe) bind(a arg) (binding, bool) {
 	return binding{}, false
 }
 
+// times reports whether single occurrences are shown with how long they took.
+func (r *Recipe) times() bool {
+	return slices.ContainsFunc(r.Contract.Events, func(e *contract.Event) bool {
+		return slices.ContainsFunc(e.Members, func(m contract.Member) bool { return m.Type.Name == "k_ns" })
+	})
+}
+
 // bind adds a binding. It fails when the place already has another value.
 func (f *fit) bind(b binding) bool {
 	for _, o := range f.bound {
@@ -223,6 +315,11 @@ func (f *fit) bind(b binding) bool {
 	}
 	f.bound = append(f.bound, b)
 	return true
+}
+
+// other reports whether the place of a binding has another value.
+func (f *fit) other(b binding) bool {
+	return slices.ContainsFunc(f.bound, func(o binding) bool { return o.name == b.name && o.value != b.value })
 }
 
 // explains reports whether the recipe accounts for a unit.

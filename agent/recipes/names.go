@@ -259,9 +259,15 @@ func (r *reader) isName(i int) bool {
 	switch {
 	case r.words[i].possessive && r.is(i, "rm", "mv", "kill", "mount") && r.is(i-1, "something", "someone", "somebody", "who", "what", "that", "which", "it", "he", "process"):
 		return false // "something rm's our files" is a verb
-	case r.words[i].possessive, r.is(i-1, "process", "program", "command", "binary"):
+	case r.is(i, "node") && !r.words[i].possessive && r.is(i-1, "by", "per") && before && !participle(r.low(i-2)):
+		return false // "opens by node": what each node has
+	case r.words[i].possessive, r.is(i-1, "process", "program", "command", "binary") && before && !r.acts(i):
 		return true
 	case r.is(i-1, "by") && before && participle(r.low(i-2)):
+		return true
+	case r.is(i, "node") && r.is(i-1, "to", "kill", "kills", "killed") && before && (i+1 == len(r.words) || r.words[i].ends || r.is(i+1, "from", "by")) && r.agency(i, i+1) == toward:
+		return true // "who sends SIGKILL to node"
+	case r.is(i, "node") && r.is(i-1, "was", "is", "has", "does", "did", "why") && r.is(i+1, "killed", "crash", "crashes", "crashed", "crashing", "die", "dies", "died", "dying"):
 		return true
 	case r.is(i-1, "by", "of", "from") && before && !r.lex.wordPrograms[r.low(i)]:
 		return true
@@ -269,16 +275,61 @@ func (r *reader) isName(i int) bool {
 		return true
 	case r.is(i-1, "in", "inside") && before && !r.is(i, notIn...) && (i+1 == len(r.words) || r.words[i].ends):
 		return true // "burning CPU in node?"
+	case r.is(i-1, "does", "did") && before && r.is(i-2, "who", "anyone", "anybody", "someone", "somebody", "anything", "something") && slices.Contains(acting, r.low(i)) && !r.is(i+1, doing...):
+		return false // "who does touch it"
 	case r.is(i-1, "does", "did") && before, r.is(i-1, "is") && before && strings.HasSuffix(r.low(i+1), "ing") && !r.is(i+1, "being"):
 		return true
 	}
 	return r.subject(i) || !r.lex.wordPrograms[r.low(i)] && r.is(i+1, "process", "processes", "daemon")
 }
 
+// acts reports whether word i is what a process does and no name, see [Acts].
+func (r *reader) acts(i int) bool {
+	var before, after []string
+	for j := i - 1; j >= 0 && !r.words[j].ends; j-- {
+		before = append([]string{r.low(j)}, before...)
+	}
+	for j := i + 1; j < len(r.words) && !r.words[j-1].ends; j++ {
+		after = append(after, r.low(j))
+	}
+	return Acts(r.low(i), before, after)
+}
+
+// acting are names of programs that are verbs as well, and verbs that show that the word before them is a name.
+var (
+	acting = []string{"make", "find", "sort", "watch", "top", "cat", "head", "tail", "cut", "join", "go", "install", "locate", "touch", "kill", "mount", "tee", "sleep", "echo", "screen", "spark", "git", "ping", "dig", "time", "run", "test", "stat"}
+	doing  = []string{"open", "read", "write", "call", "create", "connect", "send", "receive", "delete", "remove", "exit", "die", "use", "spend", "take", "execute", "start", "fork", "spawn", "get", "run", "make", "do", "have"}
+)
+
+// Acts reports whether the name of a program is rather a verb where it stands, after the words before it in its clause: of
+// "does a process make a file" and "which command find …". A name follows "the process" and the noun alone, unless it is asked
+// what that does.
+func Acts(low string, before, after []string) bool {
+	n := len(before)
+	if !slices.Contains(acting, low) || n < 2 || !slices.Contains([]string{"process", "processes", "program", "programs", "command", "commands", "binary", "application", "app", "daemon", "service"}, before[n-1]) {
+		return false
+	}
+	if len(after) > 0 && slices.Contains(doing, after[0]) && (len(after) == 1 || !slices.Contains([]string{"call", "calls", "syscall", "syscalls"}, after[1])) {
+		return false // "does the process make open files"
+	}
+	if slices.Contains([]string{"a", "an", "any", "each", "every", "which", "what", "some", "no", "one", "this", "that", "another", "same", "single", "other"}, before[n-2]) {
+		return true
+	}
+	for _, w := range before[max(0, n-4):] {
+		if slices.Contains([]string{"does", "do", "did", "can", "could", "will", "would", "should", "may", "might", "must", "doesn't", "doesnt", "didn't", "didnt"}, w) {
+			return true
+		}
+	}
+	return false
+}
+
 // subject reports whether word i is followed by a verb in the third person, as in
 // "files that docker removes".
 func (r *reader) subject(i int) bool {
 	verb := r.low(i + 1)
+	if slices.Contains(acting, r.low(i)) && r.is(i-1, "that", "which") && r.is(i-2, "process", "processes", "program", "programs", "command", "commands", "tasks", "threads", "users", "apps", "applications", "something", "anything", "one", "those") {
+		return false // "processes that watch directories"
+	}
 	return r.is(i-1, "that", "which", "what", "files", "paths", "signals", "calls", "syscalls", "connections", "commands", "programs", "hosts", "names") && !r.words[i-1].ends && !r.words[i].ends &&
 		strings.HasSuffix(verb, "s") && !strings.HasSuffix(verb, "ss") && singular(verb) != verb && r.lex.isWord(verb) && !r.is(i+1, "is", "was", "has", "does", "processes", "programs", "files", "calls", "syscalls", "connections", "signals", "commands")
 }
@@ -351,7 +402,7 @@ func (r *reader) names(i int) int {
 		name := r.text(j)
 		switch {
 		case name == "" || r.words[j-1].ends:
-		case r.words[j].quoted, named && processName.MatchString(name) && !r.is(j, "by", "the", "is", "a"), !r.is(i, "processes", "programs") && j == i+1 && r.unknownName(j, false) && r.closes(j+1):
+		case r.words[j].quoted, named && processName.MatchString(name) && !r.is(j, "by", "the", "is", "a"), !r.is(i, "processes", "programs") && j == i+1 && r.unknownName(j, false) && !r.acts(j) && r.closes(j+1):
 			return r.process(i, i, j+1)
 		}
 		return 0

@@ -77,7 +77,7 @@ func (r *Recipe) narrows(q *query, units []unit, present map[string]bool, in fun
 // states are the TCP states that are named for a column.
 func (r *Recipe) states(q *query, n Narrow, units []unit, in func(unit) bool) []Narrowed {
 	column := func(u unit) string {
-		for i := u.first - 1; i >= 0 && i >= u.first-3 && !q.words[i].ends; i-- {
+		for i := u.first - 1; i >= 0 && i >= u.first-3 && !q.words[i].ends && !q.is(i, "to", "into"); i-- {
 			for _, o := range r.Narrows {
 				if strings.Contains(o.When, "$") && q.is(i, o.After...) {
 					return o.Of
@@ -91,13 +91,32 @@ func (r *Recipe) states(q *query, n Narrow, units []unit, in func(unit) bool) []
 		}
 		return ""
 	}
+	isState := func(u unit) bool {
+		return slices.Contains(u.meaning.concepts, n.Words[0]) || capitalStates[q.words[u.first].text] != ""
+	}
+	// "ESTABLISHED to CLOSE_WAIT": the first is that which is left.
+	left := func(i int) bool {
+		return i+1 < len(units) && isState(units[i+1]) && units[i+1].first == units[i].last+1 && q.is(units[i].last, "to", "into", "->", "=>", "→") && !q.words[units[i].last-1].ends ||
+			i+2 < len(units) && q.is(units[i+1].first, "to", "into") && units[i+1].last == units[i+1].first+1 && isState(units[i+2]) && units[i+2].first == units[i+1].last
+	}
+	stateAt := func(i int) string {
+		u := units[i]
+		if slices.Contains(u.meaning.concepts, n.Words[0]) {
+			return "TCP_" + strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(strings.ToUpper(q.said(u.first, u.last)), " STATE"), "TCP_"), " ", "_")
+		}
+		return capitalStates[q.words[u.first].text]
+	}
 	var out []Narrowed
-	for _, u := range units {
-		if !slices.Contains(u.meaning.concepts, n.Words[0]) || !in(u) || q.tells(u) || column(u) != n.Of {
+	for i, u := range units {
+		at := column(u)
+		if left(i) && slices.ContainsFunc(r.Narrows, func(o Narrow) bool { return o.Of == "from" }) {
+			at = "from"
+		}
+		if stateAt(i) == "" || !in(u) || q.tells(u) || at != n.Of {
 			continue
 		}
 		said := q.said(u.first, u.last)
-		name := "TCP_" + strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(strings.ToUpper(said), " STATE"), "TCP_"), " ", "_")
+		name := stateAt(i)
 		next := n
 		next.When = strings.ReplaceAll(n.When, "$", name)
 		next.Means = strings.ReplaceAll(n.Means, "$", name)
@@ -105,6 +124,9 @@ func (r *Recipe) states(q *query, n Narrow, units []unit, in func(unit) bool) []
 	}
 	return out
 }
+
+// capitalStates are states whose names are plain words unless they are written in capitals.
+var capitalStates = map[string]string{"CLOSE": "TCP_CLOSE", "CLOSED": "TCP_CLOSE", "CLOSING": "TCP_CLOSING", "LISTEN": "TCP_LISTEN", "TCP_CLOSE": "TCP_CLOSE", "TCP_CLOSING": "TCP_CLOSING", "TCP_LISTEN": "TCP_LISTEN"}
 
 // either is one narrow for several of the same thing: what is any of them. There is none where
 // that is everything.
@@ -226,6 +248,12 @@ func (q *query) tells(u unit) bool {
 			return true // a column
 		}
 	}
+	if q.is(u.first-2, "which", "what") && q.is(u.first-1, "side", "end", "host", "peer", "party") {
+		return true // "which side sends them"
+	}
+	if noun := q.words[u.last-1].low; (noun == "dump" || noun == "coredump") && q.is(u.first-1, "and", "or") && q.is(u.first-2, "code", "codes", "status", "signal", "parent", "user", "name", "pid", "time", "lifetime", "duration") {
+		return true // one of several columns
+	}
 	for i := u.last; i < len(q.words) && i < u.last+3 && !q.words[i-1].ends; i++ {
 		if q.is(i, "included", "too", "also", "others", "etc", "other") || i == u.last && q.is(i, "or") && q.is(i+1, "not") || q.is(i, "as") && q.is(i+1, "well") {
 			return true
@@ -249,6 +277,9 @@ func (r *Recipe) checkNarrows(lex *lexicon) error {
 	return nil
 }
 
+// NoFilter is in the lines of [Match.Understood] that say of words that they set no limit.
+const NoFilter = "is no filter here, so that all are shown"
+
 // vague are concepts that sound like a limit and name none, with what to say instead.
 var vague = map[string]string{
 	"slow":       "say \"slower than 50ms\" to have only those",
@@ -266,7 +297,7 @@ func (f fit) vagueWords(q *query) []string {
 	for _, u := range f.units {
 		for _, c := range u.meaning.concepts {
 			if advice, ok := vague[c]; ok {
-				out = append(out, fmt.Sprintf("%q is no filter here, so that all are shown: %s", q.said(u.first, u.last), advice))
+				out = append(out, fmt.Sprintf("%q %s: %s", q.said(u.first, u.last), NoFilter, advice))
 				break
 			}
 		}

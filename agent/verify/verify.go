@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"strings"
 
+	"kgent/agent/alternative"
 	"kgent/agent/program"
 	"kgent/agent/verify/proof"
 	"kgent/retrieval/helpers"
@@ -69,6 +70,9 @@ func Facts(m *program.Manifest, k Hooks) error {
 		}
 		kind, target := p.Hook.Place()
 		if err := k.CheckHook(kind, target); err != nil && !errors.Is(err, kernel.ErrOnNode) {
+			if facts, ok := k.(*kernel.Facts); ok {
+				err = alternative.Explained(err, facts)
+			}
 			errs = append(errs, fmt.Errorf("program %s: %w", p.Name, err))
 		}
 	}

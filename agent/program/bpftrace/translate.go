@@ -28,9 +28,12 @@ const (
 	maxMessages     = 64 << 10
 )
 
-// Tool is the bpftrace of this machine. It is safe for concurrent use.
+// Tool is the bpftrace of this machine. It is safe for concurrent use. It is opened once:
+// what is asked for its release is what translates and runs, whatever its path leads to
+// later. One that is installed meanwhile is used after a restart.
 type Tool struct {
-	Path    string
+	Path    string // its name, for people
+	File    *os.File
 	release func() (Version, error)
 	// self is how this program is started again in the jail.
 	self  []string
@@ -64,12 +67,36 @@ func Locate(getenv func(string) string, self ...string) (*Tool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for bpftrace: %w", err)
 	}
-	if _, err := os.Stat(file); err != nil {
+	opened, err := openTool(file)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tool{Path: file, File: opened, self: slices.Clone(self), slots: make(chan struct{}, 2)}
+	t.release = sync.OnceValues(func() (Version, error) { return releaseOf(opened) })
+	return t, nil
+}
+
+// openTool opens a bpftrace. Root does not run what others can change.
+func openTool(name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrNone, err)
 	}
-	t := &Tool{Path: file, self: slices.Clone(self), slots: make(chan struct{}, 2)}
-	t.release = sync.OnceValues(func() (Version, error) { return releaseOf(file) })
-	return t, nil
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %v", ErrNone, err), f.Close())
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	switch {
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%w: %s is no file", ErrNone, name)
+	case os.Geteuid() == 0 && (owner != 0 || info.Mode().Perm()&0o022 != 0):
+		err = fmt.Errorf("%w: others than root can change %s (owner %d, %v), and kgent would run it as root: chown root, chmod go-w", ErrNone, name, owner, info.Mode().Perm())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Release is the tool's, which is asked once, when somebody wants to know.
@@ -80,10 +107,12 @@ func (t *Tool) Release(ctx context.Context) (Version, error) {
 	return t.release()
 }
 
-func releaseOf(file string) (Version, error) {
+func releaseOf(tool *os.File) (Version, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), translateTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, file, "--version")
+	file := tool.Name()
+	cmd := exec.CommandContext(ctx, "/proc/self/fd/3", "--version") // the first of ExtraFiles
+	cmd.Args[0], cmd.ExtraFiles = file, []*os.File{tool}
 	cmd.Env = []string{"LC_ALL=C"}
 	out := &bounded{max: 4 << 10}
 	cmd.Stdout = out
@@ -177,7 +206,7 @@ const objectName = "program.o"
 // prepare writes what bpftrace reads.
 func (t *Tool) prepare(dir string, s *Script, k Kernel) (jail.Spec, error) {
 	spec := jail.Spec{
-		Path: t.Path, Memory: translateMemory, CPU: translateTime, Trace: os.Geteuid() == 0, Write: filepath.Join(dir, "out"), Bind: map[string]string{},
+		Path: t.Path, File: t.File, Memory: translateMemory, CPU: translateTime, Trace: os.Geteuid() == 0, Write: filepath.Join(dir, "out"), Bind: map[string]string{},
 	}
 	script, btf := filepath.Join(dir, "script.bt"), KernelBTF
 	if err := os.Mkdir(spec.Write, 0o700); err != nil {

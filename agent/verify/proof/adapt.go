@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"kgent/agent/contract"
+	"kgent/agent/program"
 	"kgent/agent/verify/smt"
 	"kgent/agent/verify/symbolic"
 )
@@ -20,6 +21,7 @@ type asked struct {
 	// kernel are the kernel's names of the place's arguments, by their name in the contract.
 	kernel map[string]string
 	self   bool
+	where  uint32    // how many cgroups the map of them has
 	script *scripted // nil for programs in C
 	// kept are expressions of the place that were translated and do not read memories. Like all
 	// that translates, it is for one goroutine at a time.
@@ -49,7 +51,7 @@ func (a *asked) Assume(t smt.Term) {
 
 // newAsked names the arguments of a place.
 func newAsked(w words, inv *symbolic.Invocation, world *symbolic.World, p *contract.CheckedPlace, bound *binding) *asked {
-	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: bound.self, script: bound.script, kept: map[*contract.Value]value{}}
+	a := &asked{words: w, inv: inv, world: world, kernel: map[string]string{}, self: bound.self, where: bound.where, script: bound.script, kept: map[*contract.Value]value{}}
 	if p != nil {
 		a.kind = p.Kind
 		for _, arg := range p.Place.Args {
@@ -72,7 +74,7 @@ func (a *asked) Arg(arg contract.CheckedArg) (symbolic.InputValue, error) {
 			return symbolic.InputValue{}, fmt.Errorf("a hook with a struct as argument is not modelled")
 		}
 		return a.inv.ContextAt(uint32(arg.Index)*8, 8)
-	case a.kind == "kprobe" || a.kind == "uprobe": // names there are the contract's own, if the kernel has none
+	case a.kind == "kprobe" || a.kind == "kprobe.multi" || a.kind == "kprobe.session" || a.kind == "uprobe": // names there are the contract's own, if the kernel has none
 		if v, ok := a.inv.ArgumentAt(arg.Index); ok {
 			return v, nil
 		}
@@ -103,7 +105,7 @@ func (a *asked) Context(off uint32, n int) (symbolic.InputValue, error) {
 // inputNames are the machine's names of contract inputs that have others.
 var inputNames = map[string]string{
 	"now_boot": "now.boot", "current.task": "current", "current.cgroup": "cgroup",
-	"packet.ifindex": "ingress_ifindex",
+	"packet.ifindex": "ingress_ifindex", "probe.function": "func.ip",
 }
 
 // Named is part of inputs.
@@ -112,6 +114,8 @@ func (a *asked) Named(name string) (symbolic.InputValue, error) {
 		return a.selfPid()
 	}
 	switch name {
+	case contract.Inside:
+		return a.inside(), nil
 	case "packet.cgroup":
 		return a.inv.HelperValue("skb.cgroup", 64), nil
 	case "kernel_stack":
@@ -120,13 +124,21 @@ func (a *asked) Named(name string) (symbolic.InputValue, error) {
 		return a.inv.HelperValue("stack.user", 32), nil
 	}
 	machine := name
-	if n := inputNames[name]; n != "" {
+	if name == "packet.ifindex" && a.kind != "xdp" {
+		machine = "ifindex" // of a buffer, the device that it is at; where it came in is another field
+	} else if n := inputNames[name]; n != "" {
 		machine = n
 	}
 	if v, ok := a.inv.Input(machine); ok {
 		return v, nil
 	}
 	return symbolic.InputValue{}, fmt.Errorf("the input %s is not modelled at this hook", name)
+}
+
+// inside is whether the current task is in one of the containers that the node has put into
+// the program's map; if the program has no such map, something that it cannot know.
+func (a *asked) inside() symbolic.InputValue {
+	return a.inv.InCgroups(program.WhereMap, max(a.where, 1))
 }
 
 // selfPid is the process that must not trace itself: the program's global, or, if it

@@ -24,6 +24,8 @@ type binding struct {
 	params []program.Param
 	// self says that the program has the global kgent_self.
 	self bool
+	// where is how many cgroups the program's map [program.WhereMap] has; 0 without one.
+	where uint32
 	// internal are maps that are neither output nor kgent's own counters.
 	internal map[string]bool
 	outputs  map[string]int // output map → table
@@ -80,6 +82,9 @@ func bind(c *contract.Checked, o *program.Object, spec *ebpf.CollectionSpec, m *
 	x := &binder{c: c, o: o, spec: spec, b: &binding{internal: map[string]bool{}, outputs: map[string]int{}, rings: map[string]int{}}}
 	x.maps()
 	x.params()
+	if want := contract.Where(c.Contract); x.b.where > 0 && want != m.Where {
+		x.find("where", "the run is narrowed to the place that the contract names", placeWords(want), placeWords(m.Where))
+	}
 	if err := x.places(m); err != nil {
 		return nil, nil, err
 	}
@@ -409,6 +414,9 @@ func (x *binder) params() {
 		}
 	}
 	x.b.self = x.spec.Variables[selfParam] != nil
+	if m := x.spec.Maps[program.WhereMap]; m != nil {
+		x.b.where = m.MaxEntries
+	}
 }
 
 // initial checks that a parameter which nobody sets has the value that the contract says.
@@ -451,6 +459,14 @@ func (x *binder) inRange(c contract.CheckedParam) {
 	if c.Min != nil && less(bits, c.Min.Bits) || c.Max != nil && less(c.Max.Bits, bits) {
 		x.find("parameter "+c.Name, fmt.Sprintf("the parameter %s is set to a value that the contract allows", c.Name), "a value in its range", number(bits, c.Type.Signed))
 	}
+}
+
+// placeWords says what a run is narrowed to.
+func placeWords(where string) string {
+	if where == "" {
+		return "the whole node"
+	}
+	return program.WhereWords(where)
 }
 
 // selfParam is the global by which the node tells a program the process that must not

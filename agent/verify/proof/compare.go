@@ -250,7 +250,11 @@ func (x *comparer) returns() {
 		return
 	}
 	want, got := b.Extract(31, 0, x.run.ret.term), b.Extract(31, 0, x.path.Return)
-	c := x.claim("return", words, b.Eq(want, got))
+	same := b.Eq(want, got)
+	if x.run.unread != nil {
+		same = b.Or(same, x.run.unread)
+	}
+	c := x.claim("return", words, same)
 	c.show = func(m smt.Model) (string, string) {
 		return fmt.Sprint(int32(m.Value(want))), fmt.Sprint(int32(m.Value(got)))
 	}
@@ -263,7 +267,7 @@ func (x *comparer) lets() {
 	kind, _, _ := strings.Cut(x.place.name, "/")
 	var neutral int32
 	switch kind {
-	case "tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "uprobe", "uretprobe", "usdt", "perf_event", "interval", "software", "script":
+	case "tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi", "kprobe.session", "socket", "fentry", "fexit", "uprobe", "uretprobe", "usdt", "perf_event", "interval", "software", "script":
 		return // nobody asks for it
 	case "xdp":
 		neutral = 2 // XDP_PASS

@@ -542,7 +542,7 @@ func (s *session) changes(ctx context.Context, rels []*relation) ([]change, erro
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		out = append(out, s.changesAt(v, runs, rels)...)
+		out = append(out, s.changesAt(ctx, v, runs, rels)...)
 	}
 	return out, nil
 }
@@ -565,7 +565,7 @@ func isRemember(e contract.CheckedEffect) bool {
 	return e.Verb == contract.Remember || e.Verb == contract.Change
 }
 
-func (s *session) changesAt(v *visit, runs []*run, rels []*relation) []change {
+func (s *session) changesAt(ctx context.Context, v *visit, runs []*run, rels []*relation) []change {
 	var out []change
 	for _, r := range runs {
 		for _, e := range r.after.log {
@@ -577,12 +577,192 @@ func (s *session) changesAt(v *visit, runs []*run, rels []*relation) []change {
 					if eff.Map == nil || eff.Key == nil || eff.Data == nil || !s.bound.internal[eff.Map.Name] {
 						continue
 					}
-					out = append(out, change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: s.unfilled(eff.Key, rels), cpu: cpuAt(v.inv), data: eff.Data})
+					ch := change{memory: e.memory, key: e.key, fields: e.fields, in: s.maps()[eff.Map.Name], at: s.unfilled(eff.Key, rels), cpu: cpuAt(v.inv), data: eff.Data}
+					if branches(ch.key) {
+						var together bool
+						if ch, together = s.decided(ctx, ch, slices.Concat(path.Cond, r.conds)); !together {
+							continue
+						}
+					}
+					out = append(out, ch)
 				}
 			}
 		}
 	}
 	return out
+}
+
+// branches tells whether what a key is made of depends on conditions, as bytes of a packet do on its length.
+func branches(key []value) bool {
+	for _, v := range key {
+		if len(branchesOf(terms(v))) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// terms are those that a value consists of.
+func terms(v value) []smt.Term {
+	if v.bytes != nil {
+		return octets(v.bytes)
+	}
+	return []smt.Term{v.term}
+}
+
+// branchesOf are the conditions on which terms depend, each once.
+func branchesOf(of []smt.Term) (out []smt.Term) {
+	seen := map[smt.Term]bool{}
+	var look func(t smt.Term)
+	look = func(t smt.Term) {
+		if t == nil || seen[t] || len(out) == maxBranches {
+			return
+		}
+		seen[t] = true
+		if t.Op() == smt.OpIte && !slices.Contains(out, t.Args()[0]) {
+			out = append(out, t.Args()[0])
+		}
+		for _, a := range t.Args() {
+			look(a)
+		}
+	}
+	for _, t := range of {
+		look(t)
+	}
+	return out
+}
+
+// Bounds of the conditions that are decided for one change, and of how often that is done for what is left of them.
+const (
+	maxBranches = 96
+	maxRounds   = 4
+)
+
+// decided is a change with the conditions decided that hold, or do not, wherever program and contract take their ways together: the
+// program has tested there what the contract only weighs, such as whether a packet is long enough, and the two are only
+// recognised as the same without it. It tells whether they can be taken together at all.
+func (s *session) decided(ctx context.Context, ch change, conds []smt.Term) (change, bool) {
+	x := &ways{session: s, ctx: ctx, conds: append(slices.Clone(conds), s.facts(conds)...)}
+	if x.never(s.b.True()) {
+		return ch, false
+	}
+	for range maxRounds { // what one condition leaves of another is a new one
+		if !x.recognise(&ch) {
+			break
+		}
+	}
+	return ch, true
+}
+
+// ways are the inputs by which program and contract take their ways together. Those that were found are kept: what one of them
+// shows to be possible is not asked again, which leaves few of the questions about conditions and their pairs.
+type ways struct {
+	*session
+	ctx    context.Context
+	conds  []smt.Term
+	inputs []smt.Model
+}
+
+// never tells whether no such input makes a term true.
+func (x *ways) never(t smt.Term) bool {
+	if t.IsFalse() {
+		return true
+	}
+	if slices.ContainsFunc(x.inputs, func(m smt.Model) bool { return m.Value(t) == 1 }) {
+		return false
+	}
+	a := x.solving.ask(x.ctx, append(slices.Clone(x.conds), t)...)
+	if a.Result == smt.Sat {
+		x.inputs = append(x.inputs, a.Model)
+	}
+	return a.Result == smt.Unsat
+}
+
+// recognise writes the conditions in a change in fewer words, by what holds beside it, and tells whether any changed.
+func (x *ways) recognise(ch *change) (changed bool) {
+	var of []smt.Term
+	for _, v := range ch.key {
+		of = append(of, terms(v)...)
+	}
+	of = append(of, octets(ch.at)...)
+	data := octets(ch.data)
+	for _, v := range ch.fields {
+		switch {
+		case v == nil:
+		case v.typ.Kind == contract.TextKind && v.bytes != nil:
+			// A text is found by its first byte: what each of the others depends on need not be known.
+			of = append(of, v.bytes.At(0, 1))
+			votes := map[slot]int{}
+			textVotes(v.bytes, ch.data, votes)
+			for at := range votes {
+				for i := at.off + 1; i < at.off+at.size; i++ {
+					data[i] = nil
+				}
+			}
+		default:
+			of = append(of, terms(*v)...)
+		}
+	}
+	of = append(of, data...)
+	by := map[smt.Term]smt.Term{}
+	var open []smt.Term
+	for _, c := range branchesOf(of) {
+		if x.never(x.b.Not(c)) {
+			by[c] = x.b.True()
+			continue
+		}
+		if x.never(c) {
+			by[c] = x.b.False()
+			continue
+		}
+		// The same condition, or its opposite, in other words is put in the same words.
+		if same := slices.IndexFunc(open, func(o smt.Term) bool { return x.never(x.b.Ne(o, c)) }); same >= 0 {
+			by[c] = open[same]
+			continue
+		}
+		if opposite := slices.IndexFunc(open, func(o smt.Term) bool { return x.never(x.b.Eq(o, c)) }); opposite >= 0 {
+			by[c] = x.b.Not(open[opposite])
+		} else {
+			open = append(open, c)
+		}
+	}
+	put := func(t smt.Term) smt.Term {
+		if t == nil {
+			return nil
+		}
+		u := x.b.Substitute(t, by)
+		changed = changed || u != t
+		return u
+	}
+	bytes := func(old *symbolic.Bytes) *symbolic.Bytes {
+		all := octets(old)
+		for i, t := range all {
+			all[i] = put(t)
+		}
+		return x.bytesOf(all)
+	}
+	with := func(v value) value {
+		if v.bytes != nil {
+			v.bytes = bytes(v.bytes)
+		} else {
+			v.term = put(v.term)
+		}
+		return v
+	}
+	ch.at, ch.data = bytes(ch.at), bytes(ch.data)
+	key, fields := ch.key, ch.fields
+	ch.key, ch.fields = nil, nil
+	for _, v := range key {
+		ch.key = append(ch.key, with(v))
+	}
+	for _, v := range fields {
+		if v != nil {
+			w := with(*v)
+			v = &w
+		}
+		ch.fields = append(ch.fields, v)
+	}
+	return changed
 }
 
 // unfilled is a key with zeroes for what comes from the filling of elements that keep memories.

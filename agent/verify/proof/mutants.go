@@ -192,12 +192,22 @@ func (x *trial) right(prog *symbolic.Program, s *specimen) (right bool, passed m
 }
 
 // outside is what a path does to the outside in a sample, and to the program's own maps, as
-// a text to be compared.
+// a text to be compared. Of a row that is shown that is what it gains: what it had, and whether it was
+// there, a mutant finds otherwise if it comes to the same key by other terms.
 func (x *trial) outside(s *specimen, path *aPath) string {
 	var b strings.Builder
+	rows := map[string]string{}
+	gained := emptied{s.model, x.bound.outputs}
 	for _, e := range path.Effects {
 		name := nameOfMap(e.Map)
 		if name == statsMap {
+			continue
+		}
+		if _, ok := x.bound.outputs[name]; ok && e.Key != nil {
+			row := fmt.Sprintf("%s %x", name, e.Key.Eval(s.model))
+			if rows[row] = "deleted"; e.Data != nil {
+				rows[row] = fmt.Sprintf("%x", e.Data.Eval(gained))
+			}
 			continue
 		}
 		fmt.Fprintf(&b, "%d %s", e.Op, name)
@@ -208,10 +218,31 @@ func (x *trial) outside(s *specimen, path *aPath) string {
 		}
 		b.WriteString("\n")
 	}
+	for _, row := range slices.Sorted(maps.Keys(rows)) {
+		fmt.Fprintf(&b, "%s %s\n", row, rows[row])
+	}
 	if s.run.ret != nil && path.Return != nil {
 		fmt.Fprintf(&b, "returns %d", s.model.Value(path.Return)&(1<<32-1))
 	}
 	return b.String()
+}
+
+// emptied is a model in which rows that are shown held zeroes.
+type emptied struct {
+	of      smt.Model
+	outputs map[string]int
+}
+
+// Value is part of smt.Model.
+func (m emptied) Value(t smt.Term) uint64 {
+	return smt.Eval(t, func(v smt.Term) uint64 {
+		if in := symbolic.InputOf(v); in != nil && in.Kind == symbolic.Stored && !isPresence(v) {
+			if _, ok := m.outputs[in.Map]; ok {
+				return 0
+			}
+		}
+		return m.of.Value(v)
+	})
 }
 
 // about is the case whose samples alone pass what is wrong with a mutant; "" if there is none.
@@ -245,18 +276,18 @@ func (v *varied) Value(t smt.Term) uint64 {
 		if in := symbolic.InputOf(x); in == nil || in.Kind == symbolic.Choice {
 			return 0
 		}
-		return scrambled(x, v.salt)
+		return v.scrambled(x)
 	})
 }
 
-// scrambled is some value of a variable: another one for each. At least once all elements are there:
-// what forgets them does nothing where they are not.
-func scrambled(v smt.Term, salt uint64) uint64 {
-	if salt == 0 && isPresence(v) {
-		return 1
+// scrambled is some value of a variable: another one for each. Elements are there, of all maps, or are
+// not: a variable stands for each term of a key, and two terms may be one key.
+func (m *varied) scrambled(v smt.Term) uint64 {
+	if isPresence(v) {
+		return 1 - min(1, m.salt)
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %s", salt, v.Info().Name)
+	fmt.Fprintf(h, "%d %s", m.salt, v.Info().Name)
 	n := h.Sum64()
 	if w := v.Width(); w < 64 {
 		n &= 1<<w - 1
@@ -280,6 +311,8 @@ func vary(s *specimen, salt uint64) *varied {
 	holds := func(v smt.Term) bool {
 		return !slices.ContainsFunc(about[v], func(h smt.Term) bool { return out.Value(h) == 0 })
 	}
+	// With what maps may have there, and, in what follows, without it: a memory of which only the
+	// presence counts shows nowhere that it was written when it was there already.
 	if there := slices.DeleteFunc(smt.Vars(s.hyp...), func(v smt.Term) bool { return !isPresence(v) }); salt == 0 && !out.present(there, s.hyp) {
 		for _, v := range there {
 			out.present([]smt.Term{v}, s.hyp)
@@ -290,7 +323,7 @@ func vary(s *specimen, salt uint64) *varied {
 			continue
 		}
 		old := out.values[v]
-		some := scrambled(v, salt)
+		some := out.scrambled(v)
 		for _, n := range []uint64{some, some % (1 << 16)} {
 			out.values[v] = n
 			if holds(v) {
@@ -339,7 +372,7 @@ func (m *varied) lengthen(hyp []smt.Term) {
 		for _, v := range vars {
 			switch in := symbolic.InputOf(v); {
 			case symbolic.InText(v, length):
-				m.values[v] = scrambled(v, m.salt) | 1
+				m.values[v] = m.scrambled(v) | 1
 			case in != nil && in.Event == symbolic.Fault && in.Base == symbolic.InputOf(length).Base:
 				m.values[v] = 0
 			}

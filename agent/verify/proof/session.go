@@ -96,6 +96,11 @@ func open(in Input) (*session, []finding, error) {
 	if err != nil {
 		return nil, nil, &unsettled{err}
 	}
+	for name := range s.progs {
+		if m := symbolic.CookieMap(name); s.maps()[m] != nil {
+			bound.internal[m] = true
+		}
+	}
 	s.bound = bound
 	return s, append(unfit, diff...), nil
 }

@@ -19,6 +19,7 @@ type run struct {
 	events []emission
 	adds   []sample
 	ret    *value
+	unread smt.Term // where nobody asks for ret; nil: nowhere
 	after  *ledger
 }
 
@@ -202,7 +203,7 @@ func stepRuns(c *contract.Checked, p *contract.CheckedPlace, s *contract.Checked
 		if ok, err := can(conds); !ok || err != nil {
 			return err
 		}
-		n := &run{cases: append(append([]string(nil), r.cases...), name), conds: conds, after: r.after, ret: r.ret,
+		n := &run{cases: append(append([]string(nil), r.cases...), name), conds: conds, after: r.after, ret: r.ret, unread: r.unread,
 			events: append([]emission(nil), r.events...), adds: append([]sample(nil), r.adds...)}
 		out = append(out, n)
 		return n.apply(c, t, effects, name)
@@ -271,6 +272,9 @@ func (r *run) apply(c *contract.Checked, t *translator, effects []contract.Check
 				return err
 			}
 			r.ret = &v
+			if back, err := t.in.Named("probe.returns"); err == nil { // a session: what it returns at the return
+				r.unread = back.Term
+			}
 		default:
 			return fmt.Errorf("the effect %q is not modelled", e.Verb)
 		}

@@ -216,6 +216,13 @@ func (x *run) kfunc(s *state, ins *Insn) verdict {
 		ret = c.k(0)
 	case "bpf_task_from_pid", "bpf_task_acquire", "bpf_cgroup_acquire":
 		ret = c.sameKfunc()
+	case "bpf_session_is_return":
+		if x.p.Hook.Kind != KprobeSession {
+			c.crash(s, "asks whether a call returns where there is no session")
+		}
+		ret = number(x.b.ZeroExt(64, x.inv.returns()))
+	case sessionCookie:
+		ret = cookieOf(c)
 	case "bpf_task_release", "bpf_cgroup_release":
 		ret = c.k(0)
 	default:

@@ -3,6 +3,7 @@ package symbolic
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -671,12 +672,6 @@ func (c *call) strlenOf(space Space, i int) func() smt.Term {
 	if src.scalar() {
 		return func() smt.Term { return c.inv.strlen(space, src.Term) }
 	}
-	if src.Region != nil && src.Region.Kind == ContextRegion {
-		off, _ := src.Term.Const()
-		if f, at := c.inv.hook.dataLoc(int64(off)); f != nil && at == 0 {
-			return func() smt.Term { return c.inv.dataLocStrlen(f) }
-		}
-	}
 	return nil
 }
 
@@ -728,11 +723,30 @@ func perArgument(name string, i int) func(*call) Value {
 	}
 }
 
+// underCgroup is 1 for a task (or socket) in a cgroup; else 0, or an error where no cgroup is at that
+// index, which is never the case for what is in one.
 func underCgroup(c *call) Value {
 	m, index := c.mapArg(len3(c)), c.num(len3(c)+1)
-	v := c.inv.variable(1, &Input{Kind: Data, Name: fmt.Sprintf("in cgroup %s[%s]", m.Name, c.world.origin.termName(index)), Map: m.Name, Pc: -1})
+	what := "in cgroup"
+	if len3(c) == 2 {
+		what = "packet in cgroup"
+	}
+	v := c.inv.underCgroup(what, m.Name, c.world.origin.termName(index))
 	failed := c.fresh(c.s, 1, &Input{Kind: Choice, Event: HelperFail, Name: c.name + " fails"})
-	return number(c.b.Ite(failed, c.negative(), c.b.ZeroExt(64, v)))
+	return number(c.b.Ite(v, c.k(1).Term, c.b.Ite(failed, c.negative(), c.k(0).Term)))
+}
+
+func (inv *Invocation) underCgroup(what, name, index string) smt.Term {
+	return inv.variable(1, &Input{Kind: Data, Name: fmt.Sprintf("%s %s[%s]", what, name, index), Map: name, Pc: -1, Warn: inv.hook.currentWarn})
+}
+
+// InCgroups is whether the current task is in one of the first n cgroups of a map of them: 1 bit.
+func (inv *Invocation) InCgroups(name string, n uint32) InputValue {
+	in := inv.m.b.Const(1, 0)
+	for i := range n {
+		in = inv.m.b.Or(in, inv.underCgroup("in cgroup", name, strconv.Itoa(int(i))))
+	}
+	return inv.described(in)
 }
 
 // len3 is which argument is the map: the first for the current task, the

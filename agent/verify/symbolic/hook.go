@@ -2,6 +2,7 @@ package symbolic
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -88,8 +89,12 @@ func hookFor(p *Program) (*hookModel, error) {
 	case Kprobe, Kretprobe:
 		proto := kt.function(name)
 		return registersModel(p, proto, p.Hook.Kind == Kretprobe, KernelSpace), nil
-	case Uprobe, Uretprobe, USDT:
+	case KprobeMulti, KretprobeMulti, KprobeSession:
+		return severalModel(p), nil
+	case Uprobe, Uretprobe:
 		return registersModel(p, nil, p.Hook.Kind == Uretprobe, UserSpace), nil
+	case USDT: // its arguments are wherever the binary says
+		return registersModel(p, nil, false, AnySpace), nil
 	case Tracepoint:
 		return tracepointModel(p)
 	case PerfEvent:
@@ -105,7 +110,9 @@ func hookFor(p *Program) (*hookModel, error) {
 		return iterModel(kt, name)
 	case XDP:
 		return &hookModel{fields: xdpFields(), size: 24, packet: true, currentWarn: softirq}, nil
-	case TC, CgroupSKB, SocketFilter:
+	case SocketFilter:
+		return &hookModel{fields: copyFields(), size: 192, packet: true, linear: true, currentWarn: softirq}, nil
+	case TC, CgroupSKB:
 		return &hookModel{fields: skbFields(), size: 192, packet: true, linear: true, currentWarn: softirq}, nil
 	case SockAddr:
 		return &hookModel{fields: sockAddrFields(), size: 72}, nil
@@ -192,7 +199,7 @@ func registersModel(p *Program, proto *btf.FuncProto, ret bool, space Space) *ho
 		}
 		if ret && r == result {
 			f.name, f.space = "ret", space
-			if proto != nil {
+			if proto != nil && proto.Return != nil {
 				f.describe(proto.Return, space)
 			}
 		}
@@ -202,8 +209,87 @@ func registersModel(p *Program, proto *btf.FuncProto, ret bool, space Space) *ho
 	return h
 }
 
+// severalModel models a probe at several functions. An argument that they do not call alike, or of
+// which the types differ, is the register that it is in. A session has the context of a call and
+// that of a return, and which of them is an input: so it has the arguments and the result.
+func severalModel(p *Program) *hookModel {
+	var protos []*btf.FuncProto
+	for _, name := range strings.Split(p.Hook.Target, ",") {
+		proto := p.types.function(name)
+		if proto == nil {
+			protos = nil // a pattern, or a function of which nothing is known
+			break
+		}
+		protos = append(protos, proto)
+	}
+	h := registersModel(p, commonProto(protos), p.Hook.Kind == KretprobeMulti, KernelSpace)
+	if p.Hook.Kind == KprobeSession {
+		back := registersModel(p, commonProto(protos), true, KernelSpace)
+		for i, f := range back.fields {
+			if f.name == "ret" {
+				h.fields[i] = f
+			}
+		}
+	}
+	return h
+}
+
+// commonProto is what several functions have in common, nil if nothing is known of them. Types that
+// differ are left out; of numbers of different types the first stands for the size.
+func commonProto(protos []*btf.FuncProto) *btf.FuncProto {
+	if len(protos) == 0 {
+		return nil
+	}
+	common := &btf.FuncProto{Return: protos[0].Return}
+	most := len(protos[0].Params)
+	for _, p := range protos[1:] {
+		common.Return = commonType(common.Return, p.Return)
+		most = min(most, len(p.Params))
+	}
+	for i := range most {
+		param := protos[0].Params[i]
+		if j := slices.IndexFunc(protos, func(p *btf.FuncProto) bool { return wide(p.Params[i]) }); j >= 0 {
+			common.Params = append(common.Params, protos[j].Params[i])
+			continue
+		}
+		for _, p := range protos[1:] {
+			param.Type = commonType(param.Type, p.Params[i].Type)
+			if p.Params[i].Name != param.Name {
+				param.Name = ""
+			}
+		}
+		common.Params = append(common.Params, param)
+	}
+	return common
+}
+
+// commonType is what can be said of a register that holds one type or the other: nil, nothing.
+func commonType(a, b btf.Type) btf.Type {
+	if a == nil || b == nil {
+		return nil
+	}
+	m, errA := btf.Sizeof(a)
+	n, errB := btf.Sizeof(b)
+	_, _, pointerA := pointee(a)
+	_, _, pointerB := pointee(b)
+	switch {
+	case errA != nil || errB != nil || m != n || pointerA != pointerB:
+		return nil
+	case pointerA && cName(plain(a)) != cName(plain(b)):
+		return nil
+	}
+	return a
+}
+
 func (f *ctxField) argument(i int, proto *btf.FuncProto, space Space) {
 	f.name, f.space, f.position = fmt.Sprintf("arg%d", i), space, i+1
+	if proto != nil && slices.ContainsFunc(proto.Params[:min(i+1, len(proto.Params))], wide) {
+		f.position = 0 // it is another argument's, or half of one
+		if space == KernelSpace {
+			f.space = AnySpace
+		}
+		return
+	}
 	if proto == nil || i >= len(proto.Params) {
 		if space == KernelSpace {
 			f.space = AnySpace
@@ -213,7 +299,21 @@ func (f *ctxField) argument(i int, proto *btf.FuncProto, space Space) {
 	if n := proto.Params[i].Name; n != "" {
 		f.name = n
 	}
+	if proto.Params[i].Type == nil {
+		f.space = AnySpace
+		return
+	}
 	f.describe(proto.Params[i].Type, space)
+}
+
+// wide tells whether an argument does not take one register, as a struct that takes two: those behind it are not in the
+// registers of their positions then.
+func wide(p btf.FuncParam) bool {
+	if p.Type == nil { // of which nothing is known but its size, see commonProto
+		return false
+	}
+	size, err := btf.Sizeof(p.Type)
+	return err != nil || size < 1 || size > 8
 }
 
 // describe gives a register the type of what it carries.
@@ -460,6 +560,21 @@ func skbFields() []ctxField {
 		}
 	}
 	return f
+}
+
+// copyFields are those that a socket filter may read and write (net/core/filter.c:
+// sk_filter_is_valid_access).
+func copyFields() []ctxField {
+	fields := skbFields()
+	for i := range fields {
+		f := &fields[i]
+		f.writable = f.off >= 48 && f.off < 68 // cb
+		switch off := f.off; {
+		case off == 72, off == 76, off == 80, off == 140, off >= 88 && off < 140, off == 152, off == 160, off == 176, off == 184:
+			f.special = "hidden" // tc_classid, the packet itself, the socket's addresses, times, wire_len
+		}
+	}
+	return fields
 }
 
 // sockAddrFields is struct bpf_sock_addr of linux/bpf.h.

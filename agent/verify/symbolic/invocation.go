@@ -74,6 +74,10 @@ func (inv *Invocation) Assume() []smt.Term {
 			out = append(out, c)
 		}
 	}
+	// The idle tasks, and nobody else, have neither: no thread 0 is in a process, and none is in process 0.
+	if c := b.Eq(b.Eq(inv.tid(), b.Const(32, 0)), b.Eq(inv.tgid(), b.Const(32, 0))); !c.IsTrue() {
+		out = append(out, c)
+	}
 	// There is always a current task, and the clock has run since boot.
 	for _, t := range []smt.Term{inv.currentTask(), inv.clock("now", "ns"), inv.clock("now.boot", "ns")} {
 		if c := b.Ne(t, b.Const(64, 0)); !c.IsTrue() {
@@ -107,6 +111,16 @@ func (inv *Invocation) cpu() smt.Term {
 // random is the first random number of a run.
 func (inv *Invocation) random() smt.Term {
 	return inv.variable(32, &Input{Kind: Data, Name: "random", Pc: -1})
+}
+
+// returns is whether a session's call returns, 1 bit.
+func (inv *Invocation) returns() smt.Term {
+	return inv.variable(1, &Input{Kind: Data, Name: "probe.returns", Pc: -1})
+}
+
+// call is a number of a session's call.
+func (inv *Invocation) call() smt.Term {
+	return inv.variable(64, &Input{Kind: Data, Name: "probe.call", Order: Host, Pc: -1})
 }
 
 // clock is one of the kernel's clocks. Within one run of a program every one
@@ -234,6 +248,14 @@ func (inv *Invocation) Input(name string) (v InputValue, ok bool) {
 		return describe(inv.helperInput("current.cgroup", 64, "")), true
 	case "stack.kernel", "stack.user":
 		return describe(inv.variable(32, &Input{Kind: Data, Name: name, Order: Host, Pc: -1, Warn: inv.hook.currentWarn})), true
+	case "probe.returns", "probe.call":
+		if inv.p.Hook.Kind != KprobeSession {
+			return v, false
+		}
+		if name == "probe.call" {
+			return describe(inv.call()), true
+		}
+		return describe(inv.returns()), true
 	case "skb.cgroup", "socket.cookie", "netns.cookie", "func.ip", "attach.cookie":
 		return describe(inv.helperInput(name, 64, "")), true
 	case "socket.uid", "skb.hash.recalc", "skb.classid", "numa.node":
@@ -330,21 +352,15 @@ func (inv *Invocation) Inputs() []string {
 }
 
 // dataLocText is the string behind a __data_loc as a read into a zeroed
-// buffer of n bytes gives it.
+// buffer of n bytes gives it. It ends where its bytes say: what the field says is the
+// size of what the kernel put there, which may go on behind a NUL.
 func (inv *Invocation) dataLocText(f *ctxField, n int) *Bytes {
 	var src []octet
 	for i := range n {
 		src = append(src, inv.contextByte(f, int64(i)))
 	}
-	t := text(inv.m.b, src, zeroOctets(inv.m.b, n), func() smt.Term { return inv.dataLocStrlen(f) })
+	t := text(inv.m.b, src, zeroOctets(inv.m.b, n), nil)
 	return &Bytes{inv.m.b, t.data}
-}
-
-// dataLocStrlen is the length of the string behind a __data_loc: one less than
-// what the field says, which counts the NUL.
-func (inv *Invocation) dataLocStrlen(f *ctxField) smt.Term {
-	b := inv.m.b
-	return b.Sub(b.ZeroExt(32, b.Extract(31, 16, inv.contextTerm(f))), b.Const(32, 1))
 }
 
 func zeroOctets(b *smt.Builder, n int) []octet {

@@ -219,6 +219,7 @@ func linkMaps(spec *ebpf.CollectionSpec) map[string]*Map {
 			}
 		}
 	}
+	linkCookies(spec, maps)
 	return maps
 }
 
@@ -300,7 +301,7 @@ func hookOf(ps *ebpf.ProgramSpec) Hook {
 		return Hook{Tracepoint, strings.Replace(target, "/", ":", 1)}
 	case "raw_tp", "raw_tracepoint":
 		return Hook{RawTracepoint, target}
-	case "tp_btf", "kprobe", "kretprobe", "fentry", "fexit", "fmod_ret", "lsm", "iter", "uprobe", "uretprobe", "usdt", "perf_event", "xdp", "cgroup_skb", "syscall", "socket":
+	case "tp_btf", "kprobe", "kretprobe", "kprobe.multi", "kretprobe.multi", "kprobe.session", "fentry", "fexit", "fmod_ret", "lsm", "iter", "uprobe", "uretprobe", "usdt", "perf_event", "xdp", "cgroup_skb", "syscall", "socket":
 		return Hook{HookKind(prefix), target}
 	case "tc", "tcx", "classifier", "action":
 		return Hook{TC, target}

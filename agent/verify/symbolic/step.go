@@ -412,7 +412,11 @@ func (x *run) comparePointers(op asm.JumpOp, dst, src Value) smt.Term {
 func (x *run) exit(s *state) verdict {
 	f := s.top()
 	if len(s.frames) == 1 {
-		x.end(s, x.num(x.reg(s, asm.R0)))
+		ret := x.num(x.reg(s, asm.R0))
+		s.pre = s.fork()
+		x.endSession(s, ret)
+		s.pre = nil
+		x.end(s, ret)
 		return gone
 	}
 	ret := f.regs[0] // of a function without a result it was perhaps never written

@@ -29,8 +29,12 @@ const Arg = "jail"
 
 // Spec says what is run and what it may do.
 type Spec struct {
-	Path string   `json:"path"`
-	Args []string `json:"args"` // without the name of the program
+	Path string `json:"path"`
+	// File is what is run, open; Path is then no more than its name. What a path leads to
+	// may be another file each time.
+	File *os.File `json:"-"`
+	Open bool     `json:"open,omitempty"` // set by Command: it is descriptor openFD
+	Args []string `json:"args"`           // without the name of the program
 	Env  []string `json:"env"`
 	// Memory bounds the address space in bytes, CPU the processor time.
 	Memory uint64        `json:"memory"`
@@ -56,6 +60,7 @@ func Command(self []string, s Spec) (*exec.Cmd, error) {
 	if len(self) == 0 {
 		return nil, errors.New("entering the jail: it is not said how this program is started again")
 	}
+	s.Open = s.File != nil
 	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("entering the jail: %w", err)
@@ -73,8 +78,15 @@ func Command(self []string, s Spec) (*exec.Cmd, error) {
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
 	cmd.SysProcAttr = attr
+	if s.Open {
+		cmd.ExtraFiles = []*os.File{s.File}
+	}
 	return cmd, nil
 }
+
+// openFD is the descriptor of a spec's file in a process that enters the jail: the first
+// of exec.Cmd's ExtraFiles.
+const openFD = 3
 
 // Enter becomes what the spec in its argument says. It returns only to say why
 // that was not possible.
@@ -104,7 +116,11 @@ func Enter(text string) error {
 	if err := filter(); err != nil {
 		return err
 	}
-	err := syscall.Exec(s.Path, append([]string{s.Path}, s.Args...), s.Env)
+	path := s.Path
+	if s.Open {
+		path = fmt.Sprintf("/proc/self/fd/%d", openFD)
+	}
+	err := syscall.Exec(path, append([]string{s.Path}, s.Args...), s.Env)
 	return fmt.Errorf("starting %s: %w", s.Path, err)
 }
 

@@ -149,3 +149,25 @@ func TestEnterSaysWhy(t *testing.T) {
 		t.Error("a jail without a way in")
 	}
 }
+
+// A file that was opened is run, not what its name leads to by then.
+func TestJailOfOpenFile(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s := Spec{Path: "/bin/false", File: f, Args: []string{"inside", t.TempDir()}, Env: []string{"ONLY=this"}, Memory: 8 << 30, CPU: 20 * time.Second}
+	cmd, err := Command([]string{"/proc/self/exe", Arg}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := cmd.Output()
+	if err != nil || !strings.Contains(string(text), "ONLY=this") {
+		t.Errorf("%v: %q", err, text)
+	}
+}

@@ -1106,4 +1106,30 @@ static __always_inline void k_process_comm(char comm[TASK_COMM_LEN], const void 
 		return k_task_passes(BPF_CORE_READ(_t, tgid), uid == (k_uid)-1 ? 0 : BPF_CORE_READ(_t, real_cred, uid.val), _name, task); \
 	}
 
+/*
+ * KGENT_WHERE declares the control groups that a run is narrowed to: the node
+ * fills them in, for the containers or pods that the manifest names, and keeps
+ * them up to date. k_inside() then says whether the current task is in one of
+ * them, or in a group within one. There is no branch for each, so that the
+ * program has no more paths for it; an empty place answers below zero.
+ */
+#define KGENT_WHERE_GROUPS 8
+#define KGENT_WHERE \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY); \
+		__uint(max_entries, KGENT_WHERE_GROUPS); \
+		__type(key, __u32); \
+		__type(value, __u32); \
+	} kgent_where SEC(".maps"); \
+	static __always_inline bool k_inside(void) \
+	{ \
+		__u64 _in = 0; \
+		_Pragma("unroll") \
+		for (__u32 _i = 0; _i < KGENT_WHERE_GROUPS; _i++) { \
+			__u64 _is = bpf_current_task_under_cgroup(&kgent_where, _i); \
+			_in |= _is & ~(_is >> 63); \
+		} \
+		return _in & 1; \
+	}
+
 #endif /* KGENT_BPF_H */

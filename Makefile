@@ -12,7 +12,7 @@ NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell comma
 TEST_PACKAGES = $(PACKAGES) bpftrace gcc libc6-dev binutils bash make procps iproute2 mount util-linux redis-server openssl z3 qemu-system-x86 $(NODE_PACKAGES)
 BENCH_PACKAGES = $(TEST_PACKAGES)
 
-.PHONY: build embeddings demo try screenshots test test-vm test-redis8 test-bpftrace eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix codegen-recipes retrieval bench vet fuzz clean
+.PHONY: build embeddings demo try screenshots test test-vm test-redis8 test-bpftrace eval eval-check soak soak-machine mutation proof-cost proof-kernels proof-matrix codegen-recipes retrieval bench vet lint-deploy fuzz clean
 
 build:
 	$(GO) build -trimpath -o bin/kgent ./cmd/kgent
@@ -55,11 +55,17 @@ vet:
 	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }
 	$(GO) vet ./...
 
+# The Helm chart, what it renders, the manifest, the Dockerfile and systemd's units.
+HELM = v3.19.0
+lint-deploy:
+	@deploy/debian-packages $(NODE_PACKAGES) systemd
+	@GO='$(GO)' HELM=$(HELM) deploy/lint/run out/lint
+
 # Every kind of probe on this kernel, and in qemu on Debian's 5.10, 6.1, 6.12 and the
-# newest of its backports. Of these test has a short form, on one of them.
+# newest of its backports; and there, too, that what replaces a hook sees what it saw. Of these test has a short form, on one of them.
 test-vm:
 	@deploy/debian-packages $(TEST_PACKAGES)
-	KGENT_VM_SUITES='$(SUITES)' $(GO) test -count 1 -timeout 60m -v -run '^TestKinds' ./executor/probe
+	KGENT_VM_SUITES='$(SUITES)' $(GO) test -count 1 -timeout 60m -v -run '^(TestKinds|TestElsewhere$$)' ./executor/probe ./agent/alternative
 SUITES = bullseye bookworm trixie trixie-backports
 
 # How well requests are answered, on real workloads: MODE=recipes, gate, noisy, or

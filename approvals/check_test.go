@@ -19,7 +19,7 @@ func (everyReplay) Claim(string, time.Time) (bool, error) { return true, nil }
 // nothing but a check.
 func TestCheck(t *testing.T) {
 	o := newOffice(t)
-	g, envelope, err := o.Check(t.Context(), o.cand.Program, o.cand.Nodes)
+	g, envelope, err := o.Check(t.Context(), o.cand.Program, o.cand.Nodes, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,19 +43,19 @@ func TestCheck(t *testing.T) {
 
 func TestCheckFaults(t *testing.T) {
 	o := newOffice(t)
-	if _, _, err := o.Check(t.Context(), o.cand.Program, nil); err == nil {
+	if _, _, err := o.Check(t.Context(), o.cand.Program, nil, false); err == nil {
 		t.Error("a check of no node was signed")
 	}
-	if _, _, err := o.Check(t.Context(), o.cand.Program, make([]string, 1001)); err == nil {
+	if _, _, err := o.Check(t.Context(), o.cand.Program, make([]string, 1001), false); err == nil {
 		t.Error("a check of too many nodes was signed")
 	}
 	o.Signer = noSigner{}
-	if _, _, err := o.Check(t.Context(), o.cand.Program, o.cand.Nodes); err == nil || !strings.Contains(err.Error(), "no key") {
+	if _, _, err := o.Check(t.Context(), o.cand.Program, o.cand.Nodes, false); err == nil || !strings.Contains(err.Error(), "no key") {
 		t.Errorf("without a key: %v", err)
 	}
 	o.Signer = o.key
 	o.Audit = deaf{}
-	if _, envelope, err := o.Check(t.Context(), o.cand.Program, o.cand.Nodes); err == nil || envelope != nil || !strings.Contains(err.Error(), "disk full") {
+	if _, envelope, err := o.Check(t.Context(), o.cand.Program, o.cand.Nodes, false); err == nil || envelope != nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("a check was handed out that is on no record: %v", err)
 	}
 }

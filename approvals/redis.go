@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"kgent/executor/job"
+	"kgent/retrieval/keyspace"
 )
 
 // Redis is a [Store] in Redis, shared by all bots. Cases and programs are
@@ -32,8 +33,11 @@ import (
 //	kgent:case:<id>          hash    version, case (JSON), seal
 //	kgent:case:<id>:program  hash    elf, manifest, contract
 //	kgent:case:undecided     sorted  ids of undecided cases, by when they were opened
+//
+// and in a cluster begin with kgent:{cases}:case: instead.
 type Redis struct {
-	client  *redis.Client
+	client  redis.UniversalClient
+	prefix  string   // of all keys
 	secrets [][]byte // the first one seals, all of them vouch
 }
 
@@ -48,8 +52,8 @@ const StoreSecret = "case store v1"
 // sealed with one of others are believed, too, as while a key is replaced. All
 // desks that share the store must have the same secret, or each the other's
 // among its others; see [StoreSecret].
-func NewRedis(client *redis.Client, secret []byte, others ...[]byte) (*Redis, error) {
-	r := &Redis{client: client}
+func NewRedis(client redis.UniversalClient, secret []byte, others ...[]byte) (*Redis, error) {
+	r := &Redis{client: client, prefix: keyspace.State(client, "cases") + "case:"}
 	for _, s := range append([][]byte{secret}, others...) {
 		if len(s) < sha256.Size {
 			return nil, fmt.Errorf("opening case store: a secret of %d bytes is too short, want %d", len(s), sha256.Size)
@@ -59,13 +63,9 @@ func NewRedis(client *redis.Client, secret []byte, others ...[]byte) (*Redis, er
 	return r, nil
 }
 
-const (
-	caseKeys  = "kgent:case:"
-	undecided = caseKeys + "undecided"
-)
-
-func caseKey(id string) string    { return caseKeys + id }
-func programKey(id string) string { return caseKeys + id + ":program" }
+func (r *Redis) caseKey(id string) string    { return r.prefix + id }
+func (r *Redis) programKey(id string) string { return r.prefix + id + ":program" }
+func (r *Redis) undecided() string           { return r.prefix + "undecided" }
 
 // What the scripts answer.
 const (
@@ -123,7 +123,7 @@ func (r *Redis) run(ctx context.Context, script *redis.Script, c Case, args ...a
 	if c.Undecided() {
 		open = 1
 	}
-	keys := []string{caseKey(c.ID), programKey(c.ID), undecided}
+	keys := []string{r.caseKey(c.ID), r.programKey(c.ID), r.undecided()}
 	args = append([]any{c.ID, strconv.FormatUint(c.Version, 10), content, seal(r.secrets[0], content), caseKept.Milliseconds(), open, c.Opened.UnixMilli()}, args...)
 	reply, err := script.Run(ctx, r.client, keys, args...).Text()
 	if err != nil {
@@ -175,7 +175,7 @@ func (r *Redis) Swap(ctx context.Context, c Case) error {
 
 // Get implements [Store].
 func (r *Redis) Get(ctx context.Context, id string) (Case, error) {
-	values, err := r.client.HMGet(ctx, caseKey(id), "case", "seal").Result()
+	values, err := r.client.HMGet(ctx, r.caseKey(id), "case", "seal").Result()
 	if err != nil {
 		return Case{}, fmt.Errorf("reading case: %w", orContext(ctx, err))
 	}
@@ -206,7 +206,7 @@ func (r *Redis) decode(id string, values []any) (Case, error) {
 
 // Program implements [Store].
 func (r *Redis) Program(ctx context.Context, id string) (job.Program, error) {
-	values, err := r.client.HMGet(ctx, programKey(id), "elf", "manifest", "contract").Result()
+	values, err := r.client.HMGet(ctx, r.programKey(id), "elf", "manifest", "contract").Result()
 	if err != nil {
 		return job.Program{}, fmt.Errorf("reading program: %w", orContext(ctx, err))
 	}
@@ -232,7 +232,7 @@ func (r *Redis) Undecided(ctx context.Context) ([]Case, error) {
 	fail := func(err error) ([]Case, error) {
 		return nil, fmt.Errorf("reading undecided cases: %w", orContext(ctx, err))
 	}
-	ids, err := r.client.ZRange(ctx, undecided, 0, -1).Result()
+	ids, err := r.client.ZRange(ctx, r.undecided(), 0, -1).Result()
 	if err != nil {
 		return fail(err)
 	}
@@ -241,7 +241,7 @@ func (r *Redis) Undecided(ctx context.Context) ([]Case, error) {
 		reads := make([]*redis.SliceCmd, len(batch))
 		if _, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for i, id := range batch {
-				reads[i] = p.HMGet(ctx, caseKey(id), "case", "seal")
+				reads[i] = p.HMGet(ctx, r.caseKey(id), "case", "seal")
 			}
 			return nil
 		}); err != nil {
@@ -251,7 +251,7 @@ func (r *Redis) Undecided(ctx context.Context) ([]Case, error) {
 			c, err := r.decode(id, reads[i].Val())
 			switch {
 			case errors.Is(err, ErrNotFound):
-				if err := forgetCase.Run(ctx, r.client, []string{caseKey(id), undecided}, id).Err(); err != nil {
+				if err := forgetCase.Run(ctx, r.client, []string{r.caseKey(id), r.undecided()}, id).Err(); err != nil {
 					return fail(err)
 				}
 			case errors.Is(err, errSeal):

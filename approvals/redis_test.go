@@ -14,7 +14,7 @@ import (
 	"kgent/executor/job"
 )
 
-func redisStore(t *testing.T, client *redis.Client, secret byte) *approvals.Redis {
+func redisStore(t *testing.T, client redis.UniversalClient, secret byte) *approvals.Redis {
 	t.Helper()
 	s, err := approvals.NewRedis(client, bytes.Repeat([]byte{secret}, 32))
 	if err != nil {
@@ -31,6 +31,15 @@ func TestRedis(t *testing.T) {
 		if err := admin.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
+		return redisStore(t, client, 1)
+	})
+}
+
+func TestCluster(t *testing.T) {
+	cluster := rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	client := cluster.ClientOf(bus.BotUser, "secret")
+	approvalstest.Store(t, func(t *testing.T) approvals.Store {
+		cluster.FlushAll()
 		return redisStore(t, client, 1)
 	})
 }

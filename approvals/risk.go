@@ -103,6 +103,9 @@ func AssessRun(p job.Program, l job.Limits, proved bool) (Assessment, error) {
 	for _, d := range o.DryActions() {
 		a.Does = append(a.Does, "counts, and does not do: "+d.Does)
 	}
+	if m.Where != "" {
+		a.Does = append(a.Does, narrowedTo(m.Where))
+	}
 	if m.Script != nil {
 		a.Does = wordsOfScript(a.Does)
 	}
@@ -291,6 +294,7 @@ func (r *risk) hook(f program.Facts) {
 		if keyboard(f.Hook.Target) {
 			r.add(ObserveSensitive, "listens at "+printable(f.Hook.Target)+", where keystrokes pass", "program %s", f.Program)
 		}
+	case program.SocketFilter: // what it returns is about its own copy of a packet
 	case program.Iter, program.PerfEvent, program.Interval, program.Software, program.ScriptEvent:
 	default:
 		r.add(Act, "runs at a kind of hook this release knows nothing about", strings.ReplaceAll(printable(string(k)), "%", "?")+" of program %s", f.Program)

@@ -38,6 +38,8 @@ func TestRisk(t *testing.T) {
 		{"a hook of tomorrow", program.Facts{Hook: hook("telepathy")}, Act, []string{"runs at a kind of hook this release knows nothing about (telepathy of program p)"}},
 		{"no hook", program.Facts{}, Act, []string{"runs at a kind of hook"}},
 
+		{"a socket's filter", program.Facts{Hook: hook(program.SocketFilter), Verdicts: []int32{0, 42}}, Observe, []string{"reads kernel state only"}},
+		{"a socket's filter that reports packets", program.Facts{Hook: hook(program.SocketFilter), Packet: true, Helpers: []string{"bpf_ringbuf_reserve"}}, ObserveSensitive, []string{"may report the content of packets"}},
 		{"XDP that passes", program.Facts{Hook: hook(program.XDP), Verdicts: []int32{2}}, Observe, []string{"reads kernel state only"}},
 		{"XDP that drops", program.Facts{Hook: hook(program.XDP), Verdicts: []int32{1, 2}}, Act, []string{"can drop or redirect packets (program p returns 1 at xdp)"}},
 		{"XDP that aborts and sends back", program.Facts{Hook: hook(program.XDP), Verdicts: []int32{0, 2, 3}}, Act, []string{"can drop or redirect packets (program p returns 0, 3 at xdp)"}},

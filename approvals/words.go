@@ -61,6 +61,12 @@ func wordsOfScript(does []string) []string {
 	return append(out, "It is run by the node's bpftrace, as root with few rights: no shell, no network, no files to write.")
 }
 
+// narrowedTo says what a program is told of the containers that it is narrowed to. That it asks for
+// them everywhere is a matter of its proof.
+func narrowedTo(where string) string {
+	return fmt.Sprintf("It is told which processes are in %s. Each node finds that by the name, with what is started in it later.", printable(program.WhereWords(where)))
+}
+
 // runs says where programs run, those of one kind in one sentence.
 func runs(facts []program.Facts) []string {
 	type place struct {

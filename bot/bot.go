@@ -20,6 +20,7 @@ import (
 	"kgent/agent"
 	"kgent/agent/verify/proof"
 	"kgent/approvals"
+	"kgent/bot/dryrun"
 	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
@@ -194,6 +195,10 @@ func (b *Bot) resolve(ctx context.Context, ask *Ask) ([]string, error) {
 	nodes, err := b.Runner.Nodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing nodes: %w", err)
+	}
+	if said, rest := dryrun.FromText(ask.Text); said != dryrun.Nothing && rest != "" {
+		ask.Text = rest
+		ask.DryRun = ask.DryRun || said == dryrun.Dry
 	}
 	named, rest, err := target.FromText(ask.Text, nodes)
 	if err != nil && ask.Nodes == "" {

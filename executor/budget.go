@@ -53,6 +53,8 @@ type meter struct {
 	samples []probe.Sample
 	// estimated is set when the samples are events at the assumed cost.
 	estimated bool
+	// reports says that the run has events, beside what it counts.
+	reports bool
 }
 
 func (m *meter) add(s probe.Sample) {
@@ -77,6 +79,8 @@ type heat struct {
 	each  time.Duration // what a hit costs, reaching the program included
 	share float64
 	guess bool
+	// reports: the run hands over events, it does not only count in the kernel.
+	reports bool
 }
 
 // load returns what the run costs: the hits of each program times what one of
@@ -93,7 +97,7 @@ func (m *meter) load() (load, bool) {
 		window += s.Window
 	}
 	for i := range m.samples[0].Programs {
-		h := heat{cost: m.samples[0].Programs[i], guess: m.estimated}
+		h := heat{cost: m.samples[0].Programs[i], guess: m.estimated, reports: m.reports}
 		var runs uint64
 		var each []time.Duration
 		for _, s := range m.samples {
@@ -203,7 +207,11 @@ func (h heat) advice(limit float64) string {
 	if h.rate*(reachCost(hook.Kind)+least).Seconds() > limit {
 		return "It is passed so often that no filter in the program makes it cheap enough: ask for something rarer, or for a node that is less busy"
 	}
-	return "Filter there by process, command, user or container, or count in the kernel instead of reporting each event"
+	advice := "Filter there by process, command, user or container"
+	if h.reports {
+		advice += ", or count in the kernel instead of reporting each event"
+	}
+	return advice
 }
 
 // percent writes a share of a core.

@@ -122,11 +122,14 @@ func TestAdvice(t *testing.T) {
 		{program.Hook{Kind: program.Tracepoint, Target: "raw_syscalls:sys_exit"}, 1e6, "syscalls:sys_exit_openat"},
 		{program.Hook{Kind: program.PerfEvent, Target: "cpu-clock", Hz: 10000}, 1e5, "less often"},
 		{sends, 1e6, "no filter in the program"},
-		{sends, 1e4, "Filter there by process"},
+		{sends, 1e4, "Filter there by process, command, user or container, or count"},
 	} {
-		if got := (heat{cost: probe.Cost{Hook: test.hook}, rate: test.rate}).advice(0.01); !strings.Contains(got, test.want) {
+		if got := (heat{cost: probe.Cost{Hook: test.hook}, rate: test.rate, reports: true}).advice(0.01); !strings.Contains(got, test.want) {
 			t.Errorf("%s: %q, want %q", test.hook, got, test.want)
 		}
+	}
+	if got := (heat{cost: probe.Cost{Hook: sends}, rate: 1e4}).advice(0.01); got != "Filter there by process, command, user or container" {
+		t.Errorf("what counts already is told %q", got)
 	}
 }
 

@@ -105,7 +105,7 @@ func (e *Executor) check(ctx context.Context, j bus.Job, g *job.Grant, p job.Pro
 			e.Log.Warn("answering a check", "check", g.Run, "err", err)
 		}
 		e.tell(Entry{What: "checking", Job: j.ID}.of(g))
-		programs, rule, err := e.dryRun(ctx, p)
+		programs, rule, err := e.dryLoad(ctx, p, g.Limits.DryRun)
 		c := output.Check{Node: e.Node.Name, Kernel: e.Node.Kernel, OK: err == nil, Rule: rule, Millis: time.Since(start).Milliseconds()}
 		for _, v := range programs {
 			c.Programs = append(c.Programs, output.Verified(v))
@@ -124,17 +124,17 @@ func (e *Executor) check(ctx context.Context, j bus.Job, g *job.Grant, p job.Pro
 	})
 }
 
-// dryRun holds a program against the node's policy and hooks, and has the
-// kernel verify it. The rule says who refused: a rule of the policy, program,
-// hook, kernel or time.
-func (e *Executor) dryRun(ctx context.Context, p job.Program) (programs []program.Verified, rule string, err error) {
+// dryLoad holds a program, or what a dry run would make of it, against the node's
+// policy and hooks, and has the kernel verify it. The rule says who refused: a
+// rule of the policy, program, hook, kernel or time.
+func (e *Executor) dryLoad(ctx context.Context, p job.Program, dry bool) (programs []program.Verified, rule string, err error) {
 	var o *program.Object
 	var m *program.Manifest
 	err = e.guard("checking the program", func() (err error) {
 		rule = "program"
 		// As if it were approved for all that a program can do: what people
 		// will be asked is not known yet, what this node never does is.
-		if o, m, err = e.admit(p, TierAct, false); err != nil {
+		if o, m, err = e.admit(p, TierAct, dry); err != nil {
 			return err
 		}
 		rule = "hook"
@@ -245,7 +245,8 @@ type NodeCheck struct {
 
 // CheckSigner makes grants for checks; approvals.Desk is one.
 type CheckSigner interface {
-	Check(ctx context.Context, p job.Program, nodes []string) (*job.Grant, []byte, error)
+	// Check makes one for these nodes; dry, of what a dry run would load.
+	Check(ctx context.Context, p job.Program, nodes []string, dry bool) (*job.Grant, []byte, error)
 }
 
 // How long a check is waited for.
@@ -282,14 +283,15 @@ func (p *patience) again(ctx context.Context) bool {
 	return time.Since(p.begun)+wait < checkPatience && pause(ctx, wait)
 }
 
-// Check asks nodes whether their kernels would take a program. The answers are
+// Check asks nodes whether their kernels would take a program; dry, what a dry
+// run would make of it. The answers are
 // in the order of the nodes; one that does not answer in time is among them.
 // Nodes that are busy with other checks are asked again for up to a minute. An
 // error means that nothing could be asked.
 //
 // What comes back over the bus is not signed. It tells people what to expect;
 // a node that runs the program verifies it again.
-func Check(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nodes []string) ([]NodeCheck, error) {
+func Check(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nodes []string, dry bool) ([]NodeCheck, error) {
 	fail := func(err error) ([]NodeCheck, error) { return nil, fmt.Errorf("checking the program on nodes: %w", err) }
 	if len(nodes) == 0 {
 		return fail(errors.New("none was named"))
@@ -304,7 +306,7 @@ func Check(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nod
 		waiting = append(waiting, &out[i])
 	}
 	for wait := newPatience(); ; {
-		if err := checkOnce(ctx, b, s, p, waiting); err != nil {
+		if err := checkOnce(ctx, b, s, p, waiting, dry); err != nil {
 			return fail(err)
 		}
 		waiting = slices.DeleteFunc(waiting, func(n *NodeCheck) bool { return !n.busy() })
@@ -321,23 +323,26 @@ func Check(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nod
 }
 
 // checkOnce asks nodes once, whatever they said before.
-func checkOnce(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nodes []*NodeCheck) error {
+func checkOnce(ctx context.Context, b bus.Control, s CheckSigner, p job.Program, nodes []*NodeCheck, dry bool) error {
 	names := make([]string, len(nodes))
 	for i, n := range nodes {
 		names[i] = n.Node
 	}
-	g, envelope, err := s.Check(ctx, p, names)
+	g, envelope, err := s.Check(ctx, p, names, dry)
 	if err != nil {
+		return err
+	}
+	unsent := bus.Unsent{}
+	if err := b.Submit(ctx, envelope, names...); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil && !errors.As(err, &unsent) {
 		return err
 	}
 	var asked []string
 	for _, n := range nodes {
 		*n = NodeCheck{Node: n.Node, Detail: fmt.Sprintf("it did not answer within %v", checkAnswer)}
-		if err := b.Submit(ctx, n.Node, envelope); err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			n.Detail = fmt.Sprintf("it could not be asked: %v", err)
+		if why := unsent[n.Node]; why != nil {
+			n.Detail = fmt.Sprintf("it could not be asked: %v", why)
 			continue
 		}
 		asked = append(asked, n.Node)
@@ -377,7 +382,7 @@ func collect(ctx context.Context, b bus.Control, run string, nodes []string, eac
 			}
 			each(c)
 			alive[c.Node] = true
-			if c.Final {
+			if c.Final || c.Foreign() != "" {
 				ended[c.Node] = true
 			}
 			if len(ended) == len(nodes) || len(alive) == len(ended) && time.Now().After(late) {
@@ -400,6 +405,10 @@ func collect(ctx context.Context, b bus.Control, run string, nodes []string, eac
 
 // take takes what a node says. None of it is trusted to be well formed.
 func (n *NodeCheck) take(c bus.Chunk) {
+	if why := c.Foreign(); why != "" {
+		n.Answered, n.Detail = true, why
+		return
+	}
 	if !c.Final {
 		n.Detail = fmt.Sprintf("it began, and had not finished after %v", checkWait)
 		return
@@ -447,6 +456,9 @@ type Preflight struct {
 	// answers, and no more than three. While one is busy with other checks they
 	// are asked again, for up to a minute.
 	Nodes []string
+	// DryRun asks for what a dry run would load, of programs that do more than
+	// observe.
+	DryRun bool
 }
 
 // maxPreflights is how many nodes are tried that do not answer.
@@ -459,16 +471,24 @@ func (f *Preflight) DryLoad(ctx context.Context, o *program.Object, m *program.M
 	if err != nil {
 		return nil, err
 	}
+	dry := f.DryRun
+	if dry {
+		_, err := o.DryRun()
+		if dry = !errors.Is(err, program.ErrObserves); dry && err != nil {
+			return nil, err
+		}
+	}
 	nodes := f.Nodes[:min(len(f.Nodes), maxPreflights)]
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("%w: no node of this kernel was named", program.ErrUntried)
 	}
 	said := map[string]string{} // by those who did not say anything of the program
+	var silent []string         // or anything at all
 	for wait := newPatience(); ; {
 		var busy []string
 		for _, node := range nodes {
 			c := NodeCheck{Node: node}
-			if err := checkOnce(ctx, f.Bus, f.Signer, job.Program{ELF: o.ELF(), Manifest: manifest}, []*NodeCheck{&c}); err != nil {
+			if err := checkOnce(ctx, f.Bus, f.Signer, job.Program{ELF: o.ELF(), Manifest: manifest}, []*NodeCheck{&c}, dry); err != nil {
 				return nil, fmt.Errorf("%w: checking the program on %s: %w", program.ErrUntried, node, err)
 			}
 			switch {
@@ -478,6 +498,8 @@ func (f *Preflight) DryLoad(ctx context.Context, o *program.Object, m *program.M
 				return nil, errors.New(c.Detail)
 			case c.busy():
 				busy = append(busy, node)
+			case !c.Answered:
+				silent = append(silent, node)
 			}
 			said[node] = fmt.Sprintf("%s: %s", node, c.Detail)
 		}
@@ -485,7 +507,11 @@ func (f *Preflight) DryLoad(ctx context.Context, o *program.Object, m *program.M
 			break
 		}
 	}
-	return nil, fmt.Errorf("%w: %s", program.ErrUntried, strings.Join(slices.Sorted(maps.Values(said)), "; "))
+	why := strings.Join(slices.Sorted(maps.Values(said)), "; ")
+	if len(silent) > 0 {
+		return nil, &program.SilentError{Nodes: silent, Why: why}
+	}
+	return nil, fmt.Errorf("%w: %s", program.ErrUntried, why)
 }
 
 // tells reports whether a refusal says something about the program, rather

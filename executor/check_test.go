@@ -17,10 +17,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kgent/agent/program"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
+	"kgent/executor/probe"
 )
 
 // checkSigner signs checks with the bench's key.
@@ -30,12 +33,12 @@ type checkSigner struct {
 	signed []*job.Grant
 }
 
-func (s *checkSigner) Check(_ context.Context, p job.Program, nodes []string) (*job.Grant, []byte, error) {
+func (s *checkSigner) Check(_ context.Context, p job.Program, nodes []string, dry bool) (*job.Grant, []byte, error) {
 	var id [16]byte
 	rand.Read(id[:])
 	g := job.Grant{Version: job.GrantVersion, Purpose: job.PurposeCheck, ID: hex.EncodeToString(id[:]), Run: "check-" + hex.EncodeToString(id[:4]),
-		Nodes: nodes, Approval: job.Approval{Requester: "r"}, NotBefore: time.Now(), Expires: time.Now().Add(time.Minute)}
-	d, err := job.CheckDigestOf(p, nodes)
+		Nodes: nodes, Limits: job.Limits{DryRun: dry}, Approval: job.Approval{Requester: "r"}, NotBefore: time.Now(), Expires: time.Now().Add(time.Minute)}
+	d, err := job.CheckDigestOf(p, nodes, dry)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -52,7 +55,7 @@ func (s *checkSigner) Check(_ context.Context, p job.Program, nodes []string) (*
 func (b *bench) checkOnce() NodeCheck {
 	b.t.Helper()
 	c := NodeCheck{Node: "n1"}
-	if err := checkOnce(b.t.Context(), b.bus, &checkSigner{bench: b}, b.prog, []*NodeCheck{&c}); err != nil {
+	if err := checkOnce(b.t.Context(), b.bus, &checkSigner{bench: b}, b.prog, []*NodeCheck{&c}, false); err != nil {
 		b.t.Fatal(err)
 	}
 	return c
@@ -60,7 +63,7 @@ func (b *bench) checkOnce() NodeCheck {
 
 func (b *bench) check(nodes ...string) []NodeCheck {
 	b.t.Helper()
-	out, err := Check(b.t.Context(), b.bus, &checkSigner{bench: b}, b.prog, nodes)
+	out, err := Check(b.t.Context(), b.bus, &checkSigner{bench: b}, b.prog, nodes, false)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -125,6 +128,11 @@ func TestCheckRefusals(t *testing.T) {
 		"a long word": {func(b *bench) {
 			b.kernel.load = func(context.Context) error { return errors.New(strings.Repeat("ä", 1<<20) + "\x1b[2J") }
 		}, "kernel", "ääää"},
+		"a kernel without ring buffers": {func(b *bench) {
+			b.kernel.load = func(context.Context) error {
+				return &probe.LoadError{Map: "events", Reason: "events are handed over in ring buffers, which need Linux 5.8", Err: unix.EINVAL}
+			}
+		}, "kernel", "creating map events: events are handed over in ring buffers, which need Linux 5.8"},
 		"a panic": {func(b *bench) { b.kernel.load = func(context.Context) error { panic("boom") } }, "kernel", "panic: boom"},
 		"nothing": {func(b *bench) { b.kernel.make = func() *fakeProbe { return nil } }, "kernel", "gave nothing"},
 		"left behind": {func(b *bench) {
@@ -185,7 +193,7 @@ func TestCheckIsNoRun(t *testing.T) {
 		b.serve()
 		s := &checkSigner{bench: b}
 		sealed := func() (job.Grant, []byte) {
-			g, raw, err := s.Check(t.Context(), b.prog, []string{"n1"})
+			g, raw, err := s.Check(t.Context(), b.prog, []string{"n1"}, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,12 +252,12 @@ func TestCheckReplayed(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		b.serve()
 		s := &checkSigner{bench: b}
-		g, raw, err := s.Check(t.Context(), b.prog, []string{"n1"})
+		g, raw, err := s.Check(t.Context(), b.prog, []string{"n1"}, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
-			if err := b.bus.Submit(t.Context(), "n1", raw); err != nil {
+			if err := b.bus.Submit(t.Context(), raw, "n1"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -348,7 +356,7 @@ func TestChecksWaitTheirTurn(t *testing.T) {
 			s := &checkSigner{bench: b}
 			wg.Go(func() {
 				if i%2 == 0 {
-					c, err := Check(t.Context(), b.bus, s, b.prog, []string{"gone", "n1"})
+					c, err := Check(t.Context(), b.bus, s, b.prog, []string{"gone", "n1"}, false)
 					if err != nil || !c[1].OK || c[0].Answered {
 						t.Errorf("check %d: %+v, %v", i, c, err)
 					}
@@ -371,7 +379,7 @@ func TestChecksWaitTheirTurn(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		gaveUp := errors.New("gave up")
 		time.AfterFunc(3*time.Second, func() { cancel(gaveUp) })
-		if _, err := Check(ctx, b.bus, &checkSigner{bench: b}, b.prog, []string{"n1"}); !errors.Is(err, gaveUp) || time.Since(begun) > 3*time.Second {
+		if _, err := Check(ctx, b.bus, &checkSigner{bench: b}, b.prog, []string{"n1"}, false); !errors.Is(err, gaveUp) || time.Since(begun) > 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 		begun = time.Now()
@@ -404,21 +412,21 @@ func TestCheckOfMissingNodes(t *testing.T) {
 func TestCheckRefusesToAsk(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		s := &checkSigner{bench: b}
-		if _, err := Check(t.Context(), b.bus, s, b.prog, nil); err == nil {
+		if _, err := Check(t.Context(), b.bus, s, b.prog, nil, false); err == nil {
 			t.Error("nobody was asked")
 		}
-		if _, err := Check(t.Context(), b.bus, s, b.prog, []string{"n1", "n1"}); err == nil {
+		if _, err := Check(t.Context(), b.bus, s, b.prog, []string{"n1", "n1"}, false); err == nil {
 			t.Error("one was asked twice")
 		}
-		b.bus.submit = func(context.Context, string, []byte) error { return errors.New("out of order") }
-		if _, err := Check(t.Context(), b.bus, s, b.prog, []string{"n1"}); err == nil || !strings.Contains(err.Error(), "out of order") {
+		b.bus.submit = func(context.Context, []byte, ...string) error { return errors.New("out of order") }
+		if _, err := Check(t.Context(), b.bus, s, b.prog, []string{"n1"}, false); err == nil || !strings.Contains(err.Error(), "out of order") {
 			t.Errorf("%v", err)
 		}
 		b.bus.submit = nil
 		ctx, cancel := context.WithCancelCause(t.Context())
 		gaveUp := errors.New("gave up")
 		time.AfterFunc(3*time.Second, func() { cancel(gaveUp) })
-		if _, err := Check(ctx, b.bus, s, b.prog, []string{"n1"}); !errors.Is(err, gaveUp) {
+		if _, err := Check(ctx, b.bus, s, b.prog, []string{"n1"}, false); !errors.Is(err, gaveUp) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -458,6 +466,8 @@ func TestPreflight(t *testing.T) {
 		f.Nodes = []string{"gone", "away", "lost", "n1"}
 		if _, err := f.DryLoad(t.Context(), o, m); !errors.Is(err, program.ErrUntried) || !strings.Contains(err.Error(), "gone: it did not answer") {
 			t.Errorf("nobody there: %v", err)
+		} else if silent, ok := errors.AsType[*program.SilentError](err); !ok || !slices.Equal(silent.Nodes, []string{"gone", "away", "lost"}) {
+			t.Errorf("silent: %v", err)
 		}
 		_, key, err := ed25519.GenerateKey(nil)
 		if err != nil {

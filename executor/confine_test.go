@@ -133,6 +133,7 @@ func (w *witness) look() {
 
 func (w *witness) Admit() bool            { w.look(); return true }
 func (w *witness) Line([]byte)            { w.look() }
+func (w *witness) Lines([]byte, int)      { w.look() }
 func (w *witness) Record(r output.Record) { w.look() }
 
 // What a run's output passes through cannot load or attach anything.

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,12 +25,25 @@ type metered struct {
 type costs struct {
 	mu   sync.Mutex
 	runs map[string]*metered
+	// entered holds a token when a run has come: while there is none, nothing is
+	// sampled, and nothing wakes an idle node for it.
+	entered chan struct{}
+}
+
+func newCosts() costs {
+	return costs{runs: map[string]*metered{}, entered: make(chan struct{}, 1)}
 }
 
 func (c *costs) enter(r *run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.runs[r.grant.Run] = &metered{run: r, probe: r.probe, at: time.Now()}
+	m := &metered{run: r, probe: r.probe, at: time.Now()}
+	m.meter.reports = slices.ContainsFunc(r.record.Streams, func(s output.Stream) bool { return s.Events })
+	c.runs[r.grant.Run] = m
+	select {
+	case c.entered <- struct{}{}:
+	default: // there is one
+	}
 }
 
 func (c *costs) leave(r *run) {
@@ -69,6 +83,10 @@ func (e *Executor) watchCosts(ctx context.Context) {
 	for pause(ctx, sampleEvery) {
 		runs := e.costs.all()
 		if len(runs) == 0 {
+			select {
+			case <-e.costs.entered:
+			case <-ctx.Done():
+			}
 			continue
 		}
 		var sampling sync.WaitGroup

@@ -11,10 +11,11 @@
 // A job can also be a check: the program passes the same verification, is held
 // against the policy and loaded, which nobody has to approve because it is never
 // attached. Checks have few places of their own and do not take those of runs.
+// Or it is an order to the node itself, to take no more runs or to take them again.
 //
 // On the other side [Dispatch] sends an approved job to its nodes, [Follow]
 // merges what they send into one stream of records and one account, and [Stop]
-// ends a run. [Check] asks nodes whether they would take a program.
+// ends a run. [Check] asks nodes whether they would take a program, [Command] drains them.
 //
 // The account is exact: every event that a program produced was delivered, or
 // lost in the kernel because its buffer was full, or dropped by the node over
@@ -97,6 +98,9 @@ type Sink interface {
 	Admit() bool
 	// Line takes the JSON line of an admitted event, which it copies.
 	Line(line []byte)
+	// Lines takes those of several, each with its newline, which it copies, too. They
+	// find room or do not as one: there should not be more than a few thousand bytes.
+	Lines(lines []byte, events int)
 	// Record takes a map, hist, stack or text.
 	Record(r output.Record)
 }
@@ -145,6 +149,7 @@ type Executor struct {
 	cpus     int
 	kernel   Kernel        // that programs are loaded into
 	auditing chan struct{} // holds a token while the audit log is told
+	changed  chan struct{} // holds a token when there is something new to announce
 	mu       sync.Mutex
 	runs     map[string]*run // in progress, by name
 	costs    costs
@@ -227,13 +232,13 @@ func (e *Executor) prepare() error {
 	if len(e.Facts) > 0 {
 		e.Node.Facts = bus.FactsHash(e.Facts)
 	}
-	e.cpus, e.runs, e.auditing = cpus, map[string]*run{}, make(chan struct{}, 1)
+	e.cpus, e.runs, e.auditing, e.changed = cpus, map[string]*run{}, make(chan struct{}, 1), make(chan struct{}, 1)
 	e.checks.jobs = map[string]bool{}
 	e.kernel = e.Kernel
 	if e.Tombstones != nil {
 		e.kernel = buried{e.Kernel, e.Tombstones}
 	}
-	e.costs.runs = map[string]*metered{}
+	e.costs = newCosts()
 	e.tally.started, e.tally.live, e.tally.totals.Jobs = time.Now(), map[*run]*outlet{}, map[string]uint64{}
 	if e.Log == nil {
 		e.Log = slog.New(slog.DiscardHandler)
@@ -243,13 +248,14 @@ func (e *Executor) prepare() error {
 
 // announce keeps the node on the bus's list, and its facts on the bus.
 func (e *Executor) announce(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		var err error
 		if e.Node.Facts != "" {
 			err = e.Bus.PublishFacts(ctx, e.Node.Facts, e.Facts)
 		}
 		// Facts are good to have; a node without them can still be aimed at.
 		self := e.Node
+		self.At = time.Now()
 		if d := e.Maintenance.Drained(); d != nil {
 			self.Drained = legible(strings.ReplaceAll(d.String(), "\n", " "), maxWhy)
 		}
@@ -260,9 +266,13 @@ func (e *Executor) announce(ctx context.Context) {
 			e.tally.busFailed()
 			e.Log.Warn("announcing node", "err", err)
 		}
-		if !pause(ctx, announceEvery) {
-			break
+		t := time.NewTimer(announceEvery)
+		select {
+		case <-t.C:
+		case <-e.changed:
+		case <-ctx.Done():
 		}
+		t.Stop()
 	}
 	off, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackLimit)
 	defer cancel()
@@ -326,8 +336,11 @@ func (e *Executor) take(ctx context.Context, j bus.Job, wg *sync.WaitGroup) {
 	case job.PurposeCheck:
 		e.check(ctx, j, g, p, wg)
 		return
+	case job.PurposeDrain, job.PurposeUndrain:
+		e.obey(ctx, j, g, wg)
+		return
 	default:
-		e.refuse(ctx, a, string(job.RefusedPurpose), fmt.Errorf("a grant for %q: this node runs and checks", g.Purpose))
+		e.refuse(ctx, a, string(job.RefusedPurpose), fmt.Errorf("a grant for %q: this node runs, checks, and is drained and undrained", g.Purpose))
 		return
 	}
 	r := newRun(e, g, p, j, taken)
@@ -400,7 +413,11 @@ func (e *Executor) disbelieve(ctx context.Context, j bus.Job, err error) {
 	}
 	if j.Again && rule == string(job.RefusedReplay) {
 		a.reason = output.ReasonFailed
-		err = errors.New("this node took the job before and cannot tell how it ended: its executor was restarted, or cut off from the bus")
+		why := "its executor was restarted, or cut off from the bus"
+		if died := e.Tombstones.died(); died != "" && time.Since(e.tally.started) < startLimit { // later it was this one that took it
+			why = died
+		}
+		err = fmt.Errorf("this node took the job before and cannot tell how it ended: %s", why)
 	}
 	e.refuse(ctx, a, rule, err)
 }
@@ -517,12 +534,31 @@ func claimedRun(envelope []byte) string {
 	return g.Run
 }
 
-// guard turns a panic of f into an error.
-func (e *Executor) guard(doing string, f func() error) (err error) {
+// guard turns a panic of f into an error, and logs where it was.
+func (e *Executor) guard(doing string, f func() error) error {
+	err := caught(doing, f)
+	var p *panicked
+	if errors.As(err, &p) {
+		e.Log.Error("panic while "+p.doing, "panic", p.value, "stack", string(p.stack))
+	}
+	return err
+}
+
+// panicked is a panic that was caught.
+type panicked struct {
+	doing string
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%s: panic: %v", p.doing, p.value) }
+
+// caught turns a panic of f into an error, a [*panicked]. What runs in a goroutine of its
+// own goes through it: a fault in one run is none of the others'.
+func caught(doing string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e.Log.Error("panic while "+doing, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("%s: panic: %v", doing, p)
+			err = &panicked{doing, p, debug.Stack()}
 		}
 	}()
 	return f()

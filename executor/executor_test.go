@@ -620,7 +620,7 @@ func TestRefusals(t *testing.T) {
 					raw = test.raw(b, raw)
 				}
 				b.serve()
-				if err := b.bus.Submit(t.Context(), "n1", raw); err != nil {
+				if err := b.bus.Submit(t.Context(), raw, "n1"); err != nil {
 					t.Fatal(err)
 				}
 				if bus.CheckName(g.Run) == nil {
@@ -711,14 +711,14 @@ func TestDeliveredAgain(t *testing.T) {
 			if err := Dispatch(t.Context(), b.bus, &g, raw); err != nil {
 				t.Fatal(err)
 			}
-			time.AfterFunc(10*time.Second, func() { b.bus.Submit(t.Context(), "n1", raw) })
+			time.AfterFunc(10*time.Second, func() { b.bus.Submit(t.Context(), raw, "n1") })
 			// And an altered one of the same run: nobody ends a run with rubbish.
 			time.AfterFunc(20*time.Second, func() {
-				b.bus.Submit(t.Context(), "n1", reseal(t, raw, func(e *job.Envelope) { e.Signature[3] ^= 1 }))
+				b.bus.Submit(t.Context(), reseal(t, raw, func(e *job.Envelope) { e.Signature[3] ^= 1 }), "n1")
 			})
 			b.follow(t.Context(), g).want(t, output.ReasonDeadline, "")
 			time.Sleep(time.Second)
-			b.bus.Submit(t.Context(), "n1", raw)
+			b.bus.Submit(t.Context(), raw, "n1")
 			synctest.Wait()
 			b.end()
 			if want := "accepted attached refused:replayed refused:bad-signature ended refused:replayed"; b.audit() != want {
@@ -729,54 +729,69 @@ func TestDeliveredAgain(t *testing.T) {
 			}
 		})
 	})
-	t.Run("after the executor died", func(t *testing.T) {
-		onBench(t, func(t *testing.T, b *bench) {
-			// The first executor takes the job, attaches, and dies: its words
-			// and acknowledgements reach nobody from then on.
-			dead := false
-			b.bus.publish = func(ctx context.Context, c bus.Chunk) error {
-				if dead {
-					return errors.New("dead")
-				}
-				return b.bus.Bus.Publish(ctx, c)
-			}
-			b.bus.ack = func(ctx context.Context, node, id string) error {
-				if dead {
-					return errors.New("dead")
-				}
-				return b.bus.Bus.Ack(ctx, node, id)
-			}
-			b.kernel.make = func() *fakeProbe {
-				return &fakeProbe{stream: func(ctx context.Context, p *fakeProbe, sink Sink) error {
-					for range 7 {
-						p.emit(sink)
+	for _, died := range []bool{false, true} {
+		t.Run(fmt.Sprintf("after the executor was gone, died %v", died), func(t *testing.T) {
+			dir := t.TempDir()
+			onBench(t, func(t *testing.T, b *bench) {
+				// The first executor takes the job, attaches, and dies: its words
+				// and acknowledgements reach nobody from then on.
+				dead := false
+				b.bus.publish = func(ctx context.Context, c bus.Chunk) error {
+					if dead {
+						return errors.New("dead")
 					}
-					<-ctx.Done()
-					return nil
-				}}
-			}
-			b.serve()
-			g := b.dispatch(b.grant(time.Minute))
-			restarted := make(chan struct{})
-			go func() {
-				defer close(restarted)
-				time.Sleep(2 * time.Second)
-				synctest.Wait()
-				dead = true
-				b.end()
-				dead = false
-				next := b.executor("n1")
-				next.Verifier.Replays = b.e.Verifier.Replays // as from its file
-				b.end = b.start(next)
-			}()
-			r := b.follow(t.Context(), g)
-			<-restarted
-			r.want(t, output.ReasonFailed, "cannot tell how it ended")
-			if r.summary.Delivered != 7 || b.kernel.loads != 1 {
-				t.Errorf("%d events, %d loads", r.summary.Delivered, b.kernel.loads)
-			}
+					return b.bus.Bus.Publish(ctx, c)
+				}
+				b.bus.ack = func(ctx context.Context, node, id string) error {
+					if dead {
+						return errors.New("dead")
+					}
+					return b.bus.Bus.Ack(ctx, node, id)
+				}
+				b.kernel.make = func() *fakeProbe {
+					return &fakeProbe{stream: func(ctx context.Context, p *fakeProbe, sink Sink) error {
+						for range 7 {
+							p.emit(sink)
+						}
+						<-ctx.Done()
+						return nil
+					}}
+				}
+				b.serve()
+				g := b.dispatch(b.grant(time.Minute))
+				restarted := make(chan struct{})
+				go func() {
+					defer close(restarted)
+					time.Sleep(2 * time.Second)
+					synctest.Wait()
+					dead = true
+					b.end()
+					dead = false
+					next := b.executor("n1")
+					next.Verifier.Replays = b.e.Verifier.Replays // as from its file
+					if died {
+						s, _, err := OpenTombstones(dir, time.Minute, time.Hour, time.Now)
+						if err == nil {
+							err = s.Begin("abc", "opens")
+						}
+						if err == nil {
+							next.Tombstones, _, err = OpenTombstones(dir, time.Minute, time.Hour, time.Now)
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					}
+					b.end = b.start(next)
+				}()
+				r := b.follow(t.Context(), g)
+				<-restarted
+				r.want(t, output.ReasonFailed, "cannot tell how it ended: its executor "+map[bool]string{false: "was restarted", true: "died while opens was loaded"}[died])
+				if r.summary.Delivered != 7 || b.kernel.loads != 1 {
+					t.Errorf("%d events, %d loads", r.summary.Delivered, b.kernel.loads)
+				}
+			})
 		})
-	})
+	}
 	t.Run("it was over but not acknowledged", func(t *testing.T) {
 		onBench(t, func(t *testing.T, b *bench) {
 			b.bus.ack = func(context.Context, string, string) error { return errors.New("timeout") }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,16 +62,15 @@ func Dispatch(ctx context.Context, b bus.Control, g *job.Grant, envelope []byte)
 	if err := b.Renew(ctx, g.Run, leaseTTL); err != nil {
 		return fmt.Errorf("dispatching run %s: %w", g.Run, err)
 	}
-	for _, node := range g.Nodes {
-		if err := b.Submit(ctx, node, envelope); err != nil {
-			if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
-				return err // whoever takes over sends it again
-			}
-			err = fmt.Errorf("dispatching run %s to %s: %w", g.Run, node, err)
-			return errors.Join(err, stopSoon(ctx, b, g.Run))
-		}
+	err := b.Submit(ctx, envelope, g.Nodes...)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("dispatching run %s: %w", g.Run, err)
+	if errors.Is(context.Cause(ctx), bus.ErrHandOver) {
+		return err // whoever takes over sends it again
+	}
+	return errors.Join(err, stopSoon(ctx, b, g.Run))
 }
 
 // Stop ends a run on all its nodes, or keeps it from beginning.
@@ -115,7 +115,8 @@ func keepStopping(ctx context.Context, b bus.Control, run string) error {
 //
 // A node that does not answer, falls silent or does not end is named in the
 // summary and given up, and the run is stopped so that it does not run
-// unwatched. The time in which the bus could not be read is not held against
+// unwatched. One that is heard again while the others still run is taken back, which
+// the summary says. The time in which the bus could not be read is not held against
 // nodes. The summary is complete also when an error is returned, which
 // means that the bus cannot be read; then the run is left to its lease, since
 // another process may be following it. On a [Shared] bus the error can be
@@ -174,7 +175,7 @@ func Follow(ctx context.Context, b bus.Control, g *job.Grant, sink func(line []b
 	}
 	// When it is the bus that cannot be read, another process may be following
 	// the run, and if none is its lease ends.
-	if f.lost > 0 && err == nil {
+	if f.gaveUp() && err == nil {
 		err = stopSoon(ctx, b, f.run)
 	}
 	return f.summary(), err
@@ -236,16 +237,18 @@ func renew(caller, work context.Context, b bus.Control, run string) {
 	}
 }
 
-// follower merges what the nodes of a run say. It knows no bus and no clock.
+// follower merges what the nodes of a run say. It knows no bus and no clock. Its times are
+// of a clock that stands still while it is excused.
 type follower struct {
 	run     string
 	sink    func([]byte)
 	nodes   []*tail
-	limit   time.Duration // of the run
+	named   map[string]*tail // the same
+	excused time.Duration    // in all
+	limit   time.Duration    // of the run
 	begun   time.Time
 	stopped time.Time     // when the caller's context ended
 	reason  output.Reason // of that
-	lost    int           // nodes given up
 }
 
 // tail is what is known of one node.
@@ -258,27 +261,21 @@ type tail struct {
 	strange  uint64    // lines that were not its to say
 	counters output.Counters
 	attached time.Duration
-	final    bool // the counters are the node's last
+	final    bool   // the counters are the node's last
+	late     string // what is to be said of its having been given up for a while
 	end      *output.NodeSummary
+	lost     bool // it was given up, which is its end unless it is heard again
 }
 
 func newFollower(g *job.Grant, sink func([]byte), now time.Time) *follower {
-	f := &follower{run: g.Run, sink: sink, limit: g.Limits.Duration, begun: now}
+	f := &follower{run: g.Run, sink: sink, limit: g.Limits.Duration, begun: now, named: map[string]*tail{}}
 	for _, name := range g.Nodes {
-		if f.node(name) == nil {
-			f.nodes = append(f.nodes, &tail{name: name})
+		if f.named[name] == nil {
+			t := &tail{name: name}
+			f.nodes, f.named[name] = append(f.nodes, t), t
 		}
 	}
 	return f
-}
-
-func (f *follower) node(name string) *tail {
-	for _, t := range f.nodes {
-		if t.name == name {
-			return t
-		}
-	}
-	return nil
 }
 
 func (f *follower) names() []string {
@@ -315,8 +312,15 @@ func (f *follower) done() bool {
 
 // take takes in a chunk.
 func (f *follower) take(c bus.Chunk, now time.Time) {
-	t := f.node(c.Node)
-	if t == nil || c.Run != f.run || t.end != nil {
+	now = now.Add(-f.excused)
+	t := f.named[c.Node]
+	if t == nil || c.Run != f.run || t.end != nil && !f.takeBack(t, c, now) {
+		return
+	}
+	if why := c.Foreign(); why != "" {
+		if t.end == nil {
+			f.lose(t, why)
+		}
 		return
 	}
 	t.heard = now
@@ -351,6 +355,22 @@ func (f *follower) take(c bus.Chunk, now time.Time) {
 	if c.Final {
 		t.finish(last)
 	}
+}
+
+// takeBack goes on with a node that was given up, when it says something new before the
+// run is over for all.
+func (f *follower) takeBack(t *tail, c bus.Chunk, now time.Time) bool {
+	isNew := c.Seq > t.seq || c.Seq == 0 && c.Final
+	if !t.lost || !isNew || f.overdue(now) != "" {
+		return false
+	}
+	if t.heard.IsZero() {
+		t.late = fmt.Sprintf("its first word came only after %v", now.Sub(f.begun).Round(time.Second))
+	} else {
+		t.late = fmt.Sprintf("nothing came from it for %v", now.Sub(t.heard).Round(time.Second))
+	}
+	t.end, t.lost = nil, false
+	return true
 }
 
 // lastLine cuts off the last line.
@@ -397,6 +417,9 @@ func (t *tail) conclude(s output.NodeSummary) {
 			s.Detail += "; "
 		}
 		s.Detail += fmt.Sprintf(format, args...)
+	}
+	if t.late != "" {
+		note("%s", t.late)
 	}
 	if !adds || !c.Balanced() {
 		note("its account of events does not add up")
@@ -457,21 +480,32 @@ func ownLine(line []byte, node string) bool {
 // namesNode reports whether there is a name "node" in any spelling that JSON
 // takes for it.
 func namesNode(line []byte) bool {
-	name := []byte(`"node"`)
-	for {
-		i := bytes.IndexByte(line, '"')
-		if i < 0 || len(line)-i < len(name) {
-			return false
-		}
-		if bytes.EqualFold(line[i:i+len(name)], name) {
+	const last = len(nodeName) - 1
+	for i := last; i < len(line); i += int(nodeShift[line[i]]) {
+		if line[i] == '"' && bytes.EqualFold(line[i-last:i+1], []byte(nodeName)) {
 			return true
 		}
-		line = line[i+1:]
 	}
+	return false
 }
+
+const nodeName = `"node"`
+
+// nodeShift is how far it is, at least, from a byte to where the name may end next
+// (Horspool): most of a line is not looked at.
+var nodeShift = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = uint8(len(nodeName))
+	}
+	for i, c := range []byte(nodeName[:len(nodeName)-1]) {
+		t[c], t[bytes.ToUpper([]byte{c})[0]] = uint8(len(nodeName)-1-i), uint8(len(nodeName)-1-i)
+	}
+	return t
+}()
 
 // look gives up the nodes that are overdue.
 func (f *follower) look(now time.Time) {
+	now = now.Add(-f.excused)
 	for _, t := range f.nodes {
 		if t.end != nil {
 			continue
@@ -485,16 +519,32 @@ func (f *follower) look(now time.Time) {
 		case !answered:
 		case now.Sub(t.heard) > silenceLimit:
 			f.lose(t, fmt.Sprintf("it fell silent: nothing for %v", silenceLimit))
-		case stopping && now.Sub(f.stopped) > stopLimit:
-			f.lose(t, fmt.Sprintf("it was told to stop and had not ended after %v", stopLimit))
-		case now.Sub(f.begun) > f.limit+endLimit:
-			f.lose(t, fmt.Sprintf("its %v were over long ago and it had not ended", f.limit))
+		default:
+			if why := f.overdue(now); why != "" {
+				f.lose(t, why)
+			}
 		}
 	}
 }
 
+// overdue says why no node is waited for any more; empty: one that is heard is.
+func (f *follower) overdue(now time.Time) string {
+	switch {
+	case !f.stopped.IsZero() && now.Sub(f.stopped) > stopLimit:
+		return fmt.Sprintf("it was told to stop and had not ended after %v", stopLimit)
+	case now.Sub(f.begun) > f.limit+endLimit:
+		return fmt.Sprintf("its %v were over long ago and it had not ended", f.limit)
+	}
+	return ""
+}
+
+// gaveUp reports whether a node was given up, and was not heard again.
+func (f *follower) gaveUp() bool {
+	return slices.ContainsFunc(f.nodes, func(t *tail) bool { return t.lost })
+}
+
 func (f *follower) lose(t *tail, why string) {
-	f.lost++
+	t.lost = true
 	t.conclude(output.NodeSummary{Reason: output.ReasonFailed, Detail: why})
 }
 
@@ -508,21 +558,11 @@ func (f *follower) giveUp(why string) {
 
 // excuse keeps time in which nobody listened, because sink took it or the bus
 // could not be read, from being held against the nodes.
-func (f *follower) excuse(d time.Duration) {
-	f.begun = f.begun.Add(d)
-	if !f.stopped.IsZero() {
-		f.stopped = f.stopped.Add(d)
-	}
-	for _, t := range f.nodes {
-		if !t.heard.IsZero() {
-			t.heard = t.heard.Add(d)
-		}
-	}
-}
+func (f *follower) excuse(d time.Duration) { f.excused += d }
 
 // stop notes that the caller does not want to go on.
 func (f *follower) stop(cause error, now time.Time) {
-	f.stopped = now
+	f.stopped = now.Add(-f.excused)
 	switch {
 	case errors.Is(cause, ErrNoReader):
 		f.reason = output.ReasonOutput
@@ -588,6 +628,9 @@ func worse(a, b output.Overhead) output.Overhead {
 		CPUShare:  max(a.CPUShare, b.CPUShare),
 		Available: a.Available && b.Available,
 		Missed:    a.Missed + b.Missed,
-		AttachMS:  max(a.AttachMS, b.AttachMS),
+
+		MissedUnknown: a.MissedUnknown || b.MissedUnknown,
+
+		AttachMS: max(a.AttachMS, b.AttachMS),
 	}
 }

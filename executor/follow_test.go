@@ -2,6 +2,7 @@ package executor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -230,8 +231,8 @@ func TestFollowOtherVoices(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.take(bus.Chunk{Run: "r", Node: "a", Seq: 100, Final: true, Lines: last}, time.Now())
-	end := f.node("a").end
-	if end == nil || f.node("b").end != nil || end.Node != "a" || len(end.Detail) > maxDetail+200 || !strings.Contains(end.Detail, fmt.Sprintf("%d records were left out", len(bad))) {
+	end := f.named["a"].end
+	if end == nil || f.named["b"].end != nil || end.Node != "a" || len(end.Detail) > maxDetail+200 || !strings.Contains(end.Detail, fmt.Sprintf("%d records were left out", len(bad))) {
 		t.Errorf("its end: %+.300v", end)
 	}
 }
@@ -269,6 +270,143 @@ func TestFollowSeveral(t *testing.T) {
 		r.want(t, output.ReasonFailed, "n1: no answer within 10s")
 		if d := r.summary.Detail; !strings.Contains(d, "n5: no; and 2 more") || strings.Contains(d, "n8") || len(r.summary.Nodes) != 8 {
 			t.Errorf("detail %q", d)
+		}
+	})
+}
+
+// Forty nodes, of which one never answers, one falls silent and one is late: the answer
+// comes after a bounded wait, has all that arrived, and names them.
+func TestFollowMany(t *testing.T) {
+	var all []string
+	for i := range 40 {
+		all = append(all, fmt.Sprint("n", i+1))
+	}
+	scripted(t, all, func(t *testing.T, b *bench, g job.Grant, s []*script) {
+		go func() {
+			for i, n := range s {
+				if i != 4 {
+					n.say(i)
+				}
+			}
+			time.Sleep(3 * time.Second)
+			for i, n := range s {
+				if i != 4 && i != 9 && i != 20 {
+					n.end(output.ReasonDeadline, "")
+				}
+			}
+			time.Sleep(4 * time.Second)
+			s[20].end(output.ReasonDeadline, "")
+		}()
+		r := b.follow(t.Context(), g)
+		r.want(t, output.ReasonFailed, "n5: no answer within 10s")
+		if want := 39*40/2 - 4; r.summary.Delivered != uint64(want) {
+			t.Errorf("%d events, want %d", r.summary.Delivered, want)
+		}
+		if r.took > answerLimit+2*lookEvery {
+			t.Errorf("it took %v", r.took)
+		}
+		for _, n := range r.summary.Nodes {
+			want := output.ReasonDeadline
+			if n.Node == "n5" || n.Node == "n10" {
+				want = output.ReasonFailed
+			}
+			if n.Reason != want {
+				t.Errorf("%+v", n)
+			}
+		}
+		if d := r.summary.Detail; !strings.Contains(d, "n10: it fell silent") {
+			t.Errorf("detail %q", d)
+		}
+	})
+}
+
+// A node that was given up and comes back is heard to its end, and that it was late is
+// said. What is only repeated brings nobody back.
+func TestFollowLate(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		late   func(s *script)
+		want   output.Counters // of the late one
+		reason output.Reason
+		detail string
+	}{
+		{"its first word", func(s *script) {
+			time.Sleep(14 * time.Second)
+			s.say(3)
+			time.Sleep(5 * time.Second)
+			s.end(output.ReasonDeadline, "")
+		}, output.Counters{Produced: 3, Delivered: 3}, output.ReasonDeadline, "its first word came only after 14s"},
+		{"silent for a while", func(s *script) {
+			s.say(2)
+			s.sum.Produced += 5
+			s.say(2)
+			time.Sleep(13 * time.Second)
+			s.sum.Dropped = 5
+			s.say(1)
+			s.end(output.ReasonDeadline, "")
+		}, output.Counters{Produced: 10, Delivered: 5, Dropped: 5}, output.ReasonDeadline, "nothing came from it for 13s"},
+		{"it refuses", func(s *script) {
+			time.Sleep(12 * time.Second)
+			line, _ := output.Encode(output.NodeSummary{Reason: output.ReasonRefused, Detail: "refusing grant: expired"})
+			s.b.Publish(context.Background(), bus.Chunk{Run: s.run, Node: s.node, Lines: line, Final: true})
+		}, output.Counters{}, output.ReasonRefused, "refusing grant: expired; its first word came only after 12s"},
+		{"a repetition", func(s *script) {
+			one := s.say(2)
+			time.Sleep(13 * time.Second)
+			s.b.Publish(context.Background(), one)
+		}, output.Counters{Produced: 2, Delivered: 2}, output.ReasonFailed, "it fell silent: nothing for 10s"},
+		{"after its end", func(s *script) {
+			s.end(output.ReasonDeadline, "")
+			time.Sleep(13 * time.Second)
+			s.say(2)
+		}, output.Counters{}, output.ReasonDeadline, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			scripted(t, []string{"a", "b"}, func(t *testing.T, b *bench, g job.Grant, s []*script) {
+				go func() {
+					for range 30 {
+						s[0].say(1)
+						time.Sleep(time.Second)
+					}
+					s[0].end(output.ReasonDeadline, "")
+				}()
+				go test.late(s[1])
+				r := b.follow(t.Context(), g)
+				n := r.summary.Nodes[1]
+				if n.Counters != test.want || n.Reason != test.reason || n.Detail != test.detail {
+					t.Errorf("%+v, want %+v, %s, %q", n, test.want, test.reason, test.detail)
+				}
+				if a := r.summary.Nodes[0]; a.Delivered != 30 || a.Reason != output.ReasonDeadline {
+					t.Errorf("the other: %+v", a)
+				}
+				lost := test.reason == output.ReasonFailed
+				if l, err := b.bus.Lease(t.Context(), g.Run); err != nil || (l == bus.LeaseStopped) != lost {
+					t.Errorf("the lease is %v, %v; given up: %v", l, err, lost)
+				}
+			})
+		})
+	}
+}
+
+// A node whose executor starts when the others have been running for long takes its job,
+// and its part is in the answer.
+func TestLateNode(t *testing.T) {
+	onBench(t, func(t *testing.T, b *bench) {
+		b.kernel.make = func() *fakeProbe {
+			return &fakeProbe{stream: func(ctx context.Context, p *fakeProbe, sink Sink) error {
+				p.emit(sink)
+				<-ctx.Done()
+				return nil
+			}}
+		}
+		b.serve()
+		late := func() {}
+		defer func() { late() }()
+		time.AfterFunc(15*time.Second, func() { late = b.start(b.executor("n2")) })
+		r := b.run(b.grant(time.Minute, "n1", "n2"))
+		r.want(t, output.ReasonDeadline, "n2: its first word came only after 15s")
+		if r.summary.Delivered != 2 || r.took < 74*time.Second || r.took > 80*time.Second {
+			t.Errorf("%+v after %v", r.summary, r.took)
 		}
 	})
 }
@@ -476,15 +614,12 @@ func TestFollowBadBus(t *testing.T) {
 func TestDispatch(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
 		full := errors.New("OOM command not allowed")
-		b.bus.submit = func(ctx context.Context, node string, envelope []byte) error {
-			if node == "n2" {
-				return full
-			}
-			return b.bus.Bus.Submit(ctx, node, envelope)
+		b.bus.submit = func(ctx context.Context, envelope []byte, _ ...string) error {
+			return cmp.Or(b.bus.Bus.Submit(ctx, envelope, "n1"), error(bus.Unsent{"n2": full}))
 		}
 		g, raw := b.seal(b.grant(time.Minute, "n1", "n2"))
 		err := Dispatch(t.Context(), b.bus, &g, raw)
-		if !errors.Is(err, full) || !strings.Contains(err.Error(), "to n2") {
+		if !errors.Is(err, full) || !strings.Contains(err.Error(), "for n2") {
 			t.Errorf("Dispatch: %v", err)
 		}
 		b.serve()
@@ -641,7 +776,7 @@ func TestShared(t *testing.T) {
 			}
 			// One node cannot be sent the job.
 			full := errors.New("OOM command not allowed")
-			b.bus.submit = func(context.Context, string, []byte) error { return full }
+			b.bus.submit = func(context.Context, []byte, ...string) error { return full }
 			stops = 0
 			if err := Dispatch(t.Context(), shared, &g, nil); !errors.Is(err, full) || !errors.Is(err, whose) && whose != nil || stops != want {
 				t.Errorf("mine: %v: dispatching ends with %v and %d stops", whose, err, stops)
@@ -680,4 +815,33 @@ func TestFollowHandsOver(t *testing.T) {
 			t.Errorf("taking over: %+v, %v", second.summary, second.err)
 		}
 	})
+}
+
+// The quick look for a name agrees with a slow one, wherever the name stands.
+func TestNamesNode(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		want bool
+	}{
+		{``, false},
+		{`"node`, false},
+		{`"node"`, true},
+		{`"data":{"pid":1,"node":"db-2"}}`, true},
+		{`,"nOdE":"db-2"`, true},
+		{`""node"`, true},
+		{`"no"node"de"`, true},
+		{`"nod"node":1`, true},
+		{`"data":{"nodes":"node-1","a node":"ode\""}}`, false},
+		{`"data":{"comm":"x","args":"node"}}`, true}, // a value: such a line is decoded
+	} {
+		for _, before := range []string{"", "x", "xx", "nod", `"nod`, "node\"\"", strings.Repeat("edon", 9)} {
+			for _, after := range []string{"", `"`, "node", strings.Repeat("d", 7)} {
+				line := before + tt.line + after
+				want := strings.Contains(strings.ToLower(line), `"node"`)
+				if got := namesNode([]byte(line)); got != want || before == "" && after == "" && got != tt.want {
+					t.Errorf("%q: %v", line, got)
+				}
+			}
+		}
+	}
 }

@@ -203,7 +203,7 @@ type faultyBus struct {
 	follow  func(ctx context.Context, run string, nodes []string, each func(bus.Chunk) error) error
 	stops   func(ctx context.Context) (<-chan string, error)
 	stop    func(ctx context.Context, run string) error
-	submit  func(ctx context.Context, node string, envelope []byte) error
+	submit  func(ctx context.Context, envelope []byte, nodes ...string) error
 	ack     func(ctx context.Context, node, id string) error
 }
 
@@ -249,11 +249,11 @@ func (b *faultyBus) Stop(ctx context.Context, run string) error {
 	return b.Bus.Stop(ctx, run)
 }
 
-func (b *faultyBus) Submit(ctx context.Context, node string, envelope []byte) error {
+func (b *faultyBus) Submit(ctx context.Context, envelope []byte, nodes ...string) error {
 	if b.submit != nil {
-		return b.submit(ctx, node, envelope)
+		return b.submit(ctx, envelope, nodes...)
 	}
-	return b.Bus.Submit(ctx, node, envelope)
+	return b.Bus.Submit(ctx, envelope, nodes...)
 }
 
 func (b *faultyBus) Ack(ctx context.Context, node, id string) error {

@@ -144,7 +144,7 @@ func (p *hostProbe) Attach(ctx context.Context) (output.Attached, error) {
 		return output.Attached{}, err
 	}
 	p.attached = time.Now()
-	a := output.Attached{Hooks: hooks, Streams: []output.Stream{}}
+	a := output.Attached{Hooks: hooks, Where: p.set.Narrowed(), Streams: []output.Stream{}}
 	if a.ProgramIDs, err = p.set.ProgramIDs(); err != nil {
 		return output.Attached{}, err
 	}
@@ -183,57 +183,109 @@ func (p *hostProbe) Stream(ctx context.Context, sink Sink) error {
 func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var beside sync.WaitGroup
-	faults := make(chan error, 2)
-	start := func(do func(context.Context) error) {
-		beside.Go(func() {
-			err := confine(keep...)
-			if err == nil {
-				err = do(work)
+	var beside, rendering sync.WaitGroup
+	faults := make(chan error, 4)
+	// guarded does something beside the reader, on a thread of its own.
+	guarded := func(doing string, do func() error) {
+		err := caught(doing, func() error {
+			if err := confine(keep...); err != nil {
+				return err
 			}
-			if err != nil && work.Err() == nil {
-				faults <- err
-				cancel()
-			}
+			return do()
 		})
-	}
-	start(func(ctx context.Context) error {
-		err := p.print(ctx, sink)
-		if err == nil && p.iterates {
+		if err != nil {
+			faults <- err
 			cancel()
 		}
+	}
+	unlessEnded := func(err error) error {
+		if work.Err() != nil {
+			return nil
+		}
 		return err
+	}
+	beside.Go(func() {
+		guarded("reading what iterators print", func() error {
+			err := p.print(work, sink)
+			if err == nil && p.iterates {
+				cancel()
+			}
+			return unlessEnded(err)
+		})
 	})
-	start(func(ctx context.Context) error { return p.readMaps(ctx, sink) })
-	errs := []error{p.set.Drain(work, probe.Tick, p.deliver(sink))}
+	beside.Go(func() { guarded("reading maps", func() error { return unlessEnded(p.readMaps(work, sink)) }) })
+	beside.Go(func() {
+		guarded("detaching", func() error {
+			// However long it takes to render what was read, the programs end in time.
+			<-work.Done()
+			p.detached = time.Now()
+			return p.set.Detach()
+		})
+	})
+	events := newEventPipe()
+	rendering.Go(func() {
+		defer close(events.broken)
+		guarded("rendering events", func() error {
+			events.each(p.deliver(sink))
+			return nil
+		})
+	})
+	errs := []error{p.set.DrainTo(work, probe.Tick, events.put, events.flush)}
 	cancel()
 	beside.Wait()
+	// From here on ctx has ended, and what is left is to be fetched all the same.
+	errs = append(errs, p.set.Rest(context.WithoutCancel(ctx), events.put))
+	events.end()
+	rendering.Wait()
 	close(faults)
 	for err := range faults {
 		errs = append(errs, err)
 	}
-	// From here on ctx has ended, and what is left is to be fetched all the same.
-	rest := context.WithoutCancel(ctx)
-	p.detached = time.Now()
-	errs = append(errs, p.set.Detach(), p.set.Rest(rest, p.deliver(sink)), p.showMaps(sink, nil), p.showDry(sink))
+	errs = append(errs, p.showMaps(sink, nil), p.showDry(sink))
+	p.showFollowed(sink)
 	return errors.Join(errs...)
 }
 
-// deliver renders events of all streams into sink.
-func (p *hostProbe) deliver(sink Sink) func(stream int, raw []byte) {
-	var line []byte
-	return func(stream int, raw []byte) {
-		if !sink.Admit() {
-			return
+// deliveredAt is how many bytes of lines are handed to a sink at a time.
+const deliveredAt = 8 << 10
+
+// deliver renders batches of events of all streams into sink.
+func (p *hostProbe) deliver(sink Sink) func(*eventBatch) {
+	var lines []byte
+	return func(b *eventBatch) {
+		lines = lines[:0]
+		n, from := 0, 0
+		hand := func() {
+			if n > 0 {
+				sink.Lines(lines, n)
+			}
+			lines, n = lines[:0], 0
 		}
-		var err error
-		line, err = p.events[stream].Append(line[:0], raw)
-		if err != nil {
-			// The event is accounted for as delivered: this record is what
-			// there is to say of it.
-			line, _ = output.Encode(output.Error{Node: p.kernel.node, Code: "internal", Message: err.Error()})
+		for _, e := range b.events {
+			raw := b.bytes[from:e.end]
+			from = e.end
+			if !sink.Admit() {
+				continue
+			}
+			mark := len(lines)
+			var err error
+			lines, err = p.events[e.stream].Append(lines, raw)
+			if err != nil {
+				// The event is accounted for as delivered: this record is what
+				// there is to say of it.
+				why, _ := output.Encode(output.Error{Node: p.kernel.node, Code: "internal", Message: err.Error()})
+				lines = append(lines[:mark], why...)
+			}
+			if len(lines)-mark > output.MaxLine {
+				sink.Line(lines[mark:])
+				lines = lines[:mark]
+				continue
+			}
+			if n++; len(lines) >= deliveredAt {
+				hand()
+			}
 		}
-		sink.Line(line)
+		hand()
 	}
 }
 
@@ -339,6 +391,13 @@ func (p *hostProbe) showMaps(sink Sink, last *snapshot) error {
 
 // dryStream is the name of what a dry run counts.
 const dryStream = "dry_run"
+
+// showFollowed tells which containers were started while the run that is narrowed to them went on.
+func (p *hostProbe) showFollowed(sink Sink) {
+	for _, line := range p.set.Followed() {
+		sink.Record(output.Text{Node: p.kernel.node, Line: line})
+	}
+}
 
 // showDry shows what a dry run would have done.
 func (p *hostProbe) showDry(sink Sink) error {

@@ -4,9 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,10 +67,54 @@ func hold() {
 		fail(json.NewEncoder(os.Stdout).Encode(a))
 	}
 	fmt.Println("all")
-	for line := bufio.NewScanner(os.Stdin); line.Scan(); {
-		panic("told to")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		switch what := lines.Text(); what {
+		case "panic":
+			panic("told to")
+		case "eat": // all there is
+			for taken := [][]byte{}; ; {
+				more := make([]byte, 1<<20)
+				for i := range more {
+					more[i] = byte(i)
+				}
+				taken = append(taken, more)
+			}
+		default: // a cgroup to be in
+			fail(os.WriteFile(filepath.Join(what, "cgroup.procs"), fmt.Append(nil, os.Getpid()), 0))
+		}
 	}
 	select {}
+}
+
+// readAttached reads what a process that holds programs says of them.
+func readAttached(out io.Reader) (all []output.Attached, err error) {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if lines.Text() == "all" {
+			return all, nil
+		}
+		var a output.Attached
+		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
+			return nil, errors.New(lines.Text())
+		}
+		all = append(all, a)
+	}
+	return nil, fmt.Errorf("it ended after %d programs: %v", len(all), lines.Err())
+}
+
+// hand puts a program where a process that holds programs finds it.
+func hand(t *testing.T, dir, name, source string, opt program.Options) {
+	t.Helper()
+	o, m := built(t, source, opt)
+	manifest, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for suffix, b := range map[string][]byte{".o": o.ELF(), ".json": manifest} {
+		if err := os.WriteFile(filepath.Join(dir, name+suffix), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // silence is a sink.
@@ -77,6 +122,7 @@ type silence struct{}
 
 func (silence) Admit() bool          { return true }
 func (silence) Line([]byte)          {}
+func (silence) Lines([]byte, int)    {}
 func (silence) Record(output.Record) {}
 
 // However the process ends, nothing of its programs is left.
@@ -85,55 +131,35 @@ func TestNothingOutlivesTheProcess(t *testing.T) {
 	residue.Check(t)
 	dir := t.TempDir()
 	for name, h := range held {
-		o, m := built(t, h.source, h.opt)
-		manifest, err := m.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for suffix, b := range map[string][]byte{".o": o.ELF(), ".json": manifest} {
-			if err := os.WriteFile(filepath.Join(dir, name+suffix), b, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		hand(t, dir, name, h.source, h.opt)
 	}
-	for _, how := range []string{"killed", "killed by a fault", "panics"} {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), holdEnv+"="+dir, "GOTRACEBACK=none")
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		var programs, maps []uint32
-		all := false
-		for lines := bufio.NewScanner(out); !all && lines.Scan(); {
-			var a output.Attached
-			switch err := json.Unmarshal(lines.Bytes(), &a); {
-			case lines.Text() == "all":
-				all = true
-			case err != nil:
-				t.Error(lines.Text())
+	for _, how := range []string{"killed", "killed by a fault", "panics", "killed for its memory"} {
+		t.Run(how, func(t *testing.T) {
+			var group string
+			var kills func() string
+			if how == "killed for its memory" {
+				group, kills = little(t, 32<<20)
 			}
-			programs, maps = append(programs, a.ProgramIDs...), append(maps, a.MapIDs...)
-		}
-		switch how {
-		case "killed":
-			cmd.Process.Signal(syscall.SIGKILL)
-		case "killed by a fault":
-			cmd.Process.Signal(syscall.SIGABRT)
-		case "panics":
-			fmt.Fprintln(in, "now")
-		}
-		cmd.Wait()
-		if !all || len(programs) != len(held) {
-			t.Fatalf("%s: %d programs were attached, want %d", how, len(programs), len(held))
-		}
-		residue.Gone(t, slices.Compact(programs), maps)
+			h := startHolding(t, dir)
+			if len(h.programs) != len(held) {
+				t.Errorf("%d programs were attached, want %d", len(h.programs), len(held))
+			}
+			switch how {
+			case "killed":
+				h.cmd.Process.Signal(syscall.SIGKILL)
+			case "killed by a fault":
+				h.cmd.Process.Signal(syscall.SIGABRT)
+			case "panics":
+				h.tell("panic")
+			case "killed for its memory":
+				h.tell(group)
+				h.tell("eat")
+			}
+			h.cmd.Wait()
+			if kills != nil && kills() != "1" {
+				t.Errorf("it ended %v, and the kernel killed %s for their memory", h.cmd.ProcessState, kills())
+			}
+			residue.Gone(t, slices.Compact(h.programs), h.maps)
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kgent/executor/bus"
@@ -47,6 +48,31 @@ func TestMaintenance(t *testing.T) {
 	}
 	if _, err := OpenMaintenance(path); err == nil {
 		t.Error("what cannot be read could be a drained node's")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+lastSuffix, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenMaintenance(path); err == nil {
+		t.Error("without the time of the last word an old order counts")
+	}
+	// A clock that was years ahead once does not keep orders out for years.
+	if err := os.WriteFile(path+lastSuffix, []byte(`"2050-01-01T00:00:00Z"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m, err = OpenMaintenance(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.obey(&Drain{}, time.Now()); err == nil {
+		t.Error("what came later does not count")
+	}
+	if err := errors.Join(m.Set(nil), m.obey(&Drain{}, time.Now().Add(time.Second)), m.Set(nil)); err != nil {
+		t.Error(err)
+	}
+	if err := m.obey(&Drain{}, time.Now().Add(time.Second/2)); err == nil {
+		t.Error("an order from before one by a clock that is ahead counts")
 	}
 	var none *Maintenance
 	if none.Drained() != nil || none.refuses() != nil {
@@ -88,6 +114,11 @@ func TestDrain(t *testing.T) {
 		if err := b.e.Drain(Drain{Since: time.Now(), By: "alice", Why: "a new disk"}, false); err != nil {
 			t.Fatal(err)
 		}
+		// No time passes until those who choose nodes can know.
+		synctest.Wait()
+		if known, err := b.bus.Nodes(t.Context()); err != nil || len(known) != 1 || known[0].Drained == "" {
+			t.Errorf("it announces %+v, %v", known, err)
+		}
 		b.run(b.grant(time.Second)).want(t, output.ReasonRefused, "(drained): this node is in maintenance")
 		if c := b.check("n1")[0]; c.OK || c.Rule != "drained" {
 			t.Errorf("check: %+v", c)
@@ -103,10 +134,12 @@ func TestDrain(t *testing.T) {
 		if n := first.summary.Nodes[0]; !strings.Contains(n.Detail, "by alice: a new disk") || n.Delivered != 10 {
 			t.Errorf("what ran: %+v", n)
 		}
+		synctest.Wait() // its end is on record after its last word is out
 		if err := b.e.Undrain("alice"); err != nil {
 			t.Fatal(err)
 		}
 		b.run(b.grant(time.Second)).want(t, output.ReasonDeadline, "")
+		synctest.Wait() // its last word is out before the node has let go of the run
 		st := b.e.Status()
 		want := output.Counters{Produced: 26, Delivered: 20, KernelLost: 6}
 		if st.Totals.Events != want || st.Totals.Jobs["refused: drained"] != 2 || st.Totals.Jobs["interrupted"] != 1 || st.Totals.Jobs["deadline"] != 1 || len(st.Runs) != 0 || st.Drained != nil {

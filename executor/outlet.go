@@ -15,7 +15,7 @@ import (
 // How output leaves a node.
 const (
 	chunkBytes = 64 << 10               // a chunk is sent when it has this much
-	chunkDelay = 100 * time.Millisecond // or when its first line is this old
+	chunkDelay = 100 * time.Millisecond // or at the end of such a time; at once if none was sent in one
 	heartbeat  = time.Second            // a silent run says that it lives
 	// Lines wait for a slow bus in bounded memory. Events that find no room
 	// are dropped and counted; maps and other records, which are the answer,
@@ -38,6 +38,7 @@ const (
 type outlet struct {
 	bus       bus.Node
 	run, node string
+	nodes     int // of the run
 	// cut is called once, when the bus is out of reach for the grace, and
 	// failing is since when it is; both are the sender's.
 	cut     func(error)
@@ -54,13 +55,15 @@ type outlet struct {
 	size      bucket  // bytes of all lines
 	full      []batch // to be sent, oldest first
 	cur       batch
-	usual     int  // bytes of a batch
-	bytes     int  // waiting, in full and cur
-	flushing  bool // send cur without delay
-	sealed    bool // takes no more lines
+	usual     int      // bytes of a batch
+	spare     [][]byte // of batches that were sent
+	bytes     int      // waiting, in full and cur
+	flushing  bool     // send cur without delay
+	sealed    bool     // takes no more lines
 	ending    time.Time
 	ended     bool // the final chunk is published
 	spoken    time.Time
+	sent      time.Time // when lines were last sent that nobody had flushed
 	seq       uint64
 	admitted  uint64 // events
 	lined     uint64 // of them, those that became lines
@@ -90,6 +93,8 @@ type rates struct {
 	events int
 	lines  int // events and lines of text
 	bytes  int
+	// nodes share what the bus keeps of the run; see [bus.RunBytes].
+	nodes int
 }
 
 // newOutlet starts to send; finish ends it.
@@ -97,7 +102,7 @@ func newOutlet(ctx context.Context, b bus.Node, run, node string, most rates, cu
 	ctx, cancel := context.WithCancel(ctx)
 	now := time.Now()
 	o := &outlet{
-		bus: b, run: run, node: node, cut: cut, failed: failed,
+		bus: b, run: run, node: node, nodes: most.nodes, cut: cut, failed: failed,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), cancel: cancel,
 		limit: newBucket(most.events, now), lines: newBucket(most.lines, now), size: newBucket(most.bytes, now),
 	}
@@ -126,19 +131,31 @@ func (o *outlet) Admit() bool {
 
 // Line implements [Sink].
 func (o *outlet) Line(line []byte) {
+	if len(line) > output.MaxLine {
+		o.take(nil, 1, true)
+		return
+	}
+	o.take(line, 1, false)
+}
+
+// Lines implements [Sink].
+func (o *outlet) Lines(lines []byte, events int) { o.take(lines, uint64(events), false) }
+
+// take takes the lines of admitted events, or drops them.
+func (o *outlet) take(lines []byte, events uint64, drop bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.sealed {
 		return
 	}
-	o.lined++
-	if len(line) > output.MaxLine || o.bytes+len(line) > maxEventBytes || !o.affords(len(line)) {
-		o.dropped++
+	o.lined += events
+	if drop || o.bytes+len(lines) > maxEventBytes || !o.affords(len(lines)) {
+		o.dropped += events
 		return
 	}
-	o.append(line)
-	o.cur.events++
-	o.waiting++
+	o.append(lines)
+	o.cur.events += events
+	o.waiting += events
 }
 
 // affords takes a line's bytes off the node's rate, if it has any left. It is
@@ -166,7 +183,7 @@ func (o *outlet) Record(r output.Record) {
 	o.append(line)
 }
 
-// append adds a line to the current batch. It is called with mu held.
+// append adds lines to the current batch. It is called with mu held.
 func (o *outlet) append(line []byte) {
 	if len(o.cur.lines) > 0 && len(o.cur.lines)+len(line) > chunkBytes {
 		o.full = append(o.full, o.cur)
@@ -174,8 +191,15 @@ func (o *outlet) append(line []byte) {
 		o.poke()
 	}
 	if o.cur.lines == nil {
-		// As much as last time: little when it is quiet, all of it in a flood.
-		o.cur.lines = make([]byte, 0, max(o.usual, len(line)+1))
+		if n := len(o.spare); n > 0 {
+			o.cur.lines, o.spare = o.spare[n-1], o.spare[:n-1]
+		} else {
+			// As much as last time: little when it is quiet, all of it in a flood.
+			o.cur.lines = make([]byte, 0, max(o.usual, len(line)+1))
+		}
+		if len(o.full) == 0 {
+			o.poke() // perhaps it need not wait
+		}
 	}
 	n := len(o.cur.lines)
 	o.cur.lines = append(o.cur.lines, line...)
@@ -361,6 +385,7 @@ func (o *outlet) send(ctx context.Context) {
 			continue
 		}
 		sent := o.publish(ctx, c)
+		o.reuse(c.Lines)
 		if c.Final || ctx.Err() != nil {
 			o.ended = sent && c.Final
 			return
@@ -387,9 +412,13 @@ func (o *outlet) next(aged bool) (bus.Chunk, bool) {
 		b = o.full[0]
 		o.full[0] = batch{}
 		o.full = o.full[1:]
-	case len(o.cur.lines) > 0 && (aged || o.flushing || !o.ending.IsZero()):
+		o.sent = now
+	case len(o.cur.lines) > 0 && (o.flushing || !o.ending.IsZero()):
 		b, o.cur = o.cur, batch{}
 		o.flushing = false
+	case len(o.cur.lines) > 0 && (aged || now.Sub(o.sent) >= chunkDelay):
+		b, o.cur = o.cur, batch{}
+		o.sent = now
 	case now.Sub(o.spoken) < heartbeat:
 		return bus.Chunk{}, false
 	}
@@ -397,7 +426,7 @@ func (o *outlet) next(aged bool) (bus.Chunk, bool) {
 	o.usual = min(len(b.lines), chunkBytes)
 	o.number(b)
 	c := bus.Chunk{
-		Run: o.run, Node: o.node, Seq: o.seq, Lines: b.lines, Events: b.events,
+		Run: o.run, Node: o.node, Nodes: o.nodes, Seq: o.seq, Lines: b.lines, Events: b.events,
 		Attached: o.lasted,
 		Final:    !o.ending.IsZero() && len(o.full) == 0 && len(o.cur.lines) == 0,
 	}
@@ -406,6 +435,18 @@ func (o *outlet) next(aged bool) (bus.Chunk, bool) {
 	}
 	c.Counters.Delivered, c.Counters.Dropped = o.delivered, o.dropped
 	return c, true
+}
+
+// maxSpare is how many batches' memory is kept for those to come.
+const maxSpare = 16
+
+// reuse keeps the memory of lines that were sent, so that a flood makes no garbage.
+func (o *outlet) reuse(lines []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if cap(lines) > 0 && cap(lines) <= chunkBytes && len(o.spare) < maxSpare {
+		o.spare = append(o.spare, lines[:0])
+	}
 }
 
 // number gives a batch its number. It is called with mu held.

@@ -241,6 +241,7 @@ type published struct {
 }
 
 func (p *published) Publish(_ context.Context, c bus.Chunk) error {
+	c.Lines = bytes.Clone(c.Lines)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.chunks, p.at = append(p.chunks, c), append(p.at, time.Now())

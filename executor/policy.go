@@ -36,6 +36,7 @@ type NodePolicy struct {
 	DenyKinds []program.Kind
 	// DenyHooks are hooks that nothing is attached to, written as
 	// [program.Hook.String] does, * for anything: "kprobe tcp_*", "* vfs_read".
+	// Binaries and cgroups are denied as such, by whatever name: see [NodePolicy.Guard].
 	DenyHooks []string
 	// DenyTypes are types of programs that are not loaded, as the kernel's
 	// names in lower case: xdp, lsm, schedcls.

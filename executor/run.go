@@ -145,7 +145,7 @@ func (r *run) live(ctx context.Context, o *program.Object, m *program.Manifest) 
 	work, interrupt := context.WithCancel(base)
 	r.interrupt = interrupt
 	r.out = newOutlet(base, r.e.Bus, r.grant.Run, r.e.Node.Name,
-		rates{r.e.Policy.eventsPerSecond(r.grant.Limits.EventsPerSecond), r.e.Policy.MaxLines, r.e.Policy.MaxBytes},
+		rates{r.e.Policy.eventsPerSecond(r.grant.Limits.EventsPerSecond), r.e.Policy.MaxLines, r.e.Policy.MaxBytes, len(r.grant.Nodes)},
 		func(err error) { go r.post(event{cutOff, err}) }, r.e.tally.busFailed)
 	r.e.tally.begin(r, r.out)
 	unhook := context.AfterFunc(ctx, func() { r.post(event{kind: shutdown}) })
@@ -213,6 +213,11 @@ func (r *run) after(d time.Duration, kind eventKind) {
 }
 
 func (r *run) load(ctx context.Context, o *program.Object, m *program.Manifest) {
+	if len(r.grant.Nodes) > 1 {
+		one := *m
+		one.View.Whole = true
+		m = &one
+	}
 	var p Probe
 	err := r.e.guard("loading the program", func() (err error) {
 		p, err = r.e.kernel.Load(ctx, o, m)

@@ -17,6 +17,11 @@ func (k *HostKernel) loadScript(ctx context.Context, o *program.Object, m *progr
 	if k.Scripts == nil {
 		return nil, errors.New("this node runs no bpftrace scripts: it has no bpftrace, or its executor was not told of it; install bpftrace there and start the executor again")
 	}
+	for _, x := range m.Programs {
+		if err := k.loader.Permit(ctx, x.Hook); err != nil {
+			return nil, err
+		}
+	}
 	r, err := k.Scripts.Load(ctx, o, m)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,10 @@ type Status struct {
 	// the last second.
 	CPUShare float64 `json:"cpu_share"`
 	Totals   Totals  `json:"totals"`
-	Policy   Bounds  `json:"bounds"`
+	// KeptOut are the programs that are not loaded for now: the executor died while
+	// they were.
+	KeptOut []Crash `json:"kept_out,omitempty"`
+	Policy  Bounds  `json:"bounds"`
 }
 
 // RunStatus is a run in progress.
@@ -44,7 +47,7 @@ type RunStatus struct {
 // Totals only grow, from the start of the executor.
 type Totals struct {
 	// Jobs are those that are over, by outcome: the reason that a run ended for,
-	// checked, or "refused: " with the rule.
+	// checked, obeyed, or "refused: " with the rule.
 	Jobs map[string]uint64 `json:"jobs"`
 	// Events are those of all runs, those in progress included.
 	Events output.Counters `json:"events"`
@@ -107,6 +110,8 @@ func (t *tally) over(e Entry) {
 	switch {
 	case e.What == "refused" || e.What == "checked" && e.Rule != "":
 		outcome = "refused: " + e.Rule
+	case (e.What == "drained" || e.What == "undrained") && e.Job != "":
+		outcome = string(output.ReasonObeyed)
 	case e.What == "checked":
 		outcome = string(output.ReasonChecked)
 	case e.What == "ended" && e.Summary != nil:
@@ -139,7 +144,8 @@ func (t *tally) busFailed() {
 func (e *Executor) Status() Status {
 	s := Status{
 		Node: e.Node, Drained: e.Maintenance.Drained(), Runs: []RunStatus{},
-		Policy: Bounds{e.Policy.MaxRuns, e.Policy.CPUPerRun, e.Policy.CPUTotal},
+		KeptOut: e.Tombstones.KeptOut(),
+		Policy:  Bounds{e.Policy.MaxRuns, e.Policy.CPUPerRun, e.Policy.CPUTotal},
 	}
 	e.mu.Lock()
 	runs := slices.Collect(maps.Values(e.runs))
@@ -172,19 +178,41 @@ func (e *Executor) Status() Status {
 
 // Drain puts the node into maintenance, and with end also ends what runs.
 func (e *Executor) Drain(d Drain, end bool) error {
-	if err := e.Maintenance.Set(&d); err != nil {
-		return err
+	_, err := e.drain(d, end, Entry{})
+	return err
+}
+
+// drain is Drain, on the record as that entry. It returns how many runs were in progress.
+func (e *Executor) drain(d Drain, end bool, entry Entry) (going int, err error) {
+	if d.Ordered.IsZero() {
+		err = e.Maintenance.Set(&d)
+	} else {
+		err = e.Maintenance.obey(&d, d.Ordered)
 	}
+	if err != nil {
+		return 0, err
+	}
+	e.tellAtOnce()
 	e.Log.Info("drained", "by", d.By, "why", d.Why, "end_runs", end)
-	e.tell(Entry{What: "drained", Detail: d.String()})
+	entry.What, entry.Detail = "drained", d.String()
+	e.tell(entry)
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if end {
-		e.mu.Lock()
-		defer e.mu.Unlock()
 		for _, r := range e.runs {
 			go r.post(event{drained, &PolicyError{"drained", "this node is " + d.String()}}) // it may be busy ending
 		}
 	}
-	return nil
+	return len(e.runs), nil
+}
+
+// tellAtOnce has the node announced without waiting for the next time: who asks for any
+// two of some nodes must not be given one that has just been drained.
+func (e *Executor) tellAtOnce() {
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
 }
 
 // Undrain ends the node's maintenance.
@@ -192,11 +220,17 @@ func (e *Executor) Undrain(by string) error {
 	if err := e.Maintenance.Set(nil); err != nil {
 		return err
 	}
-	e.Log.Info("maintenance has ended", "by", by)
-	detail := ""
-	if by != "" {
-		detail = "by " + by
-	}
-	e.tell(Entry{What: "undrained", Detail: detail})
+	e.undrained(by, Entry{})
 	return nil
+}
+
+// undrained tells everybody that the node is, on the record as that entry.
+func (e *Executor) undrained(by string, entry Entry) {
+	e.tellAtOnce()
+	e.Log.Info("maintenance has ended", "by", by)
+	entry.What = "undrained"
+	if by != "" {
+		entry.Detail = "by " + by
+	}
+	e.tell(entry)
 }

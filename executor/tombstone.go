@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,8 @@ type Tombstones struct {
 	dir         string
 	first, most time.Duration
 	now         func() time.Time
+
+	crashes []Crash // found when it was opened
 
 	mu     sync.Mutex
 	stones map[string]*stone // by the program's hash
@@ -53,10 +56,10 @@ const stoneSuffix = ".tombstone"
 
 // Crash is a program in whose time the executor died.
 type Crash struct {
-	Program string // hash
-	Name    string
-	Crashes int
-	Until   time.Time
+	Program string    `json:"program"` // hash
+	Name    string    `json:"name"`
+	Crashes int       `json:"crashes"`
+	Until   time.Time `json:"until"`
 }
 
 // OpenTombstones reads the stones in a directory, which no other executor may
@@ -103,6 +106,7 @@ func OpenTombstones(dir string, first, most time.Duration, now func() time.Time)
 		crashes = append(crashes, Crash{hash, s.Name, s.Crashes, s.Until})
 	}
 	slices.SortFunc(crashes, func(a, b Crash) int { return strings.Compare(a.Program, b.Program) })
+	t.crashes = crashes
 	return t, crashes, nil
 }
 
@@ -123,6 +127,46 @@ func (t *Tombstones) Allow(hash string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.allow(hash)
+}
+
+// died says in words how the executor before this one died; "" if it did not, with a
+// program in the kernel.
+func (t *Tombstones) died() string {
+	if t == nil || len(t.crashes) == 0 {
+		return ""
+	}
+	var names, kept []string
+	for _, c := range t.crashes {
+		names = append(names, c.Name)
+		if c.Until.After(t.now()) {
+			kept = append(kept, fmt.Sprintf("%s is not loaded again before %s", c.Name, c.Until.UTC().Format(time.RFC3339)))
+		}
+	}
+	were := "was"
+	if len(names) > 1 {
+		were = "were"
+	}
+	said := fmt.Sprintf("its executor died while %s %s loaded; nothing of that is left in the kernel", strings.Join(names, ", "), were)
+	if len(kept) > 0 {
+		said += ", and " + strings.Join(kept, ", ")
+	}
+	return said + ": the executor's log and the kernel's may say why"
+}
+
+// KeptOut are the programs that Allow refuses now, by their hashes.
+func (t *Tombstones) KeptOut() []Crash {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []Crash
+	for _, hash := range slices.Sorted(maps.Keys(t.stones)) {
+		if s := t.stones[hash]; t.allow(hash) != nil {
+			out = append(out, Crash{hash, s.Name, s.Crashes, s.Until})
+		}
+	}
+	return out
 }
 
 func (t *Tombstones) allow(hash string) error {

@@ -66,6 +66,9 @@ func TestTombstones(t *testing.T) {
 			t.Errorf("noticed again: %v", crashes)
 		}
 		refused(wait.String())
+		if kept := s.KeptOut(); len(kept) != 1 || kept[0].Name != "opens" || kept[0].Crashes != i+1 || !kept[0].Until.Equal(c.t.Add(wait)) {
+			t.Errorf("kept out: %+v", kept)
+		}
 		if err := s.Allow("other"); err != nil {
 			t.Errorf("another program: %v", err)
 		}
@@ -77,8 +80,43 @@ func TestTombstones(t *testing.T) {
 	refused("for 1h0m0s")
 	c.t = c.t.Add(25 * time.Hour)
 	refused("")
+	if kept := s.KeptOut(); len(kept) != 0 {
+		t.Errorf("kept out: %+v", kept)
+	}
 	if s, crashes = openStones(t, dir, c); len(crashes) != 0 || len(s.stones) != 0 {
 		t.Errorf("after an orderly run: %v, %v", crashes, s.stones)
+	}
+}
+
+// Of each program that an executor died with it is said for how long it is kept out, if it is.
+func TestTombstonesTell(t *testing.T) {
+	for first, want := range map[time.Duration]string{
+		time.Minute: "while fsyncs, opens were loaded; nothing of that is left in the kernel, and fsyncs is not loaded again before 2027-01-15T08:02:00Z, opens is not loaded again before 2027-01-15T08:03:00Z: ",
+		0:           "while fsyncs, opens were loaded; nothing of that is left in the kernel: ",
+	} {
+		dir, c := t.TempDir(), &clock{time.Unix(1_800_000_000, 0)}
+		after := func(programs ...string) *Tombstones { // an executor that dies with them, and the next one
+			t.Helper()
+			s, _, err := OpenTombstones(dir, first, time.Hour, c.now)
+			for _, name := range programs {
+				err = errors.Join(err, s.Begin(name, name))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, _, err = OpenTombstones(dir, first, time.Hour, c.now); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		if got := after().died(); got != "" {
+			t.Errorf("none died: %s", got)
+		}
+		after("opens")
+		c.t = c.t.Add(time.Minute)
+		if got := after("opens", "fsyncs").died(); !strings.Contains(got, want) {
+			t.Errorf("kept out for %v first: %s", first, got)
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ func TestLessons(t *testing.T) {
 			server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
 			return lessons.NewRedis(server.ClientOf(bus.BotUser, "secret"), clock)
 		},
+		"cluster": func(t *testing.T) agent.Lessons {
+			return lessons.NewRedis(rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " "))).ClientOf(bus.BotUser, "secret"), clock)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, ctx := open(t), t.Context()

@@ -9,28 +9,32 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"kgent/agent"
+	"kgent/retrieval/keyspace"
 )
 
 // Redis is an [agent.Lessons] in Redis, shared by all bots.
 //
 //	kgent:lessons          sorted  hooks, by when something was last learnt about them
 //	kgent:lessons:<hook>   hash    code: how often
+//
+// and in a cluster the same, after kgent:{lessons}: instead of kgent:.
 type Redis struct {
-	client *redis.Client
+	client redis.UniversalClient
+	index  string // a key, and what those of hooks begin with
 	now    func() time.Time
 }
 
 // NewRedis returns the store; now is its clock.
-func NewRedis(client *redis.Client, now func() time.Time) *Redis { return &Redis{client, now} }
+func NewRedis(client redis.UniversalClient, now func() time.Time) *Redis {
+	return &Redis{client, keyspace.State(client, "lessons") + "lessons", now}
+}
 
 var _ agent.Lessons = (*Redis)(nil)
 
-const lessonsKey = "kgent:lessons"
-
-func hookKey(hook string) string { return lessonsKey + ":" + hook }
+func (r *Redis) hookKey(hook string) string { return r.index + ":" + hook }
 
 // KEYS: index, hook. ARGV: hook, code, times, now, milliseconds to keep, most hooks, most
-// codes, prefix of hooks.
+// codes. It answers which hooks are too many.
 var learn = redis.NewScript(`
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 or redis.call('HLEN', KEYS[2]) < tonumber(ARGV[7]) then
   redis.call('HINCRBY', KEYS[2], ARGV[2], ARGV[3])
@@ -39,19 +43,29 @@ redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('ZADD', KEYS[1], ARGV[4], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[6])
-if over > 0 then
-  for _, h in ipairs(redis.call('ZRANGE', KEYS[1], 0, over - 1)) do
-    redis.call('DEL', ARGV[8] .. h)
-    redis.call('ZREM', KEYS[1], h)
-  end
+if over <= 0 then return {} end
+return redis.call('ZRANGE', KEYS[1], 0, over - 1)`)
+
+// KEYS: index, hook. ARGV: hook, most hooks. Somebody may have learnt of the hook again
+// since it was too many.
+var forget = redis.NewScript(`
+if (redis.call('ZRANK', KEYS[1], ARGV[1]) or 0) < redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[2]) then
+  redis.call('DEL', KEYS[2])
+  redis.call('ZREM', KEYS[1], ARGV[1])
 end
 return 1`)
 
 // Learn implements [agent.Lessons].
 func (r *Redis) Learn(ctx context.Context, list ...agent.Lesson) error {
 	for _, l := range list {
-		if err := learn.Run(ctx, r.client, []string{lessonsKey, hookKey(l.Hook)}, l.Hook, l.Code, max(1, l.Times), r.now().UnixMilli(),
-			Kept.Milliseconds(), MaxHooks, maxCodes, hookKey("")).Err(); err != nil {
+		over, err := learn.Run(ctx, r.client, []string{r.index, r.hookKey(l.Hook)}, l.Hook, l.Code, max(1, l.Times), r.now().UnixMilli(),
+			Kept.Milliseconds(), MaxHooks, maxCodes).StringSlice()
+		for _, hook := range over {
+			if err == nil {
+				err = forget.Run(ctx, r.client, []string{r.index, r.hookKey(hook)}, hook, MaxHooks).Err()
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("keeping a lesson about %s: %w", l.Hook, err)
 		}
 	}
@@ -62,7 +76,7 @@ func (r *Redis) Learn(ctx context.Context, list ...agent.Lesson) error {
 func (r *Redis) About(ctx context.Context, hooks []string) ([]agent.Lesson, error) {
 	var out []agent.Lesson
 	for _, hook := range hooks {
-		all, err := r.client.HGetAll(ctx, hookKey(hook)).Result()
+		all, err := r.client.HGetAll(ctx, r.hookKey(hook)).Result()
 		if err != nil {
 			return nil, fmt.Errorf("reading lessons about %s: %w", hook, err)
 		}

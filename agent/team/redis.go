@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	"github.com/redis/go-redis/v9"
+
+	"kgent/retrieval/keyspace"
 )
 
 // Redis is a [Store] in Redis, shared by all bots.
@@ -21,8 +23,12 @@ import (
 //
 //	kgent:recipes        hash  name: recipe (JSON)
 //	kgent:recipes:seals  hash  name: seal
+//
+// and in a cluster the same, after kgent:{recipes}: instead of kgent:.
 type Redis struct {
-	client  *redis.Client
+	client  redis.UniversalClient
+	recipes string   // a key
+	seals   string   // a key
 	secrets [][]byte // the first one seals, all of them vouch
 	// Warn hears of recipes that are left out; nil: nobody.
 	Warn func(name string, err error)
@@ -31,15 +37,11 @@ type Redis struct {
 // StoreSecret is the purpose of the secret of [NewRedis].
 const StoreSecret = "team recipes v1"
 
-const (
-	recipesKey = "kgent:recipes"
-	sealsKey   = "kgent:recipes:seals"
-)
-
 // NewRedis returns the store. Recipes are sealed with secret; those that were sealed with
 // one of others are believed, too.
-func NewRedis(client *redis.Client, secret []byte, others ...[]byte) (*Redis, error) {
-	r := &Redis{client: client}
+func NewRedis(client redis.UniversalClient, secret []byte, others ...[]byte) (*Redis, error) {
+	key := keyspace.State(client, "recipes") + "recipes"
+	r := &Redis{client: client, recipes: key, seals: key + ":seals"}
 	for _, s := range append([][]byte{secret}, others...) {
 		if len(s) < sha256.Size {
 			return nil, fmt.Errorf("opening the store of team recipes: a secret of %d bytes is too short, want %d", len(s), sha256.Size)
@@ -75,11 +77,11 @@ func (s *Redis) Put(ctx context.Context, r Recipe, fits func([]Recipe) error) er
 				return unfit{err}
 			}
 		}
-		there, err := tx.HExists(ctx, recipesKey, r.Name).Result()
+		there, err := tx.HExists(ctx, s.recipes, r.Name).Result()
 		if err != nil {
 			return err
 		}
-		n, err := tx.HLen(ctx, recipesKey).Result()
+		n, err := tx.HLen(ctx, s.recipes).Result()
 		if err != nil {
 			return err
 		}
@@ -87,15 +89,15 @@ func (s *Redis) Put(ctx context.Context, r Recipe, fits func([]Recipe) error) er
 			return ErrFull
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
-			p.HSet(ctx, recipesKey, r.Name, raw)
-			p.HSet(ctx, sealsKey, r.Name, sealOf(s.secrets[0], r.Name, raw))
+			p.HSet(ctx, s.recipes, r.Name, raw)
+			p.HSet(ctx, s.seals, r.Name, sealOf(s.secrets[0], r.Name, raw))
 			return nil
 		})
 		return err
 	}
 	// What was read holds if nobody has written since: else all of it is done again.
 	for range tries {
-		err = s.client.Watch(ctx, put, recipesKey)
+		err = s.client.Watch(ctx, put, s.recipes)
 		if !errors.Is(err, redis.TxFailedErr) {
 			break
 		}
@@ -117,8 +119,8 @@ type unfit struct{ error }
 func (s *Redis) Remove(ctx context.Context, name string) error {
 	var gone *redis.IntCmd
 	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		gone = p.HDel(ctx, recipesKey, name)
-		p.HDel(ctx, sealsKey, name)
+		gone = p.HDel(ctx, s.recipes, name)
+		p.HDel(ctx, s.seals, name)
 		return nil
 	})
 	if err != nil {
@@ -137,7 +139,7 @@ func (s *Redis) List(ctx context.Context) ([]Recipe, error) { return s.list(ctx,
 func (s *Redis) list(ctx context.Context, send func(context.Context, func(redis.Pipeliner) error) ([]redis.Cmder, error)) ([]Recipe, error) {
 	var all, seals *redis.MapStringStringCmd
 	if _, err := send(ctx, func(p redis.Pipeliner) error {
-		all, seals = p.HGetAll(ctx, recipesKey), p.HGetAll(ctx, sealsKey)
+		all, seals = p.HGetAll(ctx, s.recipes), p.HGetAll(ctx, s.seals)
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("reading team recipes: %w", err)

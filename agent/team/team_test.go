@@ -40,6 +40,13 @@ func TestStores(t *testing.T) {
 			}
 			return s
 		},
+		"cluster": func(t *testing.T) team.Store {
+			s, err := team.NewRedis(rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " "))).ClientOf(bus.BotUser, "secret"), bytes.Repeat([]byte{1}, 32))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
 	}
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) {

@@ -38,13 +38,14 @@ const (
 	Grant     Kind = "grant"     // a grant was signed
 	Job       Kind = "job"       // a run ended, or a node refused it
 	Check     Kind = "check"     // a grant was signed that lets nodes verify a program, not run it
+	Order     Kind = "order"     // a grant was signed that drains or undrains nodes
 	Refusal   Kind = "refusal"   // a request or an answer was refused
 	Recovered Kind = "recovered" // the end of the file was torn by a crash, or entries in Redis were lost
 )
 
 // Kinds returns all kinds, in the order in which things happen.
 func Kinds() []Kind {
-	return []Kind{Request, Vote, Glass, State, Grant, Check, Job, Refusal, Recovered}
+	return []Kind{Request, Vote, Glass, State, Grant, Check, Order, Job, Refusal, Recovered}
 }
 
 // Entry is one thing that happened. Seq, At and Prev are set by the log.

@@ -23,7 +23,7 @@ import (
 // next entry that it writes before anything else, of kind [Recovered], says
 // so; and [Verify] says so to whoever has noted a head that was lost.
 type Redis struct {
-	client *redis.Client
+	client redis.UniversalClient
 	now    func() time.Time
 
 	turn chan struct{} // of this process to append
@@ -39,7 +39,7 @@ const page = 200
 
 // NewRedis returns the log that is kept in Redis. now is the clock of the
 // entries.
-func NewRedis(client *redis.Client, now func() time.Time) *Redis {
+func NewRedis(client redis.UniversalClient, now func() time.Time) *Redis {
 	return &Redis{client: client, now: now, turn: make(chan struct{}, 1), last: start}
 }
 

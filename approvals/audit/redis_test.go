@@ -20,6 +20,8 @@ func noon() time.Time { return audittest.Noon }
 func TestLogs(t *testing.T) {
 	server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
 	admin, client := server.Client(), server.ClientOf(bus.BotUser, "secret") // as the user that a bot is
+	cluster := rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	member := cluster.ClientOf(bus.BotUser, "secret")
 	for name, open := range map[string]func(*testing.T) audittest.Log{
 		"Memory": func(*testing.T) audittest.Log { return &audit.Memory{Now: noon} },
 		"File": func(t *testing.T) audittest.Log {
@@ -35,6 +37,10 @@ func TestLogs(t *testing.T) {
 				t.Fatal(err)
 			}
 			return audit.NewRedis(client, noon)
+		},
+		"Cluster": func(*testing.T) audittest.Log {
+			cluster.FlushAll()
+			return audit.NewRedis(member, noon)
 		},
 	} {
 		t.Run(name, func(t *testing.T) { audittest.Run(t, open) })

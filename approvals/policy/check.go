@@ -13,6 +13,16 @@ func (r *reader) warn() {
 	for i, x := range r.doc.rules {
 		r.warnRule(x, r.doc.rules[:i])
 	}
+	for i, u := range r.doc.maintenance {
+		switch {
+		case !possible(u.nodes):
+			r.warnf(u.line, "maintenance: this entry can never match: no node has such labels")
+		case slices.ContainsFunc(r.doc.maintenance[:i], func(b upkeep) bool { return covers(b.nodes, u.nodes) }):
+			r.warnf(u.line, "maintenance: this entry can never match: one before it takes all its nodes")
+		case u.by.empty():
+			r.warnf(u.line, "maintenance: by is empty, so nobody may drain these nodes")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.doc.groups)) {
 		if !slices.Contains(r.used, name) {
 			r.warnf(0, "the group %s is used by no rule", name)

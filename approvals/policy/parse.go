@@ -129,6 +129,19 @@ type document struct {
 	quotas  quotas
 	rules   []*rule
 	recipes keeping
+	// maintenance says who drains and undrains which nodes.
+	maintenance []upkeep
+}
+
+// upkeep lets some people drain and undrain some nodes.
+type upkeep struct {
+	line  int
+	nodes []condition
+	by    who
+}
+
+func (u upkeep) fits(labels map[string]string) bool {
+	return all(u.nodes, func(c condition) bool { return c.holds(labels) })
 }
 
 // keeping is what is asked for, besides what a run would be, when a recipe is kept or removed.
@@ -424,7 +437,8 @@ func (r *reader) document(root ast.Node) {
 				"forbidden": r.boolean(&d.recipes.forbidden),
 			})
 		},
-		"rules": func(n ast.Node) { rules = n },
+		"maintenance": r.maintenance,
+		"rules":       func(n ast.Node) { rules = n },
 	})
 	for _, key := range []string{"version", "tenants", "rules"} {
 		if !seen[key] {
@@ -579,18 +593,7 @@ func (r *reader) rule(number int, n ast.Node) {
 				r.errorf(n, "tiers is empty, so the rule would never apply")
 			}
 		},
-		"nodes": func(n ast.Node) {
-			for _, v := range r.list(n) {
-				for _, s := range strings.Split(r.text(v), ",") {
-					c, err := parseCondition(strings.TrimSpace(s))
-					if err != nil {
-						r.errorf(v, "%v", err)
-						continue
-					}
-					x.nodes = append(x.nodes, c)
-				}
-			}
-		},
+		"nodes":        r.conditions(&x.nodes),
 		"quorum":       r.number(1, maxQuorum, &x.quorum),
 		"self":         r.boolean(&x.self),
 		"approvers":    r.who("approvers", &x.approvers),
@@ -642,6 +645,42 @@ func (r *reader) rule(number int, n ast.Node) {
 		r.errorf(n, "rule %s: places is empty, so nobody could ask; leave it out for everywhere", x.name)
 	}
 	r.doc.rules = append(r.doc.rules, x)
+}
+
+// conditions reads what nodes are chosen by.
+func (r *reader) conditions(into *[]condition) field {
+	return func(n ast.Node) {
+		for _, v := range r.list(n) {
+			for _, s := range strings.Split(r.text(v), ",") {
+				c, err := parseCondition(strings.TrimSpace(s))
+				if err != nil {
+					r.errorf(v, "%v", err)
+					continue
+				}
+				*into = append(*into, c)
+			}
+		}
+	}
+}
+
+// maintenance reads who drains nodes.
+func (r *reader) maintenance(n ast.Node) {
+	seq, ok := r.value(n).(*ast.SequenceNode)
+	if !ok {
+		r.errorf(n, "maintenance must be a list")
+		return
+	}
+	for _, x := range seq.Values {
+		u := upkeep{line: line(r.value(x))}
+		seen := r.mapping(x, "an entry of maintenance", map[string]field{
+			"nodes": r.conditions(&u.nodes),
+			"by":    r.who("by", &u.by),
+		})
+		if !seen["by"] {
+			r.errorf(x, "an entry of maintenance has no by: who may drain these nodes")
+		}
+		r.doc.maintenance = append(r.doc.maintenance, u)
+	}
 }
 
 func all[T any](list []T, ok func(T) bool) bool {

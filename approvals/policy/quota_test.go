@@ -17,6 +17,8 @@ import (
 func TestQuotas(t *testing.T) {
 	server := rdbtest.Start(t, rdbtest.Unix(), rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
 	admin, client := server.Client(), server.ClientOf(bus.BotUser, "secret") // as the user that a bot is
+	cluster := rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	member := cluster.ClientOf(bus.BotUser, "secret")
 	for name, open := range map[string]func(*testing.T) policy.Quotas{
 		"Memory": func(*testing.T) policy.Quotas { return &policy.MemoryQuotas{} },
 		"Redis": func(t *testing.T) policy.Quotas {
@@ -24,6 +26,10 @@ func TestQuotas(t *testing.T) {
 				t.Fatal(err)
 			}
 			return policy.NewRedisQuotas(client)
+		},
+		"Cluster": func(*testing.T) policy.Quotas {
+			cluster.FlushAll()
+			return policy.NewRedisQuotas(member)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

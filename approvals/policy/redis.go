@@ -6,18 +6,22 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"kgent/retrieval/keyspace"
 )
 
 // RedisQuotas counts in Redis, for several bots: a sorted set per quota under
-// kgent:quota:<key>, of what is counted by when it no longer is.
+// kgent:quota:<key>, in a cluster kgent:{quotas}:quota:<key>, of what is counted
+// by when it no longer is.
 type RedisQuotas struct {
-	client *redis.Client
+	client redis.UniversalClient
+	prefix string // of all keys
 }
 
 // NewRedisQuotas returns quotas that use a client.
-func NewRedisQuotas(client *redis.Client) *RedisQuotas { return &RedisQuotas{client} }
-
-const quotaKeys = "kgent:quota:"
+func NewRedisQuotas(client redis.UniversalClient) *RedisQuotas {
+	return &RedisQuotas{client, keyspace.State(client, "quotas") + "quota:"}
+}
 
 // KEYS: one per quota. ARGV: id, now, until (milliseconds), then the limit of
 // each. It answers 0, or the number of the quota that is full and when it has
@@ -44,7 +48,7 @@ func (r *RedisQuotas) Take(ctx context.Context, id string, now, until time.Time,
 	keys := make([]string, len(of))
 	args := []any{id, now.UnixMilli(), until.UnixMilli()}
 	for i, q := range of {
-		keys[i] = quotaKeys + q.Key
+		keys[i] = r.prefix + q.Key
 		args = append(args, q.Max)
 	}
 	reply, err := take.Run(ctx, r.client, keys, args...).Slice()
@@ -78,7 +82,7 @@ func (r *RedisQuotas) Take(ctx context.Context, id string, now, until time.Time,
 func (r *RedisQuotas) Give(ctx context.Context, id string, of ...Quota) error {
 	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, q := range of {
-			p.ZRem(ctx, quotaKeys+q.Key, id)
+			p.ZRem(ctx, r.prefix+q.Key, id)
 		}
 		return nil
 	})

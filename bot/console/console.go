@@ -194,6 +194,9 @@ func (t *Text) Line(line []byte) {
 	case output.Map:
 		t.print("\n" + text.Map(r, t.streams[r.Name], t.rows))
 	case output.Hist:
+		if r.Minor {
+			break
+		}
 		t.print("\n" + text.Hist(r, t.opt))
 	case output.Stack:
 		if r.Minor {
@@ -227,12 +230,15 @@ func (t *Text) attached(a output.Attached) {
 		hooks = fmt.Sprintf("%d hooks", len(a.Hooks))
 	}
 	hint := ""
+	if len(a.Where) > 0 {
+		hint = "; only in " + text.Clean(strings.Join(a.Where, ", "))
+	}
 	switch {
 	case t.events || len(a.Streams) == 0:
 	case t.interval > 0:
-		hint = fmt.Sprintf("; it counts, and shows the counts every %v", t.interval)
+		hint += fmt.Sprintf("; it counts, and shows the counts every %v", t.interval)
 	default:
-		hint = "; it counts, and shows the answer at the end"
+		hint += "; it counts, and shows the answer at the end"
 	}
 	if t.term.Live {
 		hint += "; Ctrl-C ends it sooner"

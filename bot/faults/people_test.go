@@ -94,7 +94,7 @@ func TestForgedJobs(t *testing.T) {
 	control := bus.NewRedis(db)
 	submit := func(node string, raw []byte) {
 		t.Helper()
-		if err := control.Submit(t.Context(), node, raw); err != nil {
+		if err := control.Submit(t.Context(), raw, node); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,6 +286,7 @@ func TestFlood(t *testing.T) {
 	}
 	produced := uint64(0)
 	for _, n := range []string{"db-1", "db-2"} {
+		w.ended(n, 1)
 		c := w.entries(n, "ended")[0].Summary.Counters
 		if !c.Balanced() {
 			t.Errorf("the account of %s does not balance: %+v", n, c)

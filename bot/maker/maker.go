@@ -120,6 +120,11 @@ func (m *Maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	if err != nil {
 		return thread.Made{}, err
 	}
+	if req.DryRun {
+		for i := range targets {
+			targets[i].Loader = &executor.Preflight{Bus: m.Bus, Signer: m.Signer, Nodes: kernels[i].nodes, DryRun: true}
+		}
+	}
 	c, err := m.agent().PrepareFor(ctx, req, targets, progress)
 	if err != nil {
 		return thread.Made{}, forChat(err)
@@ -170,7 +175,7 @@ func lookedAt(n uint64) string {
 }
 
 // Remake implements thread.Maker.
-func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
+func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]string, dry bool, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
 	kernels, err := groups(nodes)
 	if err != nil {
 		return thread.Made{}, err
@@ -188,8 +193,28 @@ func (m *Maker) Remake(ctx context.Context, p job.Program, params map[string]str
 	if err := m.prove(ctx, &out, kernels, progress); err != nil {
 		return thread.Made{}, err
 	}
-	out.Kernels, err = m.check(ctx, p, kernels, progress)
+	out.Kernels, err = m.check(ctx, p, dry, kernels, progress)
 	return out, err
+}
+
+// Silent implements thread.Maker.
+func (m *Maker) Silent(ctx context.Context, p job.Program, dry bool, nodes []string, progress func(agent.Step)) ([]string, error) {
+	step := agent.Step{Name: "load", State: "start"}
+	progress(step)
+	begun := m.Now()
+	answers, err := executor.Check(ctx, m.Bus, m.Signer, p, nodes, dry)
+	step.State, step.Detail, step.Elapsed = "done", "asked "+strings.Join(nodes, ", "), m.Now().Sub(begun)
+	if err != nil {
+		step.State, step.Detail = "failed", err.Error()
+	}
+	progress(step)
+	var silent []string
+	for _, a := range answers {
+		if !a.Answered {
+			silent = append(silent, a.Node)
+		}
+	}
+	return silent, err
 }
 
 // prove says what is proved of a stored program for these kernels, which may be
@@ -297,16 +322,16 @@ func describe(m *program.Manifest) output.Candidate {
 	return c
 }
 
-// check asks one node of each kernel, all at once. A node that does not answer
+// check asks one node of each kernel, all at once, of a dry run what it would load. A node that does not answer
 // is no reason against the program, and is said; one that refuses is.
-func (m *Maker) check(ctx context.Context, p job.Program, kernels []group, progress func(agent.Step)) ([]thread.Kernel, error) {
+func (m *Maker) check(ctx context.Context, p job.Program, dry bool, kernels []group, progress func(agent.Step)) ([]thread.Kernel, error) {
 	ask := make([]string, len(kernels))
 	for i, g := range kernels {
 		ask[i] = g.nodes[0]
 	}
 	progress(agent.Step{Name: "load", State: "start"})
 	begun := m.Now()
-	answers, err := executor.Check(ctx, m.Bus, m.Signer, p, ask)
+	answers, err := executor.Check(ctx, m.Bus, m.Signer, p, ask, dry)
 	if err != nil {
 		progress(agent.Step{Name: "load", State: "failed", Detail: err.Error(), Elapsed: m.Now().Sub(begun)})
 		return nil, err

@@ -141,7 +141,7 @@ func TestMake(t *testing.T) {
 	}
 
 	// The same, to the byte; and with another parameter.
-	again, err := f.maker.Remake(t.Context(), made.Program, nil, nodes, steps(&went))
+	again, err := f.maker.Remake(t.Context(), made.Program, nil, false, nodes, steps(&went))
 	if err != nil || string(again.Program.Manifest) != string(made.Program.Manifest) || string(again.Program.ELF) != string(made.Program.ELF) || len(again.Kernels) != 2 {
 		t.Errorf("made again: %+v, %v", again.Kernels, err)
 	}
@@ -152,11 +152,11 @@ func TestMake(t *testing.T) {
 	if err := f.maker.Valid(made.Program, map[string]string{"sig": "SIGNONE"}); err == nil || f.maker.Valid(made.Program, map[string]string{"sig": "SIGTERM"}) != nil {
 		t.Errorf("an error that is none: %v", err)
 	}
-	changed, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"sig": "SIGTERM"}, nodes[:1], steps(&went))
+	changed, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"sig": "SIGTERM"}, false, nodes[:1], steps(&went))
 	if err != nil || string(changed.Program.Manifest) == string(made.Program.Manifest) || changed.Card.Params[0].Value != "SIGTERM" {
 		t.Errorf("changed: %+v, %v", changed.Card.Params, err)
 	}
-	if _, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"sig": "SIGEEK"}, nodes[:1], steps(&went)); !errors.Is(err, agent.ErrRequest) || !strings.Contains(err.Error(), "SIGEEK") {
+	if _, err := f.maker.Remake(t.Context(), made.Program, map[string]string{"sig": "SIGEEK"}, false, nodes[:1], steps(&went)); !errors.Is(err, agent.ErrRequest) || !strings.Contains(err.Error(), "SIGEEK") {
 		t.Errorf("a wrong value: %v", err)
 	}
 }

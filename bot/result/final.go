@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,11 +45,12 @@ type Node struct {
 type State string
 
 const (
-	Answered State = "answered" // it ran there, to the end
-	Failed   State = "failed"   // it ran there, and something went wrong
-	Refused  State = "refused"  // the node did not let it run
-	Missing  State = "missing"  // nothing was ever heard of the node
-	Unknown  State = "unknown"  // the run is not over
+	Answered State = "answered"    // it ran there, to the end
+	Failed   State = "failed"      // it ran there, and something went wrong
+	CutShort State = "ended early" // it ran there, until the node's guard, the bus or its executor ended it
+	Refused  State = "refused"     // the node did not let it run
+	Missing  State = "missing"     // nothing was ever heard of the node
+	Unknown  State = "unknown"     // the run is not over
 )
 
 // Block is a table, a histogram or the like.
@@ -76,11 +78,7 @@ func (r *Result) Final() Final {
 	defer r.mu.Unlock()
 	f := Final{Nodes: r.nodeStates()}
 	for _, e := range r.errors {
-		msg := clean(firstLine(e.Message))
-		if e.Node != "" && !strings.Contains(e.Message, e.Node) {
-			msg = clean(e.Node) + ": " + msg
-		}
-		f.Errors = append(f.Errors, msg)
+		f.Errors = append(f.Errors, e.words())
 	}
 	if r.moreErrs > 0 {
 		f.Errors = append(f.Errors, "and "+plural(r.moreErrs, "more error"))
@@ -91,6 +89,9 @@ func (r *Result) Final() Final {
 	if r.tooLarge > 0 {
 		f.Errors = append(f.Errors, plural(r.tooLarge, "table")+" or other records were too many to be merged; the file has them")
 	}
+	if r.tooMany > 0 {
+		f.Errors = append(f.Errors, plural(r.tooMany, "row")+" of tables found no room to be merged; the file has them")
+	}
 	if s := r.summary; s != nil {
 		f.Account, f.Ended, f.Cost = Account(*s, r.counts()), Ended(*s), Cost(s.Overhead)
 	}
@@ -99,7 +100,11 @@ func (r *Result) Final() Final {
 	}
 	f.Blocks = append(f.Blocks, r.tableBlocks(true)...)
 	if r.lines.total > 0 {
-		f.Blocks = append(f.Blocks, r.lineBlock())
+		if b, ok := r.sharedLines(); ok {
+			f.Blocks = append(f.Blocks, b)
+		} else {
+			f.Blocks = append(f.Blocks, r.lineBlock())
+		}
 	}
 	f.Headline, f.Empty = r.headline()
 	if f.Empty {
@@ -145,10 +150,7 @@ func (r *Result) nodeStates() []Node {
 		case end.Reason == output.ReasonFailed && n.records == 0:
 			x.State = Missing
 		case end.Reason == output.ReasonInterrupted, end.Reason == output.ReasonOutput, end.Reason == output.ReasonBudget:
-			x.State = Failed
-			if x.Detail == "" {
-				x.Detail = "it was cut short"
-			}
+			x.State = CutShort
 		case end.Reason == output.ReasonFailed || !n.attached:
 			x.State = Failed
 		default:
@@ -179,7 +181,7 @@ func (r *Result) headline() (line string, empty bool) {
 		what = append(what, plural(r.events, "event"))
 	}
 	for _, t := range r.tables {
-		m := t.merge(r.streams[t.name])
+		m := r.merge(t)
 		name := clean(t.name)
 		switch {
 		case m.empty():
@@ -204,7 +206,10 @@ func (r *Result) headline() (line string, empty bool) {
 	}
 	if len(what) > 0 {
 		from := ""
-		if len(attached) > 1 {
+		switch all := max(len(r.o.Nodes), len(r.nodes)); {
+		case len(attached) < all && len(attached) > 0 && all > 1:
+			from = fmt.Sprintf(" from %d of %d nodes", len(attached), all)
+		case len(attached) > 1:
 			from = fmt.Sprintf(" from %d nodes", len(attached))
 		}
 		return few(what, 3) + from + in, false
@@ -215,13 +220,13 @@ func (r *Result) headline() (line string, empty bool) {
 	case len(attached) == 0:
 		return "nothing yet: it is not attached anywhere", true
 	case r.summary == nil:
-		return "nothing has happened yet; attached on " + few(attached, 8), true
+		return "nothing has happened yet; attached on " + places(attached), true
 	case r.counts():
-		return "nothing happened" + in + ": every table is empty; attached on " + few(attached, 8), true
+		return "nothing happened" + in + ": every table is empty; attached on " + places(attached), true
 	case r.summary.Produced > 0:
-		return "nothing arrived" + in + " of " + plural(r.summary.Produced, "event") + "; attached on " + few(attached, 8), true
+		return "nothing arrived" + in + " of " + plural(r.summary.Produced, "event") + "; attached on " + places(attached), true
 	}
-	return "nothing happened" + in + ": 0 events; attached on " + few(attached, 8), true
+	return "nothing happened" + in + ": 0 events; attached on " + places(attached), true
 }
 
 // eventBlocks shows the first and last events of a stream, and the values that
@@ -364,13 +369,20 @@ func (v *values) show(raw string) string {
 func (r *Result) tableBlocks(final bool) []Block {
 	var out []Block
 	for _, t := range r.tables {
-		m := t.merge(r.streams[t.name])
+		m := r.merge(t)
 		when := ""
 		if !m.final && m.at != "" {
 			when = " at " + text.Value("k_time", m.at, r.options())
 			if final {
 				when = " as last read" + when + ": the end did not arrive"
 			}
+		}
+		switch names := text.Short(cleaned(m.left), 40); {
+		case names == "":
+		case !m.final:
+			when += ", without " + names + ": ended"
+		case final:
+			when += ", without " + names + ": the end did not arrive"
 		}
 		out = append(out, r.histBlocks(m, when)...)
 		if len(m.stacks) > 0 {
@@ -392,6 +404,10 @@ func (r *Result) rowsBlock(m merged, when string) Block {
 	x, stream := m.asMap(len(m.nodes) > 1, finalRows)
 	shared := r.shared(sharedKeys(&x, &stream), len(x.Entries) == x.Total)
 	_, table, _ := strings.Cut(text.Map(x, stream, text.Options{Width: r.o.Columns, Location: r.o.Location}), "\n")
+	if m.summed && m.cut > 0 && !math.IsNaN(m.lacks) {
+		table += strings.Join(wrap(fmt.Sprintf("%s sent only the largest rows: what is shown may lack up to %s, and rows of no more than that may be missing",
+			plural(uint64(m.cut), "node"), count(uint64(m.lacks))), r.o.Columns), "\n")
+	}
 	b.Text = r.harden(shared + table)
 	return b
 }
@@ -416,11 +432,18 @@ func (r *Result) histBlocks(m merged, when string) []Block {
 		lines := []string{text.Bars(h.hist, text.Options{Width: min(barColumns, r.o.Columns)})}
 		lines = append(lines, wrap(plural(h.hist.Count, "value")+" by buckets: "+text.Percentiles(h.hist.Unit, h.hist.Buckets), r.o.Columns)...)
 		if len(h.parts) > 1 {
-			var parts []string
-			for _, p := range h.parts {
-				parts = append(parts, clean(p.Node)+" "+count(p.Count))
+			parts := slices.Clone(h.parts)
+			more := ""
+			if len(parts) > 12 {
+				slices.SortStableFunc(parts, func(a, b output.Hist) int { return cmp.Compare(b.Count, a.Count) })
+				more = "; of " + strconv.Itoa(len(parts)) + " nodes, those with the most"
+				parts = parts[:8]
 			}
-			lines = append(lines, wrap("values on "+few(parts, 12), r.o.Columns)...)
+			var each []string
+			for _, p := range parts {
+				each = append(each, clean(p.Node)+" "+count(p.Count))
+			}
+			lines = append(lines, wrap("values on "+strings.Join(each, ", ")+more, r.o.Columns)...)
 		}
 		out = append(out, Block{title, r.harden(strings.Join(lines, "\n"))})
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"kgent/executor/render/chart"
@@ -22,7 +23,7 @@ func (r *Result) Figures() []chart.Figure {
 	defer r.mu.Unlock()
 	var out []chart.Figure
 	for _, t := range r.tables {
-		m := t.merge(r.streams[t.name])
+		m := r.merge(t)
 		if f, ok := r.histFigure(m); ok {
 			out = append(out, f)
 		}
@@ -48,11 +49,11 @@ func (r *Result) Figures() []chart.Figure {
 // note is the second line of a picture.
 func (r *Result) note(what string, nodes []string) string {
 	if len(nodes) > 0 {
-		var names []string
-		for _, n := range nodes {
-			names = append(names, clean(n))
+		if len(nodes) > 3 {
+			what += " on " + strconv.Itoa(len(nodes)) + " nodes"
+		} else {
+			what += " on " + places(nodes)
 		}
-		what += " on " + few(names, 3)
 	}
 	if r.summary == nil {
 		return what + ", so far"
@@ -187,7 +188,7 @@ func (r *Result) Exports() ([]Export, error) {
 	defer r.mu.Unlock()
 	var out []Export
 	for _, t := range r.tables {
-		m := t.merge(r.streams[t.name])
+		m := r.merge(t)
 		f, ok := r.flameFigure(m)
 		if !ok {
 			continue
@@ -241,7 +242,7 @@ func (r *Result) barsFigure(m merged) (chart.Figure, bool) {
 			return nil, false
 		}
 		l := label(row.entry.Key)
-		if len(m.nodes) > 1 {
+		if len(m.nodes) > 1 && !m.summed {
 			l = text.Fit(clean(on(row.nodes, len(m.nodes)))+": "+l, maxLabel)
 		}
 		b.Rows = append(b.Rows, chart.Bar{Label: l, Value: row.weight})

@@ -17,7 +17,6 @@ package result
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +38,8 @@ const (
 	keepTables = 32 << 20  // bytes of all tables, histograms and stacks, as JSON
 	keepRows   = 1000      // rows or histograms of one map on one node: the largest
 	keepStacks = 2048      // stacks of one map on one node: all that a node sends
-	keepNames  = 256       // nodes, and maps
+	keepNodes  = 2000      // nodes
+	keepNames  = 256       // maps
 	keepEvents = 8         // streams of events
 	keepErrors = 16        // different errors
 	keepText   = 512       // characters of an error
@@ -74,15 +74,19 @@ type Result struct {
 	mu       sync.Mutex
 	spool    *spool
 	nodes    []*node
+	byName   map[string]*node
 	streams  map[string]output.Stream
 	events   uint64
 	perEvent []*eventStream // by first appearance
 	tables   []*table
-	lines    newest // of iterators
-	errors   []output.Error
+	lines    newest  // of iterators
+	shares   sharing // of them
+	errors   []failure
 	moreErrs uint64
 	bytes    int    // of tables
 	tooLarge uint64 // records that found no room
+	room     int    // bytes that are left for sums of tables
+	tooMany  uint64 // rows of tables that did
 	strange  uint64 // lines that could not be read
 	rate     rate
 	started  time.Time // when the first node was attached
@@ -110,7 +114,7 @@ func New(o Options) *Result {
 		o.Columns = Columns
 	}
 	o.Columns = max(o.Columns, 40)
-	r := &Result{o: o, streams: map[string]output.Stream{}, spool: newSpool(o.Dir, o.MaxFile)}
+	r := &Result{o: o, byName: map[string]*node{}, room: keepSums, streams: map[string]output.Stream{}, spool: newSpool(o.Dir, o.MaxFile)}
 	for _, name := range o.Nodes {
 		r.node(name)
 	}
@@ -201,12 +205,7 @@ func (r *Result) record(rec output.Record, size int) {
 		if t := r.tableOf(x.Name); t != nil && !x.Final {
 			t.history.addMap(x)
 		}
-		x.Total = max(x.Total, len(x.Entries))
-		if len(x.Entries) > keepRows {
-			size = size / len(x.Entries) * keepRows
-		}
-		x.Entries = slices.Clone(x.Entries[:min(len(x.Entries), keepRows)])
-		r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) { p.table = &x })
+		r.keepMap(x, size)
 	case output.Hist:
 		r.seen(x.Node)
 		if t := r.tableOf(x.Name); t != nil && !x.Final {
@@ -220,36 +219,20 @@ func (r *Result) record(rec output.Record, size int) {
 		r.seen(x.Node)
 		line, _ := output.Encode(x)
 		r.lines.add(line)
+		r.shares.add(x)
 	case output.Error:
 		r.seen(x.Node)
-		if len(x.Message) > keepText {
-			x.Message = strings.ToValidUTF8(x.Message[:keepText], "") + "…"
-		}
-		for _, e := range r.errors {
-			if e == x {
-				r.moreErrs++
-				return
-			}
-		}
-		if len(r.errors) == keepErrors {
-			r.moreErrs++
-			return
-		}
-		r.errors = append(r.errors, x)
+		r.fail(x)
 	}
 }
 
 // node returns what is known of a node; nil when there are too many.
 func (r *Result) node(name string) *node {
-	for _, n := range r.nodes {
-		if n.name == name {
-			return n
-		}
-	}
-	if len(r.nodes) == keepNames || name == "" {
-		return nil
+	if n := r.byName[name]; n != nil || len(r.nodes) == keepNodes || name == "" {
+		return n
 	}
 	n := &node{name: name}
+	r.byName[name] = n
 	r.nodes = append(r.nodes, n)
 	return n
 }

@@ -19,7 +19,10 @@ import (
 type table struct {
 	name    string
 	parts   []*part // by node, in the order they came
+	of      map[string]*part
 	history history
+	// sums are the rows of all nodes' final readings.
+	sums sums
 }
 
 // part is one node's reading: a table, histograms, stacks, or a table beside
@@ -27,11 +30,14 @@ type table struct {
 type part struct {
 	node   string
 	stamp  stamp
-	table  *output.Map
+	table  *output.Map // of a final reading without its entries, which are in the sums
 	hists  []output.Hist
 	stacks []output.Stack
 	more   int // histograms and stacks beyond those kept
 	bytes  int
+	// rows were in the table, and each that was cut off counts at most least.
+	rows  int
+	least float64
 }
 
 // stamp tells readings apart.
@@ -50,7 +56,7 @@ func (r *Result) tableOf(name string) *table {
 	if len(r.tables) == keepNames {
 		return nil
 	}
-	t := &table{name: name}
+	t := &table{name: name, of: map[string]*part{}, sums: sums{room: &r.room}}
 	r.tables = append(r.tables, t)
 	return t
 }
@@ -63,16 +69,16 @@ func (r *Result) keep(name, node string, size int, s stamp, add func(*part)) {
 		r.tooLarge++
 		return
 	}
-	i := slices.IndexFunc(t.parts, func(p *part) bool { return p.node == node })
-	if i < 0 {
-		if len(t.parts) == keepNames {
+	p := t.of[node]
+	if p == nil {
+		if len(t.parts) == keepNodes {
 			r.tooLarge++
 			return
 		}
-		i = len(t.parts)
-		t.parts = append(t.parts, &part{node: node, stamp: s})
+		p = &part{node: node, stamp: s}
+		t.parts = append(t.parts, p)
+		t.of[node] = p
 	}
-	p := t.parts[i]
 	if p.stamp.final && !s.final {
 		return
 	}
@@ -108,30 +114,65 @@ func (p *part) addHist(h output.Hist) {
 		return
 	}
 	p.hists = append(p.hists, h)
+	p.more = max(p.more, h.Total-len(p.hists))
+}
+
+// keepMap takes in a table. A final one is added to the sums at once, since hundreds of
+// nodes may have a thousand rows each.
+func (r *Result) keepMap(x output.Map, size int) {
+	x.Total = max(x.Total, len(x.Entries))
+	most := keepRows
+	if x.Final {
+		most = len(x.Entries)
+	}
+	if len(x.Entries) > most {
+		size = size / len(x.Entries) * most
+		x.Entries = x.Entries[:most]
+	}
+	x.Entries = slices.Clone(x.Entries)
+	if x.Final {
+		size = 0
+	}
+	r.keep(x.Name, x.Node, size, stamp{x.At, x.Final}, func(p *part) {
+		if p.table != nil {
+			return // the same reading once more
+		}
+		p.rows = len(x.Entries)
+		if p.rows > 0 && x.Total > p.rows {
+			p.least = weight(x.Entries[p.rows-1].Value)
+		}
+		if t := r.tableOf(x.Name); x.Final {
+			left := t.sums.addMap(r.streams[x.Name], x)
+			r.tooMany += uint64(left)
+			x.Entries = nil
+		}
+		p.table = &x
+	})
 }
 
 // merged is an output map over all nodes.
 type merged struct {
-	name   string
-	final  bool     // of all nodes
-	at     string   // of the newest reading, when not final
-	nodes  []string // that have said anything of it
+	name  string
+	final bool     // of all nodes
+	at    string   // of the newest reading, when not final
+	nodes []string // whose readings these are
+	// left are nodes of which something is known that is no part of this, since they counted
+	// over another time.
+	left   []string
 	stream output.Stream
 	rows   []tableRow // largest first
-	more   int        // rows that the nodes did not send, or that are not kept
-	unseen int        // histograms and stacks that are not kept
+	more   int        // rows that the nodes did not send
+	// cut nodes did not send all of their rows, for which each sum that is shown may lack
+	// this much at most.
+	cut    int
+	lacks  float64
+	unseen int // histograms and stacks that are not kept
 	isMap  bool
+	summed bool // rows of several nodes are added up
 	// seconds is over how long each node counted; 0 when that differs.
 	seconds float64
 	hists   []mergedHist
 	stacks  []mergedStack
-}
-
-// tableRow is a row that is the same on all of its nodes.
-type tableRow struct {
-	nodes  []string
-	entry  output.MapEntry
-	weight float64
 }
 
 // mergedHist is one histogram, the sum over its nodes.
@@ -146,9 +187,36 @@ type mergedStack struct {
 	nodes []string
 }
 
-func (t *table) merge(stream output.Stream) merged {
-	m := merged{name: t.name, stream: stream, final: true}
+// together returns the readings that make one: what one node counted since its reading
+// before and another in all of the run is no sum. While most nodes go on it is what they are
+// counting, and then what the others ended with. The nodes of the rest are left out.
+func (t *table) together(over bool) (parts []*part, left []string) {
+	ended := 0
 	for _, p := range t.parts {
+		if p.stamp.final {
+			ended++
+		}
+	}
+	if ended == 0 || ended == len(t.parts) {
+		return t.parts, nil
+	}
+	over = over || 2*ended > len(t.parts)
+	for _, p := range t.parts {
+		if p.stamp.final == over {
+			parts = append(parts, p)
+		} else {
+			left = append(left, p.node)
+		}
+	}
+	return parts, left
+}
+
+// merge makes one of what nodes have said of a map.
+func (r *Result) merge(t *table) merged {
+	parts, left := t.together(r.summary != nil)
+	stream := r.streams[t.name]
+	m := merged{name: t.name, stream: stream, final: true, left: left}
+	for _, p := range parts {
 		m.final = m.final && p.stamp.final
 		if !p.stamp.final {
 			m.at = max(m.at, p.stamp.at)
@@ -157,13 +225,17 @@ func (t *table) merge(stream output.Stream) merged {
 		m.unseen += p.more
 		if p.table != nil {
 			m.isMap = true
-			m.more += max(p.table.Total-len(p.table.Entries), 0)
+			if more := p.table.Total - p.rows; more > 0 {
+				m.more += more
+				m.cut++
+				m.lacks += p.least
+			}
 		}
 	}
-	m.seconds = commonSeconds(t.parts)
-	m.rows = mergeRows(t.parts)
-	m.hists = mergeHists(t.parts)
-	m.stacks = mergeStacks(t.parts)
+	m.seconds = commonSeconds(parts)
+	m.rows, m.summed = t.rows(stream, parts)
+	m.hists = mergeHists(stream, parts)
+	m.stacks = mergeStacks(stream, parts)
 	return m
 }
 
@@ -183,29 +255,6 @@ func commonSeconds(parts []*part) float64 {
 
 func (m merged) empty() bool {
 	return len(m.rows) == 0 && len(m.stacks) == 0 && !slices.ContainsFunc(m.hists, func(h mergedHist) bool { return h.hist.Count > 0 })
-}
-
-// mergeRows puts the rows of all nodes into one table, largest first. Rows that
-// are equal to the last digit become one.
-func mergeRows(parts []*part) []tableRow {
-	var rows []tableRow
-	index := map[string]int{}
-	for _, p := range parts {
-		if p.table == nil {
-			continue
-		}
-		for _, e := range p.table.Entries {
-			id := identity(e.Key) + "=" + identity(e.Value)
-			if i, ok := index[id]; ok {
-				rows[i].nodes = append(rows[i].nodes, p.node)
-				continue
-			}
-			index[id] = len(rows)
-			rows = append(rows, tableRow{nodes: []string{p.node}, entry: e, weight: weight(e.Value)})
-		}
-	}
-	slices.SortStableFunc(rows, func(a, b tableRow) int { return cmp.Compare(b.weight, a.weight) })
-	return rows
 }
 
 // identity is equal for equal fields only.
@@ -246,12 +295,15 @@ func weight(value output.Fields) float64 {
 	return math.NaN()
 }
 
-func mergeHists(parts []*part) []mergedHist {
+func mergeHists(stream output.Stream, parts []*part) []mergedHist {
 	var out []mergedHist
 	index := map[string]int{}
 	for _, p := range parts {
 		for _, h := range p.hists {
 			id := strconv.Quote(h.Name) + strconv.Quote(h.Unit) + identity(h.Key)
+			if ofNode(stream, h.Key) {
+				id += p.node
+			}
 			i, ok := index[id]
 			if !ok {
 				i = len(out)
@@ -308,16 +360,19 @@ func below(buckets []output.Bucket, share float64) (limit uint64, ok bool) {
 	return 0, false
 }
 
-func mergeStacks(parts []*part) []mergedStack {
+func mergeStacks(stream output.Stream, parts []*part) []mergedStack {
 	var out []mergedStack
 	index := map[string]int{}
 	for _, p := range parts {
 		for _, s := range p.stacks {
 			id := identity(s.Key) + strings.Join(s.Frames, "\n")
+			if ofNode(stream, s.Key) {
+				id += "\n" + p.node
+			}
 			if i, ok := index[id]; ok {
 				out[i].stack.Count = plus(out[i].stack.Count, s.Count)
 				out[i].stack.Minor = out[i].stack.Minor && s.Minor
-				if !slices.Contains(out[i].nodes, p.node) {
+				if nodes := out[i].nodes; nodes[len(nodes)-1] != p.node {
 					out[i].nodes = append(out[i].nodes, p.node)
 				}
 				continue
@@ -331,14 +386,20 @@ func mergeStacks(parts []*part) []mergedStack {
 	return out
 }
 
-// on names the nodes of a row in a narrow column: "a", "a, b", "all 3",
-// "a, b, +4".
+// narrow is how wide a column of nodes may be.
+const narrow = 16
+
+// on names the nodes of a row in a narrow column: "a", "a, b", "all 3", "db-[1-4]",
+// "17 of 500".
 func on(nodes []string, all int) string {
 	switch {
 	case len(nodes) > 1 && len(nodes) == all:
 		return "all " + strconv.Itoa(all)
 	case len(nodes) > 3:
-		nodes = append(slices.Clone(nodes[:2]), "+"+strconv.Itoa(len(nodes)-2))
+		if s := text.Ranges(nodes); len(s) <= narrow {
+			return s
+		}
+		return strconv.Itoa(len(nodes)) + " of " + strconv.Itoa(all)
 	}
 	return strings.Join(nodes, ", ")
 }
@@ -347,6 +408,9 @@ func on(nodes []string, all int) string {
 // when there are several, with at most limit rows.
 func (m merged) asMap(several bool, limit int) (output.Map, output.Stream) {
 	out := output.Map{Name: m.name, Total: len(m.rows) + m.more, Seconds: m.seconds, Final: true}
+	if m.summed && m.cut > 0 {
+		out.Total = len(m.rows) // of those that were not sent, nobody knows how many are the same
+	}
 	s := m.stream
 	for _, r := range m.rows[:min(limit, len(m.rows))] {
 		e := r.entry

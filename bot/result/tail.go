@@ -2,6 +2,7 @@ package result
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,41 @@ import (
 func (r *Result) Tail(budget int) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if note := r.partial(); note != "" && budget > 3*units(note) {
+		return r.tail(budget-units(note)-1) + "\n" + note
+	}
+	return r.tail(budget)
+}
+
+// partial says whose answer is still missing while most others have given theirs.
+func (r *Result) partial() string {
+	if r.summary != nil || !r.several() {
+		return ""
+	}
+	done := map[string]int{} // tables whose end has arrived
+	most := 0
+	for _, t := range r.tables {
+		parts, _ := t.together(false)
+		for _, p := range parts {
+			if p.stamp.final {
+				done[p.node]++
+				most = max(most, done[p.node])
+			}
+		}
+	}
+	var late []string
+	for _, n := range r.nodes {
+		if !n.attached || done[n.name] < most {
+			late = append(late, n.name)
+		}
+	}
+	if len(late) == 0 || len(late) == len(r.nodes) {
+		return ""
+	}
+	return r.harden(text.Fit(fmt.Sprintf("… from %d of %d nodes so far, without %s", len(r.nodes)-len(late), len(r.nodes), text.Short(cleaned(late), 40)), r.o.Columns))
+}
+
+func (r *Result) tail(budget int) string {
 	switch {
 	case r.events > 0:
 		return r.tailEvents(budget)
@@ -36,7 +72,7 @@ func (r *Result) Tail(budget int) string {
 	if len(on) == 0 {
 		return Cut("not attached yet", budget)
 	}
-	return Cut("nothing has happened yet; attached on "+few(on, 8), budget)
+	return Cut("nothing has happened yet; attached on "+places(on), budget)
 }
 
 // units is how long text is.

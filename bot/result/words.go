@@ -81,7 +81,7 @@ func Account(s output.Summary, counts bool) string {
 		what += ": " + count(c.Delivered) + " delivered"
 	case c.Produced == 0 && counts:
 		what = "counted in the kernel"
-		if c.MapFull == 0 && s.Overhead.Missed == 0 {
+		if c.MapFull == 0 && s.Overhead.Missed == 0 && !s.Overhead.MissedUnknown {
 			what += "; nothing was lost"
 		}
 	case c.Produced == 0:
@@ -102,6 +102,9 @@ func Account(s output.Summary, counts bool) string {
 	}
 	if s.Overhead.Missed > 0 {
 		what += "; the kernel skipped the program " + plural(s.Overhead.Missed, "time")
+	}
+	if s.Overhead.MissedUnknown {
+		what += "; runs that a kernel skips are counted from Linux 6.7 on only"
 	}
 	return what
 }

@@ -8,7 +8,7 @@
 //	KEY=VALUE        every node with this label
 //	all              every node
 //	any N of WHAT    N of the nodes that WHAT (one of the above) selects, the
-//	                 first by name
+//	                 first by name that take runs: which is no node in maintenance
 package target
 
 import (
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"kgent/executor/bus"
+	"kgent/executor/render/text"
 )
 
 // Lost is a node that was there, and does not answer any more.
@@ -38,7 +39,7 @@ type UnknownError struct {
 
 func (e *UnknownError) Error() string {
 	if len(e.Nodes) == 0 && e.Seen.IsZero() {
-		return "no node has announced itself; start `kgent executor` on the nodes, and see `kgent nodes`"
+		return "no node has announced itself; start `kgent executor` on the nodes, and see `kgent executor list`"
 	}
 	words := fmt.Sprintf("no node %.100s answers", e.Selector)
 	if strings.Trim(e.Selector, " ,") == "" {
@@ -53,13 +54,7 @@ func (e *UnknownError) Error() string {
 	if len(e.Nodes) == 0 {
 		return words + ", and no other does"
 	}
-	shown := e.Nodes
-	more := ""
-	if len(shown) > 20 {
-		more = fmt.Sprintf(" and %d more", len(shown)-20)
-		shown = shown[:20]
-	}
-	return fmt.Sprintf("%s; there are: %s%s; select by name, label key=value, all, or any N of these", words, strings.Join(shown, ", "), more)
+	return fmt.Sprintf("%s; there are: %s; select by name, label key=value, all, or any N of these", words, text.Short(e.Nodes, 300))
 }
 
 // Title says it in a few words.
@@ -87,6 +82,11 @@ func unknown(part string, nodes []bus.NodeInfo, lost []Lost) error {
 }
 
 var anyOf = regexp.MustCompile(`^(?i:any\s+)?(\d+)\s+(?i:of)\s+(.+)$`)
+
+// Chooses reports whether a selector leaves a choice: any N of WHAT.
+func Chooses(selector string) bool {
+	return slices.ContainsFunc(strings.Split(selector, ","), func(part string) bool { return anyOf.MatchString(strings.TrimSpace(part)) })
+}
 
 // Resolve returns the names of the nodes that a selector selects, sorted. It
 // fails when a part of it selects nothing, or fewer than it says. What is known
@@ -122,10 +122,20 @@ func one(part string, nodes []bus.NodeInfo, lost []Lost) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(of) < n {
-			return nil, fmt.Errorf("%q wants %d nodes, but there are %d: %s", part, n, len(of), strings.Join(of, ", "))
+		drained := map[string]bool{}
+		for _, x := range nodes {
+			drained[x.Name] = x.Drained != ""
 		}
-		return of[:n], nil
+		take := slices.DeleteFunc(slices.Clone(of), func(name string) bool { return drained[name] })
+		if len(take) < n {
+			there := text.Ranges(of)
+			if len(of) > len(take) {
+				out := slices.DeleteFunc(of, func(name string) bool { return !drained[name] })
+				there += fmt.Sprintf("; in maintenance: %s", text.Ranges(out))
+			}
+			return nil, fmt.Errorf("%q wants %d nodes, but there are %d: %s", part, n, len(take), there)
+		}
+		return take[:n], nil
 	}
 	var out []string
 	for _, n := range nodes {

@@ -2,6 +2,7 @@ package target_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,25 @@ func TestResolve(t *testing.T) {
 			}
 		} else if err != nil || strings.Join(got, " ") != want {
 			t.Errorf("%q: %v, %v; want %s", selector, got, err, want)
+		}
+	}
+	// Of any N, none is in maintenance; who is named is taken, and will say it.
+	drained := slices.Clone(fleet)
+	drained[0].Drained = "since noon"
+	for selector, want := range map[string]string{
+		"any 2 of role=db": "db-2 db-3",
+		"any 3 of all":     "db-2 db-3 web.eu",
+		"any 3 of role=db": "!wants 3 nodes, but there are 2: db-1, db-2, db-3; in maintenance: db-1",
+		"role=db":          "db-1 db-2 db-3",
+		"db-1":             "db-1",
+	} {
+		got, err := target.Resolve(selector, drained)
+		if rest, bad := strings.CutPrefix(want, "!"); bad {
+			if err == nil || !strings.Contains(err.Error(), rest) {
+				t.Errorf("drained, %q: %v, %v; want error %q", selector, got, err, rest)
+			}
+		} else if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("drained, %q: %v, %v; want %s", selector, got, err, want)
 		}
 	}
 	if _, err := target.Resolve("all", nil); err == nil || !strings.Contains(err.Error(), "kgent executor") {

@@ -126,7 +126,7 @@ func TestScenario(t *testing.T) {
 
 func newPlay(t *testing.T, here, there teamtest.Chat, l *load) *play {
 	return &play{T: t, here: here, there: there, load: l, named: map[string]teamtest.Message{}, files: map[string]bool{},
-		variables: strings.NewReplacer("${address}", l.address, "${port}", l.port, "${program}", ownProgram, "${counting}", countingProgram,
+		variables: strings.NewReplacer("${address}", l.address, "${port}", l.port, "${program}", ownProgram, "${counting}", countingProgram, "${service}", here.Name(),
 			"${leaking}", strings.Replace(ownProgram, "\tc->tid = bpf_get_current_pid_tgid() >> 32; // wrong\n", "", 1))}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"kgent/bot/card"
 	"kgent/bot/thread"
 	"kgent/executor/bus"
@@ -19,7 +21,12 @@ var boardSecret = bytes.Repeat([]byte{7}, 32)
 
 func newRedisBoard(t *testing.T, s *rdbtest.Server, host string, secret []byte) *Redis {
 	t.Helper()
-	b, err := NewRedis(s.Client(), host, secret)
+	return newBoard(t, s.Client(), host, secret)
+}
+
+func newBoard(t *testing.T, db redis.UniversalClient, host string, secret []byte) *Redis {
+	t.Helper()
+	b, err := NewRedis(db, host, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,9 +37,13 @@ func newRedisBoard(t *testing.T, s *rdbtest.Server, host string, secret []byte) 
 func TestBoards(t *testing.T) {
 	rdb.Quiet()
 	s := rdbtest.Start(t, rdbtest.Unix())
+	cluster := rdbtest.StartCluster(t, 0).Client()
 	for name, open := range map[string]func(t *testing.T) Board{
 		"memory": func(*testing.T) Board { return NewMemory(time.Now) },
 		"redis":  func(t *testing.T) Board { return newRedisBoard(t, s, t.Name()[len("TestBoards/redis/"):], boardSecret) },
+		"cluster": func(t *testing.T) Board {
+			return newBoard(t, cluster, t.Name()[len("TestBoards/cluster/"):], boardSecret)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Run("changes", func(t *testing.T) { boardChanges(t, open(t)) })

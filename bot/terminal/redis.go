@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"kgent/bot/thread"
+	"kgent/retrieval/keyspace"
 )
 
 // Redis is a board in Redis, version 7 or later.
@@ -24,8 +25,10 @@ import (
 //	kgent:board:<host>                 sorted set of post ids by their last change
 //	kgent:board:<host>:post:<id>       seal, then JSON
 //	kgent:board:<host>:file:<id>:<n>   seal, then the content
+//
+// and in a cluster the same, with {board:<host>} in braces.
 type Redis struct {
-	db      *redis.Client
+	db      redis.UniversalClient
 	prefix  string
 	secrets [][]byte // the first one seals, all of them vouch
 	now     func() time.Time
@@ -39,8 +42,8 @@ const BoardSecret = "terminal board v1"
 // Posts are sealed with secret; those that were sealed with one of others are
 // believed, too, as while a key is replaced. All bots that share the board must
 // have the same secret, or each the other's among its others.
-func NewRedis(db *redis.Client, host string, secret []byte, others ...[]byte) (*Redis, error) {
-	b := &Redis{db: db, prefix: "kgent:board:" + host, now: time.Now}
+func NewRedis(db redis.UniversalClient, host string, secret []byte, others ...[]byte) (*Redis, error) {
+	b := &Redis{db: db, prefix: keyspace.Prefix + keyspace.Tag(db, "board:"+host), now: time.Now}
 	for _, s := range append([][]byte{secret}, others...) {
 		if len(s) < sha256.Size {
 			return nil, fmt.Errorf("opening the terminals' board: a secret of %d bytes is too short, want %d", len(s), sha256.Size)

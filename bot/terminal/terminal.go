@@ -37,7 +37,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -203,19 +202,8 @@ func (a *Adapter) Human(_ context.Context, acc thread.Account) error {
 }
 
 // Member implements [thread.Platform]: groups are "terminal:<host>/<group>".
-func (a *Adapter) Member(_ context.Context, acc thread.Account, group string) (bool, error) {
-	g, ok := strings.CutPrefix(group, Surface+":"+a.cfg.Host+"/")
-	if !ok || acc.Surface != Surface || acc.Tenant != a.cfg.Host {
-		return false, fmt.Errorf("this bot knows the groups of %s only, not %s", a.cfg.Host, group)
-	}
-	groups, err := a.cfg.Users.Groups(acc.User)
-	if errors.Is(err, ErrNoUser) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return slices.Contains(groups, g), nil
+func (a *Adapter) Member(ctx context.Context, acc thread.Account, group string) (bool, error) {
+	return Groups{a.cfg.Host, a.cfg.Users}.Member(ctx, acc.Surface+":"+acc.Tenant+"/"+acc.User, group)
 }
 
 // Health returns nil as long as the board can be read.

@@ -1,11 +1,14 @@
 package terminal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os/user"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,4 +100,30 @@ func peerOf(c *net.UnixConn) (uint32, error) {
 		return 0, fmt.Errorf("asking who connected: %w", fault)
 	}
 	return cred.Uid, nil
+}
+
+// Groups are the groups of a host's users, for a policy that is asked without a socket
+// being served.
+type Groups struct {
+	Host  string
+	Users Users // nil for the users of this host
+}
+
+// Member reports whether "terminal:<host>/<user>" is in "terminal:<host>/<group>", now.
+func (g Groups) Member(_ context.Context, account, group string) (bool, error) {
+	home := Surface + ":" + g.Host + "/"
+	name, isUser := strings.CutPrefix(account, home)
+	want, isGroup := strings.CutPrefix(group, home)
+	if !isUser || !isGroup {
+		return false, fmt.Errorf("this host knows the users and groups of %s only, not whether %s is in %s", g.Host, account, group)
+	}
+	users := g.Users
+	if users == nil {
+		users = hostUsers{}
+	}
+	groups, err := users.Groups(name)
+	if errors.Is(err, ErrNoUser) {
+		return false, nil
+	}
+	return err == nil && slices.Contains(groups, want), err
 }

@@ -49,8 +49,10 @@ int asked(struct trace_event_raw_sys_enter *ctx)
 
 func object() (*program.Object, error) { return programtest.Compile(source) }
 
-func made(wanted string) (thread.Made, error) {
-	o, err := object()
+func made(wanted string) (thread.Made, error) { return madeOf(source, wanted) }
+
+func madeOf(source, wanted string) (thread.Made, error) {
+	o, err := programtest.Compile(source)
 	if err != nil {
 		return thread.Made{}, err
 	}
@@ -81,8 +83,18 @@ type maker struct {
 	explained []agent.Brought
 	notKept   error
 
-	value, source, name, verdict, origin, contract string // of what it makes, if set
-	kc                                             string // the contract in its text form
+	value, source, name, verdict, origin, contract string   // of what it makes, if set
+	kc                                             string   // the contract in its text form
+	acts                                           bool     // what it makes sends signals
+	remade                                         []bool   // whether for dry runs
+	silent                                         []string // nodes that do not answer
+}
+
+func (m *maker) made(wanted string) (thread.Made, error) {
+	if m.acts {
+		return madeOf(strings.Replace(source, "(*n)++", "(*n) += bpf_send_signal(9)", 1), wanted)
+	}
+	return made(wanted)
 }
 
 func (m *maker) set(wait chan struct{}) {
@@ -99,7 +111,7 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	for _, n := range nodes {
 		names = append(names, n.Name)
 	}
-	m.nodes = append(m.nodes, names)
+	m.nodes = append(m.nodes, slices.Clone(names))
 	wait, err := m.wait, m.err
 	m.mu.Unlock()
 	if wait != nil {
@@ -113,22 +125,33 @@ func (m *maker) Make(ctx context.Context, req agent.Request, nodes []bus.NodeInf
 	if err != nil {
 		return thread.Made{}, err
 	}
-	out, err := made(cmp.Or(m.value, "7"))
+	// As where a kernel has no other node.
+	if quiet := slices.DeleteFunc(names, func(n string) bool { return !slices.Contains(m.silent, n) }); len(quiet) > 0 && len(quiet) == len(nodes) {
+		return thread.Made{}, fmt.Errorf("making it: %w", &program.SilentError{Nodes: quiet, Why: strings.Join(quiet, ", ") + ": it did not answer"})
+	}
+	out, err := m.made(cmp.Or(m.value, "7"))
 	out.Source, out.Card.Name = cmp.Or(m.source, out.Source), cmp.Or(m.name, out.Card.Name)
 	out.Card.Verdict, out.Card.Origin = cmp.Or(m.verdict, out.Card.Verdict), cmp.Or(m.origin, out.Card.Origin)
 	out.Program.Contract = []byte(m.kc)
 	return out, err
 }
 
-func (m *maker) Remake(_ context.Context, p job.Program, params map[string]string, _ []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
+func (m *maker) Remake(_ context.Context, p job.Program, params map[string]string, dry bool, _ []bus.NodeInfo, progress func(agent.Step)) (thread.Made, error) {
 	progress(agent.Step{Name: "load", State: "done"})
 	value := "7"
 	if v, ok := params["wanted"]; ok {
 		value = v
 	}
-	out, err := made(value)
+	m.remade = append(m.remade, dry)
+	out, err := m.made(value)
 	out.Card.Contract = m.contract
 	return out, err
+}
+
+// Silent implements thread.Maker.
+func (m *maker) Silent(_ context.Context, _ job.Program, _ bool, nodes []string, progress func(agent.Step)) ([]string, error) {
+	progress(agent.Step{Name: "load", State: "done"})
+	return slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return !slices.Contains(m.silent, n) }), nil
 }
 
 func (m *maker) Recipe(_ context.Context, source string, p job.Program, nodes []bus.NodeInfo, progress func(agent.Step)) (thread.Kept, error) {
@@ -168,7 +191,8 @@ func (m *maker) Valid(_ job.Program, params map[string]string) error {
 type fleet struct {
 	mu        sync.Mutex
 	list      []bus.NodeInfo
-	sent      []string // runs, in order
+	sent      []string    // runs, in order
+	grants    []job.Grant // of those
 	envelopes map[string][]byte
 	stopped   map[string]bool
 	ended     map[string]chan struct{}
@@ -204,6 +228,7 @@ func (f *fleet) Dispatch(_ context.Context, g *job.Grant, envelope []byte, _ fun
 		return f.sendErr
 	}
 	f.sent = append(f.sent, g.Run)
+	f.grants = append(f.grants, *g)
 	if f.ended[g.Run] == nil {
 		f.ended[g.Run] = make(chan struct{})
 	}

@@ -20,6 +20,7 @@ import (
 	"kgent/approvals"
 	"kgent/approvals/audit"
 	"kgent/bot/card"
+	"kgent/bot/dryrun"
 	"kgent/bot/target"
 	"kgent/executor/bus"
 	"kgent/executor/job"
@@ -177,7 +178,7 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	if r.Keep != nil {
 		return c.makeRecipe(ctx, r, known)
 	}
-	req, nodes, err := c.aim(*r, known, lost)
+	req, selector, nodes, err := c.aim(*r, known, lost)
 	if err != nil {
 		heading := "Which nodes?"
 		if unknown, ok := unknownNode(err); ok {
@@ -185,8 +186,6 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 		}
 		return Made{}, nil, &rejection{err.Error(), heading}
 	}
-	r.Nodes = strings.Join(nodes, ",")
-	infos := slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(nodes, n.Name) })
 
 	last, err := c.before(ctx, *r)
 	if err != nil {
@@ -195,9 +194,10 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	req.Program, req.Answers = r.Program, r.answers()
 	if last != nil && r.Change == nil && r.Program == nil {
 		// "the same on db-4", or "on db-4" alone.
-		_, rest, _ := target.FromText(r.Text, known, lost...)
+		said, rest := dryrun.FromText(r.Text)
+		_, rest, _ = target.FromText(rest, known, lost...)
 		if recipes.Again(rest) && (last.ID == r.ID || last.ID == r.Follows) {
-			r.again(*last)
+			r.again(*last, said)
 		} else if req.Previous, err = c.previous(ctx, *last); err != nil {
 			return Made{}, nil, err
 		}
@@ -205,14 +205,97 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 
 	var made Made
 	show := c.progress(ctx, *r)
-	if r.Change == nil {
-		made, err = c.Maker.Make(ctx, req, infos, show.step)
-	} else {
-		made, err = c.remake(ctx, *r, infos, show.step)
-	}
+	req.DryRun = r.dry(last)
+	made, nodes, err = c.answering(ctx, selector, nodes, known, req.DryRun, show.step, func(nodes []bus.NodeInfo) (Made, error) {
+		if r.Change == nil {
+			return c.Maker.Make(ctx, req, nodes, show.step)
+		}
+		return c.remake(ctx, *r, req.DryRun, nodes, show.step)
+	})
+	made.DryRun = req.DryRun
+	r.Nodes = strings.Join(nodes, ",")
 	r.Steps = show.close()
 	r.Refusal = agent.RefusalOf(err)
 	return made, nodes, prepared(err)
+}
+
+// maxOthers is how often others are taken for nodes that do not answer.
+const maxOthers = 2
+
+// answering makes a program for the chosen nodes. Where the words leave a choice ("any 2 of
+// role=db") every one of them is asked whether it takes the program, and others are chosen
+// in place of those that do not answer, which is said: one that crashed is listed for
+// some seconds yet. Nothing is approved before that, and then for these nodes, by name.
+func (c *Conversation) answering(ctx context.Context, selector string, nodes []string, known []bus.NodeInfo, dry bool, step func(agent.Step), make func([]bus.NodeInfo) (Made, error)) (Made, []string, error) {
+	infos := func(names []string) []bus.NodeInfo {
+		return slices.DeleteFunc(slices.Clone(known), func(n bus.NodeInfo) bool { return !slices.Contains(names, n.Name) })
+	}
+	made, err := make(infos(nodes))
+	if !target.Chooses(selector) {
+		return made, nodes, err
+	}
+	left := slices.Clone(known)
+	var notes []string
+	for others := 0; ; others++ {
+		var silent []string
+		if err == nil {
+			silent, err = c.Maker.Silent(ctx, made.Program, dry, nodes, step)
+		} else if said, ok := errors.AsType[*program.SilentError](err); ok {
+			silent = said.Nodes
+		}
+		if len(silent) == 0 {
+			made.Understood = append(slices.Clone(made.Understood), notes...)
+			return made, nodes, err
+		}
+		quiet := strings.Join(silent, ", ") + " did not answer"
+		left = slices.DeleteFunc(left, func(n bus.NodeInfo) bool { return slices.Contains(silent, n.Name) })
+		chosen, none := target.Resolve(selector, left)
+		if none != nil || others == maxOthers {
+			made.Understood = append(append(slices.Clone(made.Understood), notes...), quiet+", and no other was found in its place")
+			return made, nodes, err
+		}
+		if err != nil {
+			made, err = make(infos(chosen))
+		} else if made, err = c.elsewhere(ctx, made, dry, infos(chosen), step); err != nil {
+			return made, chosen, err
+		}
+		taken := slices.DeleteFunc(slices.Clone(chosen), func(n string) bool { return slices.Contains(nodes, n) })
+		notes = append(notes, quiet+", so that "+strings.Join(taken, ", ")+" was chosen")
+		nodes = chosen
+	}
+}
+
+// elsewhere is the same program, to the byte, for other nodes.
+func (c *Conversation) elsewhere(ctx context.Context, was Made, dry bool, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
+	made, err := c.Maker.Remake(ctx, was.Program, nil, dry, nodes, step)
+	made.Source, made.Understood, made.Explanation, made.Duration = was.Source, was.Understood, was.Explanation, was.Duration
+	made.Card.Title, made.Card.Origin, made.Card.Contract, made.Card.Reading = was.Card.Title, was.Card.Origin, was.Card.Contract, was.Card.Reading
+	return made, err
+}
+
+// dry reports whether what the program changes is only to be counted. Words count,
+// the last ones most; without any it is as with what the request goes on from.
+func (r Request) dry(last *Request) bool {
+	dry := false
+	for _, words := range r.Before {
+		if said, _ := dryrun.FromText(words); said != dryrun.Nothing {
+			dry = said == dryrun.Dry
+		}
+	}
+	if last != nil && last.MayDry {
+		dry = last.Limits.DryRun
+	}
+	if r.Change != nil {
+		dry = r.Limits.DryRun
+		if r.Change.Dry != nil {
+			dry = *r.Change.Dry
+		}
+		return dry
+	}
+	if said, _ := dryrun.FromText(r.Text); said != dryrun.Nothing {
+		dry = said == dryrun.Dry
+	}
+	return dry
 }
 
 // maxFollowed is how far back a conversation is followed to its last program.
@@ -244,8 +327,12 @@ func (c *Conversation) before(ctx context.Context, r Request) (*Request, error) 
 
 // again makes a request one for the very program of an earlier one: what is asked for is
 // the same, where and for how long may differ.
-func (r *Request) again(last Request) {
+func (r *Request) again(last Request, said dryrun.Said) {
 	r.Change = &Change{From: last.Case}
+	if said != dryrun.Nothing {
+		dry := said == dryrun.Dry
+		r.Change.Dry = &dry
+	}
 	r.Card, r.Source, r.Understood, r.Explanation, r.Limits = last.Card, last.Source, last.Understood, last.Explanation, last.Limits
 }
 
@@ -266,7 +353,7 @@ func (c *Conversation) previous(ctx context.Context, last Request) (*agent.Previ
 }
 
 // remake uses the program of an earlier case.
-func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
+func (c *Conversation) remake(ctx context.Context, r Request, dry bool, nodes []bus.NodeInfo, step func(agent.Step)) (Made, error) {
 	p, err := c.Desk.Program(ctx, r.Change.From)
 	switch {
 	case errors.Is(err, approvals.ErrNotFound):
@@ -278,7 +365,7 @@ func (c *Conversation) remake(ctx context.Context, r Request, nodes []bus.NodeIn
 	if err != nil {
 		return Made{}, err
 	}
-	made, err := c.Maker.Remake(ctx, p, r.Change.Params, nodes, step)
+	made, err := c.Maker.Remake(ctx, p, r.Change.Params, dry, nodes, step)
 	return made.as(r), err
 }
 
@@ -318,15 +405,17 @@ func prepared(err error) error {
 	return err
 }
 
-// aim finds the nodes that a request is for, and its words without them.
-func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) (agent.Request, []string, error) {
-	req := agent.Request{ID: r.ID, Text: r.Text}
+// aim finds the nodes that a request is for, as a selector and by name, and its words without
+// them.
+func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) (req agent.Request, selector string, names []string, err error) {
+	req = agent.Request{ID: r.ID, Text: r.Text}
 	req.By, req.In = cmp.Or(r.AuthorPerson, r.Person), Place{Surface: r.Place.Surface, Tenant: r.Place.Tenant, Channel: r.Place.Channel}.String()
-	selector := r.Nodes
+	selector = r.Nodes
 	said := append(slices.Clone(r.Before), r.Text)
 	var unknown error
 	for i := range said {
-		named, rest, err := target.FromText(said[i], known, lost...)
+		_, words := dryrun.FromText(said[i]) // see [Request.dry]
+		named, rest, err := target.FromText(words, known, lost...)
 		if (named != "" || err != nil) && (r.Nodes == "" || i == len(said)-1 && r.Change == nil) {
 			selector, unknown = named, err // the newest word counts
 		}
@@ -339,40 +428,49 @@ func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) 
 	}
 	switch {
 	case unknown != nil:
-		return req, nil, unknown
+		return req, selector, nil, unknown
 	case selector != "":
 	case c.Nodes != "":
 		selector = c.Nodes
 	case len(known) == 1:
 		selector = known[0].Name
 	case len(known) > 1:
-		var names []string
 		for _, n := range known {
 			names = append(names, n.Name)
 		}
-		return req, nil, fmt.Errorf("on which nodes? Say so%s, for example “on %s” or “on all nodes”; there are: %s", inThread(r.Place), names[0], strings.Join(names[:min(20, len(names))], ", "))
+		return req, selector, nil, fmt.Errorf("on which nodes? Say so%s, for example “on %s” or “on all nodes”; there are: %s", inThread(r.Place), names[0], strings.Join(names[:min(20, len(names))], ", "))
 	}
-	names, err := target.Resolve(selector, known, lost...)
-	return req, names, err
+	names, err = target.Resolve(selector, known, lost...)
+	return req, selector, names, err
 }
 
 // open puts a program to the desk, and shows the card.
 func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []string) error {
-	limits := job.Limits{Duration: made.Duration, EventsPerSecond: DefaultEvents}
+	limits := job.Limits{Duration: made.Duration, EventsPerSecond: DefaultEvents, DryRun: made.DryRun}
 	if limits.Duration == 0 {
 		limits.Duration = DefaultDuration
 	}
 	if r.Change != nil && r.Limits.EventsPerSecond != 0 {
 		limits.EventsPerSecond = r.Limits.EventsPerSecond
 	}
+	proved := made.Card.Verdict == proof.Verified.String()
+	dried := limits
+	dried.DryRun = true
+	risk, err := approvals.AssessRun(made.Program, dried, proved)
+	mayDry := err == nil
+	if limits.DryRun && errors.Is(err, program.ErrObserves) {
+		limits.DryRun = false
+		made.Understood = append(slices.Clone(made.Understood), "it changes nothing, so that a dry run of it is the same")
+	}
+	if !limits.DryRun {
+		risk, err = approvals.Assess(made.Program, proved)
+	}
+	if err != nil {
+		return &rejection{why: err.Error()}
+	}
 	digest, err := job.DigestOf(made.Program, nodes, limits)
 	if err != nil {
 		return err
-	}
-	proved := made.Card.Verdict == proof.Verified.String()
-	risk, err := approvals.Assess(made.Program, proved)
-	if err != nil {
-		return &rejection{why: err.Error()}
 	}
 	revises := ""
 	if r.Revision > 1 {
@@ -423,7 +521,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 			return false
 		}
 		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes, r.Edits = Pending, cs.ID, shown, limits, steps, selector, edits
-		r.Link, r.Keep = link, keep
+		r.Link, r.Keep, r.MayDry = link, keep, mayDry && keep == nil
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud
 		r.Quiet, r.Parked = false, nil
@@ -471,6 +569,11 @@ func differences(r Request, nodes []string, limits job.Limits, now output.Candid
 	}
 	if was, is := r.Limits.Duration.String(), limits.Duration.String(); was != is {
 		out = append(out, was+" -> "+is)
+	}
+	if is := limits.DryRun; is && !r.Limits.DryRun {
+		out = append(out, "for real -> a dry run")
+	} else if !is && r.Limits.DryRun {
+		out = append(out, "a dry run -> for real")
 	}
 	was := map[string]string{}
 	for _, p := range r.Card.Params {

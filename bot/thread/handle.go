@@ -29,6 +29,8 @@ const (
 	verbCancel  = "cancel"
 	verbStop    = "stop"
 	verbAgain   = "again"
+	verbDry     = "dry"  // the same, but it only counts what it would change
+	verbReal    = "real" // the contrary
 	verbSave    = "save"
 	verbKeep    = "keep" // opens a form for name and phrasings
 )
@@ -438,6 +440,8 @@ func (c *Conversation) pressed(ctx context.Context, e Event) error {
 	switch e.Verb {
 	case verbEdit:
 		return c.edit(ctx, e, p, r)
+	case verbDry, verbReal:
+		return c.dryOrReal(ctx, e, p, r)
 	case verbRefine:
 		return c.refine(ctx, e, p, r)
 	case verbAgain:
@@ -614,6 +618,27 @@ func (c *Conversation) edit(ctx context.Context, e Event, p approvals.Person, r 
 	})
 }
 
+// dryOrReal makes a revision that only counts what the program would change, or one
+// that does it; of a request that is over, a new one. Either is approved anew.
+func (c *Conversation) dryOrReal(ctx context.Context, e Event, p approvals.Person, r Request) error {
+	dry := e.Verb == verbDry
+	switch {
+	case !r.MayDry || r.Keep != nil:
+		return c.refused(ctx, e, refuse("a dry run is for programs that change something, and cannot be made of all"))
+	case r.State == Ended && r.Case != "":
+		return c.repeat(ctx, e, p, r, &Change{From: r.Case, Dry: &dry})
+	case idOf(r) != e.ID || r.State != Pending:
+		return c.refused(ctx, e, stale(r))
+	}
+	return c.revise(ctx, e, p, r.ID, func(now *Request) error {
+		if now.Revision != r.Revision {
+			return stale(*now)
+		}
+		now.Change = &Change{From: r.Case, Dry: &dry}
+		return nil
+	})
+}
+
 // inputError says what is wrong with one input of a form.
 type inputError struct {
 	input string
@@ -679,6 +704,16 @@ func (c *Conversation) edited(ctx context.Context, e Event, r Request) (*Change,
 			return nil, "", wrong("duration", "%q is no duration; write it as 30s, 5m or 1h30m", s)
 		}
 		change.Duration = d
+	}
+	switch s := strings.ToLower(strings.TrimSpace(e.Fields["dry"])); {
+	case s == "":
+	case s != "yes" && s != "no":
+		return nil, "", wrong("dry", "%q is neither yes nor no", s)
+	case s == "yes" && !r.MayDry:
+		return nil, "", wrong("dry", "a dry run is for programs that change something, and cannot be made of all")
+	default:
+		dry := s == "yes"
+		change.Dry = &dry
 	}
 	nodes := strings.TrimSpace(e.Fields["nodes"])
 	if nodes == "" {
@@ -777,9 +812,14 @@ func (c *Conversation) again(ctx context.Context, e Event, p approvals.Person, r
 	if r.Case == "" || r.State != Ended {
 		return c.refused(ctx, e, refuse("there is nothing to run again yet: %s", stateWords(r)))
 	}
+	return c.repeat(ctx, e, p, r, &Change{From: r.Case})
+}
+
+// repeat asks for the program of an earlier request, perhaps changed.
+func (c *Conversation) repeat(ctx context.Context, e Event, p approvals.Person, r Request, change *Change) error {
 	return c.create(ctx, e, Request{
 		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
-		Text: r.Text, Before: r.Before, Follows: r.ID, Nodes: strings.Join(r.Card.Nodes, ","), Change: &Change{From: r.Case},
+		Text: r.Text, Before: r.Before, Follows: r.ID, Nodes: strings.Join(r.Card.Nodes, ","), Change: change,
 		Card: r.Card, Source: r.Source, Understood: r.Understood, Explanation: r.Explanation, Limits: r.Limits,
 		State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	})
@@ -996,6 +1036,13 @@ func (c *Conversation) Form(ctx context.Context, e Event) (*card.Form, *card.Car
 		form.Inputs = []card.Input{
 			{Name: "duration", Label: "For how long", Value: r.Limits.Duration.String(), Max: 20},
 			{Name: "nodes", Label: "On which nodes", Value: strings.Join(r.Card.Nodes, ","), Hint: "db-1,db-2 · role=db · all · any 2 of role=db", Max: 1000},
+		}
+		if r.MayDry {
+			dry := "no"
+			if r.Limits.DryRun {
+				dry = "yes"
+			}
+			form.Inputs = append(form.Inputs, card.Input{Name: "dry", Label: "Dry run: only count what it would change", Value: dry, Hint: "yes · no", Optional: true, Max: 3})
 		}
 		if params.Len() > 0 && params.Len() <= 1000 {
 			form.Inputs = append(form.Inputs, card.Input{Name: "params", Label: "Parameters, one a line", Value: strings.TrimSuffix(params.String(), "\n"), Multiline: true, Optional: true, Max: 1500})

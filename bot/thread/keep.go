@@ -182,7 +182,7 @@ func (c *Conversation) recipe(ctx context.Context, r Request, known []bus.NodeIn
 			return fail(&rejection{why: "none of the nodes that it was approved for answers, and who may remove it goes by them"})
 		}
 		p := job.Program{ELF: all[i].Program, Manifest: all[i].Manifest, Contract: []byte(all[i].Contract)}
-		made, err := c.Maker.Remake(ctx, p, nil, infos, show.step)
+		made, err := c.Maker.Remake(ctx, p, nil, false, infos, show.step)
 		made.Card.Origin, made.Source = "team recipe "+keep.Recipe.Name, all[i].Source
 		keep.Recipe = withoutObject(all[i])
 		return made, namesOf(infos), &keep, err

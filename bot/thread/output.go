@@ -24,6 +24,9 @@ func Gather(r Request, dir string, now func() time.Time) Output {
 
 type gathered struct{ *result.Result }
 
+// fewNodes are listed one by one.
+const fewNodes = 4
+
 // maxPictures is how many pictures a result has at most.
 const maxPictures = 3
 
@@ -45,12 +48,15 @@ func (g *gathered) Final(n int, s output.Summary) ([]card.Block, []File) {
 		blocks = append(blocks, card.Code{Body: body})
 	}
 	var nodes []string
-	for _, x := range f.Nodes {
-		l := fmt.Sprintf("%s: %s", x.Name, x.State)
-		if x.Detail != "" {
-			l += ": " + cut(x.Detail, 200)
+	if len(f.Nodes) <= fewNodes {
+		for _, x := range f.Nodes {
+			nodes = append(nodes, result.Group{State: x.State, Detail: cut(x.Detail, 200), Nodes: []string{x.Name}}.String())
 		}
-		nodes = append(nodes, l)
+	} else {
+		for _, g := range result.Groups(f.Nodes) {
+			g.Detail = cut(g.Detail, 200)
+			nodes = append(nodes, g.String())
+		}
 	}
 	if len(nodes) > 0 {
 		blocks = append(blocks, list("Nodes", nodes))

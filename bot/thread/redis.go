@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"kgent/retrieval/keyspace"
 )
 
 // Redis is a store in Redis, version 7 or later, for any number of processes.
@@ -37,8 +39,11 @@ import (
 //	kgent:msg:<key>           hash: v, sent, content, json, seal, handle, tried, anew, gone, tries, at, after
 //	kgent:due:<surface>       sorted set of the keys of messages that are not sent as they are
 //	kgent:lock:<name>         who has it
+//
+// and in a cluster the same, after kgent:{threads}: instead of kgent:.
 type Redis struct {
-	db      *redis.Client
+	db      redis.UniversalClient
+	prefix  string   // of all keys
 	secrets [][]byte // the first one seals, all of them vouch
 	now     func() time.Time
 
@@ -49,10 +54,7 @@ type Redis struct {
 }
 
 const (
-	keyPrefix = "kgent:"
-	inbox     = keyPrefix + "in"
-	buried    = keyPrefix + "buried"
-	inGroup   = "bot"
+	inGroup = "bot"
 	// maxInbox bounds the inbox. It is drained within moments; what is over it
 	// has not been handled for days.
 	maxInbox   = 100_000
@@ -69,8 +71,8 @@ const StoreSecret = "thread store v1"
 // was sealed with one of others is believed, too, as while a key is replaced.
 // All bots that share the store must have the same secret, or each the other's
 // among its others.
-func NewRedis(db *redis.Client, secret []byte, now func() time.Time, others ...[]byte) (*Redis, error) {
-	s := &Redis{db: db, now: now, visibility: Visibility}
+func NewRedis(db redis.UniversalClient, secret []byte, now func() time.Time, others ...[]byte) (*Redis, error) {
+	s := &Redis{db: db, prefix: keyspace.State(db, "threads"), now: now, visibility: Visibility}
 	for _, secret := range append([][]byte{secret}, others...) {
 		if len(secret) < sha256.Size {
 			return nil, fmt.Errorf("opening thread store: a secret of %d bytes is too short, want %d", len(secret), sha256.Size)
@@ -79,6 +81,10 @@ func NewRedis(db *redis.Client, secret []byte, now func() time.Time, others ...[
 	}
 	return s, nil
 }
+
+// inbox and buried are keys.
+func (s *Redis) inbox() string  { return s.prefix + "in" }
+func (s *Redis) buried() string { return s.prefix + "buried" }
 
 // ErrSeal says that something in Redis was not put there by a bot with this
 // key. Either somebody changes Redis, or bots with different keys share it.
@@ -120,7 +126,7 @@ func (s *Redis) Receive(ctx context.Context, e Event) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("encoding event: %w", err)
 	}
-	n, err := receiveScript.Run(ctx, s.db, []string{keyPrefix + "seen:" + e.Key, inbox}, int(SeenKept.Seconds()), maxInbox, raw, s.seal("event", "", raw)).Int()
+	n, err := receiveScript.Run(ctx, s.db, []string{s.prefix + "seen:" + e.Key, s.inbox()}, int(SeenKept.Seconds()), maxInbox, raw, s.seal("event", "", raw)).Int()
 	return n == 1, err
 }
 
@@ -132,7 +138,7 @@ func (s *Redis) Take(ctx context.Context, worker string) (Delivery, bool, error)
 	}
 	if err != nil && strings.HasPrefix(err.Error(), "NOGROUP") {
 		// A new store, or one that was emptied.
-		err = s.db.XGroupCreateMkStream(ctx, inbox, inGroup, "0").Err()
+		err = s.db.XGroupCreateMkStream(ctx, s.inbox(), inGroup, "0").Err()
 		if err != nil && strings.HasPrefix(err.Error(), "BUSYGROUP") {
 			err = nil
 		}
@@ -142,7 +148,7 @@ func (s *Redis) Take(ctx context.Context, worker string) (Delivery, bool, error)
 }
 
 func (s *Redis) read(ctx context.Context, worker string) (Delivery, bool, error) {
-	res, err := s.db.XReadGroup(ctx, &redis.XReadGroupArgs{Group: inGroup, Consumer: worker, Streams: []string{inbox, ">"}, Count: 1, Block: TakeBlock}).Result()
+	res, err := s.db.XReadGroup(ctx, &redis.XReadGroupArgs{Group: inGroup, Consumer: worker, Streams: []string{s.inbox(), ">"}, Count: 1, Block: TakeBlock}).Result()
 	if errors.Is(err, redis.Nil) {
 		return Delivery{}, false, nil
 	}
@@ -164,11 +170,11 @@ func (s *Redis) reclaim(ctx context.Context, worker string) (Delivery, bool, err
 	if !due {
 		return Delivery{}, false, nil
 	}
-	old, err := s.db.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: inbox, Group: inGroup, Idle: s.visibility, Start: "-", End: "+", Count: 1}).Result()
+	old, err := s.db.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: s.inbox(), Group: inGroup, Idle: s.visibility, Start: "-", End: "+", Count: 1}).Result()
 	if err != nil || len(old) == 0 {
 		return Delivery{}, false, err
 	}
-	got, err := s.db.XClaim(ctx, &redis.XClaimArgs{Stream: inbox, Group: inGroup, Consumer: worker, MinIdle: s.visibility, Messages: []string{old[0].ID}}).Result()
+	got, err := s.db.XClaim(ctx, &redis.XClaimArgs{Stream: s.inbox(), Group: inGroup, Consumer: worker, MinIdle: s.visibility, Messages: []string{old[0].ID}}).Result()
 	if err != nil {
 		return Delivery{}, false, err
 	}
@@ -199,8 +205,8 @@ func (s *Redis) delivery(ctx context.Context, m redis.XMessage, tries int) (Deli
 // Settle implements [Store].
 func (s *Redis) Settle(ctx context.Context, d Delivery) error {
 	p := s.db.TxPipeline()
-	p.XAck(ctx, inbox, inGroup, d.ID)
-	p.XDel(ctx, inbox, d.ID)
+	p.XAck(ctx, s.inbox(), inGroup, d.ID)
+	p.XDel(ctx, s.inbox(), d.ID)
 	_, err := p.Exec(ctx)
 	return err
 }
@@ -212,9 +218,9 @@ func (s *Redis) Bury(ctx context.Context, d Delivery, why string) error {
 		return fmt.Errorf("encoding event: %w", err)
 	}
 	p := s.db.TxPipeline()
-	p.XAdd(ctx, &redis.XAddArgs{Stream: buried, MaxLen: maxBuried, Approx: true, Values: []any{"e", raw, "why", why}})
-	p.XAck(ctx, inbox, inGroup, d.ID)
-	p.XDel(ctx, inbox, d.ID)
+	p.XAdd(ctx, &redis.XAddArgs{Stream: s.buried(), MaxLen: maxBuried, Approx: true, Values: []any{"e", raw, "why", why}})
+	p.XAck(ctx, s.inbox(), inGroup, d.ID)
+	p.XDel(ctx, s.inbox(), d.ID)
 	_, err = p.Exec(ctx)
 	return err
 }
@@ -229,8 +235,8 @@ return redis.call('ZREM', KEYS[3], ARGV[1])`)
 // Load implements [Store]. A request that cannot be read is nobody's work any
 // more: it never will be any different.
 func (s *Redis) Load(ctx context.Context, id string) (Request, error) {
-	open, recent := keyPrefix+"open", keyPrefix+"recent"
-	got, err := s.db.HMGet(ctx, keyPrefix+"req:"+id, "json", "seal").Result()
+	open, recent := s.prefix+"open", s.prefix+"recent"
+	got, err := s.db.HMGet(ctx, s.prefix+"req:"+id, "json", "seal").Result()
 	if redis.HasErrorPrefix(err, "WRONGTYPE") { // it is nothing of ours
 		p := s.db.Pipeline()
 		p.ZRem(ctx, open, id)
@@ -251,7 +257,7 @@ func (s *Redis) Load(ctx context.Context, id string) (Request, error) {
 		err = json.Unmarshal([]byte(raw), &r)
 	}
 	if err != nil {
-		fault := setAsideScript.Run(ctx, s.db, []string{keyPrefix + "req:" + id, open, recent}, id, raw).Err()
+		fault := setAsideScript.Run(ctx, s.db, []string{s.prefix + "req:" + id, open, recent}, id, raw).Err()
 		return Request{}, errors.Join(fmt.Errorf("reading request %s: %w", id, err), fault)
 	}
 	return r, nil
@@ -336,11 +342,11 @@ func (s *Redis) Update(ctx context.Context, r Request, m ...Message) (Request, e
 	if r.State == Ended {
 		ended = "1"
 	}
-	in := keyPrefix + "thread:" + r.Place.String()
+	in := s.prefix + "thread:" + r.Place.String()
 	if r.Root != "" {
-		in = keyPrefix + "under:" + r.Root
+		in = s.prefix + "under:" + r.Root
 	}
-	keys := []string{keyPrefix + "req:" + r.ID, keyPrefix + "open", keyPrefix + "recent", in}
+	keys := []string{s.prefix + "req:" + r.ID, s.prefix + "open", s.prefix + "recent", in}
 	args := []any{before, raw, r.ID, int(RequestKept.Seconds()), r.Opened.UnixMicro(), ended, keptRecent, s.seal("request", r.ID, raw)}
 	if keys, args, err = s.puts(keys, args, m); err != nil {
 		return Request{}, err
@@ -371,7 +377,7 @@ func (s *Redis) puts(keys []string, args []any, messages []Message) ([]string, [
 		if err != nil {
 			return nil, nil, fmt.Errorf("encoding message: %w", err)
 		}
-		keys = append(keys, keyPrefix+"msg:"+m.Key, keyPrefix+"due:"+m.Place.Surface)
+		keys = append(keys, s.prefix+"msg:"+m.Key, s.prefix+"due:"+m.Place.Surface)
 		args = append(args, hash(string(content)), whole, edit, int(m.Class), s.now().UnixMilli(), m.Key, int(MessageKept.Seconds()), s.seal("message", m.Key, whole), s.seal("message", m.Key, edit))
 	}
 	return keys, args, nil
@@ -388,35 +394,35 @@ func (s *Redis) Put(ctx context.Context, m ...Message) error {
 
 // Open implements [Store].
 func (s *Redis) Open(ctx context.Context) ([]string, error) {
-	return s.db.ZRange(ctx, keyPrefix+"open", 0, -1).Result()
+	return s.db.ZRange(ctx, s.prefix+"open", 0, -1).Result()
 }
 
 // Recent implements [Store].
 func (s *Redis) Recent(ctx context.Context, n int) ([]string, error) {
-	return s.db.ZRevRange(ctx, keyPrefix+"recent", 0, int64(n)-1).Result()
+	return s.db.ZRevRange(ctx, s.prefix+"recent", 0, int64(n)-1).Result()
 }
 
 // In implements [Store].
 func (s *Redis) In(ctx context.Context, p Place) ([]string, error) {
-	keys := []string{keyPrefix + "thread:" + p.String()}
-	root, err := s.db.Get(ctx, keyPrefix+"hung:"+p.String()).Result()
+	keys := []string{s.prefix + "thread:" + p.String()}
+	root, err := s.db.Get(ctx, s.prefix+"hung:"+p.String()).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, err
 	}
 	if root != "" {
-		keys = append(keys, keyPrefix+"under:"+root)
+		keys = append(keys, s.prefix+"under:"+root)
 	}
 	return s.db.ZUnion(ctx, redis.ZStore{Keys: keys}).Result()
 }
 
 // Hang implements [Store].
 func (s *Redis) Hang(ctx context.Context, root string, p Place) error {
-	return s.db.Set(ctx, keyPrefix+"hung:"+p.String(), root, RequestKept).Err()
+	return s.db.Set(ctx, s.prefix+"hung:"+p.String(), root, RequestKept).Err()
 }
 
 // Due implements [Store].
 func (s *Redis) Due(ctx context.Context, surface string, now time.Time, n int) ([]Message, error) {
-	due := keyPrefix + "due:" + surface
+	due := s.prefix + "due:" + surface
 	// Those that wait for their time are in the way of none: the set is short.
 	keys, err := s.db.ZRange(ctx, due, 0, int64(10*n)).Result()
 	if err != nil || len(keys) == 0 {
@@ -428,7 +434,7 @@ func (s *Redis) Due(ctx context.Context, surface string, now time.Time, n int) (
 	p := s.db.Pipeline()
 	found := make([]*redis.MapStringStringCmd, len(keys))
 	for i, k := range keys {
-		found[i] = p.HGetAll(ctx, keyPrefix+"msg:"+k)
+		found[i] = p.HGetAll(ctx, s.prefix+"msg:"+k)
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, err
@@ -460,7 +466,7 @@ func (s *Redis) notLater(ctx context.Context, keys []string, now time.Time, n in
 	p := s.db.Pipeline()
 	after := make([]*redis.StringCmd, len(keys))
 	for i, k := range keys {
-		after[i] = p.HGet(ctx, keyPrefix+"msg:"+k, "after")
+		after[i] = p.HGet(ctx, s.prefix+"msg:"+k, "after")
 	}
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, err
@@ -504,7 +510,7 @@ func (s *Redis) message(key string, h map[string]string) (Message, error) {
 
 // Message implements [Store].
 func (s *Redis) Message(ctx context.Context, key string) (Message, error) {
-	h, err := s.db.HGetAll(ctx, keyPrefix+"msg:"+key).Result()
+	h, err := s.db.HGetAll(ctx, s.prefix+"msg:"+key).Result()
 	if err != nil {
 		return Message{}, err
 	}
@@ -522,7 +528,7 @@ func (s *Redis) surface(ctx context.Context, key string) (string, error) {
 
 // Trying implements [Store].
 func (s *Redis) Trying(ctx context.Context, key string) error {
-	n, err := ifThere.Run(ctx, s.db, []string{keyPrefix + "msg:" + key}, "tried", "1").Int()
+	n, err := ifThere.Run(ctx, s.db, []string{s.prefix + "msg:" + key}, "tried", "1").Int()
 	return there(n, err)
 }
 
@@ -573,7 +579,7 @@ func (s *Redis) Sent(ctx context.Context, key string, version uint64, h Handle) 
 	if err != nil {
 		return fmt.Errorf("encoding message: %w", err)
 	}
-	n, err := sentScript.Run(ctx, s.db, []string{keyPrefix + "msg:" + key, keyPrefix + "due:" + m.Place.Surface}, key, version, handle, edit, only, s.seal("message", key, edit)).Int()
+	n, err := sentScript.Run(ctx, s.db, []string{s.prefix + "msg:" + key, s.prefix + "due:" + m.Place.Surface}, key, version, handle, edit, only, s.seal("message", key, edit)).Int()
 	return there(n, err)
 }
 
@@ -593,7 +599,7 @@ func flag(b bool) string {
 
 // Defer implements [Store].
 func (s *Redis) Defer(ctx context.Context, key string, again Again) error {
-	n, err := deferScript.Run(ctx, s.db, []string{keyPrefix + "msg:" + key}, again.At.UnixMilli(), flag(again.Tried), flag(again.Lost), flag(again.Free)).Int()
+	n, err := deferScript.Run(ctx, s.db, []string{s.prefix + "msg:" + key}, again.At.UnixMilli(), flag(again.Tried), flag(again.Lost), flag(again.Free)).Int()
 	return there(n, err)
 }
 
@@ -611,7 +617,7 @@ func (s *Redis) Drop(ctx context.Context, key string, version uint64) error {
 	if err != nil {
 		return err
 	}
-	n, err := dropScript.Run(ctx, s.db, []string{keyPrefix + "msg:" + key, keyPrefix + "due:" + surface}, key, version).Int()
+	n, err := dropScript.Run(ctx, s.db, []string{s.prefix + "msg:" + key, s.prefix + "due:" + surface}, key, version).Int()
 	return there(n, err)
 }
 
@@ -623,7 +629,7 @@ return 1`)
 
 // Lock implements [Store].
 func (s *Redis) Lock(ctx context.Context, name, owner string, ttl time.Duration) (bool, error) {
-	n, err := lockScript.Run(ctx, s.db, []string{keyPrefix + "lock:" + name}, owner, ttl.Milliseconds()).Int()
+	n, err := lockScript.Run(ctx, s.db, []string{s.prefix + "lock:" + name}, owner, ttl.Milliseconds()).Int()
 	return n == 1, err
 }
 
@@ -633,5 +639,5 @@ return 1`)
 
 // Unlock implements [Store].
 func (s *Redis) Unlock(ctx context.Context, name, owner string) error {
-	return unlockScript.Run(ctx, s.db, []string{keyPrefix + "lock:" + name}, owner).Err()
+	return unlockScript.Run(ctx, s.db, []string{s.prefix + "lock:" + name}, owner).Err()
 }

@@ -112,11 +112,14 @@ type Request struct {
 	Explanation string           `json:"explanation,omitempty"`
 	Kernels     []Kernel         `json:"kernels,omitempty"`
 	Limits      job.Limits       `json:"limits,omitzero"`
-	Quorum      int              `json:"quorum,omitempty"`
-	Approvers   string           `json:"approvers,omitempty"` // who is asked, in words
-	Loud        []Place          `json:"loud,omitempty"`      // hear of it when somebody breaks the glass; none when nobody may
-	Votes       []approvals.Vote `json:"votes,omitempty"`
-	Expires     time.Time        `json:"expires,omitzero"`
+	// MayDry says that the program does more than observe, and that a dry run can be
+	// made of it.
+	MayDry    bool             `json:"may_dry,omitempty"`
+	Quorum    int              `json:"quorum,omitempty"`
+	Approvers string           `json:"approvers,omitempty"` // who is asked, in words
+	Loud      []Place          `json:"loud,omitempty"`      // hear of it when somebody breaks the glass; none when nobody may
+	Votes     []approvals.Vote `json:"votes,omitempty"`
+	Expires   time.Time        `json:"expires,omitzero"`
 	// Edits are what people changed of the program by hand since it was made of
 	// words, one for each revision.
 	Edits []Edit `json:"edits,omitempty"`
@@ -151,6 +154,8 @@ type Change struct {
 	From     string            `json:"from"`
 	Duration time.Duration     `json:"duration,omitempty"` // 0: as before
 	Params   map[string]string `json:"params,omitempty"`   // those that change
+	// Dry says whether what it changes is only counted; nil: as before.
+	Dry *bool `json:"dry,omitempty"`
 }
 
 // Edit is what a revision changes, in words.
@@ -188,8 +193,12 @@ type Maker interface {
 	// Make finds or writes a program that every one of the nodes takes.
 	Make(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
 	// Remake gives a program other parameters and asks the nodes' kernels
-	// again. Without params the program stays the same, to the byte.
-	Remake(ctx context.Context, p job.Program, params map[string]string, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
+	// again, for a dry run whether they take what it would load. Without params the
+	// program stays the same, to the byte.
+	Remake(ctx context.Context, p job.Program, params map[string]string, dry bool, nodes []bus.NodeInfo, progress func(agent.Step)) (Made, error)
+	// Silent asks nodes whether their kernels take a program, and returns those that do not
+	// answer.
+	Silent(ctx context.Context, p job.Program, dry bool, nodes []string, progress func(agent.Step)) ([]string, error)
 	// Explain says what the request's program does, on one of these kernels. Nothing is loaded.
 	Explain(ctx context.Context, req agent.Request, nodes []bus.NodeInfo, progress func(agent.Step)) (card.Card, error)
 	// Recipe makes a recipe of a proved program and its source: constants become parameters
@@ -218,7 +227,9 @@ type Made struct {
 	Understood  []string
 	Explanation string
 	Duration    time.Duration // as the words ask; 0 when they do not say
-	Kernels     []Kernel
+	// DryRun: what it would change is only to be counted.
+	DryRun  bool
+	Kernels []Kernel
 }
 
 // Runner runs grants. Before it stops a run for a reason of its own it asks mine,

@@ -34,13 +34,27 @@ func TestRedis(t *testing.T) {
 		if err := admin.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		s, err := thread.NewRedis(db, secret, time.Now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		thread.SetVisibility(s, visibility)
-		return s
+		return redisStore(t, db)
 	})
+}
+
+func TestCluster(t *testing.T) {
+	cluster := rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
+	db := cluster.ClientOf(bus.BotUser, "secret")
+	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
+		cluster.FlushAll()
+		return redisStore(t, db)
+	})
+}
+
+func redisStore(t *testing.T, db redis.UniversalClient) thread.Store {
+	t.Helper()
+	s, err := thread.NewRedis(db, secret, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thread.SetVisibility(s, visibility)
+	return s
 }
 
 var secret = bytes.Repeat([]byte{7}, 32)

@@ -255,7 +255,7 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		return c.keepCard(r)
 	}
 	k := r.Card
-	what := card.Card{Title: card.Title(k.Origin, cut(k.Title, 100))}
+	what := card.Card{Title: r.titled(card.Title(k.Origin, cut(k.Title, 100)))}
 	if denied := r.denial(); denied != "" {
 		what.Title = "Denied: " + what.Title
 		what.Blocks = append(what.Blocks, card.Text{Body: denied})
@@ -278,6 +278,12 @@ func (c *Conversation) candidateCard(r Request) card.Card {
 		{Label: "For", Text: fmt.Sprintf("%s, at most %s events a second from each node", spoken(k.Duration), thousands(r.Limits.EventsPerSecond))},
 		{Label: "Risk", Text: k.Tier + ": " + cut(strings.Join(k.Why, "; "), 160)},
 		{Label: "Verdict", Text: cut(verdict, 260)},
+	}
+	switch {
+	case r.MayDry && !r.Limits.DryRun: // whatever the words above it say
+		facts = append(facts, card.Field{Label: "Dry run", Text: "no: it does what it says, until its time is over"})
+	case r.Limits.DryRun:
+		facts = append(facts, card.Field{Label: "Dry run", Text: "each node leaves out whatever the program would change, and counts it; what is left changes nothing"})
 	}
 	if k.Reading != "" {
 		facts = append(facts, card.Field{Label: "Second reading", Text: cut(strings.TrimPrefix(k.Reading, "A second reading "), maxReading)})
@@ -428,6 +434,9 @@ func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
 			{Verb: verbSource, ID: id, Label: "Source"},
 			{Verb: verbCancel, ID: id, Label: "Take back"},
 		}
+		if b, ok := r.otherWay(); ok {
+			what.Buttons = slices.Insert(what.Buttons, 2, b)
+		}
 		if len(r.Loud) > 0 {
 			what.Buttons = append(what.Buttons, card.Button{Verb: verbGlass, ID: id, Label: "Break glass", Style: card.Danger})
 		}
@@ -436,6 +445,22 @@ func (c *Conversation) decisionBlocks(r Request, what *card.Card) {
 	decision, tone := decisionWords(r)
 	what.Tone = tone
 	what.Blocks = append(what.Blocks, card.Divider{}, list(decision, votes))
+}
+
+// otherWay is the button that makes a dry run of a real one, and the reverse.
+func (r Request) otherWay() (card.Button, bool) {
+	if r.Limits.DryRun {
+		return card.Button{Verb: verbReal, ID: idOf(r), Label: "For real"}, r.MayDry
+	}
+	return card.Button{Verb: verbDry, ID: idOf(r), Label: "Dry run"}, r.MayDry
+}
+
+// titled is a title that says when it is one of a dry run.
+func (r Request) titled(title string) string {
+	if r.Limits.DryRun && r.Keep == nil {
+		return "Dry run: " + title
+	}
+	return title
 }
 
 // decisionWords say how the question itself was decided.
@@ -480,7 +505,7 @@ func orElse(s, otherwise string) string {
 
 // runMessage is the live output.
 func (c *Conversation) runMessage(r Request, tail string) Message {
-	what := card.Card{Title: "Running: " + cut(r.Card.Title, 100), Tone: card.Working}
+	what := card.Card{Title: r.titled("Running: " + cut(r.Card.Title, 100)), Tone: card.Working}
 	until := r.Started.Add(r.Limits.Duration)
 	what.Blocks = append(what.Blocks, card.Fields{
 		{Label: "On", Text: cut(strings.Join(r.Card.Nodes, ", "), 300)},
@@ -491,7 +516,7 @@ func (c *Conversation) runMessage(r Request, tail string) Message {
 	}
 	what.Blocks = append(what.Blocks, card.Code{Body: tail})
 	if r.StopBy != nil {
-		what.Title = "Stopping: " + cut(r.Card.Title, 100)
+		what.Title = r.titled("Stopping: " + cut(r.Card.Title, 100))
 		what.Blocks = append(what.Blocks, card.Note{Body: "Stopped by " + called(*r.StopBy)})
 	} else {
 		what.Buttons = []card.Button{{Verb: verbStop, ID: idOf(r), Label: "Stop", Style: card.Danger}}
@@ -508,7 +533,7 @@ func (c *Conversation) overMessage(r Request) Message {
 	if r.StopBy != nil {
 		note = "Stopped by " + called(*r.StopBy) + ". " + note
 	}
-	return r.message("run:"+r.ID, Urgent, card.Card{Title: "Over: " + cut(r.Card.Title, 100), Tone: card.Plain, Blocks: []card.Block{card.Note{Body: note}}})
+	return r.message("run:"+r.ID, Urgent, card.Card{Title: r.titled("Over: " + cut(r.Card.Title, 100)), Tone: card.Plain, Blocks: []card.Block{card.Note{Body: note}}})
 }
 
 // resultMessages are what came out, with pictures and the whole output.
@@ -527,6 +552,7 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		what.Tone = card.Bad
 		what.Title = "It did not run to its end: " + cut(r.Card.Title, 80)
 	}
+	what.Title = r.titled(what.Title)
 	if r.Detail != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Detail, 600)})
 	}
@@ -534,6 +560,9 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 	id := idOf(r)
 	what.Buttons = []card.Button{
 		{Verb: verbAgain, ID: id, Label: "Run again"}, {Verb: verbRefine, ID: id, Label: "Refine"}, {Verb: verbSave, ID: id, Label: "Save"},
+	}
+	if b, ok := r.otherWay(); ok {
+		what.Buttons = append(what.Buttons, b)
 	}
 	if c.mayKeep(r) == nil {
 		what.Buttons = append(what.Buttons, card.Button{Verb: verbKeep, ID: id, Label: "Save as recipe"})
@@ -616,7 +645,7 @@ func (r Request) scope() string {
 	if r.State == Preparing || r.State == Asking || r.Card.Digest == "" || r.Outcome == Rejected {
 		return ""
 	}
-	s := fmt.Sprintf("%s on %s for %s", r.Card.Tier, cut(strings.Join(r.Card.Nodes, ", "), 100), spoken(r.Card.Duration))
+	s := fmt.Sprintf("%s on %s for %s", r.titled(r.Card.Tier), cut(strings.Join(r.Card.Nodes, ", "), 100), spoken(r.Card.Duration))
 	if n := len(r.Edits); n > 0 {
 		s += ", edited by " + called(r.Edits[n-1].By)
 	}

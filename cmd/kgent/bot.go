@@ -114,7 +114,7 @@ func serveBot(ctx context.Context, sys system, f botFlags) (err error) {
 	case config.Exposed() && !f.insecure:
 		return usageError{fmt.Errorf("REDIS_URL: %s is on another host and not encrypted: write rediss://, or allow it with --insecure-redis", config)}
 	}
-	if user := redisUser(config); strings.HasPrefix(user, bus.NodeUser("")) {
+	if user := config.User(); strings.HasPrefix(user, bus.NodeUser("")) {
 		return usageError{fmt.Errorf("REDIS_URL logs in as %s, which is a node's user: the bot's is %s (kgent keys acl --bot …)", user, bus.BotUser)}
 	}
 	if err := checkSelector(f.nodes); err != nil {
@@ -289,7 +289,7 @@ type chats struct {
 }
 
 // terminals are those of this host.
-func terminals(f botFlags, host string, db *redis.Client, secret seals, log *slog.Logger) (*terminal.Adapter, error) {
+func terminals(f botFlags, host string, db redis.UniversalClient, secret seals, log *slog.Logger) (*terminal.Adapter, error) {
 	board, err := terminal.NewRedis(db, host, secret.current, secret.others...)
 	if err != nil {
 		return nil, err
@@ -427,7 +427,7 @@ func (r fleetRunner) Stop(ctx context.Context, run string) error {
 type botServer struct {
 	talk      *thread.Conversation
 	platforms *chats
-	redis     *redis.Client
+	redis     redis.UniversalClient
 	roster    roster
 	log       *slog.Logger
 	began     time.Time

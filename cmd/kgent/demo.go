@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,20 +30,24 @@ func demoCommand(sys system) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
-			var work *exec.Cmd
+			var work sync.WaitGroup
 			o.attached = func() {
-				w, err := startWorkload(ctx)
-				if err != nil {
-					fmt.Fprintf(sys.err, "kgent: the demonstration's workload does not run: %v\n", err)
-					return
-				}
-				work = w
+				work.Go(func() {
+					// It ends with the thread that has started it, and threads that have given up
+					// capabilities end before this process does.
+					runtime.LockOSThread()
+					defer runtime.UnlockOSThread()
+					w, err := startWorkload(ctx)
+					if err != nil {
+						fmt.Fprintf(sys.err, "kgent: the demonstration's workload does not run: %v\n", err)
+						return
+					}
+					w.Wait() // killed by cancel: its status says nothing
+				})
 			}
 			err := ask(cmd.Context(), sys, o, args[0])
 			cancel()
-			if work != nil {
-				work.Wait() // killed by cancel: its status says nothing
-			}
+			work.Wait()
 			return err
 		},
 	}

@@ -22,6 +22,8 @@ import (
 	"kgent/agent/program/compile"
 	"kgent/executor/bus"
 	"kgent/executor/bus/rdb"
+	containers "kgent/executor/container"
+	"kgent/executor/job"
 	"kgent/executor/probe"
 	"kgent/executor/render/text"
 	"kgent/retrieval/kernel"
@@ -70,7 +72,7 @@ Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 				if err != nil {
 					return err
 				}
-				findings = examineNode(nodes, node)
+				findings = examineNode(nodes, node, time.Now())
 			}
 			if format == "json" {
 				enc := json.NewEncoder(sys.out)
@@ -96,7 +98,7 @@ Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 }
 
 // examineNode says what a node announces of itself.
-func examineNode(nodes []bus.NodeInfo, name string) []finding {
+func examineNode(nodes []bus.NodeInfo, name string, now time.Time) []finding {
 	const group = "node"
 	i := slices.IndexFunc(nodes, func(n bus.NodeInfo) bool { return n.Name == name })
 	if i < 0 {
@@ -110,7 +112,10 @@ func examineNode(nodes []bus.NodeInfo, name string) []finding {
 	n := nodes[i]
 	out := []finding{{group, "executor", stateOK, "kgent " + n.Version, ""}}
 	if n.Drained != "" {
-		out = append(out, finding{group, "maintenance", stateOptional, "it takes no runs: it is " + n.Drained, "kgent executor undrain, there"})
+		out = append(out, finding{group, "maintenance", stateOptional, "it takes no runs: " + n.Drained, "kgent executor undrain, there or with --node at the bot's host"})
+	}
+	if f, ok := clockFinding(n, now); ok {
+		out = append(out, f)
 	}
 	out = append(out, finding{"kernel", "release", stateOK, n.Kernel + " " + n.Arch, ""})
 	if n.BTF == "" {
@@ -146,6 +151,30 @@ func examineNode(nodes []bus.NodeInfo, name string) []finding {
 	return append(out, tool)
 }
 
+// clockFinding compares a node's clock with this host's, as well as its announcement
+// tells: that is up to 15 s old.
+func clockFinding(n bus.NodeInfo, now time.Time) (finding, bool) {
+	const announced = 15 * time.Second
+	f := finding{Group: "node", Name: "clock", State: stateOK}
+	ahead, behind := n.At.Sub(now), now.Sub(n.At)-announced
+	switch off := max(ahead, behind).Round(time.Second); {
+	case n.At.IsZero():
+		return f, false // it is of an older kgent
+	case off <= 0:
+		f.Detail = fmt.Sprintf("not more than %v from this host's", announced)
+		return f, true
+	case ahead > 0:
+		f.Detail = fmt.Sprintf("%v or more ahead of this host's", off)
+	default:
+		f.Detail = fmt.Sprintf("%v or more behind this host's", off)
+	}
+	f.State, f.Advice = stateOptional, fmt.Sprintf("have both set by NTP: at more than %v from the bot's, the node refuses what is approved", job.MaxSkew)
+	if max(ahead, behind) > job.MaxSkew {
+		f.State = stateMissing
+	}
+	return f, true
+}
+
 func examine(ctx context.Context, sys system) []finding {
 	out := examineKernel(ctx)
 	if slices.ContainsFunc(out, func(f finding) bool { return f.Name == "privileges" && f.State == stateMissing }) {
@@ -161,6 +190,39 @@ func examine(ctx context.Context, sys system) []finding {
 		out = append(out, x)
 	}
 	return append(out, examineTools(ctx, sys.getenv)...)
+}
+
+// examineContainers says whether kgent sees processes and containers as the node does.
+func examineContainers(cgroups string) []finding {
+	const group = "containers"
+	ids := finding{group, "PID namespace", stateOK, "the node's", ""}
+	switch own, err := probe.OwnPIDNamespace(); {
+	case err != nil:
+		ids.State, ids.Detail = stateOptional, err.Error()
+	case own:
+		ids.State, ids.Detail = stateOptional, "kgent's own: the ids of processes that it shows are others than those seen here, and it names no functions of theirs"
+		ids.Advice = "run it in the node's: docker run --pid=host, or hostPID: true"
+	}
+	if cgroups == "" {
+		return []finding{ids}
+	}
+	found := finding{Group: group, Name: "containers and pods", State: stateOK}
+	node := containers.Node{Cgroups: cgroups}
+	all, err := node.List()
+	switch whole, wholeErr := node.Whole(); {
+	case err != nil || wholeErr != nil:
+		found.State, found.Detail = stateOptional, errors.Join(err, wholeErr).Error()
+	case !whole:
+		found.State, found.Detail = stateOptional, cgroups+" shows kgent's own part of the hierarchy alone, so that no other container is found"
+		found.Advice = "mount the node's /sys/fs/cgroup there, or run kgent with --cgroupns=host"
+	default:
+		found.Detail = fmt.Sprintf("%d found", len(all))
+		if at := node.InV1(); len(all) == 0 && at != "" {
+			found.State, found.Detail = stateOptional, "they are in cgroup v1 ("+at+") alone, where programs cannot tell them apart"
+			found.Advice = "let the runtime use cgroup v2: boot with systemd.unified_cgroup_hierarchy=1"
+		}
+	}
+	return []finding{ids, found}
 }
 
 func examineKernel(ctx context.Context) []finding {
@@ -198,7 +260,7 @@ func examineKernel(ctx context.Context) []finding {
 	} else {
 		out = append(out, finding{group, "privileges", stateOK, privileges(facts), ""})
 	}
-	return out
+	return append(out, examineContainers(facts.CgroupMount)...)
 }
 
 // tracingCapabilities are those that tracing can need, and which part of it,
@@ -242,7 +304,7 @@ func examineTools(ctx context.Context, getenv func(string) string) []finding {
 	}
 	out = append(out, bpftraceFinding(ctx, getenv))
 	if path, err := exec.LookPath("z3"); err != nil {
-		out = append(out, finding{"tools", "solver", stateOptional, "no z3 on the path", "apt-get install z3; proofs, which a later release makes, can use it"})
+		out = append(out, finding{"tools", "solver", stateOptional, "no z3 on the path", "apt-get install z3; proofs need none, only kgent verify --solver can ask it, too"})
 	} else {
 		out = append(out, finding{"tools", "solver", stateOK, path, ""})
 	}
@@ -280,7 +342,7 @@ func examineRedis(ctx context.Context, getenv func(string) string) finding {
 		return finding{"tools", "Redis", stateOptional, "REDIS_URL is not set", "not needed on one host: state is kept in this process"}
 	}
 	if err == nil {
-		var client *redis.Client
+		var client redis.UniversalClient
 		if client, err = rdb.Open(ctx, config); err == nil {
 			client.Close()
 			f.State, f.Detail, f.Advice = stateOK, config.String(), ""

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -42,6 +41,12 @@ const (
 	// tombstonesDir holds what is in the kernel.
 	tombstonesDir = "loaded"
 )
+
+// gcPercent is how much an executor's heap may grow before garbage is looked for, in
+// percent of what is in use. What passes through a run makes little garbage, and most
+// of what is in use holds no pointers, so that looking is cheap; the memory is the
+// host's.
+const gcPercent = 25
 
 // nodeFlags are the flags of kgent executor.
 type nodeFlags struct {
@@ -86,6 +91,7 @@ goes on trying. On SIGTERM and Ctrl-C it detaches everything, reports and ends.
 
 Environment:
   REDIS_URL              redis://…, rediss://… (TLS) or unix://…
+                         (a cluster: redis://host:port,host:port,…)
   REDIS_PASSWORD_FILE    the password, if it is not in the address
   REDIS_CA               who signed the server's certificate
   REDIS_CERT, REDIS_KEY  the certificate that this node shows, and its key
@@ -120,15 +126,6 @@ Exit codes: 0 it was told to end, 1 a fault of this host or of Redis's set-up,
 	return cmd
 }
 
-// redisUser is who the address of Redis logs in as; empty is the default user.
-func redisUser(c rdb.Config) string {
-	u, err := url.Parse(c.URL)
-	if err != nil { // it was read before
-		return ""
-	}
-	return u.User.Username()
-}
-
 // asUsage makes an error one of the command line.
 func asUsage(err error) error {
 	if err == nil {
@@ -139,6 +136,7 @@ func asUsage(err error) error {
 
 // serveNode runs the executor until ctx ends.
 func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
+	debug.SetGCPercent(gcPercent)
 	config, err := f.check(sys.getenv)
 	if err != nil {
 		return usageError{err}
@@ -160,7 +158,7 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	if err := bus.CheckName(f.name); err != nil {
 		return usageError{fmt.Errorf("--node-name: %w", err)}
 	}
-	switch user := redisUser(config); {
+	switch user := config.User(); {
 	case user == bus.BotUser:
 		return usageError{fmt.Errorf("REDIS_URL logs in as %s, which is the bot's user: give this node its own (kgent keys acl --node %s …)", user, f.name)}
 	case strings.HasPrefix(user, bus.NodeUser("")) && user != bus.NodeUser(f.name):
@@ -226,13 +224,20 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 
 	// What a kgent that was killed has left: only on kernels before 6.6.
 	swept, err := probe.Sweep()
-	if err != nil {
-		log.Warn("looking for what a kgent that was killed has left on the network interfaces", "err", err)
+	events, eventsErr := probe.SweepEvents(facts.TracefsMount)
+	swept = append(swept, events...)
+	if err := errors.Join(err, eventsErr); err != nil {
+		log.Warn("looking for what a kgent that was killed has left on the network interfaces and in tracefs", "err", err)
 	}
 	for _, what := range swept {
 		log.Info("removed what a kgent that was killed had left", "what", what)
 	}
-	loader := probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary, Cgroups: facts.CgroupMount, Types: facts.OwnTypes()})
+	loader := probe.NewLoader(probe.Options{
+		Resolve: facts.ResolveBinary,
+		Cgroups: facts.CgroupMount,
+		Refuse:  policy.Guard(facts.ResolveBinary, facts.CgroupMount),
+		Types:   facts.OwnTypes(),
+	})
 	env := render.NewEnv()
 	if env.Redact, err = redact.FromEnv(sys.getenv("KGENT_REDACT")); err != nil {
 		return usageError{fmt.Errorf("KGENT_REDACT: %w", err)}
@@ -290,14 +295,17 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 		log.Error("the facts of this kernel are not published", "err", err)
 		node.Facts = nil
 	}
-	if !alone(ctx, line, node.Node, log) {
-		return nil
-	}
+	facts.Forget()
+	// Before Redis is there: the process is well, and not ready.
 	if end, err := f.offer(ctx, node, log); err != nil {
 		return err
 	} else {
 		defer end()
 	}
+	if !alone(ctx, line, node.Node, log) {
+		return nil
+	}
+	debug.FreeOSMemory() // what gathering the facts of the kernel took
 	log.Info("executor runs", "node", f.name, "redis", config.String(), "kernel", facts.Release, "keys", len(keys), "state", f.state)
 	if err := node.Serve(ctx); err != nil {
 		return err

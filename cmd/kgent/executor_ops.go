@@ -17,11 +17,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"kgent/executor"
 	"kgent/executor/bus"
 	"kgent/executor/bus/rdb"
+	"kgent/executor/job"
 	"kgent/executor/ops"
 	"kgent/executor/render/text"
 )
@@ -59,19 +61,21 @@ func readNodePolicy(path string) (executor.NodePolicy, error) {
 	return p, nil
 }
 
-// offer opens the node's socket and metrics, which are served from node's start
-// until end is called.
+// offer opens the node's socket and metrics, which are served until end is
+// called; before node's start all they tell is that the process is well.
 func (f nodeFlags) offer(ctx context.Context, node *executor.Executor, log *slog.Logger) (end func(), err error) {
 	// They tell of the end, too.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &ops.Server{Node: node, Now: time.Now}
+	started := make(chan struct{})
+	node.Started = func() { close(started) }
+	s := &ops.Server{Node: node, Now: time.Now, Started: started}
 	served := map[net.Listener]http.Handler{}
 	var serving sync.WaitGroup
 	end = func() {
 		cancel()
 		serving.Wait()
 		for l := range served {
-			l.Close() // again, or for the first time if nothing was started
+			l.Close() // again, or for the first time if nothing was served
 		}
 	}
 	if f.socket != "" {
@@ -91,14 +95,12 @@ func (f nodeFlags) offer(ctx context.Context, node *executor.Executor, log *slog
 		log.Info("metrics are offered", "address", l.Addr().String())
 		served[l] = s.Metrics()
 	}
-	node.Started = func() {
-		for l, h := range served {
-			serving.Go(func() {
-				if err := ops.Serve(ctx, l, h); err != nil {
-					log.Error("status and metrics are not served any more", "address", l.Addr().String(), "err", err)
-				}
-			})
-		}
+	for l, h := range served {
+		serving.Go(func() {
+			if err := ops.Serve(ctx, l, h); err != nil {
+				log.Error("status and metrics are not served any more", "address", l.Addr().String(), "err", err)
+			}
+		})
 	}
 	return end, nil
 }
@@ -139,14 +141,19 @@ func executorStatusCommand(sys system) *cobra.Command {
 func printStatus(w io.Writer, st executor.Status, now time.Time) error {
 	ago := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }
 	state := "takes jobs"
-	if st.Drained != nil {
+	switch {
+	case st.Drained != nil:
 		state = "drained, " + st.Drained.String()
+	case now.Sub(st.Heard) > ops.ReadyWithin:
+		state = "waits for Redis"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s; kgent %s on kernel %s, started %s ago\n", st.Node.Name, state, st.Node.Version, st.Node.Kernel, ago(st.Started))
 	switch {
 	case st.Heard.IsZero():
 		fmt.Fprint(&b, "Redis has not been reached yet")
+	case now.Sub(st.Heard) > ops.ReadyWithin:
+		fmt.Fprintf(&b, "Redis is out of reach, last reached %s ago", ago(st.Heard))
 	default:
 		fmt.Fprintf(&b, "Redis was reached %s ago", ago(st.Heard))
 	}
@@ -159,7 +166,7 @@ func printStatus(w io.Writer, st executor.Status, now time.Time) error {
 	fmt.Fprintf(&b, "\nevents: %d produced, %d delivered, %d lost in the kernel, %d dropped here\n", e.Produced, e.Delivered, e.KernelLost, e.Dropped)
 	fmt.Fprint(&b, "jobs:")
 	if len(st.Totals.Jobs) == 0 {
-		fmt.Fprint(&b, " none are over")
+		fmt.Fprint(&b, " none is over yet")
 	}
 	for i, outcome := range slices.Sorted(maps.Keys(st.Totals.Jobs)) {
 		if i > 0 {
@@ -174,6 +181,9 @@ func printStatus(w io.Writer, st executor.Status, now time.Time) error {
 			when = fmt.Sprintf("attached for %s, ends in %s", ago(r.Attached), r.Deadline.Sub(now).Round(time.Second))
 		}
 		fmt.Fprintf(&b, "  %s  %s, for %s (%s): %s; %d events, %.2f %% of one core\n", r.Run, r.Digest[:min(12, len(r.Digest))], r.Requester, r.Tier, when, r.Counters.Produced, 100*r.CPUShare)
+	}
+	for _, c := range st.KeptOut {
+		fmt.Fprintf(&b, "kept out: %s (program %s), for %s: the executor died while it was loaded, in a row: %d\n", c.Name, c.Program[:min(12, len(c.Program))], c.Until.Sub(now).Round(time.Second), c.Crashes)
 	}
 	return printClean(w, b.String())
 }
@@ -191,14 +201,20 @@ func printClean(w io.Writer, lines string) error {
 func executorDrainCommand(sys system) *cobra.Command {
 	var socket, why string
 	var now bool
+	var afar orderFlags
 	cmd := &cobra.Command{
 		Use:   "drain",
-		Short: "take no more runs on this host, until undrain",
-		Long: `drain puts the executor on this host into maintenance: it takes no runs and
-loads nothing, and says so to whoever asks. What runs ends by itself, with --now
-at once. It stays drained when it is started again.`,
+		Short: "have a node take no more runs, until undrain",
+		Long: `drain puts the executor on this host into maintenance, or those of --node: it
+takes no runs and loads nothing, and says so to whoever asks. What runs ends by
+itself, with --now at once. It stays drained when it is started again.
+
+` + orderHelp,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if afar.nodes != "" {
+				return sendOrder(cmd.Context(), sys, afar, job.PurposeDrain, job.Order{Why: why, End: now})
+			}
 			if err := ops.NewClient(socket).Drain(cmd.Context(), why, now); err != nil {
 				return err
 			}
@@ -207,6 +223,7 @@ at once. It stays drained when it is started again.`,
 		},
 	}
 	socketFlag(cmd, &socket)
+	afar.add(cmd)
 	cmd.Flags().StringVar(&why, "why", "", "`reason`, for those who are refused")
 	cmd.Flags().BoolVar(&now, "now", false, "end what runs")
 	return cmd
@@ -214,11 +231,16 @@ at once. It stays drained when it is started again.`,
 
 func executorUndrainCommand(sys system) *cobra.Command {
 	var socket string
+	var afar orderFlags
 	cmd := &cobra.Command{
 		Use:   "undrain",
-		Short: "take runs on this host again",
+		Short: "have a node take runs again",
+		Long:  "undrain ends the maintenance of the executor on this host, or of those of --node.\n\n" + orderHelp,
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if afar.nodes != "" {
+				return sendOrder(cmd.Context(), sys, afar, job.PurposeUndrain, job.Order{})
+			}
 			if err := ops.NewClient(socket).Undrain(cmd.Context()); err != nil {
 				return err
 			}
@@ -227,21 +249,31 @@ func executorUndrainCommand(sys system) *cobra.Command {
 		},
 	}
 	socketFlag(cmd, &socket)
+	afar.add(cmd)
 	return cmd
 }
 
-// announcedNodes asks Redis, as the bot, for the nodes that announce themselves.
-func announcedNodes(ctx context.Context, sys system) ([]bus.NodeInfo, error) {
+// atRedis logs in at Redis as the bot does, to deal with nodes.
+func atRedis(ctx context.Context, sys system) (redis.UniversalClient, error) {
 	config, ok, err := rdb.FromEnv(sys.getenv)
 	switch {
 	case err != nil:
 		return nil, usageError{err}
 	case !ok:
-		return nil, usageError{errors.New("REDIS_URL is not set: nodes announce themselves at Redis; log in there as the bot does")}
+		return nil, usageError{errors.New("REDIS_URL is not set: nodes are reached through Redis; log in there as the bot does")}
 	}
 	client, err := rdb.Open(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", config, err)
+	}
+	return client, nil
+}
+
+// announcedNodes asks Redis, as the bot, for the nodes that announce themselves.
+func announcedNodes(ctx context.Context, sys system) ([]bus.NodeInfo, error) {
+	client, err := atRedis(ctx, sys)
+	if err != nil {
+		return nil, err
 	}
 	defer client.Close()
 	return bus.NewRedis(client).Nodes(ctx)
@@ -274,11 +306,11 @@ has checked.`,
 				return nil
 			}
 			w := tabwriter.NewWriter(sys.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NODE\tSTATE\tKERNEL\tVERSION\tLABELS")
+			fmt.Fprintln(w, "NODE\tKERNEL\tVERSION\tLABELS\tSTATE")
 			for _, n := range nodes {
 				state := "takes jobs"
 				if n.Drained != "" {
-					state = "drained"
+					state = "drained: " + text.Clean(n.Drained)
 				}
 				var labels []string
 				for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
@@ -286,7 +318,7 @@ has checked.`,
 						labels = append(labels, k+"="+n.Labels[k])
 					}
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, state, text.Clean(n.Kernel), text.Clean(n.Version), text.Clean(strings.Join(labels, ",")))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, text.Clean(n.Kernel), text.Clean(n.Version), text.Clean(strings.Join(labels, ",")), state)
 			}
 			return w.Flush()
 		},

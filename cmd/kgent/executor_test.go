@@ -241,6 +241,23 @@ func (f *fleet) records(name string) []executor.Entry {
 	return out
 }
 
+// ended waits until a run is over in a node's audit log, which is after its output's end
+// is on the bus, and returns all that the log says of it.
+func (f *fleet) ended(name, run string) []string {
+	f.t.Helper()
+	var what []string
+	f.until(name+" wrote down that "+run+" ended", func() bool {
+		what = nil
+		for _, e := range f.records(name) {
+			if e.Run == run {
+				what = append(what, e.What)
+			}
+		}
+		return slices.Contains(what, "ended")
+	})
+	return what
+}
+
 // grant returns one for nodes, not yet sealed.
 func (f *fleet) grant(d time.Duration, nodes ...string) job.Grant {
 	var id [16]byte
@@ -444,13 +461,7 @@ func TestExecutors(t *testing.T) {
 		}
 		tr.gone(time.Second)
 		for _, n := range []string{"a", "b"} {
-			var what []string
-			for _, e := range f.records(n) {
-				if e.Run == tr.g.Run {
-					what = append(what, e.What)
-				}
-			}
-			if !slices.Equal(what, []string{"accepted", "attached", "ended"}) {
+			if what := f.ended(n, tr.g.Run); !slices.Equal(what, []string{"accepted", "attached", "ended"}) {
 				t.Errorf("the audit log of %s says %q", n, what)
 			}
 		}
@@ -474,6 +485,7 @@ func TestExecutors(t *testing.T) {
 		}
 		good := f.run(time.Second, "a")
 		good.wait()
+		f.ended("a", good.g.Run)
 		change := func(change func(*job.Grant)) job.Grant {
 			g := f.grant(time.Minute, "a")
 			change(&g)
@@ -506,7 +518,7 @@ func TestExecutors(t *testing.T) {
 			if err := f.bus.Renew(t.Context(), c.grant.Run, 5*time.Second); err != nil {
 				t.Fatal(err)
 			}
-			if err := f.bus.Submit(t.Context(), "a", c.envelope); err != nil {
+			if err := f.bus.Submit(t.Context(), c.envelope, "a"); err != nil {
 				t.Fatal(err)
 			}
 			f.until(c.name+" is on record", func() bool { return len(f.records("a")) > seen })
@@ -579,7 +591,7 @@ func TestExecutorKilled(t *testing.T) {
 	tr.gone(2 * time.Second)
 	n = f.start("a", "--policy", f.path("policy.yaml"))
 	s := tr.wait()
-	if s.Reason != output.ReasonFailed || !strings.Contains(s.Detail, "executor was restarted") {
+	if s.Reason != output.ReasonFailed || !strings.Contains(s.Detail, "its executor died while exec was loaded") {
 		t.Errorf("summary %+v", s)
 	}
 	if !strings.Contains(n.log.String(), "the executor died while a program was loaded") {
@@ -658,9 +670,11 @@ func TestExecutorDrained(t *testing.T) {
 	f.start("a", "--socket", socket)
 	refused()
 	f.kgent("executor", "undrain", "--socket", socket)
-	if s := f.follow(f.key, f.grant(time.Second, "a")).wait(); s.Reason != output.ReasonDeadline {
+	again := f.follow(f.key, f.grant(time.Second, "a"))
+	if s := again.wait(); s.Reason != output.ReasonDeadline {
 		t.Errorf("undrained: %+v", s)
 	}
+	f.ended("a", again.g.Run)
 	if st := status(); st.Totals.Jobs["refused: drained"] != 1 || st.Totals.Jobs["deadline"] != 1 || st.Totals.RunTime < time.Second {
 		t.Errorf("totals %+v", st.Totals)
 	}
@@ -672,6 +686,92 @@ func TestExecutorDrained(t *testing.T) {
 	}
 	if len(told) != 2 || !strings.Contains(told[0], "by root: a new disk") || told[1] != "undrained by root" {
 		t.Errorf("the audit log says %q", told)
+	}
+}
+
+// An operator at the bot's host drains a node through Redis and undrains it, as far as the
+// policy lets them; whoever has only Redis does not.
+func TestExecutorDrainedFromAfar(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	f := newFleet(t, "a", "b")
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := f.write("policy.yaml", fmt.Sprintf(`version: 1
+tenants: [terminal:%[1]s]
+people: {ops: [terminal:%[1]s/root]}
+maintenance: [{nodes: role=db, by: {people: [ops]}}]
+rules:
+  - {tiers: [observe], requesters: {anyone: true}, approvers: {anyone: true}, quorum: 1, max_duration: 1m, max_events: 10, expiry: 1h}
+`, host))
+	f.start("a", "--labels", "role=db")
+	f.start("b", "--labels", "role=web")
+	address := f.redis.URLOf(bus.BotUser, f.read("bot.password"))
+	order := func(keys, who string, args ...string) (said string, code int) {
+		t.Helper()
+		cmd := exec.Command(f.bin, append([]string{"executor"}, args...)...)
+		if len(args) > 1 {
+			cmd.Args = append(cmd.Args, "--keys", keys, "--policy", rules)
+		}
+		cmd.Env = append(os.Environ(), "SUDO_USER="+who, "REDIS_URL="+address)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	keys := f.path("keys")
+	runs := func() output.Summary { return f.follow(f.key, f.grant(time.Second, "a")).wait() }
+	if said, code := order(keys, "", "drain", "--node", "a", "--why", "a new disk"); code != 0 || !strings.Contains(said, "a: drained, nothing runs") {
+		t.Fatalf("%d: %s", code, said)
+	}
+	if s := runs(); s.Reason != output.ReasonRefused || !strings.Contains(s.Detail, "by ops (terminal:"+host+"/root): a new disk") {
+		t.Errorf("drained: %+v", s)
+	}
+	f.until("it is listed as drained", func() bool {
+		said, _ := order(keys, "", "list")
+		return strings.Contains(said, "by ops (terminal:"+host+"/root): a new disk")
+	})
+	f.kgent("keys", "new", "--dir", f.path("others"))
+	for name, tt := range map[string]struct {
+		keys, who, node, says string
+		code                  int
+	}{
+		"not by the policy": {keys, "nobody", "a", "is none of them", exitPolicy},
+		"no such entry":     {keys, "", "b", "no entry for it under maintenance", exitPolicy},
+		"not all of them":   {keys, "", "a,b", "no entry for it under maintenance", exitPolicy},
+		"another's key":     {f.path("others"), "", "a", "NOT DONE: refusing grant: unknown-key", exitNode},
+		"no node":           {keys, "", "a,", "--node: name", exitUsage},
+	} {
+		if said, code := order(tt.keys, tt.who, "undrain", "--node", tt.node); code != tt.code || !strings.Contains(said, tt.says) {
+			t.Errorf("%s: %d: %s", name, code, said)
+		}
+	}
+	if s := runs(); s.Reason != output.ReasonRefused {
+		t.Errorf("still drained: %+v", s)
+	}
+	if said, code := order(keys, "", "undrain", "--node", "a"); code != 0 {
+		t.Errorf("%d: %s", code, said)
+	}
+	if s := runs(); s.Reason != output.ReasonDeadline {
+		t.Errorf("undrained: %+v", s)
+	}
+	var told []string
+	for _, e := range f.records("a") {
+		if e.Approval != nil && strings.HasSuffix(e.What, "drained") {
+			told = append(told, e.What+" "+e.Approval.Account)
+		}
+	}
+	if want := []string{"drained terminal:" + host + "/root", "undrained terminal:" + host + "/root"}; !slices.Equal(told, want) {
+		t.Errorf("the node's audit log says %q", told)
+	}
+	cmd := exec.Command(f.bin, "audit", "show", "--kind", "order")
+	cmd.Env = append(os.Environ(), "REDIS_URL="+address)
+	if out, err := cmd.Output(); err != nil || strings.Count(string(out), "ops (terminal:"+host+"/root)") != 3 { // another's key signed one that no node took
+		t.Errorf("the team's audit log: %v\n%s", err, out)
 	}
 }
 

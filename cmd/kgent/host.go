@@ -79,15 +79,19 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 	if err != nil {
 		return nil, err
 	}
-	if model != nil {
-		// A model must not be offered hooks that this host refuses, which only
-		// a trial shows; recipes know theirs, and say so when they load.
-		facts.Refused = map[string]string{}
+	// What this host refuses only trials show. A model must not be offered it; recipes know theirs, and
+	// say so when they load.
+	trial := func(ctx context.Context) map[string]string {
+		refused := map[string]string{}
 		for _, f := range probe.Inventory(ctx) {
 			if !f.OK {
-				facts.Refused[string(f.Kind)] = f.Why
+				refused[string(f.Kind)] = f.Why
 			}
 		}
+		return refused
+	}
+	if model != nil {
+		facts.Refused = trial(ctx)
 	}
 	finder, err := modelsFinder(ctx, sys, model, nil, sys.notice)
 	if err != nil {
@@ -116,6 +120,10 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 		kern.Scripts = scriptTracer(name, tool, env.Redact)
 	}
 
+	foreign, err := probe.OwnPIDNamespace()
+	if err != nil {
+		return nil, err
+	}
 	key, err := approvals.NewKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -140,12 +148,14 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 	go func() { done <- node.Serve(serving) }()
 
 	maker := &agent.Agent{
-		UserID: userID, Recipes: library, Model: model, Compiler: compiler,
+		Foreign: foreign,
+		UserID:  userID, Recipes: library, Model: model, Compiler: compiler,
 		Bpftrace: tool, Language: language,
 		Budget: budget, Effort: effort,
 		Generate: codegen.C,
 		Finder:   finder,
 		Now:      time.Now,
+		Trial:    trial,
 		Target:   agent.Target{Facts: facts, Types: vmlinux.LazyTypes(facts.BTF), Loader: dryLoader{kern}},
 	}
 	return &host{

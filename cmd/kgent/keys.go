@@ -509,7 +509,7 @@ func vectorsThere(ctx context.Context, sys system) bool {
 	}
 	var has bool
 	if err == nil {
-		var client *redis.Client
+		var client redis.UniversalClient
 		if client, err = rdb.New(config); err == nil {
 			defer client.Close()
 			has, err = retrieval.HasVectorSets(ctx, client)

@@ -58,6 +58,9 @@ func TestLayers(t *testing.T) {
 		t.Fatalf("go list found %d packages, expected more", len(pkgs))
 	}
 	for _, p := range pkgs {
+		if !under(p.ImportPath, "kgent/cmd", "kgent/bot", "kgent/agent", "kgent/retrieval", "kgent/executor", "kgent/approvals") {
+			t.Errorf("%s is in none of the folders that the code is in", p.ImportPath)
+		}
 		for _, d := range p.Deps {
 			switch {
 			case !strings.HasPrefix(d, "kgent/"):

@@ -93,7 +93,7 @@ func openMemory(ctx context.Context, sys system, keys string) (memory, error) {
 }
 
 // teamAt opens the team's store: its seals take the bot's keys.
-func teamAt(ctx context.Context, config rdb.Config, keys string) (*redis.Client, *team.Redis, error) {
+func teamAt(ctx context.Context, config rdb.Config, keys string) (redis.UniversalClient, *team.Redis, error) {
 	secret, err := keyDir(keys).seals(team.StoreSecret)
 	if err != nil {
 		return nil, nil, err

@@ -62,7 +62,7 @@ func TestDeployRedis(t *testing.T) {
 	}
 	bot, node := connect(bus.BotUser, "bot"), connect(bus.NodeUser("db-1"), "db-1")
 	for what, err := range map[string]error{
-		"Submit":  bot.Submit(t.Context(), "db-1", []byte("job")),
+		"Submit":  bot.Submit(t.Context(), []byte("job"), "db-1"),
 		"Publish": node.Publish(t.Context(), bus.Chunk{Run: "r", Node: "db-1", Seq: 1}),
 	} {
 		if err != nil {
@@ -70,7 +70,7 @@ func TestDeployRedis(t *testing.T) {
 		}
 	}
 	for what, err := range map[string]error{
-		"a node's Submit":             node.Submit(t.Context(), "db-1", []byte("job")),
+		"a node's Submit":             node.Submit(t.Context(), []byte("job"), "db-1"),
 		"a node's Publish as another": node.Publish(t.Context(), bus.Chunk{Run: "r", Node: "db-2", Seq: 1}),
 		"the bot's Publish":           bot.Publish(t.Context(), bus.Chunk{Run: "r", Node: "db-1", Seq: 1}),
 	} {

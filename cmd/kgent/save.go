@@ -124,7 +124,7 @@ func (s *saving) Decide(ctx context.Context, c bot.Card, vote func(approvals.Vot
 }
 
 // save writes program.bpf.c, program.o, manifest.json, contract.kc (empty when
-// there is no contract), card.txt and record.json, all or none.
+// there is no contract), asked.kc (the same with the request's values as defaults), card.txt and record.json, all or none.
 func save(dir string, c bot.Card) (err error) {
 	defer func() {
 		if err != nil {
@@ -139,6 +139,10 @@ func save(dir string, c bot.Card) (err error) {
 	if err != nil {
 		return err
 	}
+	promise, err := c.Candidate.WithValues()
+	if err != nil {
+		return err
+	}
 	text := console.Card(card.Candidate(c.Ask.Text, c.Record, c.Candidate.Understood, c.Candidate.Explanation), console.Terminal{Width: 80})
 	source := "program.bpf.c"
 	if c.Candidate.Manifest.Script != nil {
@@ -149,6 +153,7 @@ func save(dir string, c bot.Card) (err error) {
 		{"program.o", c.Candidate.Object.ELF()},
 		{"manifest.json", append(manifest, '\n')},
 		{"contract.kc", c.Candidate.ContractText()},
+		{"asked.kc", promise},
 		{"card.txt", []byte(text)},
 		{"record.json", append(record, '\n')},
 	}

@@ -41,7 +41,7 @@ return others`)
 // Redis speak the same, since an event goes to any of them, and deciding takes
 // looking people up wherever they voted.
 type roster struct {
-	db             *redis.Client
+	db             redis.UniversalClient
 	name, services string
 }
 

@@ -140,7 +140,7 @@ func (v *verification) run(ctx context.Context) error {
 	if err != nil {
 		return v.wrong(err)
 	}
-	object, manifest, err := v.read(ctx, v.program, types)
+	object, manifest, err := v.read(ctx, v.program, types, c)
 	if err != nil {
 		return v.wrong(err)
 	}
@@ -169,14 +169,19 @@ func (v *verification) run(ctx context.Context) error {
 }
 
 // read reads a program, and builds the manifest that it would have.
-func (v *verification) read(ctx context.Context, path string, types compile.Types) (*program.Object, *program.Manifest, error) {
+func (v *verification) read(ctx context.Context, path string, types compile.Types, c *contract.Contract) (*program.Object, *program.Manifest, error) {
 	object, err := readProgram(ctx, path, types, v.sys.getenv)
 	if err != nil {
 		return nil, nil, err
 	}
 	name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".o"), ".bpf.c")
-	// Interface and cgroup are where it would be attached, which no proof is about.
-	manifest, err := program.Build(object, program.Options{Name: "program", Title: name, Interface: "lo"})
+	// Interface and cgroup are where it would be attached, which no proof is about. To which containers it
+	// is narrowed is said by the contract.
+	where := "container:any"
+	if c != nil {
+		where = contract.Where(c)
+	}
+	manifest, err := program.Build(object, program.Options{Name: "program", Title: name, Interface: "lo", Where: where})
 	return object, manifest, err
 }
 

@@ -22,7 +22,7 @@ const (
 // compare holds a program against the one of --same-as, on every kernel: a difference on one is a
 // difference.
 func (v *verification) compare(ctx context.Context, prover *verify.Prover, kernels []*verify.ProofKernel, types compile.Types, a compare.Program) error {
-	object, manifest, err := v.read(ctx, v.same, types)
+	object, manifest, err := v.read(ctx, v.same, types, nil)
 	if err != nil {
 		return v.wrong(err)
 	}

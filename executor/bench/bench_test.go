@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,27 +37,57 @@ import (
 // The load of all benchmarks: getppid(2) in a loop, which by itself costs
 // little, with one 64-byte event for each call. It runs in a process of its
 // own, so that what readers cost can be told from it.
-const loadEnv = "KGENT_BENCH_CALLS"
+const (
+	loadEnv    = "KGENT_BENCH_CALLS"
+	periodEnv  = "KGENT_BENCH_PERIOD"  // from one call to the next
+	threadsEnv = "KGENT_BENCH_THREADS" // that make that many calls each
+)
 
 func TestMain(m *testing.M) {
 	if calls, err := strconv.Atoi(os.Getenv(loadEnv)); err == nil {
-		load(calls)
+		period, _ := time.ParseDuration(os.Getenv(periodEnv)) // none
+		threads, _ := strconv.Atoi(os.Getenv(threadsEnv))     // one
+		load(calls, max(threads, 1), period)
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// load waits for a line, makes the calls, and prints how long they took in
-// nanoseconds.
-func load(calls int) {
+// load waits for a line, makes the calls, and prints how long they took, and
+// which processor time, in nanoseconds.
+func load(calls, threads int, period time.Duration) {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		os.Exit(1)
 	}
-	start := time.Now()
-	for range calls {
-		syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0)
+	start, cpu := time.Now(), processorTime()
+	var all sync.WaitGroup
+	for thread := range threads {
+		all.Go(func() {
+			if threads > 1 {
+				runtime.LockOSThread()
+				var set unix.CPUSet
+				set.Set(thread % runtime.NumCPU())
+				unix.SchedSetaffinity(0, &set) // a wish
+			}
+			for i := range calls {
+				if period > 0 {
+					time.Sleep(time.Until(start.Add(time.Duration(i) * period)))
+				}
+				syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0)
+			}
+		})
 	}
-	fmt.Println(time.Since(start).Nanoseconds())
+	all.Wait()
+	fmt.Println(time.Since(start).Nanoseconds(), processorTime()-cpu)
+}
+
+// processorTime is what this process has used, in nanoseconds.
+func processorTime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		panic(err)
+	}
+	return ts.Nano()
 }
 
 // loader is a process that waits to make its calls.
@@ -63,12 +95,28 @@ type loader struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
+	cpu time.Duration // of its calls, after run
 }
 
 func startLoad(b *testing.B, calls int) *loader {
 	b.Helper()
+	return startPaced(b, calls, 0)
+}
+
+func startPaced(b *testing.B, calls int, period time.Duration) *loader {
+	b.Helper()
+	return start(b, calls, periodEnv+"="+period.String())
+}
+
+func startThreads(b *testing.B, calls, threads int) *loader {
+	b.Helper()
+	return start(b, calls, threadsEnv+"="+strconv.Itoa(threads))
+}
+
+func start(b *testing.B, calls int, how string) *loader {
+	b.Helper()
 	cmd := exec.CommandContext(b.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), loadEnv+"="+strconv.Itoa(calls))
+	cmd.Env = append(os.Environ(), loadEnv+"="+strconv.Itoa(calls), how)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -80,7 +128,7 @@ func startLoad(b *testing.B, calls int) *loader {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	return &loader{cmd, in, bufio.NewReader(out)}
+	return &loader{cmd: cmd, in: in, out: bufio.NewReader(out)}
 }
 
 // run lets the calls happen and returns how long they took.
@@ -93,8 +141,8 @@ func (l *loader) run(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ns, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
-	if err != nil {
+	var ns int64
+	if _, err := fmt.Sscan(line, &ns, (*int64)(&l.cpu)); err != nil {
 		b.Fatal(err)
 	}
 	if err := l.cmd.Wait(); err != nil {
@@ -107,29 +155,35 @@ func (l *loader) run(b *testing.B) time.Duration {
 type path struct {
 	object *program.Object
 	key    ed25519.PrivateKey
-	bus    *bus.Memory
+	bus    bus.Control
 }
 
 func newPath(b *testing.B) *path {
 	b.Helper()
-	if os.Geteuid() != 0 {
-		b.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
-	}
 	source, err := os.ReadFile(filepath.Join("testdata", "hit.bpf.c"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	o, facts := programtest.Object(b, string(source)), programtest.Here(b).Facts
+	return newPathOf(b, string(source))
+}
+
+func newPathOf(b *testing.B, source string) *path {
+	b.Helper()
+	if os.Geteuid() != 0 {
+		b.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
+	}
+	o, facts := programtest.Object(b, source), programtest.Here(b).Facts
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := &path{object: o, key: key, bus: bus.NewMemory()}
+	line := bus.NewMemory()
+	p := &path{object: o, key: key, bus: line}
 	e := &executor.Executor{
 		Node:     bus.NodeInfo{Name: "bench", Kernel: facts.Release, Arch: facts.Arch},
 		Verifier: &job.Verifier{Node: "bench", Keys: []ed25519.PublicKey{pub}, Replays: executor.NewMemoryReplays(time.Now), Now: time.Now},
 		Kernel:   executor.NewKernel("bench", probe.NewLoader(probe.Options{Resolve: facts.ResolveBinary}), render.NewEnv()),
-		Bus:      p.bus,
+		Bus:      line,
 		Policy:   executor.OwnHostPolicy(),
 	}
 	serving, stop := context.WithCancel(context.Background())
@@ -157,6 +211,29 @@ func id(b *testing.B) string {
 // of output.
 func (p *path) trace(b *testing.B, pid int, attached func()) (output.Summary, int) {
 	b.Helper()
+	ctx, stop := context.WithCancel(b.Context())
+	defer stop()
+	bytes, begun := 0, false
+	summary := p.follow(ctx, b, pid, func(line []byte) {
+		bytes += len(line)
+		if !begun && strings.HasPrefix(string(line), `{"type":"attached"`) {
+			begun = true
+			go func() {
+				defer stop()
+				attached()
+			}()
+		}
+	})
+	if !begun {
+		b.Fatalf("the program was not attached: %+v", summary)
+	}
+	return summary, bytes
+}
+
+// follow runs the program for the process pid until ctx ends, and hands its
+// output to sink.
+func (p *path) follow(ctx context.Context, b *testing.B, pid int, sink func(line []byte)) output.Summary {
+	b.Helper()
 	m, err := program.Build(p.object, program.Options{Name: "hit", Title: "hits", Constants: map[string]string{"pid": strconv.Itoa(pid)}})
 	if err != nil {
 		b.Fatal(err)
@@ -178,29 +255,14 @@ func (p *path) trace(b *testing.B, pid int, attached func()) (output.Summary, in
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(b.Context())
-	defer stop()
 	if err := executor.Dispatch(ctx, p.bus, &g, envelope); err != nil {
 		b.Fatal(err)
 	}
-	bytes, begun := 0, false
-	summary, err := executor.Follow(ctx, p.bus, &g, func(line []byte) {
-		bytes += len(line)
-		if !begun && strings.HasPrefix(string(line), `{"type":"attached"`) {
-			begun = true
-			go func() {
-				defer stop()
-				attached()
-			}()
-		}
-	})
+	summary, err := executor.Follow(ctx, p.bus, &g, sink)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if !begun {
-		b.Fatalf("the program was not attached: %+v", summary)
-	}
-	return summary, bytes
+	return summary
 }
 
 // usage is the CPU time of this process so far.
@@ -213,7 +275,8 @@ func usage(b *testing.B) time.Duration {
 }
 
 // BenchmarkEventCost shows what one event costs the traced process and the
-// reader, beside bpftrace printing the same for the same calls.
+// reader, beside bpftrace printing the same for the same calls; and what the
+// hook costs, of which a program that is for another process makes nothing.
 func BenchmarkEventCost(b *testing.B) {
 	const calls = 300_000
 	p := newPath(b)
@@ -221,7 +284,7 @@ func BenchmarkEventCost(b *testing.B) {
 	if err != nil {
 		b.Fatalf("the peer is missing: apt-get install bpftrace: %v", err)
 	}
-	var bare, ours, theirs, ourReader, theirReader time.Duration
+	var bare, hooked, ours, theirs, ourReader, theirReader time.Duration
 	var ourLost, theirLost uint64
 	n := 0
 	for b.Loop() {
@@ -229,6 +292,9 @@ func BenchmarkEventCost(b *testing.B) {
 		bare += startLoad(b, calls).run(b)
 
 		l := startLoad(b, calls)
+		p.trace(b, 1, func() { hooked += l.run(b) })
+
+		l = startLoad(b, calls)
 		before := usage(b)
 		s, _ := p.trace(b, l.cmd.Process.Pid, func() { ours += l.run(b) })
 		ourReader += usage(b) - before
@@ -247,6 +313,7 @@ func BenchmarkEventCost(b *testing.B) {
 	per := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / total }
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(per(bare), "call-ns")
+	b.ReportMetric(per(hooked-bare), "hook-ns")
 	b.ReportMetric(per(ours-bare), "added-ns")
 	b.ReportMetric(per(theirs-bare), "bpftrace-added-ns")
 	b.ReportMetric(per(ourReader), "reader-ns")
@@ -308,18 +375,14 @@ func peer(b *testing.B, bpftrace string, l *loader) (took, reader time.Duration,
 // cpuOf is the CPU time of another process so far.
 func cpuOf(b *testing.B, pid int) time.Duration {
 	b.Helper()
-	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		b.Fatal(err)
+	// The clock of a process, as clock_getcpuclockid(3) makes it of its id: in
+	// nanoseconds, where /proc counts in ticks of ten milliseconds.
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var t unix.Timespec
+	if err := unix.ClockGettime(^int32(pid)<<3|scheduled, &t); err != nil {
+		b.Fatalf("reading the clock of process %d: %v", pid, err)
 	}
-	_, after, _ := strings.Cut(string(raw), ") ")
-	f := strings.Fields(after)
-	utime, err1 := strconv.ParseInt(f[11], 10, 64)
-	stime, err2 := strconv.ParseInt(f[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		b.Fatal(err1, err2)
-	}
-	return time.Duration(utime+stime) * 10 * time.Millisecond // USER_HZ is 100
+	return time.Duration(t.Nano())
 }
 
 // BenchmarkThroughput is how many events a second go through the whole path,

@@ -1,6 +1,10 @@
 package bus
 
-import "fmt"
+import (
+	"fmt"
+
+	"kgent/retrieval/keyspace"
+)
 
 // NodeUser and BotUser are the names of Redis users: every node has its own.
 func NodeUser(node string) string { return "node-" + node }
@@ -8,13 +12,10 @@ func NodeUser(node string) string { return "node-" + node }
 // BotUser is the name of the user of the control side. No node's is the same.
 const BotUser = "kgent-bot"
 
-// StatePrefix is what the names of all keys and channels begin with that the
-// control side keeps for itself: conversations, cases, locks.
-const StatePrefix = "kgent:"
-
 // NodeRules returns what a node's user may do, as rules of Redis 7's ACL: take
 // and acknowledge its own jobs, publish its own output, read leases, hear
-// stops, announce itself, and add facts. It can neither make a job nor take
+// stops, announce itself, add facts, and find its way in a cluster. It can
+// neither make a job nor take
 // another's, read nor write output of others, keep a run alive, stop one, or
 // touch anything else that is kept there.
 func NodeRules(node string) ([]string, error) {
@@ -23,7 +24,7 @@ func NodeRules(node string) ([]string, error) {
 	}
 	return []string{
 		"resetkeys", "resetchannels", "-@all",
-		"+hello", "+ping",
+		"+hello", "+ping", "+cluster|slots", "+asking",
 		"&" + stopsChannel, "+subscribe", "+unsubscribe",
 		"~" + jobKey(node), "+xreadgroup", "+xautoclaim", "+xack", "+xdel", "+xgroup|create",
 		"(%W~" + outKey("*", node) + " +xadd +expire)",
@@ -42,9 +43,10 @@ func BotRules() []string {
 	return []string{
 		"resetkeys", "resetchannels", "-@all",
 		"+@connection", "+@read", "+@write", "+@pubsub", "+@transaction", "-@dangerous", "-@admin",
+		"+cluster|slots",
 		"-@scripting", "+eval", "+evalsha", "+script|load", "+script|exists",
-		"&" + StatePrefix + "*", "&" + stopsChannel,
-		"~" + StatePrefix + "*", "~" + leaseKey("*"), "~" + nodesKey, "~" + factsKey("*"),
+		"&" + keyspace.Prefix + "*", "&" + stopsChannel,
+		"~" + keyspace.Prefix + "*", "~" + leaseKey("*"), "~" + nodesKey, "~" + factsKey("*"),
 		"%W~" + jobKey("*"), "%R~" + outKey("*", "*"), "%R~" + nodeKey("*"),
 	}
 }

@@ -13,9 +13,9 @@
 //   - Jobs wait in one queue per node and are delivered at least once: one that
 //     was taken and not acknowledged is delivered again.
 //   - Output is one stream per run and node, in the order it was published, each
-//     chunk at least once. A stream is bounded: when nobody reads fast enough its
-//     oldest chunks are trimmed, which sequence numbers and cumulative counters
-//     show.
+//     chunk at least once. A stream is bounded, in chunks and in bytes: when nobody
+//     reads fast enough its oldest chunks are trimmed, which sequence numbers and
+//     cumulative counters show.
 //   - A stop is told twice: at once to whoever listens (at most once), and for
 //     [StopKept] in the state of the run's lease.
 //
@@ -39,9 +39,14 @@ import (
 
 // Bounds that every implementation keeps.
 const (
-	// KeepChunks is how many of the newest chunks of a stream are kept at
-	// least; at most twice as many are.
+	// KeepChunks is how many of the newest chunks of a stream are kept, unless
+	// [RunBytes] bounds them to fewer; at most twice as many are.
 	KeepChunks = 1024
+	// RunBytes is how much of a run's output is kept at most, in bytes, all its
+	// nodes together, each of which has an equal share; but always the newest
+	// chunk of each. So a bus needs room for this many bytes for each run of the
+	// last [OutputKept], and about a third more for keeping them.
+	RunBytes = 256 << 20
 	// KeepJobs is how many jobs wait for a node at most; the oldest, which
 	// have expired long before, give way.
 	KeepJobs = 1024
@@ -61,6 +66,15 @@ const (
 	FactsKept = 24 * time.Hour
 )
 
+// ChunkFormat and InfoFormat are the newest formats of chunks and announcements that
+// are understood here. A format that an older kgent would misread gets the next
+// number and says it; one that only has more members does not need to. What
+// says none is of format 1, which is what is written here.
+const (
+	ChunkFormat = 1
+	InfoFormat  = 1
+)
+
 var (
 	// ErrStopped is the error of [Bus.Renew] for a run that was stopped.
 	ErrStopped = errors.New("the run was stopped")
@@ -73,6 +87,21 @@ var (
 // another process goes on with what it does.
 var ErrHandOver = errors.New("handed over to another process")
 
+// Unsent is an error: why these nodes' queues did not take a job, as far as is known.
+type Unsent map[string]error
+
+func (u Unsent) Error() string {
+	nodes := slices.Sorted(maps.Keys(u))
+	words := fmt.Sprintf("queueing a job for %s: %v", nodes[0], u[nodes[0]])
+	if n := len(nodes) - 1; n > 0 {
+		words += fmt.Sprintf("; and for %d more", n)
+	}
+	return words
+}
+
+// Unwrap returns the reasons.
+func (u Unsent) Unwrap() []error { return slices.Collect(maps.Values(u)) }
+
 // Bus carries jobs and output. Its methods are safe for concurrent use, and
 // fail with their context's error when it ends. Names of runs and nodes must
 // pass [CheckName].
@@ -83,8 +112,10 @@ type Bus interface {
 
 // Control is the side that sends jobs and reads output.
 type Control interface {
-	// Submit queues an envelope for a node, which need not exist yet.
-	Submit(ctx context.Context, node string, envelope []byte) error
+	// Submit queues an envelope for nodes, which need not exist yet, in about one
+	// way to the bus and back for hundreds of them. Where some queues could not be
+	// reached the error is an [Unsent], and the others have it.
+	Submit(ctx context.Context, envelope []byte, nodes ...string) error
 
 	// Follow calls each with every chunk that the streams of a run on these
 	// nodes still keep and then with every new one, each stream in its order,
@@ -121,8 +152,8 @@ type Node interface {
 	Ack(ctx context.Context, node, id string) error
 
 	// Publish appends a chunk to its stream. When it fails the chunk may be
-	// there nevertheless, and may be published again. The chunk's lines must
-	// not be changed afterwards.
+	// there nevertheless, and may be published again. Afterwards nothing of the
+	// chunk's lines is kept or read.
 	Publish(ctx context.Context, c Chunk) error
 
 	// Lease returns the state of a run's lease.
@@ -175,7 +206,30 @@ type Chunk struct {
 	Attached time.Duration `json:"attached_ns"`
 	// Final marks the last chunk, whose last line is a node's summary.
 	Final bool `json:"final,omitempty"`
+	// Format is that of the chunk, if it is not 1. When it is over [ChunkFormat] only Run
+	// and Node are known besides; see [Chunk.Foreign].
+	Format int `json:"format,omitempty"`
+	// Nodes is how many nodes share [RunBytes], for who publishes; 0 is one. It
+	// does not travel.
+	Nodes int `json:"-"`
 }
+
+// Foreign says why the chunk cannot be understood; empty: it can.
+func (c *Chunk) Foreign() string {
+	if c.Format <= ChunkFormat {
+		return ""
+	}
+	return fmt.Sprintf("its output is of format %d, and what follows it here reads up to format %d: the node's kgent is newer than the bot's; update the bot", c.Format, ChunkFormat)
+}
+
+// chunkCost is about what keeping a chunk takes beside its lines, in bytes.
+const chunkCost = 512
+
+// size is what a chunk counts as.
+func (c *Chunk) size() int { return len(c.Lines) + chunkCost }
+
+// share is how many bytes of the chunk's stream are kept at most.
+func (c *Chunk) share() int { return RunBytes / max(1, c.Nodes) }
 
 // Lease is the state of a run as the control side wants it.
 type Lease int
@@ -202,6 +256,9 @@ func (l Lease) String() string {
 // NodeInfo is what a node says of itself, for requests to be aimed by. It is
 // the node's word, checked by nobody: text in it is as untrusted as output.
 type NodeInfo struct {
+	// Format is that of the announcement, if it is not 1. When it is over [InfoFormat]
+	// only Name and Version are known besides, and Drained says so.
+	Format int               `json:"format,omitempty"`
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Kernel string            `json:"kernel"` // release, as uname -r
@@ -226,7 +283,9 @@ type NodeInfo struct {
 	// Bpftrace is the release of the node's bpftrace, "0.17.0"; empty when it runs no
 	// scripts.
 	Bpftrace string `json:"bpftrace,omitempty"`
-	// Drained says why the node takes no runs for now; empty: it does.
+	// At is when it announced itself, by its own clock; zero: it does not say.
+	At time.Time `json:"at,omitzero"`
+	// Drained says why the node takes no runs for now, or none from here; empty: it does.
 	Drained string `json:"drained,omitempty"`
 }
 
@@ -237,6 +296,19 @@ func (n NodeInfo) clone() NodeInfo {
 	return n
 }
 
+// foreign is what there is to say of a node whose announcement is of a newer format.
+func (n NodeInfo) foreign() NodeInfo {
+	return NodeInfo{
+		Format: n.Format, Name: n.Name, Version: n.Version, Kernel: "unknown", Arch: "unknown",
+		Drained: fmt.Sprintf("it announces itself in format %d, and this kgent reads up to format %d: the node's is newer; update this one", n.Format, InfoFormat),
+	}
+}
+
+// unreadable stands for an announcement that is none.
+func unreadable(name string) NodeInfo {
+	return NodeInfo{Name: name, Kernel: "unknown", Arch: "unknown", Version: "unknown", Drained: "what it announces of itself cannot be read"}
+}
+
 // maxWord is the length of the longest value that a node announces, in bytes.
 const maxWord = 300
 
@@ -244,7 +316,7 @@ const maxWord = 300
 // into messages to people, and its labels into grants.
 func (n *NodeInfo) tame() {
 	maps.DeleteFunc(n.Labels, func(k, v string) bool { return CheckName(k) != nil || !isLine(v) })
-	maps.DeleteFunc(n.Kinds, func(k, v string) bool { return CheckName(k) != nil || len(v) > 4*maxWord })
+	maps.DeleteFunc(n.Kinds, func(k, v string) bool { return CheckName(strings.ReplaceAll(k, " ", "-")) != nil || len(v) > 4*maxWord }) // "ring buffer"
 	if n.Drained != "" && !isLine(n.Drained) {
 		n.Drained = "in maintenance"
 	}

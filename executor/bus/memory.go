@@ -61,6 +61,19 @@ type runOutput struct {
 type stream struct {
 	begin  uint64
 	chunks []Chunk
+	bytes  int // of all of them
+}
+
+// trim drops the oldest chunks over the bounds.
+func (s *stream) trim(share int) {
+	n := 0
+	for left := len(s.chunks); left > 1 && (left > KeepChunks || s.bytes > share); left-- {
+		s.bytes -= s.chunks[n].size()
+		n++
+	}
+	clear(s.chunks[:n]) // the array behind the slice must not keep their lines
+	s.chunks = s.chunks[n:]
+	s.begin += uint64(n)
 }
 
 type lease struct {
@@ -142,8 +155,8 @@ func (m *Memory) output(run string, now time.Time) *runOutput {
 }
 
 // Submit implements [Control].
-func (m *Memory) Submit(ctx context.Context, node string, envelope []byte) error {
-	if err := checkNames("node", node); err != nil {
+func (m *Memory) Submit(ctx context.Context, envelope []byte, nodes ...string) error {
+	if err := checkNames("node", nodes...); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -152,13 +165,16 @@ func (m *Memory) Submit(ctx context.Context, node string, envelope []byte) error
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sweep(time.Now())
-	q := m.queue(node)
-	q.last++
-	q.jobs = append(q.jobs, queued{id: q.last, envelope: slices.Clone(envelope)})
-	if n := len(q.jobs) - KeepJobs; n > 0 {
-		q.jobs = slices.Delete(q.jobs, 0, n)
+	envelope = slices.Clone(envelope)
+	for _, node := range nodes {
+		q := m.queue(node)
+		q.last++
+		q.jobs = append(q.jobs, queued{id: q.last, envelope: envelope})
+		if n := len(q.jobs) - KeepJobs; n > 0 {
+			q.jobs = slices.Delete(q.jobs, 0, n)
+		}
+		q.changed.wake()
 	}
-	q.changed.wake()
 	return nil
 }
 
@@ -265,12 +281,10 @@ func (m *Memory) Publish(ctx context.Context, c Chunk) error {
 		s = &stream{}
 		o.streams[c.Node] = s
 	}
+	c.Lines = slices.Clone(c.Lines)
 	s.chunks = append(s.chunks, c)
-	if n := len(s.chunks) - KeepChunks; n > 0 {
-		clear(s.chunks[:n]) // the array behind the slice must not keep their lines
-		s.chunks = s.chunks[n:]
-		s.begin += uint64(n)
-	}
+	s.bytes += c.size()
+	s.trim(c.share())
 	o.changed.wake()
 	return nil
 }
@@ -319,6 +333,9 @@ func (m *Memory) Follow(ctx context.Context, run string, nodes []string, each fu
 		for _, c := range got {
 			if err := ctx.Err(); err != nil {
 				return err
+			}
+			if c.Foreign() != "" {
+				c = Chunk{Run: c.Run, Node: c.Node, Format: c.Format}
 			}
 			if err := each(c); err != nil {
 				return err
@@ -448,6 +465,10 @@ func (m *Memory) Nodes(ctx context.Context) ([]NodeInfo, error) {
 		}
 		if f := m.facts[n.info.Facts]; f != nil {
 			f.touched = now
+		}
+		if n.info.Format > InfoFormat {
+			out = append(out, n.info.foreign())
+			continue
 		}
 		out = append(out, n.info.clone())
 	}

@@ -1,25 +1,28 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"kgent/executor/output"
+	"kgent/retrieval/keyspace"
 )
 
-// Redis is the bus between hosts: Redis 7 or later, one server or a primary
-// with replicas, not a cluster. What is kept where is so
-// that a node's user can be allowed its own part and nothing else (see
-// deploy/redis):
+// Redis is the bus between hosts: Redis 7 or later, one server, a primary with
+// replicas, or a cluster. What is kept where is so that a node's user can be
+// allowed its own part and nothing else (see deploy/redis):
 //
 //	job:<node>        stream   jobs of a node, read through the group "exec"
 //	out:<run>:<node>  stream   output of a run on a node
@@ -29,20 +32,71 @@ import (
 //	facts:<hash>      string   a blob
 //	stops             channel  names of runs that are stopped
 //
+// In a cluster each key is on the server of its slot, so that jobs and nodes are
+// spread by node, and output by run: out:{<run>}:<node>, in braces, since who
+// follows a run reads all its streams with one command. What is published on a
+// channel, all servers of a cluster hear.
+//
 // All nodes hear all stops, since a stop knows the run and not its nodes; a
 // run's name tells and allows nothing. Of a chunk, run and node are what the
 // stream's key says, so that a node cannot speak for another.
 //
 // Commands are not repeated here: whoever uses a bus can, and knows when.
 type Redis struct {
-	client *redis.Client
+	client redis.UniversalClient
+
+	mu   sync.Mutex
+	sent map[string]*sent // streams that this process publishes, by key
 }
 
 // NewRedis returns a bus that uses a client, which the caller has set up as
 // package rdb does, and closes.
-func NewRedis(client *redis.Client) *Redis { return &Redis{client} }
+func NewRedis(client redis.UniversalClient) *Redis {
+	return &Redis{client: client, sent: map[string]*sent{}}
+}
 
-// Names of keys.
+// sent is what is known to be kept of a stream, from the oldest entry on. Redis trims by
+// numbers of entries or from an id on, not by bytes; so who publishes keeps count.
+type sent struct {
+	entries []entry
+	bytes   int
+	last    string // id of the newest entry
+	at      time.Time
+}
+
+type entry struct {
+	id    string
+	bytes int
+}
+
+// cut returns how many of the oldest entries give way to a chunk, how many bytes they
+// are, and the id from which on entries stay; "" when nothing is known of any.
+func (s *sent) cut(c *Chunk) (n, bytes int, from string) {
+	for ; n < len(s.entries) && (len(s.entries)-n >= KeepChunks || s.bytes-bytes+c.size() > c.share()); n++ {
+		bytes += s.entries[n].bytes
+	}
+	if n < len(s.entries) {
+		return n, bytes, s.entries[n].id
+	}
+	return n, bytes, after(s.last)
+}
+
+// after returns the least id that is greater than an entry's.
+func after(id string) string {
+	ms, seq, _ := strings.Cut(id, "-")
+	n, err := strconv.ParseUint(seq, 10, 64)
+	if err != nil || n == math.MaxUint64 {
+		return id // one entry more is kept
+	}
+	return ms + "-" + strconv.FormatUint(n+1, 10)
+}
+
+// outKey is the name of the stream of a run on a node.
+func (r *Redis) outKey(run, node string) string {
+	return outKey(keyspace.Tag(r.client, run), node)
+}
+
+// Names of keys. A run's is in braces in a cluster's streams of output.
 func jobKey(node string) string      { return "job:" + node }
 func outKey(run, node string) string { return "out:" + run + ":" + node }
 func leaseKey(run string) string     { return "lease:" + run }
@@ -78,9 +132,22 @@ const (
 	maxInfo = 64 << 10
 	// maxNodes is how many names are looked for at most.
 	maxNodes = 20_000
+	// submitBytes is about how much a server is made to copy by one command that queues
+	// jobs: it serves nobody else meanwhile, some milliseconds.
+	submitBytes = 4 << 20
 	// pageSize is how many entries of a stream are asked for at a time: few,
 	// because each can be as large as the server takes.
 	pageSize = 4
+	// pageMost is how many entries of all streams output is asked for at a time.
+	pageMost = 32
+	// pageBytes is about how much output is asked for at a time, as far as the
+	// sizes of chunks can be foreseen.
+	pageBytes = 8 << 20
+	// gatherFirst is how long what many nodes say is let come together, until all have said
+	// something, and gatherTime how long after that: asking for hundreds of streams costs the
+	// server more than what one of them has, and nodes gather for longer.
+	gatherFirst = 5 * time.Millisecond
+	gatherTime  = 50 * time.Millisecond
 )
 
 // failed says what was being done, or returns ctx's error when it has ended.
@@ -92,22 +159,91 @@ func failed(ctx context.Context, err error, format string, args ...any) error {
 }
 
 // Submit implements [Control].
-func (r *Redis) Submit(ctx context.Context, node string, envelope []byte) error {
-	if err := checkNames("node", node); err != nil {
+func (r *Redis) Submit(ctx context.Context, envelope []byte, nodes ...string) error {
+	if err := checkNames("node", nodes...); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	submit := r.submitTo
+	if keyspace.Clustered(r.client) {
+		submit = r.submitEach
 	}
-	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.XAdd(ctx, &redis.XAddArgs{Stream: jobKey(node), MaxLen: KeepJobs, Approx: true, Values: []any{fieldEnvelope, envelope}})
-		p.Expire(ctx, jobKey(node), jobsKept)
-		return nil
-	})
-	if err != nil {
-		return failed(ctx, err, "queueing a job for %s", node)
+	for len(nodes) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		some := nodes[:min(len(nodes), max(1, submitBytes/(len(envelope)+1)))]
+		nodes = nodes[len(some):]
+		unsent := Unsent{}
+		submit(ctx, envelope, some, unsent)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(unsent) > 0 {
+			for _, n := range nodes {
+				unsent[n] = errNotTried
+			}
+			return unsent
+		}
 	}
 	return nil
+}
+
+// errNotTried is why a job was not queued for a node.
+var errNotTried = errors.New("not tried, since others could not be reached")
+
+// fanOut queues the job ARGV[1] in each of the streams from ARGV[4] on, of which ARGV[2]
+// jobs are kept for ARGV[3] seconds. It returns which of them did not take it, and why, in turns.
+// So the job passes to the server once, however many are to have it. The streams
+// are no KEYS, since the control side may write them and not read them, and a
+// script must be allowed everything with its KEYS.
+var fanOut = redis.NewScript(`
+local unsent = {}
+for i = 4, #ARGV do
+	local ok = redis.pcall('XADD', ARGV[i], 'MAXLEN', '~', ARGV[2], '*', '` + fieldEnvelope + `', ARGV[1])
+	if type(ok) == 'table' and ok.err then
+		unsent[#unsent + 1] = ARGV[i]
+		unsent[#unsent + 1] = ok.err
+	else
+		redis.call('EXPIRE', ARGV[i], ARGV[3])
+	end
+end
+return unsent`)
+
+// submitTo queues a job for nodes of one server, and adds to unsent those that may not
+// have it.
+func (r *Redis) submitTo(ctx context.Context, envelope []byte, nodes []string, unsent Unsent) {
+	args := []any{envelope, KeepJobs, int(jobsKept.Seconds())}
+	byKey := map[string]string{}
+	for _, n := range nodes {
+		args, byKey[jobKey(n)] = append(args, jobKey(n)), n
+	}
+	said, err := fanOut.Run(ctx, r.client, nil, args...).StringSlice()
+	if err != nil {
+		for _, n := range nodes {
+			unsent[n] = err
+		}
+		return
+	}
+	for pair := range slices.Chunk(said, 2) {
+		unsent[byKey[pair[0]]] = errors.New(pair[len(pair)-1])
+	}
+}
+
+// submitEach does the same in a cluster, where every queue can be on another server.
+func (r *Redis) submitEach(ctx context.Context, envelope []byte, nodes []string, unsent Unsent) {
+	added := map[string]redis.Cmder{}
+	r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, n := range nodes {
+			added[n] = p.XAdd(ctx, &redis.XAddArgs{Stream: jobKey(n), MaxLen: KeepJobs, Approx: true, Values: []any{fieldEnvelope, envelope}})
+			p.Expire(ctx, jobKey(n), jobsKept)
+		}
+		return nil
+	})
+	for n, cmd := range added {
+		if err := cmd.Err(); err != nil {
+			unsent[n] = err
+		}
+	}
 }
 
 // Consume implements [Node].
@@ -234,6 +370,7 @@ func (r *Redis) Ack(ctx context.Context, node, id string) error {
 
 // head is a chunk without its lines and without what its key says.
 type head struct {
+	Format   int             `json:"format,omitempty"`
 	Seq      uint64          `json:"seq"`
 	Events   uint64          `json:"events,omitempty"`
 	Counters output.Counters `json:"counters"`
@@ -252,20 +389,60 @@ func (r *Redis) Publish(ctx context.Context, c Chunk) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	h, err := json.Marshal(head{c.Seq, c.Events, c.Counters, c.Attached, c.Final})
+	h, err := json.Marshal(head{c.Format, c.Seq, c.Events, c.Counters, c.Attached, c.Final})
 	if err != nil {
 		return fmt.Errorf("encoding a chunk: %w", err)
 	}
-	key := outKey(c.Run, c.Node)
+	key := r.outKey(c.Run, c.Node)
+	args := &redis.XAddArgs{Stream: key, Approx: true, Values: []any{fieldHead, h, fieldLines, c.Lines}}
+	n, bytes, from := r.room(key, &c)
+	if args.MinID = from; from == "" {
+		args.MaxLen = KeepChunks
+	}
+	var added *redis.StringCmd
 	_, err = r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.XAdd(ctx, &redis.XAddArgs{Stream: key, MaxLen: KeepChunks, Approx: true, Values: []any{fieldHead, h, fieldLines, c.Lines}})
+		added = p.XAdd(ctx, args)
 		p.Expire(ctx, key, OutputKept)
 		return nil
 	})
+	if added.Err() == nil {
+		r.published(key, &c, n, bytes, added.Val())
+	}
 	if err != nil {
 		return failed(ctx, err, "publishing output")
 	}
 	return nil
+}
+
+// room returns what gives way to a chunk; see [sent.cut].
+func (r *Redis) room(key string, c *Chunk) (n, bytes int, from string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sent[key]; s != nil {
+		return s.cut(c)
+	}
+	return 0, 0, ""
+}
+
+// published notes that a chunk is in its stream, and that so many older ones are not.
+func (r *Redis) published(key string, c *Chunk, n, bytes int, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.Final {
+		delete(r.sent, key)
+		return
+	}
+	now := time.Now()
+	s := r.sent[key]
+	if s == nil {
+		// Runs that ended without a last word.
+		maps.DeleteFunc(r.sent, func(_ string, s *sent) bool { return now.Sub(s.at) > OutputKept })
+		s = &sent{}
+		r.sent[key] = s
+	}
+	s.entries = append(s.entries[min(n, len(s.entries)):], entry{id, c.size()})
+	s.bytes += c.size() - bytes
+	s.last, s.at = id, now
 }
 
 // Follow implements [Control].
@@ -279,67 +456,166 @@ func (r *Redis) Follow(ctx context.Context, run string, nodes []string, each fun
 	// XREAD answers for a key once, however often it is named.
 	nodes = slices.Compact(slices.Sorted(slices.Values(nodes)))
 	byKey := map[string]string{}
-	last := map[string]string{}
+	last := map[string]string{} // of those that have said something
 	for _, n := range nodes {
-		byKey[outKey(run, n)], last[n] = n, "0-0"
+		byKey[r.outKey(run, n)] = n
 	}
-	for {
+	var size pageEstimate
+	// page hands on what some of the streams have, and reports whether that was anything, and
+	// whether one may have more.
+	page := func(nodes []string, count int64, block time.Duration) (found, more bool, err error) {
 		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if len(nodes) == 0 {
-			<-ctx.Done()
-			continue
+			return false, false, err
 		}
 		streams := make([]string, 0, 2*len(nodes))
 		for _, n := range nodes {
-			streams = append(streams, outKey(run, n))
+			streams = append(streams, r.outKey(run, n))
 		}
 		for _, n := range nodes {
-			streams = append(streams, last[n])
+			streams = append(streams, cmp.Or(last[n], "0-0"))
 		}
 		limit, cancel := context.WithTimeout(ctx, blockLimit)
-		got, err := r.client.XRead(limit, &redis.XReadArgs{Streams: streams, Count: pageSize, Block: blockTime}).Result()
+		got, err := r.client.XRead(limit, &redis.XReadArgs{Streams: streams, Count: count, Block: block}).Result()
 		cancel()
-		if errors.Is(err, redis.Nil) {
-			continue
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return false, false, failed(ctx, err, "following the output of run %s", run)
 		}
-		if err != nil {
-			return failed(ctx, err, "following the output of run %s", run)
-		}
+		size.see(got)
 		for _, s := range got {
+			more = more || len(s.Messages) == int(count)
 			node, ok := byKey[s.Stream]
 			if !ok {
-				return fmt.Errorf("following the output of run %s: the server answered for %.80q", run, s.Stream)
+				return false, false, fmt.Errorf("following the output of run %s: the server answered for %.80q", run, s.Stream)
 			}
-			for _, m := range s.Messages {
+			for i, m := range s.Messages {
 				if err := ctx.Err(); err != nil {
-					return err
+					return false, false, err
 				}
 				last[node] = m.ID
 				c, ok := decodeChunk(run, node, m.Values)
+				s.Messages[i] = redis.XMessage{} // it can be large
 				if !ok {
 					continue // no chunk; the numbers of the others show what is missing
 				}
 				if err := each(c); err != nil {
-					return err
+					return false, false, err
 				}
 			}
 		}
+		return len(got) > 0, more, nil
+	}
+	// gather lets what many nodes say come together, and reports false when ctx ends.
+	gather := func() bool {
+		switch {
+		case len(nodes) <= pageMost:
+			return true
+		case len(last) < len(nodes):
+			return wait(ctx, gatherFirst)
+		}
+		return wait(ctx, gatherTime)
+	}
+	if len(nodes) == 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for {
+		// What there is, of some nodes at a time, so that it needs bounded memory
+		// however many there are and however much they have.
+		for again := true; again; {
+			again = false
+			full := false
+			for rest := nodes; len(rest) > 0; {
+				streams, count := size.next(len(rest))
+				some := rest[:streams]
+				rest = rest[streams:]
+				found, more, err := page(some, count, -1)
+				if err != nil {
+					return err
+				}
+				again, full = again || found, full || more
+			}
+			if again && !full && !gather() {
+				return ctx.Err()
+			}
+		}
+		// Then one wait for all, which have had nothing just now: it ends with the
+		// first that has something.
+		if found, _, err := page(nodes, 1, blockTime); err != nil {
+			return err
+		} else if found && !gather() {
+			return ctx.Err()
+		}
+	}
+}
+
+// pageEstimate says how much to ask for, going by what came. The largest chunk is more than
+// [output.MaxLine], the usual one a hundredth of that: it begins with one chunk, asks for
+// twice as many each time, and takes that back when they are large. So a page has about
+// [pageBytes], or [pageMost] chunks where they grow all at once.
+type pageEstimate struct {
+	chunk int // bytes of a chunk; 0 at the beginning
+}
+
+// next returns of how many of the streams how many entries each are to be asked for.
+func (p *pageEstimate) next(streams int) (some int, count int64) {
+	if p.chunk == 0 {
+		p.chunk = pageBytes
+	}
+	n := min(pageMost, max(1, pageBytes/p.chunk))
+	some = min(streams, n)
+	return some, int64(min(pageSize, n/some))
+}
+
+// see takes in a page.
+func (p *pageEstimate) see(got []redis.XStream) {
+	largest := pageBytes / pageMost / 2
+	for _, s := range got {
+		for _, m := range s.Messages {
+			lines, _ := m.Values[fieldLines].(string)
+			largest = max(largest, len(lines))
+		}
+	}
+	p.chunk = max(largest, p.chunk/2)
+}
+
+// wait waits, and reports false when ctx ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
 func decodeChunk(run, node string, values map[string]any) (Chunk, bool) {
 	raw, _ := values[fieldHead].(string)
 	lines, _ := values[fieldLines].(string)
+	// First, since of a newer format the rest can be anything.
+	if f := formatOf([]byte(raw)); f > ChunkFormat {
+		return Chunk{Run: run, Node: node, Format: f}, true
+	}
 	var h head
 	if err := json.Unmarshal([]byte(raw), &h); err != nil {
 		return Chunk{}, false
 	}
 	return Chunk{
-		Run: run, Node: node, Seq: h.Seq, Lines: []byte(lines), Events: h.Events,
+		Run: run, Node: node, Format: h.Format, Seq: h.Seq, Lines: []byte(lines), Events: h.Events,
 		Counters: h.Counters, Attached: h.Attached, Final: h.Final,
 	}, true
+}
+
+// formatOf returns the format that something says it has; 0: it says none.
+func formatOf(b []byte) int {
+	var f struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return 0
+	}
+	return f.Format
 }
 
 // renewLease sets KEYS[1] for ARGV[1] milliseconds, unless it says that the
@@ -465,11 +741,10 @@ func (r *Redis) Announce(ctx context.Context, n NodeInfo, ttl time.Duration) err
 	if len(info) > maxInfo {
 		return fmt.Errorf("announcing node %s: %d bytes, at most %d: it has too many labels", n.Name, len(info), maxInfo)
 	}
-	_, err = r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Do(ctx, "SET", nodeKey(n.Name), info, "PX", millis(ttl))
-		p.SAdd(ctx, nodesKey, n.Name)
-		return nil
-	})
+	// One after the other, as forget expects; a cluster would do both at once.
+	if err = r.client.Do(ctx, "SET", nodeKey(n.Name), info, "PX", millis(ttl)).Err(); err == nil {
+		err = r.client.SAdd(ctx, nodesKey, n.Name).Err()
+	}
 	if err != nil {
 		return failed(ctx, err, "announcing node %s", n.Name)
 	}
@@ -500,13 +775,34 @@ func (r *Redis) Announced(ctx context.Context, node string) (NodeInfo, bool, err
 	return n, true, nil
 }
 
-// forgetNodes removes from the set KEYS[1] the names in ARGV of which nothing
-// is announced, and keeps those announced meanwhile.
-var forgetNodes = redis.NewScript(`
-for _, name in ipairs(ARGV) do
-	if redis.call('EXISTS', 'node:' .. name) == 0 then redis.call('SREM', KEYS[1], name) end
-end
-return 0`)
+// forget removes names from the list of which nothing is announced. One that is
+// announced at the same moment stays: it is looked for after it was removed, and
+// whoever announces itself does so before adding its name.
+func (r *Redis) forget(ctx context.Context, names []string) error {
+	if err := r.client.SRem(ctx, nodesKey, names).Err(); err != nil {
+		return err
+	}
+	there := map[string]*redis.IntCmd{}
+	if _, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, n := range names {
+			if CheckName(n) == nil {
+				there[n] = p.Exists(ctx, nodeKey(n))
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for n, found := range there {
+		if found.Val() == 0 {
+			continue
+		}
+		if err := r.client.SAdd(ctx, nodesKey, n).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Nodes implements [Control].
 func (r *Redis) Nodes(ctx context.Context) ([]NodeInfo, error) {
@@ -537,7 +833,7 @@ func (r *Redis) Nodes(ctx context.Context) ([]NodeInfo, error) {
 		}
 		out = append(out, found...)
 		if len(gone) > 0 {
-			if err := forgetNodes.Run(ctx, r.client, []string{nodesKey}, gone...).Err(); err != nil {
+			if err := r.forget(ctx, gone); err != nil {
 				return nil, failed(ctx, err, "listing nodes")
 			}
 		}
@@ -562,38 +858,62 @@ func (r *Redis) Nodes(ctx context.Context) ([]NodeInfo, error) {
 
 // announced returns what the nodes of these names announce, and the names that
 // announce nothing, or nothing that can be read.
-func (r *Redis) announced(ctx context.Context, names []string) (found []NodeInfo, gone []any, err error) {
-	var keys []string
+func (r *Redis) announced(ctx context.Context, names []string) (found []NodeInfo, gone []string, err error) {
 	var good []string
 	for _, n := range names {
 		if CheckName(n) != nil {
 			gone = append(gone, n)
 			continue
 		}
-		good, keys = append(good, n), append(keys, nodeKey(n))
+		good = append(good, n)
 	}
-	if len(keys) == 0 {
+	if len(good) == 0 {
 		return nil, gone, nil
 	}
-	values, err := r.client.MGet(ctx, keys...).Result()
-	if err != nil {
+	// One by one, since they are on several servers of a cluster.
+	values := make([]*redis.StringCmd, len(good))
+	if _, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, n := range good {
+			values[i] = p.Get(ctx, nodeKey(n))
+		}
+		return nil
+	}); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, nil, err
 	}
 	for i, v := range values {
-		raw, ok := v.(string)
-		if !ok {
+		raw, err := v.Result()
+		if errors.Is(err, redis.Nil) {
 			gone = append(gone, good[i])
 			continue
 		}
-		var n NodeInfo
-		if len(raw) > maxInfo || json.Unmarshal([]byte(raw), &n) != nil {
-			continue
+		if err != nil {
+			return nil, nil, err
 		}
-		n.Name = good[i] // whose key it is
-		n.tame()
-		found = append(found, n)
+		found = append(found, readInfo(good[i], raw))
 	}
 	return found, gone, nil
+}
+
+// readInfo reads what a node announces under its name. What cannot be read is listed nevertheless:
+// people look for a node that they have started.
+func readInfo(name, raw string) NodeInfo {
+	n := NodeInfo{Name: name}
+	if len(raw) > maxInfo {
+		return unreadable(name)
+	}
+	if n.Format = formatOf([]byte(raw)); n.Format > InfoFormat {
+		var v struct {
+			Version string `json:"version"`
+		}
+		json.Unmarshal([]byte(raw), &v) // it may have become something else
+		n.Version = v.Version
+		n = n.foreign()
+	} else if json.Unmarshal([]byte(raw), &n) != nil {
+		return unreadable(name)
+	}
+	n.Name = name // whose key it is
+	n.tame()
+	return n
 }
 
 // PublishFacts implements [Node]. Nodes share the key, and a node's user may
@@ -603,11 +923,15 @@ func (r *Redis) PublishFacts(ctx context.Context, hash string, blob []byte) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := checkFacts(hash, blob); err != nil {
-		return err
+	if !isHash(hash) {
+		return checkFacts(hash, blob)
 	}
+	// Whoever announces itself asks this again and again: what is there is not hashed anew.
 	n, err := r.client.Exists(ctx, factsKey(hash)).Result()
 	if err == nil && n == 0 {
+		if err := checkFacts(hash, blob); err != nil {
+			return err
+		}
 		err = r.client.Do(ctx, "SETNX", factsKey(hash), blob).Err()
 	}
 	if err != nil {

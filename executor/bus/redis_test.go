@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,10 @@ import (
 type users struct {
 	bus.Control
 	t *testing.T
-	s *rdbtest.Server
+	s *rdbtest.Server // of a cluster: none
+	// do sends the server, or all of them, a command; as connects as a user.
+	do func(args ...any)
+	as func(user string) redis.UniversalClient
 
 	mu    *sync.Mutex
 	nodes map[string]*bus.Redis
@@ -34,27 +38,40 @@ const password = "a-password"
 func newUsers(t *testing.T, options ...rdbtest.Option) users {
 	t.Helper()
 	s := rdbtest.Start(t, append(options, rdbtest.ACL(), rdbtest.Config("enable-debug-command yes"))...)
+	admin := s.Client()
 	u := users{t: t, s: s, mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}}
+	u.do = func(args ...any) {
+		if err := admin.Do(context.Background(), args...).Err(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	u.as = func(user string) redis.UniversalClient { return s.ClientOf(user, password) }
+	u.Control = bus.NewRedis(u.user(bus.BotUser, bus.BotRules()))
+	return u
+}
+
+// clusterUsers are those of a cluster.
+func clusterUsers(t *testing.T, c *rdbtest.Cluster) users {
+	t.Helper()
+	u := users{t: t, mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}, do: c.Do}
+	u.as = func(user string) redis.UniversalClient { return c.ClientOf(user, password) }
 	u.Control = bus.NewRedis(u.user(bus.BotUser, bus.BotRules()))
 	return u
 }
 
 // user makes a user and connects as it.
-func (u users) user(name string, rules []string) *redis.Client {
+func (u users) user(name string, rules []string) redis.UniversalClient {
 	u.t.Helper()
 	args := []any{"ACL", "SETUSER", name, "reset", "on", ">" + password}
 	for _, r := range rules {
 		args = append(args, r)
 	}
-	admin := u.s.Client()
-	if err := admin.Do(context.Background(), args...).Err(); err != nil {
-		u.t.Fatalf("making user %s: %v", name, err)
-	}
-	return u.s.ClientOf(name, password)
+	u.do(args...)
+	return u.as(name)
 }
 
 // client connects as the user of a node.
-func (u users) client(node string) *redis.Client {
+func (u users) client(node string) redis.UniversalClient {
 	u.t.Helper()
 	rules, err := bus.NodeRules(node)
 	if err != nil {
@@ -108,7 +125,7 @@ func TestRedisTLS(t *testing.T) {
 	defer cancel()
 	for what, err := range map[string]error{
 		"Announce": u.Announce(ctx, bus.NodeInfo{Name: "a"}, time.Minute),
-		"Submit":   u.Submit(ctx, "a", []byte("job")),
+		"Submit":   u.Submit(ctx, []byte("job"), "a"),
 		"Publish":  u.Publish(ctx, bus.Chunk{Run: "r", Node: "a", Seq: 1}),
 	} {
 		if err != nil {
@@ -130,7 +147,7 @@ func TestRedisTLS(t *testing.T) {
 }
 
 // commands are lines as one types them into redis-cli.
-func refusedAll(t *testing.T, client *redis.Client, commands string) {
+func refusedAll(t *testing.T, client redis.UniversalClient, commands string) {
 	t.Helper()
 	for line := range strings.Lines(commands) {
 		line = strings.TrimSpace(line)
@@ -157,7 +174,7 @@ func TestRedisNodeIsConfined(t *testing.T) {
 	for _, n := range []string{"a", "b"} {
 		for what, err := range map[string]error{
 			"Announce": u.Announce(ctx, bus.NodeInfo{Name: n}, time.Minute),
-			"Submit":   u.Submit(ctx, n, []byte("job")),
+			"Submit":   u.Submit(ctx, []byte("job"), n),
 			"Publish":  u.Publish(ctx, bus.Chunk{Run: "r", Node: n, Seq: 1}),
 			"Renew":    u.Renew(ctx, "r", time.Minute),
 		} {
@@ -396,7 +413,7 @@ func TestRedisDataLost(t *testing.T) {
 	} {
 		lose()
 		want := fmt.Sprint("job ", i)
-		if err := u.Submit(ctx, "n", []byte(want)); err != nil {
+		if err := u.Submit(ctx, []byte(want), "n"); err != nil {
 			t.Fatal(err)
 		}
 		for got := ""; got != want; {
@@ -408,6 +425,25 @@ func TestRedisDataLost(t *testing.T) {
 				t.Fatalf("%s did not arrive", want)
 			}
 		}
+	}
+}
+
+// What queues did not take a job is said by name, and others have it.
+func TestRedisUnsent(t *testing.T) {
+	u := newUsers(t, rdbtest.Unix())
+	ctx := t.Context()
+	u.s.Client().Set(ctx, "job:b", "no queue", 0)
+	err := u.Submit(ctx, []byte("job"), "a", "b", "c")
+	unsent, ok := errors.AsType[bus.Unsent](err)
+	if !ok || len(unsent) != 1 || unsent["b"] == nil || !strings.Contains(err.Error(), "for b: WRONGTYPE") {
+		t.Fatalf("%v", err)
+	}
+	if n := u.s.Client().XLen(ctx, "job:c").Val(); n != 1 {
+		t.Errorf("c has %d jobs", n)
+	}
+	u.s.Kill()
+	if unsent, ok := errors.AsType[bus.Unsent](u.Submit(ctx, make([]byte, 3<<20), "a", "c")); !ok || len(unsent) != 2 {
+		t.Errorf("without a server: %v", unsent)
 	}
 }
 
@@ -456,14 +492,19 @@ func TestRedisDistrusts(t *testing.T) {
 	raw.Set(ctx, "node:d", `{"kernel":"`+strings.Repeat("x", 1<<20)+`"}`, 0)
 	raw.SAdd(ctx, "nodes", "a", "c", "d", "gone", "*", "e f", "\x1b[31m")
 	nodes, err := b.Nodes(ctx)
-	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" || nodes[0].Kernel != "a's" {
+	if err != nil || len(nodes) != 3 || nodes[0].Name != "a" || nodes[0].Kernel != "a's" {
 		t.Errorf("listed %+v, %v", nodes, err)
+	}
+	for _, n := range nodes[1:] { // people look for a node that they have started
+		if n.Drained != "what it announces of itself cannot be read" || n.Kernel != "unknown" || n.Labels != nil {
+			t.Errorf("listed %+v", n)
+		}
 	}
 	// Nor can it put into messages and grants what no node of ours says.
 	raw.Set(ctx, "node:a", `{"kernel":"6.18\u202e","arch":"`+strings.Repeat("x", 400)+`","version":"1\n2","labels":{"env":"prod","e v":"x","x":"<!channel>\u0007","y":"`+strings.Repeat("z", 400)+`","":"q"},
 		"kinds":{"kprobe":"no","`+"`"+`":""},"capabilities":["CAP_BPF","@everyone"]}`, 0)
 	nodes, err = b.Nodes(ctx)
-	if err != nil || len(nodes) != 1 || nodes[0].Kernel != "unknown" || nodes[0].Arch != "unknown" || nodes[0].Version != "unknown" ||
+	if err != nil || len(nodes) != 3 || nodes[0].Kernel != "unknown" || nodes[0].Arch != "unknown" || nodes[0].Version != "unknown" ||
 		len(nodes[0].Labels) != 1 || nodes[0].Labels["env"] != "prod" || len(nodes[0].Kinds) != 1 || !slices.Equal(nodes[0].Capabilities, []string{"CAP_BPF"}) {
 		t.Errorf("listed %+v, %v", nodes, err)
 	}
@@ -517,7 +558,7 @@ func TestRedisExpires(t *testing.T) {
 	ctx := t.Context()
 	blob := []byte("facts")
 	for what, err := range map[string]error{
-		"Submit":       b.Submit(ctx, "n", []byte("job")),
+		"Submit":       b.Submit(ctx, []byte("job"), "n"),
 		"Publish":      b.Publish(ctx, bus.Chunk{Run: "r", Node: "n"}),
 		"Renew":        b.Renew(ctx, "r", time.Minute),
 		"Stop":         b.Stop(ctx, "s"),
@@ -620,4 +661,207 @@ func TestRedisAnnounced(t *testing.T) {
 	if _, _, err := b.Announced(t.Context(), "b"); err == nil {
 		t.Error("a node can ask about another")
 	}
+}
+
+// What older and newer executors write is understood as far as it can be, and otherwise said.
+func TestRedisFormats(t *testing.T) {
+	s := rdbtest.Start(t, rdbtest.Unix())
+	raw := s.Client()
+	b := bus.NewRedis(raw)
+	ctx := t.Context()
+	for node, says := range map[string]string{
+		"older":   `{"name":"older","kernel":"6.1.0"}`,
+		"more":    `{"name":"more","kernel":"6.1.0","labels":{"env":"dev"},"temperature":{"cpu":[70,71]}}`,
+		"same":    `{"format":1,"name":"same","kernel":"6.1.0"}`,
+		"newer":   `{"format":2,"name":"newer","kernel":{"release":"9.0"},"labels":["env=dev"],"version":"v9"}`,
+		"newest":  `{"format":3,"version":9}`,
+		"strange": `{"format":"x","kernel":"6.1.0"}`,
+	} {
+		raw.Set(ctx, "node:"+node, says, 0)
+		raw.SAdd(ctx, "nodes", node)
+	}
+	nodes, err := b.Nodes(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]string{}
+	for _, n := range nodes {
+		listed[n.Name] = n.Kernel + " " + n.Version + " " + n.Labels["env"] + " " + n.Drained
+	}
+	for node, want := range map[string]string{
+		"older":   "6.1.0   ",
+		"more":    "6.1.0  dev ",
+		"same":    "6.1.0   ",
+		"newer":   "unknown v9  it announces itself in format 2, and this kgent reads up to format 1: the node's is newer; update this one",
+		"newest":  "unknown   it announces itself in format 3, and this kgent reads up to format 1: the node's is newer; update this one",
+		"strange": "unknown unknown  what it announces of itself cannot be read",
+	} {
+		if listed[node] != want {
+			t.Errorf("%s is listed as %q, want %q", node, listed[node], want)
+		}
+	}
+
+	for _, head := range []string{
+		`{"seq":1,"counters":{"produced":2,"delivered":1}}`, // older: it says less
+		`{"seq":2,"events":1,"counters":{"produced":3,"delivered":2,"teleported":7},"attached_ns":5,"weather":"fine"}`,
+		`{"format":1,"seq":3}`,
+		`{"format":2,"seq":"three and a half"}`,
+		`{"seq":4,"final":true}`,
+	} {
+		raw.XAdd(ctx, &redis.XAddArgs{Stream: "out:r:a", Values: []any{"head", head, "lines", "x\n", "more", "fields"}})
+	}
+	enough := errors.New("enough")
+	var got []string
+	err = b.Follow(ctx, "r", []string{"a"}, func(c bus.Chunk) error {
+		got = append(got, fmt.Sprintf("%d/%d/%d/%s", c.Format, c.Seq, c.Counters.Produced, c.Lines))
+		if c.Final {
+			return enough
+		}
+		return nil
+	})
+	if want := []string{"0/1/2/x\n", "0/2/3/x\n", "1/3/0/x\n", "2/0/0/", "0/4/0/x\n"}; err != enough || !slices.Equal(got, want) {
+		t.Errorf("chunks %q, want %q; %v", got, want, err)
+	}
+
+	// A job of a bus that writes it elsewhere is one without an envelope, which its
+	// node refuses; what stands beside an envelope is passed over.
+	raw.XAdd(ctx, &redis.XAddArgs{Stream: "job:a", Values: []any{"envelope_v2", "e"}})
+	raw.XAdd(ctx, &redis.XAddArgs{Stream: "job:a", Values: []any{"envelope", "e", "priority", "7"}})
+	ctx, cancel := context.WithCancel(ctx)
+	var jobs []string
+	b.Consume(ctx, "a", "c", func(j bus.Job) {
+		if jobs = append(jobs, string(j.Envelope)); len(jobs) == 2 {
+			cancel()
+		}
+	})
+	if !slices.Equal(jobs, []string{"", "e"}) {
+		t.Errorf("jobs %q", jobs)
+	}
+}
+
+// pages notes how much output each answer has.
+type pages struct {
+	redis.Hook
+	mu      sync.Mutex
+	most    int // bytes of one answer
+	entries int // at most
+	answers int
+}
+
+func (p *pages) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (p *pages) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (p *pages) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		read, ok := cmd.(*redis.XStreamSliceCmd)
+		if !ok || cmd.Name() != "xread" {
+			return err
+		}
+		bytes, entries := 0, 0
+		for _, s := range read.Val() {
+			entries += len(s.Messages)
+			for _, m := range s.Messages {
+				lines, _ := m.Values["lines"].(string)
+				bytes += len(lines)
+			}
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.most, p.entries, p.answers = max(p.most, bytes), max(p.entries, entries), p.answers+1
+		return err
+	}
+}
+
+// Whoever takes over a run on many nodes whose streams are full does not read them all at
+// once, and small ones not one by one.
+func TestRedisPagesAreBounded(t *testing.T) {
+	const nodes, each = 100, 3
+	for _, tt := range []struct {
+		name             string
+		line             int
+		most, entries, n int // bytes and entries of an answer, answers
+	}{
+		{"large", 300 << 10, 8 << 20, 32, nodes * each},
+		{"small", 100, 32 * 100, 32, 40},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := rdbtest.Start(t)
+			client := s.Client()
+			b := bus.NewRedis(client)
+			var all []string
+			lines := []byte(strings.Repeat("x", tt.line))
+			for i := range nodes {
+				all = append(all, fmt.Sprint("n", i))
+				for seq := range uint64(each) {
+					if err := b.Publish(t.Context(), bus.Chunk{Run: "r", Node: all[i], Seq: seq + 1, Lines: lines}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			p := &pages{}
+			client.AddHook(p)
+			enough, got := errors.New("enough"), 0
+			err := b.Follow(t.Context(), "r", all, func(c bus.Chunk) error {
+				if got++; got == nodes*each {
+					return enough
+				}
+				return nil
+			})
+			if !errors.Is(err, enough) {
+				t.Fatal(err)
+			}
+			if p.most > tt.most || p.entries > tt.entries || p.answers > tt.n {
+				t.Errorf("%d bytes at once, %d chunks at once, in %d answers; want at most %d, %d, %d", p.most, p.entries, p.answers, tt.most, tt.entries, tt.n)
+			}
+			t.Logf("%d bytes at once, %d chunks at once, in %d answers", p.most, p.entries, p.answers)
+		})
+	}
+}
+
+// What Redis needs for a run that many nodes flood, and nobody reads, is what is documented.
+func TestRedisFloodIsBounded(t *testing.T) {
+	s := rdbtest.Start(t)
+	client := s.Client()
+	b := bus.NewRedis(client)
+	used := func() int {
+		t.Helper()
+		info, err := client.Info(t.Context(), "memory").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(info) {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory_dataset:"); ok {
+				n, err := strconv.Atoi(v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+		t.Fatal("Redis does not say what it uses")
+		return 0
+	}
+	// A tenth of the nodes of a run on 500 send what a hundredth of them could: the
+	// bound of these is a tenth of the run's.
+	const nodes, named, each = 50, 500, 20
+	lines := []byte(strings.Repeat("x", 64<<10))
+	before := used()
+	for i := range nodes {
+		for seq := range uint64(each) {
+			c := bus.Chunk{Run: "r", Node: fmt.Sprint("n", i), Nodes: named, Seq: seq + 1, Lines: lines}
+			if err := b.Publish(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const bound = bus.RunBytes * nodes / named
+	took := used() - before
+	if took > bound*4/3 || took < bound/2 {
+		t.Errorf("%d nodes sent %d MiB, of which Redis keeps %d MiB; the bound is %d MiB", nodes, nodes*each*len(lines)>>20, took>>20, bound>>20)
+	}
+	t.Logf("%d nodes sent %d MiB, of which Redis keeps %d MiB; the bound is %d MiB", nodes, nodes*each*len(lines)>>20, took>>20, bound>>20)
 }

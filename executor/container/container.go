@@ -12,6 +12,7 @@
 //	container:NAME      the name of a container, its id or the beginning of it
 //	pod:NAME            a pod; pod:NAMESPACE/NAME where there are several
 //	label:KEY=VALUE     everything that has the label, where the runtime keeps labels on the node
+//	/PATH               the cgroup of that path, and what it has inside
 package container
 
 import (
@@ -25,6 +26,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Container is one container of the node.
@@ -335,6 +338,64 @@ type Found struct {
 // Find returns the cgroups that a target stands for now, in order. What it stands
 // for nothing, or could mean several things, is an error that says what there is.
 func (n Node) Find(target string) ([]Found, error) {
+	if strings.HasPrefix(target, "/") {
+		return []Found{{Cgroup: path.Clean(target)}}, nil
+	}
+	found, err := n.find(target)
+	if err == nil {
+		return found, nil
+	}
+	if at := n.onlyV1(target); at != "" {
+		return nil, fmt.Errorf("%s is in the cgroup v1 hierarchy %s alone, and the kernel tells programs which cgroup v2 a task is in: let the runtime use cgroup v2 (boot with systemd.unified_cgroup_hierarchy=1)", strings.Replace(target, ":", " ", 1), at)
+	}
+	return nil, err
+}
+
+// Whole reports whether all of the node's control groups can be seen, and not only those of one
+// container, whose cgroup namespace shows it as the root. Of the real root the inode is 1.
+func (n Node) Whole() (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(n.Cgroups, &st); err != nil {
+		return false, fmt.Errorf("reading the root of the cgroups: %w", err)
+	}
+	return st.Ino == 1, nil
+}
+
+// besideV2 are the hierarchies of cgroup v1, where systemd mounts both.
+func (n Node) besideV2() (out []Node) {
+	if filepath.Base(n.Cgroups) != "unified" {
+		return nil
+	}
+	for _, name := range []string{"systemd", "pids", "memory"} {
+		v1 := n
+		v1.Cgroups = filepath.Join(filepath.Dir(n.Cgroups), name)
+		out = append(out, v1)
+	}
+	return out
+}
+
+// InV1 is a hierarchy of cgroup v1 that has containers; "" if none has.
+func (n Node) InV1() string {
+	for _, v1 := range n.besideV2() {
+		if all, err := v1.List(); err == nil && len(all) > 0 {
+			return v1.Cgroups
+		}
+	}
+	return ""
+}
+
+// onlyV1 is the hierarchy of cgroup v1 beside that of v2 which has what a target stands for;
+// "" if none has.
+func (n Node) onlyV1(target string) string {
+	for _, v1 := range n.besideV2() {
+		if found, err := v1.find(target); err == nil && len(found) > 0 {
+			return v1.Cgroups
+		}
+	}
+	return ""
+}
+
+func (n Node) find(target string) ([]Found, error) {
 	all, err := n.List()
 	if err != nil {
 		return nil, err

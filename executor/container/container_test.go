@@ -141,7 +141,7 @@ func TestFind(t *testing.T) {
 		{"label:app=bank", "error: no container of this node has the label app=bank"},
 		{"label:none=", "error: no container of this node has the label"},
 		{"label:app", "error: \"app\" is no label"},
-		{"/system.slice", "error: \"/system.slice\" names no container"},
+		{"/system.slice", "/system.slice "},
 	} {
 		found, err := n.Find(test.target)
 		var parts []string
@@ -178,4 +178,30 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %+v", s, c)
 		}
 	})
+}
+
+// A node with both hierarchies, whose containers are in cgroup v1 alone, says so.
+func TestOnlyV1(t *testing.T) {
+	n := node(t)
+	v1 := n
+	at := filepath.Join(filepath.Dir(n.Cgroups), "memory")
+	if err := os.Rename(n.Cgroups, at); err != nil {
+		t.Fatal(err)
+	}
+	v1.Cgroups = filepath.Join(filepath.Dir(n.Cgroups), "unified")
+	if err := os.MkdirAll(filepath.Join(v1.Cgroups, "system.slice"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := v1.InV1(); got != at {
+		t.Errorf("containers are in %q, want %q", got, at)
+	}
+	if _, err := v1.Find("container:web"); err == nil || !strings.Contains(err.Error(), "container web is in the cgroup v1 hierarchy "+at+" alone") {
+		t.Error(err)
+	}
+	if _, err := v1.Find("container:nothing"); err == nil || !strings.Contains(err.Error(), "this node has no container") {
+		t.Error(err)
+	}
+	if whole, err := v1.Whole(); err != nil || whole {
+		t.Errorf("a directory is the root of all control groups: %v, %v", whole, err)
+	}
 }

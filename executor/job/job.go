@@ -14,6 +14,9 @@
 // signatures and digests over different beginnings, so that neither ever
 // passes for the other, whatever becomes of an envelope on its way.
 //
+// A grant can also be an order to the node itself, to take no more runs or to
+// take them again. It has no program, and beginnings of its own, too.
+//
 // Chat, bus and storage need not be trusted: whoever controls them can delay
 // or withhold a job, but not run, change, re-aim or repeat one.
 package job
@@ -27,7 +30,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bounds of an envelope.
@@ -48,9 +54,42 @@ const (
 	// [DigestOf] what people approved.
 	PurposeRun Purpose = "run"
 	// PurposeCheck: load, and unload. The digest is [CheckDigestOf]. Limits
-	// and approvers must be empty.
+	// say at most that it is dry, and approvers must be empty.
 	PurposeCheck Purpose = "check"
+	// PurposeDrain: take no more runs, until undrained. There is no program; the
+	// digest is [OrderDigestOf] the grant's Order. The policy of the team has let
+	// the requester do it; nobody approves.
+	PurposeDrain Purpose = "drain"
+	// PurposeUndrain: take runs again; as with PurposeDrain.
+	PurposeUndrain Purpose = "undrain"
 )
+
+// Purposes returns all purposes.
+func Purposes() []Purpose {
+	return []Purpose{
+		PurposeRun,
+		PurposeCheck,
+		PurposeDrain,
+		PurposeUndrain,
+	}
+}
+
+// IsOrder reports whether it is about the node itself.
+func (p Purpose) IsOrder() bool { return p == PurposeDrain || p == PurposeUndrain }
+
+// known says which purposes there are, for people.
+const known = "run, check, drain or undrain"
+
+// Order is what a node is told besides to drain or undrain.
+type Order struct {
+	// Why is for people who are refused: at most [MaxWhy] bytes, on one line.
+	Why string `json:"why,omitempty"`
+	// End has a drain end what runs.
+	End bool `json:"end,omitempty"`
+}
+
+// MaxWhy is the length of the longest reason of an order, in bytes.
+const MaxWhy = 200
 
 // payloadType is what the signature binds the bytes of a grant to, so that a
 // signature over anything else never passes for one, nor one for a check for
@@ -61,6 +100,10 @@ func (p Purpose) payloadType() string {
 		return "application/vnd.kgent.grant.v1+json"
 	case PurposeCheck:
 		return "application/vnd.kgent.check.v1+json"
+	case PurposeDrain:
+		return "application/vnd.kgent.drain.v1+json"
+	case PurposeUndrain:
+		return "application/vnd.kgent.undrain.v1+json"
 	}
 	return ""
 }
@@ -100,9 +143,23 @@ func DigestOf(p Program, nodes []string, l Limits) (Digest, error) {
 	return digestOf("kgent digest v1", p, nodes, l)
 }
 
-// CheckDigestOf computes the digest of a check, which is that of no run.
-func CheckDigestOf(p Program, nodes []string) (Digest, error) {
-	return digestOf("kgent check digest v1", p, nodes, Limits{})
+// CheckDigestOf computes the digest of a check, which is that of no run. A dry
+// one is a check of what a dry run would load.
+func CheckDigestOf(p Program, nodes []string, dry bool) (Digest, error) {
+	return digestOf("kgent check digest v1", p, nodes, Limits{DryRun: dry})
+}
+
+// OrderDigestOf computes the digest of an order, which is that of no run and no
+// check.
+func OrderDigestOf(p Purpose, o Order, nodes []string) (Digest, error) {
+	if !p.IsOrder() {
+		return Digest{}, fmt.Errorf("a %q is no order", p)
+	}
+	words, err := json.Marshal(o)
+	if err != nil {
+		return Digest{}, fmt.Errorf("encoding order: %w", err)
+	}
+	return digestOf("kgent "+string(p)+" digest v1", Program{Manifest: words}, nodes, Limits{})
 }
 
 func digestOf(domain string, p Program, nodes []string, l Limits) (Digest, error) {
@@ -111,22 +168,25 @@ func digestOf(domain string, p Program, nodes []string, l Limits) (Digest, error
 		return Digest{}, fmt.Errorf("encoding limits: %w", err)
 	}
 	h := sha256.New()
-	part := func(b []byte) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		h.Write(n[:])
+	var n [8]byte
+	length := func(of int) []byte {
+		binary.BigEndian.PutUint64(n[:], uint64(of))
+		return n[:]
+	}
+	for _, b := range [][]byte{[]byte(domain), p.ELF, p.Manifest, p.Contract, limits} {
+		h.Write(length(len(b)))
 		h.Write(b)
 	}
-	part([]byte(domain))
-	part(p.ELF)
-	part(p.Manifest)
-	part(p.Contract)
-	part(limits)
-	sorted := slices.Clone(nodes)
-	slices.Sort(sorted)
-	for _, n := range sorted {
-		part([]byte(n))
+	// Every one of hundreds of nodes does this with the names of all: they mostly come
+	// in order, and are written at once.
+	if !slices.IsSorted(nodes) {
+		nodes = slices.Sorted(slices.Values(nodes))
 	}
+	var names []byte
+	for _, name := range nodes {
+		names = append(append(names, length(len(name))...), name...)
+	}
+	h.Write(names)
 	return Digest(h.Sum(nil)), nil
 }
 
@@ -163,10 +223,12 @@ type Grant struct {
 	// by, empty for a label that the node was said not to have. A node refuses
 	// what was approved for one with other labels: what it announces passes
 	// through hands that nobody vouches for. Nil: no labels were looked at.
-	Labels    map[string]map[string]string `json:"labels,omitempty"`
-	Approval  Approval                     `json:"approval"`
-	NotBefore time.Time                    `json:"not_before"`
-	Expires   time.Time                    `json:"expires"`
+	Labels map[string]map[string]string `json:"labels,omitempty"`
+	// Order is set when the purpose is one, and only then.
+	Order     *Order    `json:"order,omitempty"`
+	Approval  Approval  `json:"approval"`
+	NotBefore time.Time `json:"not_before"`
+	Expires   time.Time `json:"expires"`
 }
 
 // GrantVersion is the only version this code writes and accepts.
@@ -191,7 +253,7 @@ func KeyID(pub ed25519.PublicKey) string {
 // Sign seals a grant and its program.
 func Sign(key ed25519.PrivateKey, g Grant, p Program) ([]byte, error) {
 	if g.Purpose.payloadType() == "" {
-		return nil, fmt.Errorf("signing grant: purpose %q is neither run nor check", g.Purpose)
+		return nil, fmt.Errorf("signing grant: purpose %q is not one of %s", g.Purpose, known)
 	}
 	d, err := g.digest(p)
 	if err != nil {
@@ -226,19 +288,46 @@ func Sign(key ed25519.PrivateKey, g Grant, p Program) ([]byte, error) {
 
 // digest computes the digest that the grant must name.
 func (g *Grant) digest(p Program) (Digest, error) {
-	if g.Purpose == PurposeCheck {
-		return CheckDigestOf(p, g.Nodes)
+	switch g.Purpose {
+	case PurposeCheck:
+		return CheckDigestOf(p, g.Nodes, g.Limits.DryRun)
+	case PurposeDrain, PurposeUndrain:
+		if p.ELF != nil || p.Manifest != nil || p.Contract != nil {
+			return Digest{}, errors.New("an order has no program")
+		}
+		if g.Order == nil {
+			return Digest{}, errors.New("an order says what is ordered")
+		}
+		return OrderDigestOf(g.Purpose, *g.Order, g.Nodes)
 	}
 	return DigestOf(p, g.Nodes, g.Limits)
 }
 
-// checkEmpty reports what a check may not have: it looks like an approval.
+// checkEmpty reports what a grant may not have: a check nothing that looks like an approval,
+// an order nothing that is about a program, and a program no order.
 func (g *Grant) checkEmpty() error {
 	a := g.Approval
-	if g.Purpose == PurposeCheck && (g.Limits != Limits{} || g.Labels != nil || a.Approvers != nil || a.Tier != "" || a.Quorum != 0 || a.Policy != "") {
-		return errors.New("a check has neither limits nor an approval")
+	switch {
+	case g.Purpose == PurposeCheck && (g.Limits != Limits{DryRun: g.Limits.DryRun} || g.Labels != nil || a.Approvers != nil || a.Tier != "" || a.Quorum != 0 || a.Policy != ""):
+		return errors.New("a check has no approval, and no limits but that it is dry")
+	case g.Purpose.IsOrder() != (g.Order != nil):
+		return errors.New("an order goes with the purposes drain and undrain, and with these only")
+	case g.Purpose.IsOrder() && (g.Limits != Limits{} || a.Approvers != nil || a.Tier != "" || a.Quorum != 0):
+		return errors.New("an order has no limits, and nobody approves it")
+	case g.Purpose.IsOrder() && (a.Requester == "" || a.Policy == ""):
+		return errors.New("an order says who gave it, and the policy by which they may")
+	case g.Purpose == PurposeUndrain && g.Order.End:
+		return errors.New("an undrain ends no runs")
+	case g.Order != nil && (len(g.Order.Why) > MaxWhy || !isLine(g.Order.Why)):
+		return fmt.Errorf("the reason of an order has at most %d bytes, on one line", MaxWhy)
 	}
 	return nil
+}
+
+// isLine reports whether a text is one line without characters that do something to a
+// screen.
+func isLine(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) })
 }
 
 // signedBytes is the pre-authentication encoding: type and payload with their

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -316,20 +317,25 @@ func TestOpenClock(t *testing.T) {
 	for _, tt := range []struct {
 		at   time.Time
 		want Refusal
+		says string // how far the clocks are apart
 	}{
-		{g.NotBefore.Add(-MaxSkew - 1), RefusedEarly},
-		{g.NotBefore.Add(-MaxSkew), ""},
-		{g.NotBefore, ""},
-		{g.Expires, ""},
-		{g.Expires.Add(MaxSkew), ""},
-		{g.Expires.Add(MaxSkew + 1), RefusedExpired},
-		{time.Time{}, RefusedEarly},
+		{g.NotBefore.Add(-MaxSkew - 1), RefusedEarly, "differ by 31s"},
+		{g.NotBefore.Add(-MaxSkew - 20*time.Minute), RefusedEarly, "differ by 20m30s"},
+		{g.NotBefore.Add(-MaxSkew), "", ""},
+		{g.NotBefore, "", ""},
+		{g.Expires, "", ""},
+		{g.Expires.Add(MaxSkew), "", ""},
+		{g.Expires.Add(MaxSkew + 1), RefusedExpired, "31s later"},
+		{time.Time{}, RefusedEarly, "clock"},
 	} {
 		v := verifier(&replays{})
 		v.Now = func() time.Time { return tt.at }
 		_, _, err := v.Open(raw)
 		if tt.want == "" && err != nil || tt.want != "" && refusal(t, err) != tt.want {
 			t.Errorf("at %v: %v, want %q", tt.at, err, tt.want)
+		}
+		if err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("at %v: %v, want %q in it", tt.at, err, tt.says)
 		}
 	}
 }
@@ -545,7 +551,7 @@ func testCheck(t testing.TB, p Program) Grant {
 	t.Helper()
 	g := testGrant(t, p)
 	g.Purpose, g.Limits, g.Approval = PurposeCheck, Limits{}, Approval{Requester: "ada"}
-	d, err := CheckDigestOf(p, g.Nodes)
+	d, err := CheckDigestOf(p, g.Nodes, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -606,6 +612,11 @@ func TestPurposeIsSigned(t *testing.T) {
 			g.Limits = run.Limits
 			return signed(PurposeCheck, g, PurposeCheck)
 		}(), RefusedLimits},
+		"a check that became dry on its way": {func() []byte {
+			g := check
+			g.Limits.DryRun = true
+			return signed(PurposeCheck, g, PurposeCheck)
+		}(), RefusedDigest},
 		"a check with an approval": {func() []byte {
 			g := check
 			g.Approval = run.Approval
@@ -635,4 +646,32 @@ func TestPurposeIsSigned(t *testing.T) {
 			t.Errorf("%s was signed", name)
 		}
 	}
+}
+
+// FuzzEnvelope holds the reader of envelopes against one of any JSON: it takes what Sign
+// writes and nothing else. What it may refuse beside is a key or purpose with letters that
+// JSON escapes, which no signer has.
+func FuzzEnvelope(f *testing.F) {
+	p := testProgram()
+	good := sign(f, seeded(1), testGrant(f, p), p)
+	for _, s := range []string{string(good), "{}", "", `{"key_id":null}`, strings.Replace(string(good), `"elf":"`, `"elf":"\n`, 1), strings.Replace(string(good), `,"contract":`, ` ,"contract":`, 1),
+		`{"key_id":"k","purpose":"run","signature":null,"grant":"","elf":"QQ==","manifest":"QR==","contract":null}`, `{"key_id":"k","purpose":"run","signature":null,"grant":"","elf":"QQ==","manifest":null,"contract":"Q\nQ=="}`,
+		`{"key_id":"k","purpose":"run","signature":null,"grant":"","elf":"QQ==","manifest":null,"contract":null}` + "\n", `{"key_id":"<","purpose":"run","signature":null,"grant":"","elf":"QQ==","manifest":null,"contract":null}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := parseEnvelope(raw)
+		var want Envelope
+		exact, encodeErr := []byte(nil), decodeStrict(raw, &want)
+		if encodeErr == nil {
+			exact, encodeErr = json.Marshal(want)
+		}
+		ok := encodeErr == nil && bytes.Equal(exact, raw)
+		switch {
+		case err == nil && (!ok || !reflect.DeepEqual(got, want)):
+			t.Errorf("%q is taken for %+v, which it is not", raw, got)
+		case err != nil && ok && isPlain([]byte(want.KeyID)) && isPlain([]byte(want.Purpose)):
+			t.Errorf("%q is refused: %v", raw, err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package job
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -82,14 +83,9 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	if len(raw) > MaxEnvelope {
 		return nil, Program{}, refuse(RefusedSize, "%d bytes, at most %d", len(raw), MaxEnvelope)
 	}
-	var env Envelope
-	if err := decodeStrict(raw, &env); err != nil {
+	env, err := parseEnvelope(raw)
+	if err != nil {
 		return nil, Program{}, refuse(RefusedMalformed, "envelope: %v", err)
-	}
-	// One envelope has one form, so that what is logged, compared or counted
-	// by its bytes cannot be had in a second spelling.
-	if exact, err := json.Marshal(env); err != nil || !bytes.Equal(exact, raw) {
-		return nil, Program{}, refuse(RefusedMalformed, "envelope: not as Sign writes it")
 	}
 	i := slices.IndexFunc(v.Keys, func(k ed25519.PublicKey) bool {
 		return len(k) == ed25519.PublicKeySize && KeyID(k) == env.KeyID
@@ -100,7 +96,7 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	// What the envelope says of the purpose only chooses the check: no
 	// signature passes both.
 	if env.Purpose.payloadType() == "" {
-		return nil, Program{}, refuse(RefusedMalformed, "envelope: purpose %.20q is neither run nor check", env.Purpose)
+		return nil, Program{}, refuse(RefusedMalformed, "envelope: purpose %.20q is not one that this node knows: %s; its kgent may be older than the bot's", env.Purpose, known)
 	}
 	if !ed25519.Verify(v.Keys[i], signedBytes(env.Purpose, env.Grant), env.Signature) {
 		return nil, Program{}, refuse(RefusedSignature, "the signature is not that of key %s over this grant", env.KeyID)
@@ -108,7 +104,7 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	// From here on the grant's bytes are what the signer wrote.
 	var g Grant
 	if err := decodeStrict(env.Grant, &g); err != nil {
-		return nil, Program{}, refuse(RefusedVersion, "grant: %v", err)
+		return nil, Program{}, refuse(RefusedVersion, "grant: %v: the kgent that signed it may be newer than this node's", err)
 	}
 	if g.Version != GrantVersion {
 		return nil, Program{}, refuse(RefusedVersion, "grant version %d, this node knows %d", g.Version, GrantVersion)
@@ -130,9 +126,9 @@ func (v *Verifier) open(raw []byte) (*Grant, Program, error) {
 	case !g.Expires.After(g.NotBefore) || g.Expires.Sub(g.NotBefore) > MaxWindow:
 		return nil, Program{}, refuse(RefusedWindow, "valid from %v to %v, at most %v", g.NotBefore, g.Expires, MaxWindow)
 	case now.Before(g.NotBefore.Add(-MaxSkew)):
-		return nil, Program{}, refuse(RefusedEarly, "not before %s, and on this node it is %s: this node's clock is slow, or the bot's is fast", stamp(g.NotBefore), stamp(now))
+		return nil, Program{}, refuse(RefusedEarly, "not before %s, and on this node it is %s: its clock and the bot's differ by %s at least, and %v are allowed; this node's clock is slow, or the bot's is fast", stamp(g.NotBefore), stamp(now), apart(g.NotBefore.Sub(now)), MaxSkew)
 	case now.After(g.Expires.Add(MaxSkew)):
-		return nil, Program{}, refuse(RefusedExpired, "expired at %s, and on this node it is %s: it came too late, or this node's clock is fast", stamp(g.Expires), stamp(now))
+		return nil, Program{}, refuse(RefusedExpired, "expired at %s, and on this node it is %s, %s later, and %v are allowed: it came too late, or this node's clock is fast", stamp(g.Expires), stamp(now), apart(now.Sub(g.Expires)), MaxSkew)
 	}
 	if err := v.checkLimits(&g); err != nil {
 		return nil, Program{}, err
@@ -175,13 +171,18 @@ func (v *Verifier) checkLabels(g *Grant) error {
 	return nil
 }
 
+// apart is a difference of clocks in whole seconds, not less than it is.
+func apart(d time.Duration) string {
+	return ((d + time.Second - 1).Truncate(time.Second)).String()
+}
+
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func (v *Verifier) checkLimits(g *Grant) error {
-	if g.Purpose == PurposeCheck {
-		if err := g.checkEmpty(); err != nil {
-			return refuse(RefusedLimits, "%v", err)
-		}
+	if err := g.checkEmpty(); err != nil {
+		return refuse(RefusedLimits, "%v", err)
+	}
+	if g.Purpose != PurposeRun {
 		return nil
 	}
 	if g.Limits.Duration <= 0 || v.MaxDuration > 0 && g.Limits.Duration > v.MaxDuration {
@@ -191,6 +192,79 @@ func (v *Verifier) checkLimits(g *Grant) error {
 		return refuse(RefusedLimits, "%d events a second", g.Limits.EventsPerSecond)
 	}
 	return nil
+}
+
+// parseEnvelope reads an envelope as [Sign] writes it. One envelope has one form, so that
+// what is logged, compared or counted by its bytes cannot be had in a second spelling;
+// and most of it is programs, for which a decoder of any JSON takes ten times as long.
+func parseEnvelope(raw []byte) (env Envelope, err error) {
+	malformed := errors.New("not as this kgent writes it: it was changed on its way, or comes from a kgent of another version")
+	rest, first := raw, true
+	// field cuts off the next field, which must have that name, and returns what is
+	// between its quotation marks; null is nil.
+	field := func(name string) []byte {
+		head := `,"` + name + `":`
+		if first {
+			head, first = "{"+head[1:], false
+		}
+		after, ok := bytes.CutPrefix(rest, []byte(head))
+		if !ok {
+			err = malformed
+			return nil
+		}
+		if after, ok := bytes.CutPrefix(after, []byte("null")); ok {
+			rest = after
+			return nil
+		}
+		end := -1
+		if len(after) > 0 && after[0] == '"' {
+			end = bytes.IndexByte(after[1:], '"')
+		}
+		if end < 0 {
+			err = malformed
+			return nil
+		}
+		rest = after[end+2:]
+		return after[1 : end+1]
+	}
+	word := func(name string) string {
+		b := field(name)
+		if b == nil || !isPlain(b) {
+			err = malformed
+		}
+		return string(b)
+	}
+	data := func(name string) []byte {
+		text := field(name)
+		if text == nil {
+			return nil
+		}
+		out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+		n, bad := base64.StdEncoding.Strict().Decode(out, text)
+		if bad != nil || base64.StdEncoding.EncodedLen(n) != len(text) { // it passes over line breaks
+			err = malformed
+		}
+		return out[:n]
+	}
+	env.KeyID = word("key_id")
+	env.Purpose = Purpose(word("purpose"))
+	env.Signature = data("signature")
+	env.Grant = data("grant")
+	env.ELF = data("elf")
+	env.Manifest = data("manifest")
+	env.Contract = data("contract")
+	if string(rest) != "}" {
+		err = malformed
+	}
+	if err != nil {
+		return Envelope{}, err
+	}
+	return env, nil
+}
+
+// isPlain reports whether JSON writes a text as it is.
+func isPlain(b []byte) bool {
+	return !slices.ContainsFunc(b, func(c byte) bool { return c < ' ' || c > '~' || bytes.IndexByte([]byte(`"\<>&`), c) >= 0 })
 }
 
 func decodeStrict(b []byte, into any) error {

@@ -43,6 +43,28 @@ const (
 type Server struct {
 	Node Node
 	Now  func() time.Time
+	// Started, if set, is closed when Node may be asked. Until then the process
+	// is well and not ready, and that is all there is to tell.
+	Started <-chan struct{}
+}
+
+// begun answers for a node that may not be asked yet.
+func (s *Server) begun(h http.Handler) http.Handler {
+	if s.Started == nil {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-s.Started:
+			h.ServeHTTP(w, r)
+		default:
+			if r.Method == http.MethodGet && r.URL.Path == "/healthz" {
+				fmt.Fprintln(w, "ok")
+				return
+			}
+			http.Error(w, "the executor is starting: it waits for Redis, or for another of its name to end; its log says which", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 // Metrics answers /metrics, in the text format of Prometheus; /healthz, which is
@@ -51,7 +73,7 @@ type Server struct {
 func (s *Server) Metrics() http.Handler {
 	mux := http.NewServeMux()
 	s.metrics(mux)
-	return mux
+	return s.begun(mux)
 }
 
 // Control answers the same, and /status, /drain and /undrain.
@@ -64,7 +86,7 @@ func (s *Server) Control() http.Handler {
 	})
 	mux.HandleFunc("POST /drain", s.drain)
 	mux.HandleFunc("POST /undrain", s.undrain)
-	return mux
+	return s.begun(mux)
 }
 
 func (s *Server) metrics(mux *http.ServeMux) {

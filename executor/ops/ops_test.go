@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,81 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is a %q", m[1], kind)
 		}
 	}
+}
+
+// Names are as Prometheus' own linter wants them: of this program, in base units
+// that stand at their end, without the type of the metric, and with help.
+func TestMetricNames(t *testing.T) {
+	var families, problems []string
+	help := map[string]string{}
+	for line := range strings.Lines(string(Metrics(full(), start.Add(time.Minute)))) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
+		if fields[0] != "#" {
+			continue
+		}
+		if fields[1] == "HELP" {
+			help[fields[2]] = fields[3]
+			continue
+		}
+		families = append(families, fields[2])
+		problems = append(problems, lint(fields[2], fields[3], help[fields[2]])...)
+	}
+	if len(families) < 19 {
+		t.Fatalf("families %q", families)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+	for name, bad := range map[string][3]string{
+		"milliseconds":            {"kgent_executor_lag_milliseconds", "gauge", "Help."},
+		"abbreviated":             {"kgent_executor_lag_ms", "gauge", "Help."},
+		"unit in the middle":      {"kgent_executor_seconds_lag", "gauge", "Help."},
+		"a gauge that totals":     {"kgent_executor_runs_total", "gauge", "Help."},
+		"a counter that does not": {"kgent_executor_errors", "counter", "Help."},
+		"no help":                 {"kgent_executor_runs", "gauge", ""},
+		"no sentence":             {"kgent_executor_runs", "gauge", "runs in progress"},
+		"its type":                {"kgent_executor_runs_gauge", "gauge", "Help."},
+		"another's":               {"executor_runs", "gauge", "Help."},
+		"capitals":                {"kgent_executor_runsNow", "gauge", "Help."},
+		"a histogram's":           {"kgent_executor_runs_count", "gauge", "Help."},
+	} {
+		if len(lint(bad[0], bad[1], bad[2])) == 0 {
+			t.Errorf("%s: nothing is wrong about %q", name, bad)
+		}
+	}
+}
+
+// lint says what is wrong with a family.
+func lint(name, kind, help string) (wrong []string) {
+	say := func(bad bool, what string) {
+		if bad {
+			wrong = append(wrong, name+": "+what)
+		}
+	}
+	words := strings.Split(name, "_")
+	say(!regexp.MustCompile("^kgent_executor(_[a-z]+)+$").MatchString(name), "want kgent_executor_ and words of small letters")
+	say(!regexp.MustCompile(`^[A-Z0-9].*[.;]? ?.*\.$`).MatchString(help), "its help is no sentence")
+	say(kind != "gauge" && kind != "counter", "its type is "+kind)
+	unit := words[len(words)-1]
+	if kind == "counter" {
+		say(unit != "total", "a counter ends in _total")
+		unit = words[max(0, len(words)-2)]
+	} else {
+		say(unit == "total", "what ends in _total is a counter")
+	}
+	bases := []string{"seconds", "bytes", "cores", "ratio"}
+	for i, w := range words {
+		say(slices.Contains(bases, w) && w != unit, "the unit "+w+" stands at the end")
+		say(slices.Contains([]string{"counter", "gauge", "histogram", "summary", "metric"}, w), "it names its type")
+		say(slices.Contains([]string{"bucket", "sum", "count"}, w) && i == len(words)-1, "its end is that of histograms")
+		say(slices.Contains([]string{
+			"s", "ms", "us", "ns", "sec", "msec", "min", "minutes", "hours", "days",
+			"milliseconds", "microseconds", "nanoseconds",
+			"b", "kb", "mb", "gb", "kib", "mib", "kilobytes", "megabytes", "bits",
+			"percent", "pct", "percentage",
+		}, w), "the unit "+w+" is no base unit: seconds, bytes, cores or ratio")
+	}
+	return wrong
 }
 
 func TestHealth(t *testing.T) {
@@ -261,4 +337,30 @@ func TestListenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
+}
+
+// Before the executor has its bus there is one thing to tell: that it is alive.
+func TestStarting(t *testing.T) {
+	started := make(chan struct{})
+	s := &Server{Node: &node{status: full()}, Now: func() time.Time { return start.Add(time.Minute) }, Started: started}
+	code := func(h http.Handler, method, path string) int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader("{}")))
+		return w.Code
+	}
+	h := s.Control()
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/metrics": 503, "/status": 503} {
+		if got := code(h, "GET", path); got != want {
+			t.Errorf("GET %s: %d, want %d", path, got, want)
+		}
+	}
+	if got := code(h, "POST", "/drain"); got != 503 {
+		t.Errorf("POST /drain: %d", got)
+	}
+	close(started)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/status"} {
+		if got := code(h, "GET", path); got != 200 {
+			t.Errorf("GET %s once it has begun: %d", path, got)
+		}
+	}
 }

@@ -77,6 +77,9 @@ type Attached struct {
 	Run  string `json:"run"`
 	// Hooks are the places as resolved on the node.
 	Hooks []string `json:"hooks"`
+	// Where is the containers of the node that the run is narrowed to, as found when it
+	// began; none where it is about all of the node.
+	Where []string `json:"where,omitempty"`
 	// ProgramIDs and MapIDs are the kernel's, so that anyone can look (and see
 	// that they are gone afterwards).
 	ProgramIDs []uint32 `json:"program_ids"`
@@ -103,7 +106,20 @@ type Column struct {
 	// Width is a good width in characters for a table, at least.
 	Width int  `json:"width"`
 	Right bool `json:"right,omitempty"` // numbers stand at the right
+	// Merge says how the values of rows with one key make one, of all CPUs as of all
+	// nodes; empty where they do not, or where that is not known.
+	Merge Merge `json:"merge,omitempty"`
 }
+
+// Merge is how values make one.
+type Merge string
+
+const (
+	MergeSum  Merge = "sum"
+	MergeMin  Merge = "min"
+	MergeMax  Merge = "max"
+	MergeMean Merge = "mean" // the sum by the count, which stand beside it
+)
 
 // Event is one event of a ring buffer.
 type Event struct {
@@ -121,6 +137,10 @@ type Map struct {
 	// Total is how many entries the map had; more than len(Entries) when only
 	// the top ones are shown.
 	Total int `json:"total"`
+	// Top is how many of the entries are for reading, when not all are. A node of
+	// several sends more than that at the end, because sums over nodes are wrong
+	// without them.
+	Top int `json:"top,omitempty"`
 	// At is when the map was read, RFC 3339; Seconds over how long was counted, since
 	// the reading before or since the programs were attached; Final says that the
 	// run is over.
@@ -146,6 +166,10 @@ type Hist struct {
 	At      string   `json:"at"`
 	Seconds float64  `json:"seconds,omitempty"` // as in Map
 	Final   bool     `json:"final"`
+	// Minor histograms are beyond the top of the view: they are for sums over nodes,
+	// and not for reading. Total is how many there were, when not all were sent.
+	Minor bool `json:"minor,omitempty"`
+	Total int  `json:"total,omitempty"`
 }
 
 // Bucket counts the values v with Min <= v <= Max.
@@ -218,6 +242,7 @@ const (
 	ReasonCandidate   Reason = "candidate"   // there is no program to approve
 	ReasonShown       Reason = "shown"       // nothing more than the card was asked for
 	ReasonChecked     Reason = "checked"     // it was only to be checked, and passed
+	ReasonObeyed      Reason = "obeyed"      // it was an order to the node, which did it
 )
 
 // Overhead is what the run cost the node.
@@ -228,6 +253,10 @@ type Overhead struct {
 	Available bool    `json:"available"` // false when the kernel did not let us measure
 	Missed    uint64  `json:"missed"`    // program runs the kernel skipped: the program or its hook was busy
 	AttachMS  float64 `json:"attach_ms"` // from grant to attached
+	// MissedUnknown says that a kernel does not count all of Missed: before Linux 6.7
+	// neither what a busy kprobe leaves out nor what a program at a tracepoint or kprobe
+	// does while another one runs on that CPU.
+	MissedUnknown bool `json:"missed_unknown,omitempty"`
 }
 
 // What is known of the order of events. Of one ring buffer they come in the order in

@@ -74,6 +74,8 @@ type host struct {
 	perfLinks   bool // try them: Linux 5.15
 	tcx         bool // try it: Linux 6.6
 	filters     *filters
+	// countsMissed says whether the kernel counts all runs that it leaves out: Linux 6.7.
+	countsMissed func() bool
 	// facts reads what is known of the kernel. It is asked when something has
 	// failed, and then for what holds now.
 	facts func(context.Context) (*kernel.Facts, error)
@@ -88,6 +90,8 @@ func newHost(opt Options) host {
 		tcx:         true,
 		filters:     &filters{made: map[int]bool{}},
 		facts:       kernel.Live,
+
+		countsMissed: sync.OnceValue(countsMissed),
 	}
 }
 
@@ -104,6 +108,13 @@ func (s *Set) Attach(ctx context.Context) ([]string, error) {
 	defer s.links.Unlock()
 	if s.attached != attachNone {
 		return nil, errors.New("attaching: the programs have been attached before")
+	}
+	var err error
+	if s.narrowed, err = s.narrow(ctx); err != nil {
+		return nil, err
+	}
+	if s.within != nil {
+		go s.follow()
 	}
 	var hooks []string
 	for _, p := range s.programs {
@@ -143,6 +154,8 @@ func (s *Set) detachLocked() error {
 	s.attached = attachEnded
 	// The kernel waits for a grace period for each link, some 80 ms for a
 	// tracepoint: together they wait for the same one.
+	// Whoever detaches may be a thread that has given up its capabilities, and a filter
+	// of clsact takes CAP_NET_ADMIN: so each is closed on a thread of another's.
 	errs := make([]error, len(s.programs))
 	var closing sync.WaitGroup
 	for i, p := range s.programs {
@@ -234,7 +247,7 @@ func (h host) explain(ctx context.Context, hook program.Hook, err error) error {
 		return refuse(nil, "%v", factsErr)
 	}
 	if forbidden(err) {
-		return refuse(errno(err), "this host forbids it%s", suspects(facts))
+		return refuse(errno(err), "this host forbids it%s", suspects(facts, hook.Kind))
 	}
 	return refuse(errno(err), "the kernel refused")
 }
@@ -276,16 +289,21 @@ func checkTarget(h program.Hook) string {
 
 // suspects names, in brackets, what may keep this process from attaching and
 // loading programs.
-func suspects(facts *kernel.Facts) string {
+func suspects(facts *kernel.Facts, kind program.Kind) string {
 	if facts == nil {
 		return ""
 	}
+	type capability struct {
+		bit  int
+		name string
+	}
+	needed := []capability{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}}
+	if kind.NeedsInterface() || kind.NeedsCgroup() {
+		needed[1] = capability{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}
+	}
 	var all []string
-	if !facts.Capabilities.Has(unix.CAP_SYS_ADMIN) {
-		for _, c := range []struct {
-			bit  int
-			name string
-		}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
+	if !facts.Capabilities.Has(unix.CAP_SYS_ADMIN) { // it stands for the others
+		for _, c := range needed {
 			if !facts.Capabilities.Has(c.bit) {
 				all = append(all, "kgent lacks "+c.name)
 			}

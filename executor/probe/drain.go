@@ -24,6 +24,12 @@ const Tick = 20 * time.Millisecond
 //
 // Only one of Drain and Rest runs at a time; another waits its turn.
 func (s *Set) Drain(ctx context.Context, tick time.Duration, fn func(stream int, raw []byte)) error {
+	return s.DrainTo(ctx, tick, fn, func() {})
+}
+
+// DrainTo is Drain, and calls idle, too, from the same goroutine, when it has handed
+// over events and there are no more for now.
+func (s *Set) DrainTo(ctx context.Context, tick time.Duration, fn func(stream int, raw []byte), idle func()) error {
 	if err := s.acquire(); err != nil {
 		return err
 	}
@@ -44,18 +50,33 @@ func (s *Set) Drain(ctx context.Context, tick time.Duration, fn func(stream int,
 		s.ring.wake()
 	})()
 	stop := func() bool { return ended.Load() || s.closing.Load() }
+	// At first it looks more often: an event is not kept waiting for longer than it
+	// took to come.
+	soon := min(tick, time.Millisecond)
+	// Since idle was called last: a pass can end with the last event, and not know it.
+	var handed uint64
 	for !stop() {
-		n, more, err := s.ring.pass(stop, fn)
+		n, left, err := s.ring.pass(stop, fn)
 		s.delivered += n
+		handed += n
 		if err != nil {
 			return err
 		}
-		if more {
+		if left == ringRecord {
 			continue
 		}
-		if err := s.ring.wait(tick); err != nil {
+		if handed > 0 {
+			handed = 0
+			idle()
+		}
+		wait := soon
+		if left == ringBusy { // the program may have lost its processor; others go on writing
+			wait = min(tick, time.Millisecond)
+		}
+		if err := s.ring.wait(wait); err != nil {
 			return err
 		}
+		soon = min(tick, 2*soon)
 	}
 	if s.closing.Load() {
 		return ErrClosed
@@ -92,7 +113,7 @@ func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 	stop := func() bool { return ctx.Err() != nil || s.closing.Load() }
 	var last program.Counts
 	for first := true; ; first = false {
-		n, more, err := s.ring.pass(stop, fn)
+		n, left, err := s.ring.pass(stop, fn)
 		s.delivered += n
 		if err != nil {
 			return err
@@ -102,7 +123,7 @@ func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 			return ErrClosed
 		case ctx.Err() != nil:
 			return fmt.Errorf("draining the rest: %w", ctx.Err())
-		case more:
+		case left == ringRecord:
 			continue
 		}
 		counts, err := s.counts()

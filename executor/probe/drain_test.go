@@ -151,6 +151,30 @@ func TestDrainEnds(t *testing.T) {
 	}
 }
 
+// Whoever collects events is told when there are no more for now, also where the
+// last of them is the last of a turn.
+func TestDrainIdles(t *testing.T) {
+	residue.Check(t)
+	o := object(t, "tp_btf.bpf.c", "")
+	mark := newMark()
+	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
+	attach(t, s)
+	var read, told int
+	for _, calls := range []int{1, probe.Turn, 2 * probe.Turn, probe.Turn + 1} {
+		flood(mark, uint64(calls), 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		read, told = 0, 0
+		err := s.DrainTo(ctx, probe.Tick, func(int, []byte) { read++ }, func() { told = read; cancel() })
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read != calls || told != read {
+			t.Errorf("%d of %d events were read, and told of %d", read, calls, told)
+		}
+	}
+}
+
 // Closing ends a Drain, which says why it ended.
 func TestCloseEndsDrain(t *testing.T) {
 	residue.Check(t)

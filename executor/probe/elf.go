@@ -26,30 +26,46 @@ type binaryFile struct {
 	f *elf.File
 }
 
-// withBinary opens an ELF file for use. Only regular files are opened: the name
-// comes with the program, and opening a FIFO waits for its other end, opening a
-// device can set it off.
-func withBinary(path string, use func(binaryFile) error) error {
-	at, err := os.OpenFile(path, unix.O_PATH, 0)
-	var f *os.File
-	if err == nil {
-		defer at.Close()
-		var st os.FileInfo
-		if st, err = at.Stat(); err == nil && !st.Mode().IsRegular() {
-			return refuse(nil, "%s is no regular file", path)
-		}
+// pinBinary holds on to a regular file, and to no other: the name comes with the
+// program, and opening a FIFO waits for its other end, opening a device can set
+// it off. The caller must close it.
+func pinBinary(path string) (*os.File, error) {
+	at, err := os.OpenFile(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, unopened(path, err)
 	}
-	if err == nil {
-		f, err = os.Open(fmt.Sprintf("/proc/self/fd/%d", at.Fd()))
-	}
+	st, err := at.Stat()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return refuse(nil, "this host has no file %s", path)
 	case err != nil:
-		return refuse(err, "%s cannot be opened", path)
+		err = unopened(path, err)
+	case !st.Mode().IsRegular():
+		err = refuse(nil, "%s is no regular file", path)
+	default:
+		return at, nil
+	}
+	at.Close()
+	return nil, err
+}
+
+// pinned is the path of the very file that was pinned, whatever its name leads
+// to by now.
+func pinned(at *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", at.Fd()) }
+
+func unopened(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return refuse(nil, "this host has no file %s", path)
+	}
+	return refuse(err, "%s cannot be opened", path)
+}
+
+// withBinary reads a pinned ELF file.
+func withBinary(at *os.File, use func(binaryFile) error) error {
+	f, err := os.Open(pinned(at))
+	if err != nil {
+		return unopened(at.Name(), err)
 	}
 	defer f.Close()
-	return parseBinary(f, path, use)
+	return parseBinary(f, at.Name(), use)
 }
 
 // parseBinary reads an ELF file for use. The library's reader is fed with

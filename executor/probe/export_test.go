@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Turn is how many records are read from a ring at a time.
+const Turn = turn
+
 // SelfPID is the process id that programs see.
 func SelfPID() (int, error) { return selfPID() }
 

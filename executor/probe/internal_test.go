@@ -5,14 +5,62 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"kgent/agent/program"
 )
+
+// Programs are detached with the process's capabilities, whoever says so: a thread that
+// reads output has given up its own.
+func TestDetachHasCapabilities(t *testing.T) {
+	capabilities := func() (c [2]unix.CapUserData, err error) {
+		err = unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &c[0])
+		return c, err
+	}
+	all, err := capabilities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all[0].Effective == 0 {
+		t.Skip("needs a capability to give up")
+	}
+	for programs := 1; programs <= 2; programs++ {
+		s := &Set{}
+		seen := make([][2]unix.CapUserData, programs)
+		for i := range programs {
+			p := &loaded{name: "p"}
+			p.add(closer(func() (err error) { seen[i], err = capabilities(); return err }))
+			s.programs = append(s.programs, p)
+		}
+		detached := make(chan error)
+		go func() {
+			runtime.LockOSThread() // for good: it ends with this goroutine
+			var none [2]unix.CapUserData
+			err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
+			if err == nil {
+				err = s.Detach()
+			}
+			detached <- err
+		}()
+		if err := <-detached; err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range seen {
+			if got[0].Effective != all[0].Effective {
+				t.Errorf("one of %d is detached with %x, want %x", programs, got[0].Effective, all[0].Effective)
+			}
+		}
+	}
+}
 
 func TestMeaningful(t *testing.T) {
 	for _, tt := range []struct {
@@ -257,10 +305,31 @@ func TestWithBinaryOfOtherFiles(t *testing.T) {
 		dir:         dir + " is no regular file",
 		secret:      secret + " cannot be read as an ELF file",
 	} {
-		err := withBinary(path, func(binaryFile) error { return nil })
+		at, err := pinBinary(path)
+		if err == nil {
+			err = withBinary(at, func(binaryFile) error { return nil })
+			at.Close()
+		}
 		var r *refusal
 		if !errors.As(err, &r) || r.reason != want || r.err != nil {
 			t.Errorf("%s: %#v, want only %q", path, err, want)
+		}
+	}
+}
+
+// A kernel without ring buffers is said to be one, and what can be asked of it.
+func TestWithoutRingBuffers(t *testing.T) {
+	spec := &ebpf.CollectionSpec{Maps: map[string]*ebpf.MapSpec{
+		"events": {Type: ebpf.RingBuf, MaxEntries: 4096},
+		"counts": {Type: ebpf.PerCPUHash, MaxEntries: 4096},
+	}}
+	for name, want := range map[string]string{
+		"events": "creating map events: events are handed over in ring buffers, which need Linux 5.8, and this kernel (" + release() + ") has none: ask for a count",
+		"counts": "does not know maps of type PerCPUHash in this form",
+	} {
+		err := newHost(Options{}).explainLoad(t.Context(), fmt.Errorf("map %s: creating map: %w", name, unix.EINVAL), spec, &program.Manifest{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 }

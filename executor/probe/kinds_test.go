@@ -57,6 +57,8 @@ var allKinds = []kind{
 	{name: "kprobe_multi of a pattern", file: "kinds.bpf.c", prefix: define("CALLED", "kprobe.multi/do_filp_ope?"), lacks: lacksKprobes, run: tryPattern},
 	{name: "kretprobe_multi", file: "kinds.bpf.c", prefix: define("RETURNED", "kretprobe.multi/do_filp_open"), lacks: lacksKprobes, run: tryReturn},
 	{name: "kprobe_multi one by one", file: "kinds.bpf.c", prefix: define("CALLED", "kprobe.multi/do_filp_open,security_task_setnice"), lacks: lacksKprobes, run: tryMultiOld},
+	{name: "kprobe missed", file: "kinds.bpf.c", prefix: define("CALLED", "kprobe/do_filp_open") + define("BUSY", "kprobe/copy_from_user_nofault"), lacks: lacksKprobes, run: tryMissed},
+	{name: "kprobe_multi missed", file: "kinds.bpf.c", prefix: define("CALLED", "kprobe/do_filp_open") + define("BUSY", "kprobe.multi/copy_from_user_nofault"), lacks: lacksKprobes, run: tryMissed},
 	{name: "kprobe_session", file: "kinds.bpf.c", prefix: define("SESSION", "kprobe.session/do_filp_open"), since: version{6, 10}, lacks: lacksKprobes, run: trySession},
 	{name: "fentry", file: "kinds.bpf.c", prefix: define("ENTERED", "fentry/do_filp_open"), lacks: lacksTrampolines, run: tryCall},
 	{name: "fexit", file: "kinds.bpf.c", prefix: define("LEFT", "fexit/do_filp_open"), lacks: lacksTrampolines, run: tryReturn},
@@ -75,6 +77,7 @@ var allKinds = []kind{
 	{name: "socket filter", file: "kinds.bpf.c", prefix: "#define CAPTURED\n", run: trySocketFilter},
 	{name: "cgroup_skb", file: "cgroup.bpf.c", run: tryCgroup},
 	{name: "cgroup_skb of a container", file: "cgroup.bpf.c", run: tryContainer},
+	{name: "tasks of a container", file: "where.bpf.c", run: tryWhere},
 	{name: "sock_addr", file: "kinds.bpf.c", prefix: "#define ADDRESSES\n", run: trySockAddr},
 	{name: "sockops", file: "kinds.bpf.c", prefix: "#define SOCKOPS\n", run: trySockOps},
 }
@@ -225,7 +228,9 @@ func (k kind) object(t testing.TB) *program.Object {
 }
 
 // loader is one for all kinds: reading the kernel's types takes longest.
-var loader = sync.OnceValue(func() *probe.Loader { return probe.NewLoader(probe.Options{Cgroups: cgroupMount()}) })
+var loader = sync.OnceValue(func() *probe.Loader {
+	return probe.NewLoader(probe.Options{Cgroups: cgroupMount(), Follow: 50 * time.Millisecond})
+})
 
 // cgroupMount is where cgroup2 is mounted; "" if it is not.
 func cgroupMount() string {
@@ -267,13 +272,7 @@ func self() map[string]string { return map[string]string{"pid": fmt.Sprint(os.Ge
 // one returns the only event that satisfies ok.
 func one(t *testing.T, all []record, what string, ok func(record) bool) {
 	t.Helper()
-	n := 0
-	for _, e := range all {
-		if ok(e) {
-			n++
-		}
-	}
-	if n != 1 {
+	if n := count(all, ok); n != 1 {
 		t.Errorf("%d events of %s, want 1, among %d", n, what, len(all))
 	}
 }
@@ -306,6 +305,40 @@ func tryCall(t *testing.T, k kind) {
 	if n := len(r.seen()); n != len(all) {
 		t.Errorf("%d events after detaching", n-len(all))
 	}
+}
+
+// tryMissed has one program make the kernel call the function that another one is on, which
+// the kernel then does not run. It is counted since Linux 6.7, and before that said not to be.
+func tryMissed(t *testing.T, k kind) {
+	r := k.start(t, program.Options{Constants: self()}, "kprobe* copy_from_user_nofault*", "kprobe do_fil?_open")
+	const opens = 5
+	for range opens {
+		open(t)
+	}
+	opened := func(e record) bool { return e.u32(4) == badDirectory }
+	r.until("the calls", func(all []record) bool { return count(all, opened) == opens })
+	all, _ := r.finish()
+	if n := count(all, func(e record) bool { return e.u32(4) == 0xb0 }); n != 0 {
+		t.Errorf("the program that is to be left out ran %d times", n)
+	}
+	o := r.s.Overhead()
+	counted := !kernelVersion(t).before(version{6, 7})
+	if o.MissedUnknown == counted {
+		t.Errorf("it says %v of not knowing all that is missed", o.MissedUnknown)
+	}
+	if counted && o.Missed < opens {
+		t.Errorf("%d runs were missed, want %d", o.Missed, opens)
+	}
+	t.Logf("%d missed", o.Missed)
+}
+
+func count(all []record, ok func(record) bool) (n int) {
+	for _, e := range all {
+		if ok(e) {
+			n++
+		}
+	}
+	return n
 }
 
 func failed(e record) bool { return int64(e.u64(8)) == -int64(unix.EBADF) }
@@ -912,6 +945,7 @@ var shortKinds = []string{
 	"kprobe",
 	"kretprobe",
 	"kprobe_multi",
+	"kprobe_multi missed",
 	"kprobe_session",
 	"fentry",
 	"fexit",
@@ -956,7 +990,7 @@ func TestKindsElsewhere(t *testing.T) {
 			m.Files[k.inVM()] = k.compiled(t)
 		}
 	}
-	m.Args = append(m.Args, "-test.run=^TestKinds$/^("+strings.Join(which, "|")+")$")
+	m.Args = append(m.Args, "-test.run=^(TestKinds|TestSweepEvents)$/^("+strings.Join(which, "|")+")$")
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			m := m
@@ -1008,6 +1042,9 @@ func elsewhere(t *testing.T, m vm.Machine, chosen []kind) {
 				t.Skip(r.Said)
 			}
 		})
+	}
+	if r := ended["TestSweepEvents"]; r.Status != "PASS" {
+		t.Errorf("sweeping tracefs ended %q: %s", r.Status, r.Said)
 	}
 	if (code != 0) != t.Failed() {
 		t.Errorf("the tests ended with %d\n%s", code, &out)

@@ -49,6 +49,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if arg := os.Getenv(killedEnv); arg != "" {
+		if err := attachAndWait(arg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if arg := os.Getenv(workEnv); arg != "" {
 		if err := workInCgroup(arg); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -154,20 +154,13 @@ func (h host) attachCgroup(ctx context.Context, p *loaded) (string, error) {
 	if strings.TrimSuffix(p.hook.Symbol, "/") == "cgroup/skb" {
 		return "", refuse(nil, `SEC("cgroup/skb") does not say which direction is meant; write SEC("cgroup_skb/ingress") or SEC("cgroup_skb/egress")`)
 	}
-	root := h.opt.Cgroups
-	if root == "" {
-		facts, err := h.facts(ctx)
-		if err != nil {
-			return "", err
-		}
-		if root = facts.CgroupMount; root == "" {
-			return "", refuse(nil, "no cgroup v2 hierarchy is mounted on this host; as root: mount -t cgroup2 none /sys/fs/cgroup")
-		}
+	root, err := h.cgroupMount(ctx)
+	if err != nil {
+		return "", err
 	}
 	found := []container.Found{{Cgroup: p.hook.Target}}
 	if container.Named(p.hook.Target) {
-		var err error
-		if found, err = (container.Node{Cgroups: root}).Find(p.hook.Target); err != nil {
+		if found, err = (container.Node{Cgroups: root, Root: h.opt.Root}).Find(p.hook.Target); err != nil {
 			return "", refuse(nil, "%v", err)
 		}
 	}
@@ -175,7 +168,7 @@ func (h host) attachCgroup(ctx context.Context, p *loaded) (string, error) {
 	for _, f := range found {
 		// Cleaning from the root keeps any number of .. inside of the mount.
 		dir := filepath.Join(root, filepath.Clean("/"+f.Cgroup))
-		if err := p.attachTo(dir); err != nil {
+		if err := h.attachTo(p, dir); err != nil {
 			return "", err
 		}
 		if f.What != "" {
@@ -191,11 +184,16 @@ func (h host) attachCgroup(ctx context.Context, p *loaded) (string, error) {
 }
 
 // attachTo attaches to one cgroup, and with it to those inside of it.
-func (p *loaded) attachTo(dir string) error {
-	if _, err := os.Stat(dir); err != nil {
+func (h host) attachTo(p *loaded, dir string) error {
+	at, err := os.OpenFile(dir, unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
+	if err != nil {
 		return err
 	}
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: dir, Attach: p.attachType, Program: p.prog})
+	defer at.Close()
+	if err := h.permit(p.hook, at); err != nil {
+		return err
+	}
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: pinned(at), Attach: p.attachType, Program: p.prog})
 	switch {
 	case forbidden(err):
 		return refuse(errno(err), "either kgent lacks CAP_NET_ADMIN, or a program attached to %s or above it allows no other beside it", dir)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -54,6 +56,38 @@ func hooksMissed(links []io.Closer) (missed uint64) {
 		}
 	}
 	return missed
+}
+
+// countsMissed tells whether the kernel counts what it leaves out at kprobes and at programs that
+// are run one at a time on each CPU. The counters that links tell came with the others in Linux 6.7.
+func countsMissed() bool {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false // the counters are newer than such kernels
+	}
+	var info *btf.Struct
+	return types.TypeByName("bpf_link_info", &info) == nil && hasMember(info.Members, "missed")
+}
+
+func hasMember(members []btf.Member, name string) bool {
+	return slices.ContainsFunc(members, func(m btf.Member) bool {
+		switch t := m.Type.(type) {
+		case *btf.Struct:
+			return hasMember(t.Members, name)
+		case *btf.Union:
+			return hasMember(t.Members, name)
+		}
+		return m.Name == name
+	})
+}
+
+// uncounted tells whether the kernel may leave out runs of the Set's programs without counting them.
+func (s *Set) uncounted() bool {
+	oneAtATime := func(p *loaded) bool {
+		k := p.hook.Kind.Single()
+		return k == program.Kprobe || k == program.Kretprobe || k == program.Tracepoint
+	}
+	return slices.ContainsFunc(s.programs, oneAtATime) && !s.host.countsMissed()
 }
 
 func (m *measured) attached(took time.Duration) {
@@ -225,10 +259,12 @@ func (s *Set) Overhead() output.Overhead {
 		}
 		s.release()
 	}
+	unknown := s.uncounted()
 	m := &s.measured
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o := m.total.Overhead()
+	o.MissedUnknown = unknown
 	o.Missed += m.hooks
 	o.AttachMS = float64(m.attach) / float64(time.Millisecond)
 	return o

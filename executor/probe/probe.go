@@ -10,7 +10,13 @@
 //
 //	produced = delivered + lost
 //
-// holds exactly. [Set.Close] leaves nothing behind in the kernel: no program
+// holds exactly. What is lost does not go through the rings, where a flood could hide it,
+// nor through a second, small ring, which can be full, too: each processor counts in a map
+// of its own, of fixed size, and [Set.Counts] reads that with one system call at any time,
+// however full the rings are. That a program ends, or is told to, is known to this side alone
+// and asks nothing of a program that floods.
+//
+// [Set.Close] leaves nothing behind in the kernel: no program
 // is ever pinned, and everything is closed explicitly rather than left to the
 // end of the process, which on some kernels leaks probes.
 //
@@ -22,6 +28,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -46,6 +53,17 @@ type Options struct {
 	Resolve func(name string) (string, error)
 	// Cgroups is where cgroup2 is mounted. Empty asks package kernel.
 	Cgroups string
+	// Root stands for the node's "/", where the files of container runtimes are
+	// looked for. Empty is "/".
+	Root string
+	// Follow is how often it is looked whether containers that a run is narrowed to
+	// have been started anew. 0 is every second.
+	Follow time.Duration
+	// Refuse, if set, is asked before a program is attached to a binary or a
+	// cgroup, which is pinned (O_PATH) by then: what it was asked about is what is
+	// attached to, whatever its name leads to meanwhile. An error keeps the program
+	// off. The file is closed afterwards.
+	Refuse func(hook program.Hook, at *os.File) error
 	// Types are the kernel's, where it does not describe them itself. Nil asks it.
 	Types *btf.Spec
 }
@@ -74,6 +92,9 @@ type Set struct {
 	stacks   *ebpf.Map   // nil without a stack trace map
 	streams  []string    // names of the rings
 	ring     *ringReader // nil without ring buffers
+	where    string      // what the run is narrowed to; "" is the whole node
+	narrowed []string    // what that was found to be
+	within   *within     // nil before Attach, or without where
 	started  time.Time
 
 	// users counts the calls that use file descriptors; Close waits for them.
@@ -161,7 +182,7 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 		}
 		return nil, l.host.explainLoad(ctx, err, spec, m)
 	}
-	s := &Set{host: l.host, maps: coll.Maps, started: started, done: make(chan struct{})}
+	s := &Set{host: l.host, maps: coll.Maps, where: m.Where, started: started, done: make(chan struct{})}
 	for i, p := range m.Programs {
 		s.programs = append(s.programs, &loaded{
 			name:       p.Name,
@@ -238,6 +259,14 @@ func (s *Set) release() { s.users.Done() }
 // Streams returns the names of the ring buffers; a stream's number is its
 // index here.
 func (s *Set) Streams() []string { return slices.Clone(s.streams) }
+
+// Narrowed returns the containers or control groups of this node to which the run is narrowed,
+// as they were found by Attach; none where it is about the whole node.
+func (s *Set) Narrowed() []string {
+	s.links.Lock()
+	defer s.links.Unlock()
+	return slices.Clone(s.narrowed)
+}
 
 // Outputs returns the names of the maps that belong to the answer.
 func (s *Set) Outputs() []string { return slices.Clone(s.outputs) }

@@ -96,7 +96,7 @@ func (h host) explainProgram(ctx context.Context, e *LoadError, p *ebpf.ProgramS
 	switch {
 	case forbidden(err):
 		facts, _ := h.facts(ctx) // only the suspects would be lost
-		e.Reason = fmt.Sprintf("this host forbids %s programs altogether%s; use another kind of hook, or another host", hook.Kind, suspects(facts))
+		e.Reason = fmt.Sprintf("this host forbids %s programs altogether%s; use another kind of hook, or another host", hook.Kind, suspects(facts, hook.Kind))
 	case errors.Is(err, unix.E2BIG):
 		e.Reason = fmt.Sprintf("it is too large for this kernel (%d instructions)", len(p.Instructions))
 	case errors.Is(err, unix.EINVAL):
@@ -258,11 +258,14 @@ func (h host) explainMap(ctx context.Context, e *LoadError, m *ebpf.MapSpec) {
 	switch err {
 	case unix.EPERM:
 		facts, _ := h.facts(ctx) // only the suspects would be lost
-		e.Reason = "this host forbids creating it" + suspects(facts)
+		e.Reason = "this host forbids creating it" + suspects(facts, "")
 	case unix.ENOMEM:
 		e.Reason = fmt.Sprintf("the kernel has no memory for a %s of %d entries; ask for fewer", m.Type, m.MaxEntries)
 	case unix.EINVAL:
 		e.Reason = fmt.Sprintf("this kernel (%s) does not know maps of type %s in this form", release(), m.Type)
+		if m.Type == ebpf.RingBuf {
+			e.Reason = fmt.Sprintf("events are handed over in ring buffers, which need Linux 5.8, and this kernel (%s) has none: ask for a count, a sum or a histogram instead, or for a node with a later kernel", release())
+		}
 	case unix.E2BIG:
 		e.Reason = fmt.Sprintf("a %s of %d entries is larger than this kernel allows; ask for fewer", m.Type, m.MaxEntries)
 	default:

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,16 +24,15 @@ const turn = 4096
 // every event that came without a wake-up, and small batches are what makes
 // reading expensive.
 type ringReader struct {
-	readers []*ringbuf.Reader
-	records []ringbuf.Record
-	epoll   int
-	event   *os.File // eventfd that ends a wait
-	events  [8]unix.EpollEvent
+	rings  []*mappedRing
+	epoll  int
+	event  *os.File // eventfd that ends a wait
+	events [8]unix.EpollEvent
 }
 
 // newRingReader takes no ownership of the maps.
 func newRingReader(maps []*ebpf.Map) (_ *ringReader, err error) {
-	r := &ringReader{epoll: -1, records: make([]ringbuf.Record, len(maps))}
+	r := &ringReader{epoll: -1}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
@@ -52,14 +50,11 @@ func newRingReader(maps []*ebpf.Map) (_ *ringReader, err error) {
 		return nil, err
 	}
 	for _, m := range maps {
-		reader, err := ringbuf.NewReader(m)
+		ring, err := newMappedRing(m)
 		if err != nil {
 			return nil, fmt.Errorf("reading ring buffer %s: %w", m, err)
 		}
-		r.readers = append(r.readers, reader)
-		// Waiting is done here: a deadline in the past makes the reader return
-		// what there is.
-		reader.SetDeadline(time.Unix(1, 0))
+		r.rings = append(r.rings, ring)
 		if err := r.watch(m.FD()); err != nil {
 			return nil, err
 		}
@@ -95,35 +90,43 @@ func (r *ringReader) wake() {
 }
 
 // pass hands over what the rings hold, up to one turn each, until stop says
-// so. It reports how many records that were, and whether there are more.
-func (r *ringReader) pass(stop func() bool, fn func(stream int, raw []byte)) (n uint64, more bool, err error) {
-	for i, reader := range r.readers {
-		rec := &r.records[i]
-		for left := turn; ; left-- {
-			if left == 0 {
-				more = true
-				break
-			}
-			if stop() {
-				return n, false, nil
-			}
-			if err := reader.ReadInto(rec); err != nil {
-				if errors.Is(err, os.ErrDeadlineExceeded) {
-					break // empty
-				}
-				return n, false, fmt.Errorf("reading ring buffer %d: %w", i, err)
-			}
-			fn(i, rec.RawSample)
-			n++
+// so. It reports how many records that were, and whether there are more: of a
+// ring that is busy with a record that a program is writing, [ringBusy].
+func (r *ringReader) pass(stop func() bool, fn func(stream int, raw []byte)) (n uint64, left ringState, err error) {
+	left = ringEmpty
+	for i, ring := range r.rings {
+		taken, state, err := ring.pass(stop, i, fn)
+		n += taken
+		if err != nil {
+			return n, ringEmpty, fmt.Errorf("reading ring buffer %d: %w", i, err)
+		}
+		if state == ringRecord || left == ringEmpty {
+			left = state
 		}
 	}
-	return n, more, nil
+	return n, left, nil
+}
+
+// pass is a turn of one ring.
+func (r *mappedRing) pass(stop func() bool, stream int, fn func(stream int, raw []byte)) (n uint64, left ringState, err error) {
+	defer r.free()
+	for ; n < turn; n++ {
+		if stop() {
+			return n, ringEmpty, nil
+		}
+		raw, state, err := r.next()
+		if state != ringRecord {
+			return n, state, err
+		}
+		fn(stream, raw)
+	}
+	return n, ringRecord, nil
 }
 
 func (r *ringReader) close() error {
 	var errs []error
-	for _, reader := range r.readers {
-		errs = append(errs, reader.Close())
+	for _, ring := range r.rings {
+		errs = append(errs, ring.close())
 	}
 	if r.event != nil {
 		errs = append(errs, r.event.Close())

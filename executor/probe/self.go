@@ -12,14 +12,24 @@ import (
 // its inode number is fixed.
 const initPIDNamespace = "pid:[4026531836]"
 
+// OwnPIDNamespace reports whether this process is in a pid namespace of its own, so that it sees
+// processes by other ids than programs do.
+func OwnPIDNamespace() (bool, error) {
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return false, fmt.Errorf("finding this process's pid namespace: %w", err)
+	}
+	return ns != initPIDNamespace, nil
+}
+
 // selfPID returns the id of this process as BPF programs see it: that of the
 // first pid namespace, whichever this process lives in.
 func selfPID() (int, error) {
-	ns, err := os.Readlink("/proc/self/ns/pid")
+	own, err := OwnPIDNamespace()
 	if err != nil {
-		return 0, fmt.Errorf("finding this process's pid namespace: %w", err)
+		return 0, err
 	}
-	if ns == initPIDNamespace {
+	if !own {
 		return os.Getpid(), nil
 	}
 	return kernelPID()

@@ -131,6 +131,8 @@ func (h host) attachKprobeMulti(ctx context.Context, p *loaded) (string, error) 
 			return "", objected(err)
 		}
 	}
+	slices.Sort(functions)
+	functions = slices.Compact(functions) // one that is named twice is probed once, on every kernel
 	session := p.hook.Kind == program.KprobeSession
 	if !h.kprobeMulti && !session {
 		if len(functions) > maxOneByOne {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/cilium/ebpf/link"
 
@@ -33,8 +35,16 @@ func (h host) attachUser(ctx context.Context, p *loaded, find func(binaryFile) (
 	if hook.Binary, err = h.resolve(ctx, hook.Binary); err != nil {
 		return "", refuse(err, "its binary was not found")
 	}
+	at, err := pinBinary(hook.Binary)
+	if err != nil {
+		return "", err
+	}
+	defer at.Close()
+	if err := h.permit(p.hook, at); err != nil {
+		return "", err
+	}
 	var places []place
-	err = withBinary(hook.Binary, func(b binaryFile) (err error) {
+	err = withBinary(at, func(b binaryFile) (err error) {
 		places, err = find(b)
 		return err
 	})
@@ -44,7 +54,7 @@ func (h host) attachUser(ctx context.Context, p *loaded, find func(binaryFile) (
 	case len(places) == 0:
 		return "", h.explain(ctx, hook, errNoPlace)
 	}
-	if err := h.attachPlaces(p, hook.Binary, places); err != nil {
+	if err := h.attachPlaces(p, pinned(at), places); err != nil {
 		return "", err
 	}
 	var said []string
@@ -61,6 +71,114 @@ func (h host) attachUser(ctx context.Context, p *loaded, find func(binaryFile) (
 }
 
 var errNoPlace = errors.New("the binary has no such place")
+
+// permit asks whether a program may be attached to what is open.
+func (h host) permit(hook program.Hook, at *os.File) error {
+	if h.opt.Refuse == nil {
+		return nil
+	}
+	if err := h.opt.Refuse(hook, at); err != nil {
+		return refuse(err, "it may not be attached there")
+	}
+	return nil
+}
+
+// Permit asks [Options.Refuse] about a hook that another tool than a Loader will
+// attach to: about each binary that its name, which may be a pattern, stands for. That
+// tool opens it by its name, later; so where something may not be attached to, the name
+// has to be one that only root can make lead elsewhere.
+func (l *Loader) Permit(ctx context.Context, hook program.Hook) error {
+	if !hook.Kind.NeedsBinary() || l.host.opt.Refuse == nil {
+		return nil
+	}
+	paths, err := []string(nil), error(nil)
+	if strings.ContainsAny(hook.Binary, `*?[\`) {
+		if err = settledPattern(hook.Binary); err == nil {
+			paths, err = filepath.Glob(hook.Binary)
+		}
+	} else if hook.Binary, err = l.host.resolve(ctx, hook.Binary); err == nil {
+		paths = []string{hook.Binary}
+	}
+	for _, path := range paths {
+		var at *os.File
+		if at, err = pinBinary(path); err == nil {
+			err = l.host.permit(hook, at)
+			at.Close()
+		}
+		if err == nil {
+			err = settled(path)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("asking whether %s may be attached to: %w", hook, err)
+	}
+	return nil
+}
+
+// maxLinks is how many symbolic links the kernel follows in a path.
+const maxLinks = 40
+
+// settled fails when somebody else than root could make an absolute path lead to another
+// file: one who may write to a directory on its way, links followed. Nothing below /proc
+// is settled: a process's root directory is its own affair.
+func settled(path string) error {
+	rest, at, links := strings.Split(path, "/"), "/", 0
+	for {
+		info, err := os.Lstat(at)
+		if err != nil {
+			return err
+		}
+		if info.Mode()&os.ModeSymlink != 0 {
+			target, err := os.Readlink(at)
+			if err != nil {
+				return err
+			}
+			if links++; links > maxLinks {
+				return fmt.Errorf("%s: too many symbolic links", path)
+			}
+			rest, at = append(strings.Split(target, "/"), rest...), filepath.Dir(at)
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			continue
+		}
+		if info.IsDir() {
+			if owner := info.Sys().(*syscall.Stat_t).Uid; at == "/proc" || owner != 0 || info.Mode().Perm()&0o022 != 0 {
+				return fmt.Errorf("bpftrace opens %s by its name, which others than root can make another file's, in %s: "+
+					"name a file that only root can replace, or ask for a program in C, which is attached to the very file that was asked about", path, at)
+			}
+		}
+		for len(rest) > 0 && (rest[0] == "" || rest[0] == ".") {
+			rest = rest[1:]
+		}
+		if len(rest) == 0 {
+			return nil
+		}
+		at, rest = filepath.Join(at, rest[0]), rest[1:] // .. of what has no links
+	}
+}
+
+// settledPattern is settled for all directories in which a pattern finds files.
+func settledPattern(pattern string) error {
+	for i, c := range pattern {
+		if c != '/' || i == 0 {
+			continue
+		}
+		dirs, err := filepath.Glob(pattern[:i])
+		if err != nil {
+			return err
+		}
+		for _, dir := range dirs {
+			if err := settled(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // resolve returns the absolute path of a binary.
 func (h host) resolve(ctx context.Context, name string) (string, error) {

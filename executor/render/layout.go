@@ -521,8 +521,17 @@ func (n *node) columns(dst []output.Column, path string) []output.Column {
 		return dst
 	case shapeStats:
 		unit := unitKind(n.unit)
-		for _, f := range [...]struct{ name, kind string }{{"count", "k_count"}, {"sum", unit}, {"min", unit}, {"max", unit}, {"mean", unit}} {
-			dst = append(dst, output.Column{Name: join(path, f.name), Kind: f.kind, Width: meanings[f.kind].width, Right: true})
+		for _, f := range [...]struct {
+			name, kind string
+			merge      output.Merge
+		}{
+			{"count", "k_count", output.MergeSum},
+			{"sum", unit, output.MergeSum},
+			{"min", unit, output.MergeMin},
+			{"max", unit, output.MergeMax},
+			{"mean", unit, output.MergeMean},
+		} {
+			dst = append(dst, output.Column{Name: join(path, f.name), Kind: f.kind, Width: meanings[f.kind].width, Right: true, Merge: f.merge})
 		}
 		return dst
 	}

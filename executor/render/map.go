@@ -48,6 +48,7 @@ type Map struct {
 	key, value         *node
 	keySize, valueSize int
 	array              bool // slots exist whether they were used or not
+	perCPU             bool // each CPU has values of its own
 	single             bool // one slot, with no meaning of its number
 	stacks             []place
 	hists              []place
@@ -97,6 +98,7 @@ func (m *Map) compile(info program.MapInfo) (err error) {
 		m.array = true
 		m.single = info.MaxEntries == 1 && m.key.kind == "int"
 	}
+	m.perCPU = info.Type == ebpf.PerCPUHash || info.Type == ebpf.PerCPUArray || info.Type == ebpf.LRUCPUHash
 	m.key.walk(0, func(p place) {
 		if p.shape == shapeKStack || p.shape == shapeUStack {
 			m.stacks = append(m.stacks, p)
@@ -141,7 +143,9 @@ func compileSized(t btf.Type) (*node, int, error) {
 func (m *Map) Name() string { return m.name }
 
 // Stream describes the fields of the records: of the key, without stacks, then
-// of the value, without histograms.
+// of the value, without histograms. What each CPU has counted for itself is said to make
+// one over nodes as it does over CPUs; of numbers that all CPUs share nobody here knows
+// whether they are sums.
 func (m *Map) Stream() output.Stream {
 	s := output.Stream{Name: m.name, Columns: []output.Column{}}
 	for _, c := range m.key.columns(nil, m.keyName()) {
@@ -154,9 +158,33 @@ func (m *Map) Stream() output.Stream {
 		if p.node == m.value {
 			path = m.valueName()
 		}
+		known := len(s.Columns)
 		s.Columns = p.columns(s.Columns, path)
+		if m.perCPU {
+			m.mergings(p.node, s.Columns[known:])
+		}
 	}
 	return s
+}
+
+// mergings says of the columns of n, of which each CPU has its own, how they make one.
+// Those of statistics say so themselves.
+func (m *Map) mergings(n *node, columns []output.Column) {
+	switch n.shape {
+	case shapeStruct:
+		for i := range n.children {
+			of := len(n.children[i].columns(nil, ""))
+			m.mergings(&n.children[i], columns[:of])
+			columns = columns[of:]
+		}
+	case shapeInt:
+		switch n.merge {
+		case mergeSum:
+			columns[0].Merge = output.MergeSum
+		case mergeMax:
+			columns[0].Merge = output.MergeMax
+		}
+	}
 }
 
 // keyName is what a key that is no struct is called; a struct has its fields.
@@ -316,20 +344,33 @@ func (p place) weight(value []byte) uint64 {
 	return v
 }
 
+// sent is how many rows or histograms leave the node, and how many of them are to be
+// read; 0 is all.
+func sent(view program.View, when Reading) (most, read int) {
+	if view.Whole && when.Final && view.Top > 0 {
+		return program.MaxTop, view.Top
+	}
+	return view.Top, view.Top
+}
+
 // top sorts rows by weight, largest first, and returns those to be shown.
-func top(rows []row, view program.View) []row {
+func top(rows []row, most int) []row {
 	slices.SortFunc(rows, func(a, b row) int {
 		return cmp.Or(cmp.Compare(b.weight, a.weight), bytes.Compare(a.key, b.key))
 	})
-	if view.Top > 0 && len(rows) > view.Top {
-		rows = rows[:view.Top]
+	if most > 0 && len(rows) > most {
+		rows = rows[:most]
 	}
 	return rows
 }
 
 func (m *Map) table(node string, rows []row, view program.View, when Reading) output.Map {
 	out := output.Map{Node: node, Name: m.name, Total: len(rows), At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final}
-	shown := top(rows, view)
+	most, read := sent(view, when)
+	shown := top(rows, most)
+	if read > 0 && len(shown) > read {
+		out.Top = read
+	}
 	out.Entries = make([]output.MapEntry, len(shown))
 	for i, r := range shown {
 		out.Entries[i] = output.MapEntry{Key: m.keyFields(r.key), Value: m.valueFields(r.value)}
@@ -351,11 +392,15 @@ func (m *Map) histRecords(dst []output.Record, h place, node string, rows []row,
 			shown = append(shown, r)
 		}
 	}
-	shown = top(shown, view)
-	for _, r := range shown {
+	most, read := sent(view, when)
+	total := len(shown)
+	if shown = top(shown, most); len(shown) == total || !view.Whole {
+		total = 0
+	}
+	for i, r := range shown {
 		buckets, count := h.histogram(h.bytes(r.value))
 		dst = append(dst, output.Hist{Node: node, Name: name, Key: m.keyFields(r.key), Unit: h.unit, Buckets: buckets,
-			Count: count, At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final})
+			Count: count, At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final, Minor: read > 0 && i >= read, Total: total})
 	}
 	if len(shown) == 0 {
 		dst = append(dst, output.Hist{Node: node, Name: name, Unit: h.unit, Buckets: []output.Bucket{}, At: output.Time(when.At), Seconds: when.seconds(), Final: when.Final})
@@ -374,7 +419,7 @@ const maxStacks = 2000
 func (m *Map) stackRecords(node string, rows []row, stacks StackResolver, view program.View, final bool) []output.Record {
 	m.printer.stacks = stacks
 	defer func() { m.printer.stacks = nil }()
-	rows = top(rows, program.View{})
+	rows = top(rows, 0)
 	major := min(len(rows), maxStacks)
 	if view.Top > 0 {
 		major = min(major, view.Top)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"kgent/agent/program"
@@ -109,6 +110,8 @@ func TestTables(t *testing.T) {
 				`{"key":{"pid":3},"value":{"count":5}},{"key":{"pid":4},"value":{"count":0}}],"total":4}`},
 		{"top", "by_pid", []Cell{cell(pid(1), n(1)), cell(pid(2), n(2)), cell(pid(3), n(3))}, program.View{Top: 2},
 			`{"type":"map","name":"by_pid","entries":[{"key":{"pid":3},"value":{"count":3}},{"key":{"pid":2},"value":{"count":2}}],"total":3}`},
+		{"top, of several nodes", "by_pid", []Cell{cell(pid(1), n(1)), cell(pid(2), n(2))}, program.View{Top: 1, Whole: true},
+			`{"type":"map","name":"by_pid","entries":[{"key":{"pid":2},"value":{"count":2}},{"key":{"pid":1},"value":{"count":1}}],"total":2,"top":1}`},
 		{"empty", "by_pid", nil, program.View{}, `{"type":"map","name":"by_pid","entries":[],"total":0}`},
 		{"signed", "by_color", []Cell{cell(pid(5), pack(int64(-2))), cell(pid(0), pack(int64(3))), cell(pid(0xfffffffd), pack(int64(-1))), cell(pid(1), n(0))}, program.View{},
 			`{"type":"map","name":"by_color","entries":[{"key":{"key":"RED"},"value":{"value":3}},{"key":{"key":"BLUE"},"value":{"value":-1}},` +
@@ -172,6 +175,33 @@ func TestMergeCPUs(t *testing.T) {
 	}
 }
 
+// How the numbers of nodes make one is said where it is how those of CPUs do.
+func TestMergings(t *testing.T) {
+	merges := func(info program.MapInfo) string {
+		m, err := NewMap(info, testEnv())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, c := range m.Stream().Columns {
+			out = append(out, c.Name+" "+string(c.Merge))
+		}
+		return strings.Join(out, ", ")
+	}
+	info := outputMap(t, "by_pid")
+	for kind, want := range map[ebpf.MapType]string{ebpf.PerCPUHash: "pid , count sum", ebpf.Hash: "pid , count "} {
+		if info.Type = kind; merges(info) != want {
+			t.Errorf("%v: %q, want %q", kind, merges(info), want)
+		}
+	}
+	for _, kind := range []ebpf.MapType{ebpf.PerCPUHash, ebpf.Hash} {
+		info := outputMap(t, "by_errno")
+		if info.Type = kind; merges(info) != "errno , count sum, sum sum, min min, max max, mean mean" {
+			t.Errorf("%v: %q", kind, merges(info))
+		}
+	}
+}
+
 func TestSingleSlot(t *testing.T) {
 	m, err := NewMap(outputMap(t, "total"), testEnv())
 	if err != nil {
@@ -226,6 +256,17 @@ func TestHistograms(t *testing.T) {
 	}, program.View{Top: 1})
 	want := `{"type":"hist","name":"mixed.latency","key":{"syscall":"write"},"unit":"us","buckets":[{"min":1,"max":1,"count":5}],"count":5}
 {"type":"map","name":"mixed","entries":[{"key":{"syscall":"write"},"value":{"n":9,"size":200}}],"total":2}`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	// On several nodes those beyond the top are sent, and marked.
+	got = records(t, "hist", []Cell{
+		cell(append([]byte("few"), make([]byte, 13)...), hist(map[int]uint64{1: 1})),
+		cell(append([]byte("many"), make([]byte, 12)...), hist(map[int]uint64{1: 2})),
+	}, program.View{Top: 1, Whole: true})
+	want = `{"type":"hist","name":"hist","key":{"comm":"many"},"unit":"ns","buckets":[{"min":1,"max":1,"count":2}],"count":2}
+{"type":"hist","name":"hist","key":{"comm":"few"},"unit":"ns","buckets":[{"min":1,"max":1,"count":1}],"count":1,"minor":true}`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

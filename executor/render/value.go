@@ -37,7 +37,13 @@ const (
 // json appends the JSON of the value n of the struct that base holds.
 func (p *printer) json(dst []byte, n *node, base []byte) []byte {
 	switch n.shape {
-	case shapeInt, shapeBool, shapeBE:
+	case shapeInt:
+		if v := n.load(base); !n.signed {
+			return strconv.AppendUint(dst, v, 10)
+		} else {
+			return strconv.AppendInt(dst, int64(v), 10)
+		}
+	case shapeBool, shapeBE:
 		dst, _ = p.text(dst, n, base)
 		return dst
 	case shapeStruct:
@@ -368,11 +374,16 @@ func (p *printer) time(dst []byte, ns uint64, boot bool) ([]byte, form) {
 	}
 	dst = append(dst, p.secondText...)
 	if rest > 0 {
-		dst = append(dst, '.')
-		for unit := int64(time.Second) / 10; rest > 0; unit /= 10 {
-			dst = append(dst, byte('0'+rest/unit))
-			rest %= unit
+		digits := [10]byte{0: '.'}
+		n := len(digits)
+		for ; rest%10 == 0; rest /= 10 {
+			n--
 		}
+		for i := n - 1; i > 0; i-- {
+			digits[i] = byte('0' + rest%10)
+			rest /= 10
+		}
+		dst = append(dst, digits[:n]...)
 	}
 	return append(dst, 'Z'), formSafe
 }

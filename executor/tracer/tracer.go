@@ -178,7 +178,7 @@ func (r *Run) start() error {
 	var err error
 	// The script comes by standard input: no file is left when this process is killed.
 	r.cmd, err = jail.Command(r.tracer.Self, jail.Spec{
-		Path: r.tracer.Tool.Path, Args: []string{"-f", "json", "-"}, Env: bpftrace.Env(bpftrace.KernelBTF), Memory: memory, CPU: cpuTime, Trace: true,
+		Path: r.tracer.Tool.Path, File: r.tracer.Tool.File, Args: []string{"-f", "json", "-"}, Env: bpftrace.Env(bpftrace.KernelBTF), Memory: memory, CPU: cpuTime, Trace: true,
 		UserProbes: slices.ContainsFunc(r.facts, func(f program.Facts) bool { return f.Hook.Kind.NeedsBinary() || f.Hook.Kind == program.ScriptEvent }),
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"kgent/bot/card"
+	"kgent/bot/dryrun"
 	"kgent/bot/terminal"
 )
 
@@ -29,6 +30,7 @@ type line struct {
 const Help = `  Type what you want to see, for example: which programs are executed
   approve · deny REASON · cancel · glass REASON      decide on what is open
   edit duration=30s nodes=db-2 wanted=7              change it: a new revision
+  dry · real                                         only count what it would change, or do it
   refine WORDS · again · stop · source · save DIR    go on with it
   only port 443 · also IPv6 · on db-4 · top 5        change your last request, in short; ask WORDS begins a new one
   list · nodes · recipes · help · quit
@@ -57,7 +59,7 @@ func parse(s string, known func(int) bool) (line, error) {
 		if rest != "" {
 			return line{}, fmt.Errorf("%s takes nothing but a number", verb)
 		}
-	case "stop", "source", "again":
+	case "stop", "source", "again", "dry", "real":
 		if rest != "" {
 			return line{words: s}, nil // "source ports of …" is a request
 		}
@@ -90,6 +92,9 @@ var further = []string{"only", "just", "also", "but", "and", "without", "except"
 // goesOn reports whether words are about the request before them: they begin
 // like that, and are too few for a request of their own.
 func goesOn(s string) bool {
+	if said, rest := dryrun.FromText(s); said != dryrun.Nothing && rest == "" {
+		return true
+	}
 	words := strings.Fields(strings.ToLower(s))
 	return len(words) > 0 && len(words) <= 7 && slices.Contains(further, words[0])
 }
@@ -105,7 +110,7 @@ func edits(s string) (map[string]string, error) {
 			return nil, usage
 		}
 		switch name {
-		case "duration", "nodes":
+		case "duration", "nodes", "dry":
 			fields[name] = value
 		default:
 			params = append(params, name+" = "+value)

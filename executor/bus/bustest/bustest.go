@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 	}{
 		{"JobsInOrder", jobsInOrder},
 		{"JobsOfOneNode", jobsOfOneNode},
+		{"JobsOfManyNodes", jobsOfMany},
 		{"JobsAreDeliveredAgain", jobsAgain},
 		{"JobsAreTakenOver", jobsTakenOver},
 		{"JobQueueIsBounded", jobsBounded},
@@ -40,6 +41,8 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		{"OutputOfSeveralNodes", outputSeveralNodes},
 		{"OutputTwice", outputTwice},
 		{"OutputIsTrimmed", outputTrimmed},
+		{"OutputIsBoundedInBytes", outputBounded},
+		{"NewerFormats", newerFormats},
 		{"FollowEndsWithItsContext", followEnds},
 		{"FollowEndsWithTheError", followError},
 		{"Lease", leases},
@@ -123,12 +126,12 @@ func (c taken) want(envelope string, again bool) bus.Job {
 func jobsInOrder(t *testing.T, b bus.Bus, n names) {
 	node := n.of("node")
 	raw := "\x00\xff\n{\"binary\":\x01}"
-	must(t, b.Submit(t.Context(), node, []byte(raw)))
-	must(t, b.Submit(t.Context(), node, []byte("second")))
+	must(t, b.Submit(t.Context(), []byte(raw), node))
+	must(t, b.Submit(t.Context(), []byte("second"), node))
 	c := consume(t, b, node, "c1")
 	first := c.want(raw, false)
 	second := c.want("second", false)
-	must(t, b.Submit(t.Context(), node, []byte("third")))
+	must(t, b.Submit(t.Context(), []byte("third"), node))
 	third := c.want("third", false)
 	if first.ID == second.ID || second.ID == third.ID {
 		t.Errorf("ids %q, %q, %q are not distinct", first.ID, second.ID, third.ID)
@@ -140,19 +143,36 @@ func jobsInOrder(t *testing.T, b bus.Bus, n names) {
 
 func jobsOfOneNode(t *testing.T, b bus.Bus, n names) {
 	a, z := consume(t, b, n.of("a"), "c"), consume(t, b, n.of("z"), "c")
-	must(t, b.Submit(t.Context(), n.of("z"), []byte("for z")))
+	must(t, b.Submit(t.Context(), []byte("for z"), n.of("z")))
 	z.want("for z", false)
-	must(t, b.Submit(t.Context(), n.of("a"), []byte("for a")))
+	must(t, b.Submit(t.Context(), []byte("for a"), n.of("a")))
 	a.want("for a", false)
 	if len(a.jobs)+len(z.jobs) != 0 {
 		t.Error("a node got a job of another")
 	}
 }
 
+// A job for many nodes, more of them than one command to a server takes.
+func jobsOfMany(t *testing.T, b bus.Bus, n names) {
+	var nodes []string
+	for i := range 9 {
+		nodes = append(nodes, n.of(fmt.Sprint("many-", i)))
+	}
+	must(t, b.Submit(t.Context(), []byte("small"), nodes...))
+	large := strings.Repeat("large", 200_000)
+	must(t, b.Submit(t.Context(), []byte(large), nodes...))
+	for _, node := range nodes {
+		c := consume(t, b, node, "c")
+		c.want("small", false)
+		c.want(large, false)
+	}
+	must(t, b.Submit(t.Context(), []byte("for none")))
+}
+
 func jobsAgain(t *testing.T, b bus.Bus, n names) {
 	node := n.of("node")
 	for _, e := range []string{"one", "two", "three"} {
-		must(t, b.Submit(t.Context(), node, []byte(e)))
+		must(t, b.Submit(t.Context(), []byte(e), node))
 	}
 	c := consume(t, b, node, "c")
 	one, two := c.want("one", false), c.want("two", false)
@@ -160,7 +180,7 @@ func jobsAgain(t *testing.T, b bus.Bus, n names) {
 	must(t, b.Ack(t.Context(), node, two.ID))
 	c.end()
 
-	must(t, b.Submit(t.Context(), node, []byte("four")))
+	must(t, b.Submit(t.Context(), []byte("four"), node))
 	c = consume(t, b, node, "c")
 	if again := c.want("one", true); again.ID != one.ID {
 		t.Errorf("delivered again as %q, was %q", again.ID, one.ID)
@@ -172,20 +192,20 @@ func jobsAgain(t *testing.T, b bus.Bus, n names) {
 	}
 	c.end()
 
-	must(t, b.Submit(t.Context(), node, []byte("five")))
+	must(t, b.Submit(t.Context(), []byte("five"), node))
 	consume(t, b, node, "c").want("five", false)
 }
 
 func jobsTakenOver(t *testing.T, b bus.Bus, n names) {
 	node := n.of("node")
-	must(t, b.Submit(t.Context(), node, []byte("one")))
+	must(t, b.Submit(t.Context(), []byte("one"), node))
 	c := consume(t, b, node, "before the restart")
 	c.want("one", false)
 	c.end()
 	c = consume(t, b, node, "after the restart")
 	must(t, b.Ack(t.Context(), node, c.want("one", true).ID))
 	c.end()
-	must(t, b.Submit(t.Context(), node, []byte("two")))
+	must(t, b.Submit(t.Context(), []byte("two"), node))
 	consume(t, b, node, "after another").want("two", false)
 }
 
@@ -193,7 +213,7 @@ func jobsBounded(t *testing.T, b bus.Bus, n names) {
 	node := n.of("node")
 	const sent = 2*bus.KeepJobs + 10
 	for i := range sent {
-		must(t, b.Submit(t.Context(), node, fmt.Appendf(nil, "%d", i)))
+		must(t, b.Submit(t.Context(), fmt.Appendf(nil, "%d", i), node))
 	}
 	c := consume(t, b, node, "c")
 	count := 0
@@ -210,7 +230,7 @@ func jobsBounded(t *testing.T, b bus.Bus, n names) {
 
 func consumeEnds(t *testing.T, b bus.Bus, n names) {
 	c := consume(t, b, n.of("node"), "c")
-	must(t, b.Submit(t.Context(), n.of("node"), []byte("x")))
+	must(t, b.Submit(t.Context(), []byte("x"), n.of("node")))
 	c.want("x", false)
 	start := time.Now()
 	if err := c.end(); !errors.Is(err, context.Canceled) {
@@ -292,7 +312,9 @@ func outputFromBeginning(t *testing.T, b bus.Bus, n names) {
 		c := chunk(run, node, seq)
 		c.Final = seq == 4
 		sent = append(sent, c)
+		c.Lines = slices.Clone(c.Lines)
 		must(t, b.Publish(t.Context(), c))
+		clear(c.Lines) // they are the publisher's again
 	}
 	other := chunk(n.of("other-run"), node, 77)
 	must(t, b.Publish(t.Context(), other))
@@ -377,6 +399,98 @@ func outputTrimmed(t *testing.T, b bus.Bus, n names) {
 	}
 	if kept := sent - first + 1; kept < bus.KeepChunks || kept > 2*bus.KeepChunks {
 		t.Errorf("%d chunks were kept, want %d to %d", kept, bus.KeepChunks, 2*bus.KeepChunks)
+	}
+}
+
+// Many nodes flood a run that nobody reads: of each its newest chunks are kept, within its share
+// of what a run may have; the numbers show what is missing. A chunk larger than the
+// share is kept as long as it is the newest, and silence costs a share nothing of note.
+func outputBounded(t *testing.T, b bus.Bus, n names) {
+	const nodes, named = 4, 1000 // as if of a run on so many
+	const share, line = bus.RunBytes / named, 20 << 10
+	run := n.of("run")
+	lines := []byte(strings.Repeat("x", line-1) + "\n")
+	publish := func(node string, seq uint64, lines []byte, final bool) {
+		must(t, b.Publish(t.Context(), bus.Chunk{Run: run, Node: node, Nodes: named, Seq: seq, Lines: lines, Final: final}))
+	}
+	var all []string
+	const sent = 60
+	for i := range nodes {
+		node := n.of(fmt.Sprint("n", i))
+		all = append(all, node)
+		for seq := range uint64(sent) {
+			publish(node, seq+1, lines, false)
+		}
+	}
+	f := follow(t, b, run, all...)
+	first, last, bytes := map[string]uint64{}, map[string]uint64{}, map[string]int{}
+	for ended := 0; ended < nodes; {
+		c := f.next()
+		if first[c.Node] == 0 {
+			first[c.Node] = c.Seq
+		} else if c.Seq != last[c.Node]+1 {
+			t.Fatalf("%s: chunk %d after %d: there is a hole in what was kept", c.Node, c.Seq, last[c.Node])
+		}
+		last[c.Node] = c.Seq
+		bytes[c.Node] += len(c.Lines)
+		if c.Seq == sent {
+			ended++
+		}
+	}
+	f.end()
+	for _, node := range all {
+		if bytes[node] > share || bytes[node] < share-2*line {
+			t.Errorf("%s: %d bytes are kept, its share is %d", node, bytes[node], share)
+		}
+	}
+	// One chunk over the share alone, then signs of life beside it.
+	large := []byte(strings.Repeat("y", 2*share) + "\n")
+	publish(all[0], sent+1, large, false)
+	f = follow(t, b, run, all[0])
+	if c := f.next(); c.Seq != sent+1 || len(c.Lines) != len(large) {
+		t.Errorf("kept beside a large chunk: %d", c.Seq)
+	}
+	f.end()
+	for seq := range uint64(10) {
+		publish(all[0], sent+2+seq, nil, seq == 9)
+	}
+	f = follow(t, b, run, all[0])
+	if c := f.next(); c.Seq != sent+2 {
+		t.Errorf("kept: %d, want what came after the large chunk", c.Seq)
+	}
+}
+
+// What is of a newer format is handed on as such, and nothing of it is taken for anything.
+func newerFormats(t *testing.T, b bus.Bus, n names) {
+	c := chunk(n.of("run"), n.of("node"), 1)
+	newer := chunk(c.Run, c.Node, 2)
+	newer.Format, newer.Final = bus.ChunkFormat+1, true
+	same := chunk(c.Run, c.Node, 3)
+	same.Format = bus.ChunkFormat
+	for _, x := range []bus.Chunk{c, newer, same} {
+		must(t, b.Publish(t.Context(), x))
+	}
+	f := follow(t, b, c.Run, c.Node)
+	f.want(c)
+	got := f.next()
+	if want := (bus.Chunk{Run: c.Run, Node: c.Node, Format: bus.ChunkFormat + 1}); !reflect.DeepEqual(got, want) || !strings.Contains(got.Foreign(), "update the bot") {
+		t.Errorf("of a newer format: %+v: %q", got, got.Foreign())
+	}
+	f.want(same)
+	if c.Foreign() != "" || same.Foreign() != "" {
+		t.Error("what is understood is foreign")
+	}
+
+	node := bus.NodeInfo{Format: bus.InfoFormat + 1, Name: n.of("newer"), Version: "v9", Kernel: "9.9", Labels: map[string]string{"env": "dev"}, Facts: bus.FactsHash(nil)}
+	must(t, b.Announce(t.Context(), node, time.Minute))
+	known, err := b.Nodes(t.Context())
+	must(t, err)
+	i := slices.IndexFunc(known, func(x bus.NodeInfo) bool { return x.Name == node.Name })
+	if i < 0 {
+		t.Fatal("a node that announces itself in a newer format is not listed")
+	}
+	if x := known[i]; x.Version != "v9" || x.Kernel != "unknown" || x.Labels != nil || x.Facts != "" || !strings.Contains(x.Drained, "update this one") {
+		t.Errorf("listed as %+v", x)
 	}
 }
 
@@ -537,7 +651,7 @@ func nodes(t *testing.T, b bus.Bus, n names) {
 	info := bus.NodeInfo{
 		Name: a, Labels: map[string]string{"role": "db", "zone": "eu 1"}, Kernel: "6.18.44", Arch: "amd64", Version: "1.2", Instance: "i",
 		BTF: strings.Repeat("ab", 32), Facts: strings.Repeat("cd", 32), Capabilities: []string{"CAP_BPF", "CAP_PERFMON"},
-		Kinds: map[string]string{"tracepoint": "", "kprobe": "the kernel has none"},
+		Kinds: map[string]string{"tracepoint": "", "kprobe": "the kernel has none", "ring buffer": "needs Linux 5.8"},
 	}
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: z, Kernel: "5.15.0", Arch: "arm64"}, time.Hour))
 	must(t, b.Announce(t.Context(), bus.NodeInfo{Name: a, Labels: map[string]string{"old": "label"}}, time.Hour))
@@ -609,7 +723,7 @@ func badNames(t *testing.T, b bus.Bus, n names) {
 	for _, bad := range []string{"", "a b", "a:b", "a/b", "*", "-a", ".a", "a\n", "ä", strings.Repeat("a", 254)} {
 		_, leaseErr := b.Lease(ctx, bad)
 		for what, err := range map[string]error{
-			"Submit":       b.Submit(ctx, bad, nil),
+			"Submit":       b.Submit(ctx, nil, bad),
 			"Follow run":   b.Follow(ctx, bad, []string{good}, none),
 			"Follow node":  b.Follow(ctx, good, []string{good, bad}, none),
 			"Renew":        b.Renew(ctx, bad, time.Hour),
@@ -637,7 +751,7 @@ func endedContext(t *testing.T, b bus.Bus, n names) {
 	_, nodesErr := b.Nodes(ctx)
 	_, factsErr := b.Facts(ctx, bus.FactsHash(nil))
 	for what, err := range map[string]error{
-		"Submit":   b.Submit(ctx, node, nil),
+		"Submit":   b.Submit(ctx, nil, node),
 		"Follow":   b.Follow(ctx, run, []string{node}, func(bus.Chunk) error { return nil }),
 		"Renew":    b.Renew(ctx, run, time.Hour),
 		"Stop":     b.Stop(ctx, run),

@@ -4,7 +4,10 @@
 // It is configured by the environment, the same for every command:
 //
 //	REDIS_URL   redis://[user:password@]host[:port][/db], rediss://… for TLS,
-//	            or unix://[user:password@]/path for a socket of this host
+//	            or unix://[user:password@]/path for a socket of this host;
+//	            a cluster has several of its servers' addresses,
+//	            redis://[user:password@]host:port,host:port,…, or one and
+//	            ?cluster=true at the end
 //	REDIS_CA    file with the certificates (PEM) that sign the server's;
 //	            without it, those that this host trusts
 //	REDIS_CERT  file with the certificate (PEM) that this process shows, and
@@ -18,6 +21,7 @@
 package rdb
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,6 +31,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,7 +58,7 @@ func FromEnv(getenv func(string) string) (Config, bool, error) {
 	if c.URL == "" {
 		return Config{}, false, nil
 	}
-	if _, err := c.options(); err != nil {
+	if _, _, err := c.options(); err != nil {
 		return Config{}, true, err
 	}
 	return c, true, nil
@@ -61,7 +66,7 @@ func FromEnv(getenv func(string) string) (Config, bool, error) {
 
 // String names the server without the password.
 func (c Config) String() string {
-	o, err := c.options()
+	o, cluster, err := c.options()
 	if err != nil {
 		return "a Redis whose address cannot be read"
 	}
@@ -72,10 +77,26 @@ func (c Config) String() string {
 	switch {
 	case o.Network == "unix":
 		return "unix://" + who + o.Addr
-	case o.TLSConfig != nil:
-		return "rediss://" + who + o.Addr
+	case cluster != nil:
+		o.Addr = strings.Join(cluster, ",")
 	}
-	return "redis://" + who + o.Addr
+	scheme := "redis://"
+	if o.TLSConfig != nil {
+		scheme = "rediss://"
+	}
+	if len(cluster) == 1 {
+		scheme = "cluster " + scheme
+	}
+	return scheme + who + o.Addr
+}
+
+// User is who logs in; empty is the default user.
+func (c Config) User() string {
+	o, _, err := c.options()
+	if err != nil {
+		return ""
+	}
+	return o.Username
 }
 
 // GoString keeps the password from %#v.
@@ -84,16 +105,18 @@ func (c Config) GoString() string { return c.String() }
 // Exposed reports that what is sent can be read and changed on its way: the
 // connection leaves this host and is not encrypted.
 func (c Config) Exposed() bool {
-	o, err := c.options()
+	o, cluster, err := c.options()
 	if err != nil {
 		return true
 	}
 	if o.Network == "unix" || o.TLSConfig != nil {
 		return false
 	}
-	host, _, _ := net.SplitHostPort(o.Addr)
-	ip := net.ParseIP(host)
-	return host != "localhost" && (ip == nil || !ip.IsLoopback())
+	return slices.ContainsFunc(append(cluster, o.Addr), func(addr string) bool {
+		host, _, _ := net.SplitHostPort(addr)
+		ip := net.ParseIP(host)
+		return host != "localhost" && (ip == nil || !ip.IsLoopback())
+	})
 }
 
 // How long Redis may take. A command of kgent's is small; one that is slower
@@ -103,23 +126,44 @@ const (
 	ioLimit   = 3 * time.Second
 )
 
-// options reads the configuration, its files excepted.
-func (c Config) options() (*redis.Options, error) {
-	bad := func(format string, args ...any) (*redis.Options, error) {
-		return nil, fmt.Errorf("reading REDIS_URL: "+format, args...)
+// hosts takes the other addresses out of an address with several.
+func hosts(address string) (one string, others []string) {
+	scheme, rest, ok := strings.Cut(address, "://")
+	if !ok {
+		return address, nil
 	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	list := strings.Split(rest[strings.LastIndex(rest[:end], "@")+1:end], ",")
+	if len(list) == 1 {
+		return address, nil
+	}
+	first := rest[:end-len(strings.Join(list[1:], ","))-1]
+	return scheme + "://" + first + rest[end:], list[1:]
+}
+
+// options reads the configuration, its files excepted. Of a cluster it also
+// returns the servers that are named.
+func (c Config) options() (o *redis.Options, cluster []string, err error) {
+	bad := func(format string, args ...any) (*redis.Options, []string, error) {
+		return nil, nil, fmt.Errorf("reading REDIS_URL: "+format, args...)
+	}
+	one, others := hosts(c.URL)
 	// What the parser says could quote the password.
-	u, err := url.Parse(c.URL)
+	u, err := url.Parse(one)
 	if err != nil {
 		return bad("it is no address; write redis://host:6379, rediss://host:6379 or unix:///path, and %%-escape what is special in a password")
 	}
 	if u.Scheme != "redis" && u.Scheme != "rediss" && u.Scheme != "unix" || u.Opaque != "" {
 		return bad("its scheme is not redis://, rediss:// (TLS) or unix://")
 	}
-	if u.RawQuery != "" || u.Fragment != "" {
-		return bad("what follows the path (?…, #…) is not understood; %%-escape ? and # in a password")
+	clustered := len(others) > 0 || u.RawQuery == "cluster=true"
+	if u.RawQuery != "" && u.RawQuery != "cluster=true" || u.Fragment != "" {
+		return bad("what follows the path (?…, #…) is not understood, except ?cluster=true; %%-escape ? and # in a password")
 	}
-	o := &redis.Options{
+	o = &redis.Options{
 		Username:              u.User.Username(),
 		DisableIdentity:       true, // a node's user may not use CLIENT
 		ContextTimeoutEnabled: true,
@@ -130,6 +174,9 @@ func (c Config) options() (*redis.Options, error) {
 		// Whoever sends a command knows whether it may be sent twice.
 		MaxRetries:               -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if strings.ContainsAny(o.Username, "@,") {
+		return bad("the user is written once, before the first address; %%-escape @ and , in a name")
 	}
 	password, given := u.User.Password()
 	o.Password = password
@@ -147,26 +194,42 @@ func (c Config) options() (*redis.Options, error) {
 		if u.Host != "" || u.Path == "" || u.Path == "/" {
 			return bad("a socket is written unix:///path/to/redis.sock")
 		}
+		if clustered {
+			return bad("a cluster has no socket; write redis://host:6379,host:6379 or rediss://…")
+		}
 		o.Network, o.Addr = "unix", u.Path
-		return o, c.checkFiles(false)
+		return o, nil, c.checkFiles(false)
 	}
+	addr := func(u *url.URL) string { return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379")) }
 	if u.Hostname() == "" {
 		return bad("it names no host; write %s://host:6379", u.Scheme)
 	}
-	port := u.Port()
-	if port == "" {
-		port = "6379"
+	o.Network, o.Addr = "tcp", addr(u)
+	if clustered {
+		cluster = []string{o.Addr}
 	}
-	o.Network, o.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
+	for _, other := range others {
+		u, err := url.Parse(u.Scheme + "://" + other)
+		if err != nil || u.Hostname() == "" || u.User != nil {
+			return bad("the addresses of a cluster's servers are written %s://user@host:6379,host:6379", u.Scheme)
+		}
+		cluster = append(cluster, addr(u))
+	}
+	if clustered && strings.Trim(u.Path, "/") != "" {
+		return bad("a cluster has one database, without a number")
+	}
 	if db := strings.Trim(u.Path, "/"); db != "" {
 		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
 			return bad("the path is the number of a database, or nothing")
 		}
 	}
 	if u.Scheme == "rediss" {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()}
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if !clustered { // there each server has its own name
+			o.TLSConfig.ServerName = u.Hostname()
+		}
 	}
-	return o, c.checkFiles(u.Scheme == "rediss")
+	return o, cluster, c.checkFiles(u.Scheme == "rediss")
 }
 
 // maxPassword is the size of the largest file with a password, in bytes.
@@ -200,11 +263,12 @@ func (c Config) checkFiles(tls bool) error {
 	return nil
 }
 
-// New returns a client that has not connected yet. It reads the certificate's
+// New returns a client that has not connected yet: a [redis.ClusterClient] if the
+// address is that of a cluster, else a [redis.Client]. It reads the certificate's
 // files now and again for each connection, so that they can be renewed. The
 // caller closes it.
-func New(c Config) (*redis.Client, error) {
-	o, err := c.options()
+func New(c Config) (redis.UniversalClient, error) {
+	o, cluster, err := c.options()
 	if err != nil {
 		return nil, err
 	}
@@ -236,11 +300,14 @@ func New(c Config) (*redis.Client, error) {
 		}
 		o.TLSConfig.GetClientCertificate = load
 	}
+	if cluster != nil {
+		return newCluster(o, cluster), nil
+	}
 	return redis.NewClient(o), nil
 }
 
 // Open returns a client that has reached its server. The caller closes it.
-func Open(ctx context.Context, c Config) (*redis.Client, error) {
+func Open(ctx context.Context, c Config) (redis.UniversalClient, error) {
 	client, err := New(c)
 	if err != nil {
 		return nil, err
@@ -270,8 +337,19 @@ func (silence) Printf(context.Context, string, ...any) {}
 // with: keys that may be read, or written, only.
 const minMajor = 7
 
-// Check asks the server who it is.
-func Check(ctx context.Context, client *redis.Client) error {
+// Check asks the server who it is, and of a cluster each primary.
+func Check(ctx context.Context, client redis.UniversalClient) error {
+	switch c := client.(type) {
+	case *redis.Client:
+		return check(ctx, c, "standalone")
+	case *redis.ClusterClient:
+		return checkCluster(ctx, c)
+	}
+	return fmt.Errorf("a client of kind %T cannot be checked", client)
+}
+
+// check asks a server who it is, and whether it is what REDIS_URL takes it for.
+func check(ctx context.Context, client *redis.Client, mode string) error {
 	hello, err := client.Do(ctx, "HELLO").Result()
 	if err == nil {
 		err = client.Ping(ctx).Err() // a server that is still loading greets, too
@@ -279,13 +357,17 @@ func Check(ctx context.Context, client *redis.Client) error {
 	if err != nil {
 		return explain(err, client.Options().TLSConfig != nil)
 	}
-	version := ""
+	version, is := "", ""
 	if m, ok := hello.(map[any]any); ok {
 		version, _ = m["version"].(string)
+		is, _ = m["mode"].(string)
 	}
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < minMajor {
 		return fmt.Errorf("the server is Redis %.20q; kgent needs Redis %d or later", version, minMajor)
+	}
+	if is == "cluster" && mode != is {
+		return errors.New("the server is one of a cluster: put ?cluster=true behind REDIS_URL, or name several of its servers")
 	}
 	return nil
 }
@@ -303,6 +385,8 @@ func explain(err error, encrypted bool) error {
 		return fmt.Errorf("the server does not accept user and password (write redis://user:password@host): %w", err)
 	case strings.HasPrefix(text, "NOPERM"):
 		return fmt.Errorf("the server's user may not do what kgent needs (`kgent keys acl` prints the users): %w", err)
+	case strings.Contains(text, "cluster support disabled"):
+		return fmt.Errorf("the server is none of a cluster; REDIS_URL has one address then, and no ?cluster=true: %w", err)
 	case strings.HasPrefix(text, "LOADING"), strings.HasPrefix(text, "MASTERDOWN"):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case errors.As(err, &record), encrypted && os.IsTimeout(err):

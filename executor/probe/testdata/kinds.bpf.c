@@ -30,6 +30,21 @@ SEC(CALLED)
 int BPF_KPROBE(called, int dfd, int nice)
 {
 	report(dfd, nice);
+#ifdef BUSY
+	char c;
+
+	if (dfd == 0x5b1234 && k_current_pid() == pid)
+		bpf_probe_read_user(&c, 1, (void *)8);
+#endif
+	return 0;
+}
+#endif
+
+#ifdef BUSY /* on a function that called() makes the kernel call */
+SEC(BUSY)
+int BPF_KPROBE(busy)
+{
+	report(0xb0, 0);
 	return 0;
 }
 #endif

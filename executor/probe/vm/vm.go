@@ -255,8 +255,10 @@ func (m Machine) writeInitrd(name string) (err error) {
 	}
 	for to, from := range m.Files {
 		to = strings.TrimPrefix(path.Clean(to), "/")
-		for dir := path.Dir(to); dir != "."; dir = path.Dir(dir) {
-			a.dir(dir)
+		for i, c := range to {
+			if c == '/' { // the kernel wants the outer one first
+				a.dir(to[:i])
+			}
 		}
 		a.file(to, from, 0o755)
 	}

@@ -15,6 +15,9 @@ import (
 // record; without columns they are made up from the entries.
 func Map(m output.Map, s output.Stream, o Options) string {
 	title := heading(m.Node, m.Name, nil, o) + at(m.At, m.Final, o)
+	if m.Top > 0 && m.Top < len(m.Entries) {
+		m.Entries = m.Entries[:m.Top]
+	}
 	if len(m.Entries) == 0 {
 		return title + ": no entries\n"
 	}
@@ -380,6 +383,9 @@ func Summary(s output.Summary, events bool, o Options) string {
 	}
 	if s.Overhead.Missed > 0 {
 		warn("The kernel skipped the program " + plural(s.Overhead.Missed, "time") + ": what it did then is not in the answer.")
+	}
+	if s.Overhead.MissedUnknown {
+		b.WriteString(" Runs that a kernel skips are counted from Linux 6.7 on only.")
 	}
 	if s.Overhead.Available && s.Overhead.Runs > 0 {
 		fmt.Fprintf(&b, " It took %s of one core.", percent(s.Overhead.CPUShare))

@@ -362,6 +362,8 @@ func TestSummary(t *testing.T) {
 			"Ended after 1.0s: 5 events, none lost. The account is off: it holds 2 events more than there were."},
 		{"map full", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Counters: output.Counters{MapFull: 12}, Overhead: output.Overhead{Missed: 1}}, false,
 			"Ended after 1.0s. 12 updates found a map full: what it shows is incomplete. The kernel skipped the program 1 time: what it did then is not in the answer."},
+		{"an old kernel", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Counters: output.Counters{Produced: 1, Delivered: 1}, Overhead: output.Overhead{MissedUnknown: true}}, true,
+			"Ended after 1.0s: 1 event, none lost. Runs that a kernel skips are counted from Linux 6.7 on only."},
 		{"several nodes", output.Summary{Reason: output.ReasonDeadline, Seconds: 1, Counters: output.Counters{Produced: 1, Delivered: 1}, Order: output.OrderNodes}, true,
 			"Ended after 1.0s: 1 event, none lost.\nEvents of one node are in the order in which they happened, those of different nodes as they arrived."},
 		{"failed", output.Summary{Reason: output.ReasonFailed, Seconds: 0.0123, Detail: "the node\x1b is gone."}, true, `Failed after 12.3ms: no events, none lost (the node\x1b is gone).`},

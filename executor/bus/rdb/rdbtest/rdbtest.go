@@ -44,10 +44,13 @@ type Server struct {
 	users   []string // lines of its ACL file
 	persist bool
 	pki     *pki // nil without TLS
+	cluster bool
+	bus     string // port on which servers of a cluster speak to each other
 	admin   string
 
 	mu      sync.Mutex
 	process *process // nil while there is none
+	client  *redis.Client
 }
 
 // process is one server process.
@@ -158,12 +161,21 @@ func (s *Server) choose() {
 		s.addr = filepath.Join(s.dir, "redis.sock")
 		return
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatalf("rdbtest: %v", err)
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			s.t.Fatalf("rdbtest: %v", err)
+		}
+		return l
 	}
+	l := listen()
 	defer l.Close()
 	s.addr = l.Addr().String()
+	if s.cluster {
+		l := listen()
+		defer l.Close()
+		_, s.bus, _ = net.SplitHostPort(l.Addr().String())
+	}
 }
 
 // configuration is the content of the server's file.
@@ -192,6 +204,16 @@ func (s *Server) configuration() []byte {
 		line("tls-ca-cert-file %s\ntls-cert-file %s\ntls-key-file %s", s.pki.caFile, s.pki.server.CertFile, s.pki.server.KeyFile)
 	default:
 		line("bind 127.0.0.1\nport %s", port)
+	}
+	if s.cluster {
+		line("cluster-enabled yes\ncluster-port %s\ncluster-node-timeout %d", s.bus, nodeTimeout.Milliseconds())
+		line("repl-diskless-sync-delay 0\nrepl-ping-replica-period 1")
+		if s.pki != nil {
+			line("tls-cluster yes\ntls-replication yes")
+		}
+		if s.admin != "" {
+			line("masteruser %s\nmasterauth %s", Admin, s.admin)
+		}
 	}
 	for _, l := range s.conf {
 		line("%s", l)
@@ -255,7 +277,11 @@ func (s *Server) answers(p *process) error {
 	defer client.Close()
 	limit := time.After(patience)
 	for {
-		err := rdb.Check(s.t.Context(), client)
+		if s.cluster { // it serves nobody before it has met the others
+			err = client.Ping(s.t.Context()).Err()
+		} else {
+			err = rdb.Check(s.t.Context(), client)
+		}
 		if err == nil {
 			return nil
 		}
@@ -331,11 +357,34 @@ func (s *Server) ClientOf(user, password string) *redis.Client {
 
 func (s *Server) open(c rdb.Config) *redis.Client {
 	s.t.Helper()
+	return open(s.t, c).(*redis.Client)
+}
+
+// own is a client as Client's, the same each time.
+func (s *Server) own() *redis.Client {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		s.client = s.Client()
+	}
+	return s.client
+}
+
+// alive reports whether the server runs.
+func (s *Server) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process != nil
+}
+
+func open(t testing.TB, c rdb.Config) redis.UniversalClient {
+	t.Helper()
 	client, err := rdb.New(c)
 	if err != nil {
-		s.t.Fatalf("rdbtest: %v", err)
+		t.Fatalf("rdbtest: %v", err)
 	}
-	s.t.Cleanup(func() { client.Close() })
+	t.Cleanup(func() { client.Close() })
 	return client
 }
 

@@ -212,6 +212,9 @@ itself, with --now at once. It stays drained when it is started again.
 ` + orderHelp,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := job.CheckWhy(why); err != nil {
+				return usageError{fmt.Errorf("--why: %w", err)}
+			}
 			if afar.nodes != "" {
 				return sendOrder(cmd.Context(), sys, afar, job.PurposeDrain, job.Order{Why: why, End: now})
 			}
@@ -224,7 +227,7 @@ itself, with --now at once. It stays drained when it is started again.
 	}
 	socketFlag(cmd, &socket)
 	afar.add(cmd)
-	cmd.Flags().StringVar(&why, "why", "", "`reason`, for those who are refused")
+	cmd.Flags().StringVar(&why, "why", "", fmt.Sprintf("`reason`, for those who are refused: one line of at most %d bytes", job.MaxWhy))
 	cmd.Flags().BoolVar(&now, "now", false, "end what runs")
 	return cmd
 }

@@ -78,13 +78,14 @@ No two executors have the same name: the second waits until the first is gone.
 In --state it remembers which grants were used and keeps an audit log of every
 job (kgent audit shows and verifies it). Each executor needs its own.
 
-What it allows beyond what was approved, --policy says: a file of bounds on CPU
-time, memory and output, and of hooks, helpers and program types that are never
-used here; deploy/node-policy.example.yaml shows all of it. By default a run may
-cost 1 % of one core and all together 5 %; one that costs more is ended.
+What it refuses even though it was approved, --policy says: a file of bounds on
+CPU time, memory and output, and of hooks, helpers and program types that are
+never used here; deploy/node-policy.example.yaml shows all of it. By default a
+run may cost 1 % of one core and all together 5 %; one that costs more is ended.
 
-At --socket, kgent executor status, drain and undrain reach it; --metrics
-offers /metrics for Prometheus, /healthz and /readyz.
+At --socket, kgent executor status, drain and undrain reach it; without it they
+do not. They look for it at ` + executorSocket + `.
+--metrics offers /metrics for Prometheus, /healthz and /readyz.
 
 When Redis is out of reach for more than five seconds running traces end, and it
 goes on trying. On SIGTERM and Ctrl-C it detaches everything, reports and ends.

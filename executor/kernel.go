@@ -184,7 +184,7 @@ func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside, rendering sync.WaitGroup
-	faults := make(chan error, 4)
+	faults := make(chan error, 5)
 	// guarded does something beside the reader, on a thread of its own.
 	guarded := func(doing string, do func() error) {
 		err := caught(doing, func() error {
@@ -214,6 +214,12 @@ func (p *hostProbe) stream(ctx context.Context, sink Sink, keep []int) error {
 		})
 	})
 	beside.Go(func() { guarded("reading maps", func() error { return unlessEnded(p.readMaps(work, sink)) }) })
+	beside.Go(func() {
+		guarded("following the containers", func() error {
+			p.set.Follow(work)
+			return nil
+		})
+	})
 	beside.Go(func() {
 		guarded("detaching", func() error {
 			// However long it takes to render what was read, the programs end in time.

@@ -99,18 +99,24 @@ func Command(ctx context.Context, b bus.Control, g *job.Grant, envelope []byte) 
 		return nil, ctx.Err()
 	}
 	var unsent bus.Unsent
-	if err != nil && (!errors.As(err, &unsent) || len(unsent) == len(g.Nodes)) {
+	if err != nil && !errors.As(err, &unsent) {
 		return nil, fmt.Errorf("sending an order: %w", err)
 	}
 	out := make([]NodeAnswer, len(g.Nodes))
 	var told []string
 	for i, node := range g.Nodes {
 		out[i] = NodeAnswer{Node: node, Detail: fmt.Sprintf("it did not answer within %v: whether it is done, kgent executor list shows", checkAnswer)}
-		if err := unsent[node]; err != nil {
+		switch err := unsent[node]; {
+		case errors.Is(err, bus.ErrUnheard):
+			out[i].Detail = fmt.Sprintf("it did not answer within %v, and was maybe not told (%v): whether it is done, kgent executor list shows", checkAnswer, err)
+		case err != nil:
 			out[i].Detail = fmt.Sprintf("it could not be told: %v", err)
 			continue
 		}
 		told = append(told, node)
+	}
+	if len(told) == 0 {
+		return nil, fmt.Errorf("sending an order: %w", unsent)
 	}
 	err = collect(ctx, b, g.Run, told, func(c bus.Chunk) {
 		if i := slices.Index(g.Nodes, c.Node); i >= 0 && c.Run == g.Run && (c.Final || c.Foreign() != "") {

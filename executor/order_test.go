@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -253,6 +254,21 @@ func TestCommandUnheard(t *testing.T) {
 		if _, err := Command(t.Context(), b.bus, &g, raw); err == nil || !strings.Contains(err.Error(), "no room") {
 			t.Errorf("nobody was told: %v", err)
 		}
+		// One that was maybe told is listened to.
+		told := b.bus.submit
+		b.bus.submit = func(ctx context.Context, envelope []byte, nodes ...string) error {
+			lost := bus.Unsent{}
+			for _, node := range nodes {
+				lost[node] = fmt.Errorf("no answer; %w", bus.ErrUnheard)
+			}
+			return errors.Join(b.bus.Bus.Submit(ctx, envelope, "n1"), lost)
+		}
+		g, raw = b.order(job.PurposeUndrain, job.Order{}, "n1", "n2")
+		got, err = Command(t.Context(), b.bus, &g, raw)
+		if err != nil || len(got) != 2 || !got[0].Obeyed || got[1].Answered || !strings.Contains(got[1].Detail, "was maybe not told (no answer; it may be queued nevertheless)") {
+			t.Errorf("%+v, %v", got, err)
+		}
+		b.bus.submit = told
 		g = b.grant(time.Second)
 		if _, err := Command(t.Context(), b.bus, &g, raw); err == nil {
 			t.Error("a run was sent as an order")

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,5 +95,54 @@ SEC("iter/task") int p(struct bpf_iter__task *ctx) { char line[4] = "one\n"; if 
 				t.Errorf("the log does not say where it was:\n%s", log.String())
 			}
 		})
+	}
+}
+
+// first is a kernel whose first run has another loader than those after it.
+type first struct {
+	Kernel
+	once  sync.Once
+	first Kernel
+}
+
+func (k *first) Load(ctx context.Context, o *program.Object, m *program.Manifest) (p Probe, err error) {
+	kernel := k.Kernel
+	k.once.Do(func() { kernel = k.first })
+	return kernel.Load(ctx, o, m)
+}
+
+// So does a fault in what looks for the containers that a run is narrowed to, which would
+// otherwise go on for those that there were at first.
+func TestPanicFollowing(t *testing.T) {
+	needsCapabilities(t)
+	residue.Check(t)
+	mount := cgroupMount(t)
+	group, err := os.MkdirTemp(mount, "kgent-followed-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(group) })
+	source := prelude + `
+struct { __uint(type, 8); __uint(max_entries, 8); __uint(key_size, 4); __uint(value_size, 4); } kgent_where SEC(".maps");
+static long (*const bpf_current_task_under_cgroup)(void *m, __u32 at) = (void *)37;
+SEC("raw_tp/sys_enter") int p(void *ctx) { bpf_current_task_under_cgroup(&kgent_where, 0); return 0; }`
+	b := realBench(t, source, program.Options{Where: "/" + filepath.Base(group)})
+	b.e.Kernel = &first{
+		Kernel: NewKernel("n1", probe.NewLoader(probe.Options{Cgroups: mount}), render.NewEnv()),
+		// There is no ticker that ticks so.
+		first: NewKernel("n1", probe.NewLoader(probe.Options{Cgroups: mount, Follow: -1}), render.NewEnv()),
+	}
+	b.e.Policy = OwnHostPolicy()
+	var log bytes.Buffer
+	b.e.Log = slog.New(slog.NewTextHandler(&log, nil))
+	b.serve()
+	r := b.run(b.grant(time.Minute))
+	r.want(t, output.ReasonFailed, "following the containers: panic: non-positive interval")
+	if r = b.run(b.grant(300 * time.Millisecond)); r.summary.Reason == output.ReasonFailed {
+		t.Errorf("the next run: %+v, %q", r.summary, r.lines)
+	}
+	b.end()
+	if !strings.Contains(log.String(), "Set).Follow") {
+		t.Errorf("the log does not say where it was:\n%s", log.String())
 	}
 }

@@ -239,7 +239,11 @@ func (p NodePolicy) Words() string {
 	}
 	rate(p.MaxEvents, "events")
 	rate(p.MaxLines, "lines")
-	rate(p.MaxBytes, "bytes")
+	if p.MaxBytes > 0 && p.MaxBytes%(1<<20) == 0 {
+		rate(p.MaxBytes>>20, "MiB")
+	} else {
+		rate(p.MaxBytes, "bytes")
+	}
 	if p.CrashFirst > 0 {
 		line("a program that was loaded when the executor died is kept out for %v, then twice as long, up to %v", p.CrashFirst, p.CrashMost)
 	}

@@ -182,7 +182,21 @@ func measurements(t *testing.T, sources bool) (all []measurement) {
 		}
 		all = append(all, m)
 	}
-	return all
+	deny := measurement{name: "denial", run: tryDenial, sources: []string{""}}
+	if sources {
+		types, err := contract.NewTypes(machine(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked, err := contract.Check(parse(t, denial), types)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if deny.sources[0], err = codegen.C(checked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return append(all, deny)
 }
 
 // same counts both.

@@ -58,6 +58,16 @@ hook tp_btf/sched_process_exec()
   otherwise
     remember m[1] { a: 0 }
 `, 6, "beside other changes"},
+		"a session": {`contract "x"
+event failed { ret: k_ret }
+hook kprobe.session/vfs_read(count, ret)
+  case call: !probe.returns && count >= 4096
+    return 0
+  case failed: probe.returns && ret < 0
+    emit failed { ret: ret }
+    return 0
+  otherwise return 1
+`, 3, "kprobe.multi and kretprobe.multi with a memory by current.tid can ask the same"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, err := codegen.C(checked(t, c.text))
@@ -69,6 +79,26 @@ hook tp_btf/sched_process_exec()
 				t.Errorf("line %d: %s; want line %d and %q", u.At.Line, u.What, c.line, c.says)
 			}
 		})
+	}
+}
+
+// What is said to take a session's place is generated.
+func TestInPlaceOfASession(t *testing.T) {
+	source, err := codegen.C(checked(t, `contract "x"
+event failed { ret: k_ret }
+memory large { thread: k_tid } : { count: k_bytes }
+hook kprobe.multi/vfs_read(count)
+  case call: count >= 4096
+    remember large[current.tid] { count: count }
+  otherwise forget large[current.tid]
+hook kretprobe.multi/vfs_read(ret)
+  case failed: known large[current.tid] && ret < 0
+    emit failed { ret: ret }
+    forget large[current.tid]
+  otherwise forget large[current.tid]
+`))
+	if err != nil || !strings.Contains(source, `SEC("kretprobe.multi/vfs_read")`) {
+		t.Errorf("%v\n%s", err, source)
 	}
 }
 

@@ -64,7 +64,10 @@ type site struct {
 // site writes the steps of a place.
 func (g *generator) site(p *contract.CheckedPlace) (*site, error) {
 	k, ok := kinds[p.Kind]
-	if !ok {
+	switch {
+	case p.Kind == "kprobe.session":
+		return nil, &Unsupported{p.At, "a session, kprobe.session, where kprobe.multi and kretprobe.multi with a memory by current.tid can ask the same"}
+	case !ok:
 		return nil, &Unsupported{p.At, "hooks of kind " + p.Kind}
 	}
 	s := &site{place: p, verdict: -1, ctx: k.context}

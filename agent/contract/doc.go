@@ -151,8 +151,10 @@
 // probe.call is a number that a call and its return have, and no other call: a memory by it
 // is what a program keeps in bpf_session_cookie(). What it
 // returns at the call decides whether it runs at the return, too (0) or not (1); what it
-// returns at the return means nothing. At socket what is returned is how many bytes of
-// the packet's copy are kept in a socket that nobody reads.
+// returns at the return means nothing. A session takes Linux 6.10, and its program somebody has to
+// write: none is generated. kprobe.multi and kretprobe.multi ask the same of two programs, with a
+// memory by thread. At socket what is returned is how many bytes of the packet's copy are
+// kept in a socket that nobody reads.
 //
 // # Memories
 //

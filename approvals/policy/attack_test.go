@@ -382,9 +382,13 @@ rules:
 			o := newOffice(t, &approvals.Memory{})
 			write(t, o.path, rules)
 			looked := 0
-			f, err := policy.Open(o.path, policy.Options{Groups: o.groups, Labels: func(context.Context, string) (map[string]string, bool, error) {
+			f, err := policy.Open(o.path, policy.Options{Groups: o.groups, Labels: func(_ context.Context, nodes []string) (map[string]map[string]string, error) {
 				looked++
-				return tt.said(looked), true, nil
+				said := map[string]map[string]string{}
+				for _, n := range nodes {
+					said[n] = tt.said(looked)
+				}
+				return said, nil
 			}})
 			if err != nil {
 				t.Fatal(err)

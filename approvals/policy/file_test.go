@@ -2,10 +2,12 @@ package policy_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +53,33 @@ func openFile(t *testing.T, text string) (*policy.File, string, *watched) {
 		t.Fatal(err)
 	}
 	return f, path, log
+}
+
+// A decision looks up the labels of all its nodes at once, and only once.
+func TestLabelsLookedUpOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	write(t, path, upkeep+team)
+	var asked [][]string
+	f, err := policy.Open(path, policy.Options{Groups: sre(), Quotas: &policy.MemoryQuotas{}, Now: func() time.Time { return noon },
+		Labels: func(ctx context.Context, names []string) (map[string]map[string]string, error) {
+			asked = append(asked, names)
+			return nodes(ctx, names)
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := []string{"prod-1", "prod-2"}
+	c := ask(approvals.Act, "slack:T1/UADA", both...)
+	for what, decide := range map[string]func() error{
+		"Judge":       func() error { _, err := f.Judge(t.Context(), c); return err },
+		"BreakGlass":  func() error { _, err := f.BreakGlass(t.Context(), c, by("slack:T1/UBOB")); return err },
+		"MayMaintain": func() error { _, err := f.MayMaintain(t.Context(), by("slack:T1/UADA"), both, false); return err },
+	} {
+		asked = nil
+		if err := decide(); err != nil || !reflect.DeepEqual(asked, [][]string{both}) {
+			t.Errorf("%s: %v; asked for %q", what, err, asked)
+		}
+	}
 }
 
 func TestFile(t *testing.T) {

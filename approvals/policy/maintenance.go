@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"fmt"
 
 	"kgent/approvals"
 )
@@ -25,12 +24,13 @@ func (p *Policy) MayMaintain(ctx context.Context, by approvals.Person, nodes []s
 		return fail(refuse(approvals.RuleNode, "no node is known or named"))
 	}
 	ruling := approvals.Ruling{Policy: p.doc.version, Labels: map[string]map[string]string{}}
+	known, err := p.opts.Labels(ctx, nodes)
+	if err != nil {
+		return fail(lookup(nodes, err))
+	}
 	for _, node := range nodes {
-		labels, ok, err := p.opts.Labels(ctx, node)
-		switch {
-		case err != nil:
-			return fail(fmt.Errorf("looking up the labels of node %q: %w: %w", node, err, approvals.ErrTryAgain))
-		case !ok:
+		labels, ok := known[node]
+		if !ok {
 			return fail(refuse(approvals.RuleNode, "the node %q is not known: it has not announced itself lately", node))
 		}
 		if err := p.maintains(ctx, account, node, labels); err != nil {

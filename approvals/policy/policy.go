@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -46,8 +47,9 @@ type Groups interface {
 	Member(ctx context.Context, account, group string) (bool, error)
 }
 
-// Labels returns the labels of a node, and false when there is no such node.
-type Labels func(ctx context.Context, node string) (map[string]string, bool, error)
+// Labels returns the labels of these nodes, by name, and maybe of others; one that is not
+// among them does not exist.
+type Labels func(ctx context.Context, nodes []string) (map[string]map[string]string, error)
 
 // Options is what a policy needs to know of the world. What is missing is
 // refused where it is needed.
@@ -133,23 +135,30 @@ func (p *Policy) once() *Policy {
 	if p.opts.Labels == nil {
 		return p
 	}
-	type answer struct {
-		labels map[string]string
-		ok     bool
-		err    error
-	}
 	var mu sync.Mutex
-	known := map[string]answer{}
+	asked, known := map[string]bool{}, map[string]map[string]string{}
+	var failed error
 	once := *p
-	once.opts.Labels = func(ctx context.Context, node string) (map[string]string, bool, error) {
+	once.opts.Labels = func(ctx context.Context, nodes []string) (map[string]map[string]string, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		a, ok := known[node]
-		if !ok {
-			a.labels, a.ok, a.err = p.opts.Labels(ctx, node)
-			known[node] = a
+		var ask []string
+		for _, n := range nodes {
+			if !asked[n] {
+				asked[n] = true
+				ask = append(ask, n)
+			}
 		}
-		return a.labels, a.ok, a.err
+		if failed == nil && len(ask) > 0 {
+			var found map[string]map[string]string
+			found, failed = p.opts.Labels(ctx, ask)
+			for _, n := range ask {
+				if labels, ok := found[n]; ok {
+					known[n] = labels
+				}
+			}
+		}
+		return maps.Clone(known), failed
 	}
 	return &once
 }
@@ -241,13 +250,14 @@ func (p *Policy) fitting(ctx context.Context, tier approvals.Tier, nodes []strin
 	if len(nodes) == 0 {
 		return nil, nil, refuse(approvals.RuleNode, "no node is named")
 	}
+	known, err := p.opts.Labels(ctx, nodes)
+	if err != nil {
+		return nil, nil, lookup(nodes, err)
+	}
 	var out []*rule
 	seen := map[string]map[string]string{}
 	for _, node := range nodes {
-		labels, ok, err := p.opts.Labels(ctx, node)
-		if err != nil {
-			return nil, nil, fmt.Errorf("looking up the labels of node %q: %w: %w", node, err, approvals.ErrTryAgain)
-		}
+		labels, ok := known[node]
 		if !ok {
 			return nil, nil, refuse(approvals.RuleNode, "the node %q is not known", node)
 		}
@@ -261,6 +271,15 @@ func (p *Policy) fitting(ctx context.Context, tier approvals.Tier, nodes []strin
 		seen[node] = p.lookedAt(labels)
 	}
 	return out, seen, nil
+}
+
+// lookup says that the labels of nodes could not be had.
+func lookup(nodes []string, err error) error {
+	of := fmt.Sprintf("node %q", nodes[0])
+	if len(nodes) > 1 {
+		of = fmt.Sprintf("%d nodes", len(nodes))
+	}
+	return fmt.Errorf("looking up the labels of %s: %w: %w", of, err, approvals.ErrTryAgain)
 }
 
 // lookedAt returns the values of all labels that a rule looks at, whichever rule

@@ -31,15 +31,14 @@ func (g *groups) Member(_ context.Context, account, group string) (bool, error) 
 }
 
 // nodes are the labels of nodes; "lost" cannot be looked up.
-func nodes(_ context.Context, node string) (map[string]string, bool, error) {
-	if node == "lost" {
-		return nil, false, errors.New("no answer")
+func nodes(_ context.Context, names []string) (map[string]map[string]string, error) {
+	if slices.Contains(names, "lost") {
+		return nil, errors.New("no answer")
 	}
-	labels, ok := map[string]map[string]string{
+	return map[string]map[string]string{
 		"prod-1": {"env": "prod", "role": "db"}, "prod-2": {"env": "prod", "role": "web"},
 		"dev-1": {"env": "dev"}, "bare": {},
-	}[node]
-	return labels, ok, nil
+	}, nil
 }
 
 const team = `

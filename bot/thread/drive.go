@@ -139,7 +139,7 @@ func (c *Conversation) reject(ctx context.Context, r Request, because rejection)
 		if now.State != Preparing || now.Revision != r.Revision {
 			return false
 		}
-		now.Steps, now.Nodes, now.Text, now.Refusal = r.Steps, r.Nodes, r.Text, r.Refusal
+		now.Steps, now.Nodes, now.Choice, now.Text, now.Refusal = r.Steps, r.Nodes, r.Choice, r.Text, r.Refusal
 		now.State, now.Outcome, now.Detail, now.EndedAt = Ended, Rejected, because.why, c.Now().UTC().Round(0)
 		now.Heading = because.heading
 		return true
@@ -178,7 +178,17 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	if r.Keep != nil {
 		return c.makeRecipe(ctx, r, known)
 	}
-	req, selector, nodes, err := c.aim(*r, known, lost)
+	req, selector, nodes, err := c.aim(r, known, lost)
+	instead := ""
+	if r.Choice != "" && (err != nil || away(nodes, known)) {
+		selector = r.Choice
+		if nodes, err = target.Resolve(selector, known, lost...); err == nil {
+			instead = replaced(strings.Split(r.Nodes, ","), nodes, "cannot be taken any more")
+		}
+	}
+	if target.Chooses(selector) {
+		r.Choice = selector
+	}
 	if err != nil {
 		heading := "Which nodes?"
 		if unknown, ok := unknownNode(err); ok {
@@ -206,13 +216,16 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	var made Made
 	show := c.progress(ctx, *r)
 	req.DryRun = r.dry(last)
-	made, nodes, err = c.answering(ctx, selector, nodes, known, req.DryRun, show.step, func(nodes []bus.NodeInfo) (Made, error) {
+	made, nodes, err = c.answering(ctx, cmp.Or(r.Choice, selector), nodes, known, req.DryRun, show.step, func(nodes []bus.NodeInfo) (Made, error) {
 		if r.Change == nil {
 			return c.Maker.Make(ctx, req, nodes, show.step)
 		}
 		return c.remake(ctx, *r, req.DryRun, nodes, show.step)
 	})
 	made.DryRun = req.DryRun
+	if instead != "" {
+		made.Understood = append(slices.Clone(made.Understood), instead)
+	}
 	r.Nodes = strings.Join(nodes, ",")
 	r.Steps = show.close()
 	r.Refusal = agent.RefusalOf(err)
@@ -259,10 +272,22 @@ func (c *Conversation) answering(ctx context.Context, selector string, nodes []s
 		} else if made, err = c.elsewhere(ctx, made, dry, infos(chosen), step); err != nil {
 			return made, chosen, err
 		}
-		taken := slices.DeleteFunc(slices.Clone(chosen), func(n string) bool { return slices.Contains(nodes, n) })
-		notes = append(notes, quiet+", so that "+strings.Join(taken, ", ")+" was chosen")
+		notes = append(notes, replaced(nodes, chosen, "did not answer"))
 		nodes = chosen
 	}
+}
+
+// away reports whether a node is in maintenance.
+func away(nodes []string, known []bus.NodeInfo) bool {
+	return slices.ContainsFunc(known, func(n bus.NodeInfo) bool { return n.Drained != "" && slices.Contains(nodes, n.Name) })
+}
+
+// replaced says which nodes were chosen in place of others, and why.
+func replaced(was, is []string, why string) string {
+	without := func(some, others []string) string {
+		return strings.Join(slices.DeleteFunc(slices.Clone(some), func(n string) bool { return slices.Contains(others, n) }), ", ")
+	}
+	return without(was, is) + " " + why + ", so that " + without(is, was) + " was chosen"
 }
 
 // elsewhere is the same program, to the byte, for other nodes.
@@ -406,8 +431,8 @@ func prepared(err error) error {
 }
 
 // aim finds the nodes that a request is for, as a selector and by name, and its words without
-// them.
-func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) (req agent.Request, selector string, names []string, err error) {
+// them. Nodes that the newest words name are no choice of earlier ones.
+func (c *Conversation) aim(r *Request, known []bus.NodeInfo, lost []target.Lost) (req agent.Request, selector string, names []string, err error) {
 	req = agent.Request{ID: r.ID, Text: r.Text}
 	req.By, req.In = cmp.Or(r.AuthorPerson, r.Person), Place{Surface: r.Place.Surface, Tenant: r.Place.Tenant, Channel: r.Place.Channel}.String()
 	selector = r.Nodes
@@ -417,7 +442,7 @@ func (c *Conversation) aim(r Request, known []bus.NodeInfo, lost []target.Lost) 
 		_, words := dryrun.FromText(said[i]) // see [Request.dry]
 		named, rest, err := target.FromText(words, known, lost...)
 		if (named != "" || err != nil) && (r.Nodes == "" || i == len(said)-1 && r.Change == nil) {
-			selector, unknown = named, err // the newest word counts
+			selector, unknown, r.Choice = named, err, "" // the newest word counts
 		}
 		said[i] = rest
 	}
@@ -509,7 +534,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 	shown := made.Card
 	shown.Digest, shown.Tier, shown.Why, shown.Does = digest.String(), risk.Tier.String(), cs.Why, risk.Does
 	shown.Nodes, shown.Duration = nodes, limits.Duration.String()
-	revision, steps, selector := r.Revision, r.Steps, r.Nodes
+	revision, steps, selector, choice := r.Revision, r.Steps, r.Nodes, r.Choice
 	link := c.linkTo(ctx, *r)
 	edits := r.Edits
 	if r.Change != nil && r.Revision > 1 {
@@ -520,7 +545,7 @@ func (c *Conversation) open(ctx context.Context, r *Request, made Made, nodes []
 		if taken = r.State == Preparing && r.Revision == revision; !taken {
 			return false
 		}
-		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes, r.Edits = Pending, cs.ID, shown, limits, steps, selector, edits
+		r.State, r.Case, r.Card, r.Limits, r.Steps, r.Nodes, r.Choice, r.Edits = Pending, cs.ID, shown, limits, steps, selector, choice, edits
 		r.Link, r.Keep, r.MayDry = link, keep, mayDry && keep == nil
 		r.Source, r.Understood, r.Explanation, r.Kernels = made.Source, made.Understood, made.Explanation, made.Kernels
 		r.Quorum, r.Approvers, r.Expires, r.Copies, r.Loud = cs.Ruling.Quorum, cs.Ruling.Approvers, cs.Expires, copies, loud

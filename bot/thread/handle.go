@@ -234,10 +234,10 @@ func (c *Conversation) begin(ctx context.Context, e Event, p approvals.Person, b
 	if last != nil {
 		r.Follows = last.ID
 		// The nodes may have been changed since they were named in words.
-		r.Before, r.Nodes = recent(last.words()), last.Nodes
+		r.Before, r.Nodes, r.Choice = recent(last.words()), last.Nodes, last.Choice
 	}
 	if n := e.Fields["nodes"]; n != "" {
-		r.Nodes = n
+		r.Nodes, r.Choice = n, ""
 	}
 	return c.create(ctx, e, r)
 }
@@ -613,6 +613,9 @@ func (c *Conversation) edit(ctx context.Context, e Event, p approvals.Person, r 
 		if now.Revision != r.Revision {
 			return stale(*now)
 		}
+		if nodes != now.Nodes {
+			now.Choice = "" // these and no others
+		}
 		now.Change, now.Nodes = change, nodes
 		return nil
 	})
@@ -803,7 +806,7 @@ func (c *Conversation) refine(ctx context.Context, e Event, p approvals.Person, 
 	}
 	return c.create(ctx, e, Request{
 		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
-		Text: text, Before: recent(r.words()), Follows: r.ID, Nodes: r.Nodes, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
+		Text: text, Before: recent(r.words()), Follows: r.ID, Nodes: r.Nodes, Choice: r.Choice, State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	})
 }
 
@@ -819,7 +822,7 @@ func (c *Conversation) again(ctx context.Context, e Event, p approvals.Person, r
 func (c *Conversation) repeat(ctx context.Context, e Event, p approvals.Person, r Request, change *Change) error {
 	return c.create(ctx, e, Request{
 		ID: hash("request " + e.Key), Place: r.Place, Root: r.Root, By: e.By, Person: p.ID, Author: e.By, AuthorPerson: p.ID, Reply: e.Reply,
-		Text: r.Text, Before: r.Before, Follows: r.ID, Nodes: strings.Join(r.Card.Nodes, ","), Change: change,
+		Text: r.Text, Before: r.Before, Follows: r.ID, Nodes: strings.Join(r.Card.Nodes, ","), Choice: r.Choice, Change: change,
 		Card: r.Card, Source: r.Source, Understood: r.Understood, Explanation: r.Explanation, Limits: r.Limits,
 		State: Preparing, Revision: 1, Opened: c.Now().UTC().Round(0),
 	})

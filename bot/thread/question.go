@@ -59,7 +59,7 @@ func (c *Conversation) pose(ctx context.Context, r Request, q *agent.Question) e
 			return false
 		}
 		now.Posed = append(slices.Clone(now.Posed), p)
-		now.Steps, now.Nodes, now.Text = r.Steps, r.Nodes, r.Text
+		now.Steps, now.Nodes, now.Choice, now.Text = r.Steps, r.Nodes, r.Choice, r.Text
 		now.State, now.Quiet = Asking, false
 		return true
 	})

@@ -77,6 +77,9 @@ type Request struct {
 	// Follows is the request that this one goes on from; what came of it may be refined.
 	Follows string `json:"follows,omitempty"`
 	Nodes   string `json:"nodes,omitempty"` // selector
+	// Choice is the selector that left a choice, any 2 of role=db, when Nodes are what was
+	// chosen by it. Others may be chosen for another revision, or when it is run again.
+	Choice string `json:"choice,omitempty"`
 	// Program, if set, was brought with the words: it is put to people, or explained.
 	Program *agent.Brought `json:"program,omitempty"`
 	// Explain says that the program is to be explained, and nothing is to run.

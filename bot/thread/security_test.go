@@ -98,13 +98,12 @@ func underGuard(t *testing.T, test func(tm *team, c *thread.Conversation, o *off
 		o := &office{members: map[string][]string{"slack:T/SOPS": {"slack:T/dan", "slack:T/eve"}, "discord:T/90": {"discord:T/2", "discord:T/7"}}}
 		path := filepath.Join(t.TempDir(), "policy.yaml")
 		write(t, path, guarded)
-		f, err := policy.Open(path, policy.Options{Groups: o, Quotas: &policy.MemoryQuotas{}, Now: time.Now, Labels: func(_ context.Context, node string) (map[string]string, bool, error) {
+		f, err := policy.Open(path, policy.Options{Groups: o, Quotas: &policy.MemoryQuotas{}, Now: time.Now, Labels: func(context.Context, []string) (map[string]map[string]string, error) {
+			all := map[string]map[string]string{}
 			for _, n := range tm.fleet.list {
-				if n.Name == node {
-					return n.Labels, true, nil
-				}
+				all[n.Name] = n.Labels
 			}
-			return nil, false, nil
+			return all, nil
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -217,7 +217,7 @@ func (c *Conversation) explain(ctx context.Context, r Request) error {
 	if err != nil {
 		return fmt.Errorf("asking for the nodes: %w", err)
 	}
-	req, _, names, err := c.aim(r, known, lost)
+	req, _, names, err := c.aim(&r, known, lost)
 	if err != nil { // any kernel will do
 		if len(known) == 0 {
 			return c.reject(ctx, r, rejection{"no node answers, and what a program does is said for a node's kernel", "Which nodes?"})

@@ -556,6 +556,9 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 	if r.Detail != "" {
 		what.Blocks = append(what.Blocks, card.Text{Body: cut(r.Detail, 600)})
 	}
+	if gone := r.notReplaced(); gone != "" {
+		what.Blocks = append(what.Blocks, card.Text{Body: gone})
+	}
 	what.Blocks = append(what.Blocks, card.Note{Body: "Revision " + strconv.Itoa(r.Revision) + " · digest " + short12(r.Card.Digest)})
 	id := idOf(r)
 	what.Buttons = []card.Button{
@@ -574,6 +577,25 @@ func (c *Conversation) resultMessages(r Request, blocks []card.Block, files []Fi
 		out = append(out, m)
 	}
 	return out
+}
+
+// notReplaced says of nodes that were chosen, and then did not run the program or not to its
+// end, that no others could take their places, and what does that; "" without such.
+func (r Request) notReplaced() string {
+	if r.Choice == "" || r.Summary == nil {
+		return ""
+	}
+	var gone []string
+	for _, n := range r.Summary.Nodes {
+		if n.Reason == output.ReasonFailed || n.Reason == output.ReasonRefused {
+			gone = append(gone, n.Node)
+		}
+	}
+	if len(gone) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("No other node took the place of %s: what was approved is for %s alone, which were chosen of “%s”. Run again chooses anew among those that answer; that has to be approved, too.",
+		cut(strings.Join(gone, ", "), 200), cut(strings.Join(r.Card.Nodes, ", "), 200), cut(r.Choice, 100))
 }
 
 // cutShort reports whether a run ended before its time on some node, and

@@ -3,15 +3,21 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"kgent/approvals"
+	"kgent/approvals/policy"
 	"kgent/bot"
 	"kgent/bot/console"
+	"kgent/executor/bus"
+	"kgent/executor/bus/rdb/rdbtest"
 )
 
 // stopwatch stops the trace as soon as it is attached, and knows when that was.
@@ -107,4 +113,54 @@ tracepoint:syscalls:sys_exit_fsync, tracepoint:syscalls:sys_exit_fdatasync /@sta
 	io.Copy(io.Discard, out)
 	cmd.Wait()
 	return took
+}
+
+// BenchmarkLabels is what it costs to look up who may drain hundreds of nodes, by the labels
+// that they announce in Redis; every decision about a request looks them up, too.
+func BenchmarkLabels(b *testing.B) {
+	line, names := announcedFleet(b, 500)
+	rules, err := policy.Parse("policy.yaml", []byte(fleetPolicy), policy.Options{Labels: labelsOf(line), Now: time.Now})
+	if rules == nil {
+		b.Fatal(err)
+	}
+	by := approvals.Person{ID: "ada", Surface: approvals.Terminal, Account: "terminal:here/ada", Human: true}
+	for b.Loop() {
+		if _, err := rules.MayMaintain(b.Context(), by, names, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+const fleetPolicy = `
+version: 1
+tenants: [terminal:here]
+people:
+  ada: [terminal:here/ada]
+maintenance:
+  - nodes: env=prod
+    by: {people: [ada]}
+rules:
+  - name: all
+    tiers: [observe]
+    quorum: 1
+    approvers: {anyone: true}
+    requesters: {anyone: true}
+    max_duration: 5m
+    max_events: 100
+    expiry: 10m
+`
+
+// announcedFleet is a bus at which that many nodes have announced themselves.
+func announcedFleet(t testing.TB, n int) (*bus.Redis, []string) {
+	t.Helper()
+	line := bus.NewRedis(rdbtest.Start(t, rdbtest.Unix()).Client())
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("node-%d", i))
+		info := bus.NodeInfo{Name: names[i], Kernel: "6.18.0", Arch: "amd64", Labels: map[string]string{"env": "prod", "number": strconv.Itoa(i)}}
+		if err := line.Announce(t.Context(), info, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return line, names
 }

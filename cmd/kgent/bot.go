@@ -380,19 +380,18 @@ func (c *chats) Member(ctx context.Context, account, group string) (bool, error)
 	return false, fmt.Errorf("asking for groups: this bot does not speak %s", surface)
 }
 
-// labelsOf returns the labels that nodes announce.
+// labelsOf returns the labels that nodes announce, of all of them at once.
 func labelsOf(b bus.Control) policy.Labels {
-	return func(ctx context.Context, node string) (map[string]string, bool, error) {
-		nodes, err := b.Nodes(ctx)
+	return func(ctx context.Context, _ []string) (map[string]map[string]string, error) {
+		announced, err := b.Nodes(ctx)
 		if err != nil {
-			return nil, false, err
+			return nil, err
 		}
-		for _, n := range nodes {
-			if n.Name == node {
-				return n.Labels, true, nil
-			}
+		labels := map[string]map[string]string{}
+		for _, n := range announced {
+			labels[n.Name] = n.Labels
 		}
-		return nil, false, nil
+		return labels, nil
 	}
 }
 

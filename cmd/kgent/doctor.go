@@ -81,8 +81,8 @@ Exit codes: 0 recipes can run here, 1 something they need is missing.`,
 						return err
 					}
 				}
-			} else {
-				printFindings(sys, findings)
+			} else if err := printFindings(sys, findings); err != nil {
+				return err
 			}
 			for _, f := range findings {
 				if f.State == stateMissing {
@@ -107,7 +107,7 @@ func examineNode(nodes []bus.NodeInfo, name string, now time.Time) []finding {
 			names = append(names, n.Name)
 		}
 		return []finding{{group, "executor", stateMissing, name + " has not announced itself for 15 s",
-			"look at its executor there (kgent executor status); announced are: " + cmp.Or(strings.Join(names, ", "), "none")}}
+			"look at its executor there (kgent executor status); announced are: " + cmp.Or(text.Short(names, 300), "none")}}
 	}
 	n := nodes[i]
 	out := []finding{{group, "executor", stateOK, "kgent " + n.Version, ""}}
@@ -384,19 +384,26 @@ func examineModel(ctx context.Context, getenv func(string) string) finding {
 	return f
 }
 
-func printFindings(sys system, findings []finding) {
+func printFindings(sys system, findings []finding) error {
 	group := ""
 	for _, f := range findings {
 		if f.Group != group {
 			group = f.Group
-			fmt.Fprintf(sys.out, "%s\n", group)
+			if _, err := fmt.Fprintln(sys.out, group); err != nil {
+				return err
+			}
 		}
 		mark := map[string]string{stateOK: "yes", stateMissing: "NO", stateOptional: "no"}[f.State]
-		fmt.Fprintf(sys.out, "  %-3s  %-18s %s\n", mark, f.Name, text.Clean(firstOf(f.Detail, 300)))
+		if err := printHanging(sys, fmt.Sprintf("  %-3s  %-18s ", mark, f.Name), 0, text.Clean(firstOf(f.Detail, 300))); err != nil {
+			return err
+		}
 		if f.Advice != "" {
-			fmt.Fprintf(sys.out, "       %-18s → %s\n", "", text.Clean(f.Advice))
+			if err := printHanging(sys, fmt.Sprintf("       %-18s → ", ""), 0, text.Clean(f.Advice)); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // firstOf clips a detail to one line.

@@ -78,13 +78,14 @@ No two executors have the same name: the second waits until the first is gone.
 In --state it remembers which grants were used and keeps an audit log of every
 job (kgent audit shows and verifies it). Each executor needs its own.
 
-What it allows beyond what was approved, --policy says: a file of bounds on CPU
-time, memory and output, and of hooks, helpers and program types that are never
-used here; deploy/node-policy.example.yaml shows all of it. By default a run may
-cost 1 % of one core and all together 5 %; one that costs more is ended.
+What it refuses even though it was approved, --policy says: a file of bounds on
+CPU time, memory and output, and of hooks, helpers and program types that are
+never used here; deploy/node-policy.example.yaml shows all of it. By default a
+run may cost 1 % of one core and all together 5 %; one that costs more is ended.
 
-At --socket, kgent executor status, drain and undrain reach it; --metrics
-offers /metrics for Prometheus, /healthz and /readyz.
+At --socket, kgent executor status, drain and undrain reach it; without it they
+do not. They look for it at ` + executorSocket + `.
+--metrics offers /metrics for Prometheus, /healthz and /readyz.
 
 When Redis is out of reach for more than five seconds running traces end, and it
 goes on trying. On SIGTERM and Ctrl-C it detaches everything, reports and ends.
@@ -104,7 +105,7 @@ Exit codes: 0 it was told to end, 1 a fault of this host or of Redis's set-up,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serveNode(cmd.Context(), sys, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.name, "node-name", "", "`NAME` that jobs are addressed to (default this host's name)")
+	flags.StringVar(&f.name, "node-name", "", "`NAME` that jobs are addressed to (default this host's name, if it has one)")
 	flags.StringVar(&f.labels, "labels", "", "labels to be chosen by, as `KEY=VALUE,…`; arch and kernel are added")
 	flags.StringVar(&f.keys, "keys", "/etc/kgent/trusted", "public `key file or directory`")
 	flags.StringVar(&f.state, "state", "/var/lib/kgent", "state `directory`")
@@ -150,13 +151,8 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 			return usageError{fmt.Errorf("--labels: %s is what this host says it is", key)}
 		}
 	}
-	if f.name == "" {
-		if f.name, err = os.Hostname(); err != nil {
-			return fmt.Errorf("reading the host's name: %w", err)
-		}
-	}
-	if err := bus.CheckName(f.name); err != nil {
-		return usageError{fmt.Errorf("--node-name: %w", err)}
+	if f.name, err = nodeName(f.name, os.Hostname); err != nil {
+		return err
 	}
 	switch user := config.User(); {
 	case user == bus.BotUser:
@@ -312,6 +308,30 @@ func serveNode(ctx context.Context, sys system, f nodeFlags) (err error) {
 	}
 	log.Info("executor has ended, nothing of it is left in the kernel")
 	return nil
+}
+
+// unnamed are the names that hosts have to which nobody has given one.
+var unnamed = []string{"", "(none)", "localhost", "localhost.localdomain", "localhost4", "localhost6"}
+
+// nodeName returns the name that was given to the node, or else its host's.
+func nodeName(given string, hostname func() (string, error)) (string, error) {
+	if given != "" {
+		if err := bus.CheckName(given); err != nil {
+			return "", usageError{fmt.Errorf("--node-name: %w", err)}
+		}
+		return given, nil
+	}
+	host, err := hostname()
+	if err != nil {
+		return "", fmt.Errorf("reading the host's name: %w; --node-name NAME gives this node one", err)
+	}
+	if slices.Contains(unnamed, strings.ToLower(host)) {
+		return "", usageError{fmt.Errorf("this host has no name of its own (it is called %q, as others may be): say by --node-name NAME what jobs for it are addressed to", host)}
+	}
+	if err := bus.CheckName(host); err != nil {
+		return "", usageError{fmt.Errorf("this host's name cannot be the node's: %w: say by --node-name NAME what jobs for it are addressed to", err)}
+	}
+	return host, nil
 }
 
 // alone waits until no other host announces itself by the name: what was

@@ -117,7 +117,13 @@ func executorStatusCommand(sys system) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "say what the executor on this host does and has done",
-		Args:  noArguments,
+		Long: `status asks the executor on this host, through its socket, whether it takes jobs,
+reaches Redis and is drained, what runs now and until when, and what it has done
+since it was started. Root may ask, and the group of --socket-group.
+
+Exit codes: 0 it answers, whatever it says, 1 it does not, 2 the command line
+cannot be read.`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--output %q: want text or json", format)}
@@ -129,7 +135,7 @@ func executorStatusCommand(sys system) *cobra.Command {
 			if format == "json" {
 				return json.NewEncoder(sys.out).Encode(st)
 			}
-			return printStatus(sys.out, st, time.Now())
+			return printStatus(sys, st, time.Now())
 		},
 	}
 	socketFlag(cmd, &socket)
@@ -138,17 +144,20 @@ func executorStatusCommand(sys system) *cobra.Command {
 }
 
 // printStatus writes a status for people.
-func printStatus(w io.Writer, st executor.Status, now time.Time) error {
+func printStatus(sys system, st executor.Status, now time.Time) error {
 	ago := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }
 	state := "takes jobs"
 	switch {
 	case st.Drained != nil:
-		state = "drained, " + st.Drained.String()
+		state = "drained"
 	case now.Sub(st.Heard) > ops.ReadyWithin:
 		state = "waits for Redis"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s; kgent %s on kernel %s, started %s ago\n", st.Node.Name, state, st.Node.Version, st.Node.Kernel, ago(st.Started))
+	if st.Drained != nil {
+		fmt.Fprintf(&b, "  %s\n", st.Drained)
+	}
 	switch {
 	case st.Heard.IsZero():
 		fmt.Fprint(&b, "Redis has not been reached yet")
@@ -180,18 +189,41 @@ func printStatus(w io.Writer, st executor.Status, now time.Time) error {
 		if !r.Attached.IsZero() {
 			when = fmt.Sprintf("attached for %s, ends in %s", ago(r.Attached), r.Deadline.Sub(now).Round(time.Second))
 		}
-		fmt.Fprintf(&b, "  %s  %s, for %s (%s): %s; %d events, %.2f %% of one core\n", r.Run, r.Digest[:min(12, len(r.Digest))], r.Requester, r.Tier, when, r.Counters.Produced, 100*r.CPUShare)
+		fmt.Fprintf(&b, "  %s  %s, for %s (%s)\n", r.Run, r.Digest[:min(12, len(r.Digest))], r.Requester, r.Tier)
+		fmt.Fprintf(&b, "    %s; %d events, %.2f %% of one core\n", when, r.Counters.Produced, 100*r.CPUShare)
 	}
 	for _, c := range st.KeptOut {
 		fmt.Fprintf(&b, "kept out: %s (program %s), for %s: the executor died while it was loaded, in a row: %d\n", c.Name, c.Program[:min(12, len(c.Program))], c.Until.Sub(now).Round(time.Second), c.Crashes)
 	}
-	return printClean(w, b.String())
+	return printClean(sys, b.String())
 }
 
-// printClean writes lines in which there is text from elsewhere.
-func printClean(w io.Writer, lines string) error {
+// printClean writes lines in which there is text from elsewhere. On a terminal those that are
+// longer than it is wide go on below, further in.
+func printClean(sys system, lines string) error {
 	for line := range strings.Lines(lines) {
-		if _, err := fmt.Fprintln(w, text.Clean(strings.TrimSuffix(line, "\n"))); err != nil {
+		line = text.Clean(strings.TrimSuffix(line, "\n"))
+		said := strings.TrimLeft(line, " ")
+		if err := printHanging(sys, line[:len(line)-len(said)], 2, said); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printHanging writes clean text behind a lead, and on a terminal what its width has no room for on
+// lines of their own, so much further in than the lead.
+func printHanging(sys system, lead string, further int, said string) error {
+	lines := []string{said}
+	indent := strings.Repeat(" ", text.Width(lead)+further)
+	if t := screen(sys); t.Live && text.Width(lead+said) > t.Width {
+		lines = text.Wrap(said, max(t.Width-len(indent), 20))
+	}
+	for i, line := range lines {
+		if i > 0 {
+			lead = indent
+		}
+		if _, err := fmt.Fprintln(sys.out, strings.TrimRight(lead+line, " ")); err != nil {
 			return err
 		}
 	}
@@ -212,19 +244,22 @@ itself, with --now at once. It stays drained when it is started again.
 ` + orderHelp,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := job.CheckWhy(why); err != nil {
+				return usageError{fmt.Errorf("--why: %w", err)}
+			}
 			if afar.nodes != "" {
 				return sendOrder(cmd.Context(), sys, afar, job.PurposeDrain, job.Order{Why: why, End: now})
 			}
 			if err := ops.NewClient(socket).Drain(cmd.Context(), why, now); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(sys.out, "drained: kgent executor status shows what still runs, kgent executor undrain ends it")
+			_, err := fmt.Fprintln(sys.out, "drained: it takes no more runs. kgent executor status shows those in progress; kgent executor undrain has it take runs again.")
 			return err
 		},
 	}
 	socketFlag(cmd, &socket)
 	afar.add(cmd)
-	cmd.Flags().StringVar(&why, "why", "", "`reason`, for those who are refused")
+	cmd.Flags().StringVar(&why, "why", "", fmt.Sprintf("`reason`, for those who are refused: one line of at most %d bytes", job.MaxWhy))
 	cmd.Flags().BoolVar(&now, "now", false, "end what runs")
 	return cmd
 }
@@ -305,26 +340,51 @@ has checked.`,
 				}
 				return nil
 			}
-			w := tabwriter.NewWriter(sys.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NODE\tKERNEL\tVERSION\tLABELS\tSTATE")
-			for _, n := range nodes {
-				state := "takes jobs"
-				if n.Drained != "" {
-					state = "drained: " + text.Clean(n.Drained)
-				}
-				var labels []string
-				for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
-					if k != "arch" && k != "kernel" {
-						labels = append(labels, k+"="+n.Labels[k])
-					}
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, text.Clean(n.Kernel), text.Clean(n.Version), text.Clean(strings.Join(labels, ",")), state)
-			}
-			return w.Flush()
+			return printNodes(sys, nodes)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "`text` or json, one node a line")
 	return cmd
+}
+
+// printNodes writes a list of nodes for people.
+func printNodes(sys system, nodes []bus.NodeInfo) error {
+	if len(nodes) == 0 {
+		_, err := fmt.Fprintln(sys.err, "No node has announced itself in the last 15 s. On a node, kgent executor status says whether its executor runs and reaches Redis.")
+		return err
+	}
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tKERNEL\tVERSION\tLABELS\tSTATE")
+	for _, n := range nodes {
+		state := "takes jobs"
+		if n.Drained != "" {
+			state = "drained"
+		}
+		var labels []string
+		for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+			if k != "arch" && k != "kernel" {
+				labels = append(labels, k+"="+n.Labels[k])
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, text.Clean(n.Kernel), text.Clean(n.Version), text.Clean(strings.Join(labels, ",")), state)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	at := -1 // in nodes
+	for row := range strings.Lines(table.String()) {
+		if _, err := io.WriteString(sys.out, row); err != nil {
+			return err
+		}
+		if at >= 0 && nodes[at].Drained != "" {
+			if err := printClean(sys, "  "+strings.ReplaceAll(nodes[at].Drained, "\n", " ")); err != nil {
+				return err
+			}
+		}
+		at++
+	}
+	return nil
 }
 
 func executorPolicyCommand(sys system) *cobra.Command {
@@ -345,7 +405,7 @@ func executorPolicyCommand(sys system) *cobra.Command {
 					return err
 				}
 			}
-			return printClean(sys.out, p.Words())
+			return printClean(sys, p.Words())
 		},
 	}
 }

@@ -119,7 +119,7 @@ func printAnswers(sys system, answers []executor.NodeAnswer) error {
 			done = false
 			line = a.Node + ": NOT DONE: " + a.Detail
 		}
-		if err := printClean(sys.out, line); err != nil {
+		if err := printClean(sys, line); err != nil {
 			return err
 		}
 	}

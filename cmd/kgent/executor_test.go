@@ -903,6 +903,36 @@ func TestCalm(t *testing.T) {
 	}
 }
 
+// A node is called as it is told, or as its host is, if somebody has named that.
+func TestNodeName(t *testing.T) {
+	for _, test := range []struct {
+		given, host string
+		fails       error
+		want, says  string
+	}{
+		{given: "db-1", host: "(none)", want: "db-1"},
+		{given: "localhost", host: "db-1", want: "localhost"}, // whoever says so means it
+		{host: "db-1.example", want: "db-1.example"},
+		{given: "a b", host: "db-1", says: `--node-name: name "a b"`},
+		{host: "", says: "--node-name NAME"},
+		{host: "(none)", says: `(it is called "(none)", as others may be): say by --node-name NAME`},
+		{host: "localhost", says: "--node-name NAME"},
+		{host: "LOCALHOST.localdomain", says: "--node-name NAME"},
+		{host: "my host", says: `name "my host": want 1 to`},
+		{host: "my host", says: "say by --node-name NAME"},
+		{fails: errors.New("no uname"), says: "no uname; --node-name NAME"},
+	} {
+		got, err := nodeName(test.given, func() (string, error) { return test.host, test.fails })
+		if got != test.want || (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("given %q on %q: %q, %v; want %q, %q", test.given, test.host, got, err, test.want, test.says)
+		}
+		var usage usageError
+		if err != nil && errors.As(err, &usage) != (test.fails == nil) {
+			t.Errorf("given %q on %q: %v is of the wrong kind", test.given, test.host, err)
+		}
+	}
+}
+
 func TestParseLabels(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"", "map[]"},

@@ -81,13 +81,17 @@ var (
 	// ErrNoFacts is wrapped by the error of [Bus.Facts] when there are none
 	// under the hash, or what is there does not have it.
 	ErrNoFacts = errors.New("no facts with this hash")
+	// ErrUnheard is wrapped by the reasons of an [Unsent] that are no certain ones: the bus
+	// was told, and has not answered.
+	ErrUnheard = errors.New("it may be queued nevertheless")
 )
 
 // ErrHandOver, as the cause of the end of a follower's context, says that
 // another process goes on with what it does.
 var ErrHandOver = errors.New("handed over to another process")
 
-// Unsent is an error: why these nodes' queues did not take a job, as far as is known.
+// Unsent is an error: why these nodes' queues did not take a job, or, where that is
+// [ErrUnheard], are not known to have taken it.
 type Unsent map[string]error
 
 func (u Unsent) Error() string {
@@ -113,8 +117,8 @@ type Bus interface {
 // Control is the side that sends jobs and reads output.
 type Control interface {
 	// Submit queues an envelope for nodes, which need not exist yet, in about one
-	// way to the bus and back for hundreds of them. Where some queues could not be
-	// reached the error is an [Unsent], and the others have it.
+	// way to the bus and back for hundreds of them. Where some queues did not take it or
+	// could not be reached the error is an [Unsent], and all others have it.
 	Submit(ctx context.Context, envelope []byte, nodes ...string) error
 
 	// Follow calls each with every chunk that the streams of a run on these

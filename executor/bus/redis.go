@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,29 +168,41 @@ func (r *Redis) Submit(ctx context.Context, envelope []byte, nodes ...string) er
 	if keyspace.Clustered(r.client) {
 		submit = r.submitEach
 	}
+	unsent := Unsent{}
 	for len(nodes) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		some := nodes[:min(len(nodes), max(1, submitBytes/(len(envelope)+1)))]
 		nodes = nodes[len(some):]
-		unsent := Unsent{}
-		submit(ctx, envelope, some, unsent)
+		heard := submit(ctx, envelope, some, unsent)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(unsent) > 0 {
+		if !heard {
+			// The others would be waited for as long, some at a time.
 			for _, n := range nodes {
 				unsent[n] = errNotTried
 			}
-			return unsent
+			break
 		}
+	}
+	if len(unsent) > 0 {
+		return unsent
 	}
 	return nil
 }
 
 // errNotTried is why a job was not queued for a node.
-var errNotTried = errors.New("not tried, since others could not be reached")
+var errNotTried = errors.New("not tried, since nobody answered for others")
+
+// unheard is why a job was maybe not queued: with [ErrUnheard], unless it never left.
+func unheard(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, ErrUnheard)
+}
 
 // fanOut queues the job ARGV[1] in each of the streams from ARGV[4] on, of which ARGV[2]
 // jobs are kept for ARGV[3] seconds. It returns which of them did not take it, and why, in turns.
@@ -210,8 +223,8 @@ end
 return unsent`)
 
 // submitTo queues a job for nodes of one server, and adds to unsent those that may not
-// have it.
-func (r *Redis) submitTo(ctx context.Context, envelope []byte, nodes []string, unsent Unsent) {
+// have it. It reports whether the server said what has become of it.
+func (r *Redis) submitTo(ctx context.Context, envelope []byte, nodes []string, unsent Unsent) (heard bool) {
 	args := []any{envelope, KeepJobs, int(jobsKept.Seconds())}
 	byKey := map[string]string{}
 	for _, n := range nodes {
@@ -220,17 +233,18 @@ func (r *Redis) submitTo(ctx context.Context, envelope []byte, nodes []string, u
 	said, err := fanOut.Run(ctx, r.client, nil, args...).StringSlice()
 	if err != nil {
 		for _, n := range nodes {
-			unsent[n] = err
+			unsent[n] = unheard(err)
 		}
-		return
+		return false
 	}
 	for pair := range slices.Chunk(said, 2) {
 		unsent[byKey[pair[0]]] = errors.New(pair[len(pair)-1])
 	}
+	return true
 }
 
 // submitEach does the same in a cluster, where every queue can be on another server.
-func (r *Redis) submitEach(ctx context.Context, envelope []byte, nodes []string, unsent Unsent) {
+func (r *Redis) submitEach(ctx context.Context, envelope []byte, nodes []string, unsent Unsent) (heard bool) {
 	added := map[string]redis.Cmder{}
 	r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, n := range nodes {
@@ -240,10 +254,17 @@ func (r *Redis) submitEach(ctx context.Context, envelope []byte, nodes []string,
 		return nil
 	})
 	for n, cmd := range added {
-		if err := cmd.Err(); err != nil {
+		err := cmd.Err()
+		if _, answer := errors.AsType[redis.Error](err); err == nil || answer {
+			heard = true
+		} else {
+			err = unheard(err)
+		}
+		if err != nil {
 			unsent[n] = err
 		}
 	}
+	return heard
 }
 
 // Consume implements [Node].

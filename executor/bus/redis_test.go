@@ -25,6 +25,8 @@ type users struct {
 	bus.Control
 	t *testing.T
 	s *rdbtest.Server // of a cluster: none
+	// admin may do everything.
+	admin redis.UniversalClient
 	// do sends the server, or all of them, a command; as connects as a user.
 	do func(args ...any)
 	as func(user string) redis.UniversalClient
@@ -39,7 +41,7 @@ func newUsers(t *testing.T, options ...rdbtest.Option) users {
 	t.Helper()
 	s := rdbtest.Start(t, append(options, rdbtest.ACL(), rdbtest.Config("enable-debug-command yes"))...)
 	admin := s.Client()
-	u := users{t: t, s: s, mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}}
+	u := users{t: t, s: s, admin: admin, mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}}
 	u.do = func(args ...any) {
 		if err := admin.Do(context.Background(), args...).Err(); err != nil {
 			t.Fatalf("%v: %v", args, err)
@@ -53,7 +55,7 @@ func newUsers(t *testing.T, options ...rdbtest.Option) users {
 // clusterUsers are those of a cluster.
 func clusterUsers(t *testing.T, c *rdbtest.Cluster) users {
 	t.Helper()
-	u := users{t: t, mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}, do: c.Do}
+	u := users{t: t, admin: c.Client(), mu: &sync.Mutex{}, nodes: map[string]*bus.Redis{}, do: c.Do}
 	u.as = func(user string) redis.UniversalClient { return c.ClientOf(user, password) }
 	u.Control = bus.NewRedis(u.user(bus.BotUser, bus.BotRules()))
 	return u
@@ -92,6 +94,19 @@ func (u users) node(name string) *bus.Redis {
 		u.nodes[name] = b
 	}
 	return b
+}
+
+// Refuse implements [bustest.Refuser].
+func (u users) Refuse(node string) (again func()) {
+	key := "job:" + node
+	if err := u.admin.Set(context.Background(), key, "no queue", 0).Err(); err != nil {
+		u.t.Fatal(err)
+	}
+	return func() {
+		if err := u.admin.Del(context.Background(), key).Err(); err != nil {
+			u.t.Fatal(err)
+		}
+	}
 }
 
 func (u users) Consume(ctx context.Context, node, consumer string, each func(bus.Job)) error {
@@ -454,8 +469,19 @@ func TestRedisPaused(t *testing.T) {
 	if err := b.Renew(t.Context(), "r", time.Hour); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.Submit(t.Context(), []byte("job"), "n"); err != nil { // it knows the script
+		t.Fatal(err)
+	}
 	s.Pause()
 	var wg sync.WaitGroup
+	// What was asked of it is maybe done, and nobody waits for it again and again.
+	wg.Go(func() {
+		err := b.Submit(t.Context(), make([]byte, 3<<20), "n", "m", "o")
+		unsent, _ := errors.AsType[bus.Unsent](err)
+		if len(unsent) != 3 || !errors.Is(unsent["n"], bus.ErrUnheard) || unsent["o"] == nil || errors.Is(unsent["o"], bus.ErrUnheard) {
+			t.Errorf("Submit: %v, %v", err, map[string]error(unsent))
+		}
+	})
 	for what, call := range map[string]func() error{
 		"Publish": func() error { return b.Publish(t.Context(), bus.Chunk{Run: "r", Node: "n"}) },
 		"Lease":   func() error { _, err := b.Lease(t.Context(), "r"); return err },

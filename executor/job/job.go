@@ -82,7 +82,7 @@ const known = "run, check, drain or undrain"
 
 // Order is what a node is told besides to drain or undrain.
 type Order struct {
-	// Why is for people who are refused: at most [MaxWhy] bytes, on one line.
+	// Why is for people who are refused: see [CheckWhy].
 	Why string `json:"why,omitempty"`
 	// End has a drain end what runs.
 	End bool `json:"end,omitempty"`
@@ -318,8 +318,19 @@ func (g *Grant) checkEmpty() error {
 		return errors.New("an order says who gave it, and the policy by which they may")
 	case g.Purpose == PurposeUndrain && g.Order.End:
 		return errors.New("an undrain ends no runs")
-	case g.Order != nil && (len(g.Order.Why) > MaxWhy || !isLine(g.Order.Why)):
-		return fmt.Errorf("the reason of an order has at most %d bytes, on one line", MaxWhy)
+	case g.Order != nil:
+		return CheckWhy(g.Order.Why)
+	}
+	return nil
+}
+
+// CheckWhy reports what a reason of an order must not be.
+func CheckWhy(why string) error {
+	switch {
+	case len(why) > MaxWhy:
+		return fmt.Errorf("the reason has %d bytes, and at most %d are shown to those who are refused: make it shorter", len(why), MaxWhy)
+	case !isLine(why):
+		return errors.New("the reason has to be one line of text, without control characters")
 	}
 	return nil
 }

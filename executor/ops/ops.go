@@ -13,8 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
+	"syscall"
 	"time"
 
 	"kgent/executor"
@@ -175,11 +178,14 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 }
 
 // Client speaks to the executor behind a unix socket.
-type Client struct{ http http.Client }
+type Client struct {
+	socket string
+	http   http.Client
+}
 
 // NewClient returns the client of a socket.
 func NewClient(socket string) *Client {
-	return &Client{http.Client{Timeout: answerLimit, Transport: &http.Transport{
+	return &Client{socket, http.Client{Timeout: answerLimit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -227,7 +233,7 @@ func (c *Client) ask(ctx context.Context, method, path string, body any) ([]byte
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("asking the executor: %w", err)
+		return nil, c.unreached(err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
@@ -238,4 +244,18 @@ func (c *Client) ask(ctx context.Context, method, path string, body any) ([]byte
 		return nil, fmt.Errorf("the executor refuses: %s", b)
 	}
 	return b, nil
+}
+
+// unreached says why there is no answer, and what to do.
+func (c *Client) unreached(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // without the address, which nobody gave
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("asking the executor: %w; it does not run here, or was started without --socket %s", err, c.socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("asking the executor: %w; ask as root, or as somebody of the group of its --socket-group", err)
+	}
+	return fmt.Errorf("asking the executor: %w", err)
 }

@@ -364,3 +364,20 @@ func TestStarting(t *testing.T) {
 		}
 	}
 }
+
+// Who cannot reach the executor is told why that may be.
+func TestUnreached(t *testing.T) {
+	dir := t.TempDir()
+	gone := filepath.Join(dir, "gone.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: gone, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false) // as when it is killed
+	l.Close()
+	for _, socket := range []string{filepath.Join(dir, "none.sock"), gone} {
+		if _, err := NewClient(socket).Status(t.Context()); err == nil || strings.Contains(err.Error(), "http:") || !strings.HasSuffix(err.Error(), "it does not run here, or was started without --socket "+socket) {
+			t.Errorf("%v", err)
+		}
+	}
+}

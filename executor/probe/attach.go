@@ -113,9 +113,6 @@ func (s *Set) Attach(ctx context.Context) ([]string, error) {
 	if s.narrowed, err = s.narrow(ctx); err != nil {
 		return nil, err
 	}
-	if s.within != nil {
-		go s.follow()
-	}
 	var hooks []string
 	for _, p := range s.programs {
 		err := ctx.Err()

@@ -152,6 +152,9 @@ func attach(t testing.TB, s *probe.Set) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var following sync.WaitGroup
+	following.Go(func() { s.Follow(t.Context()) })
+	t.Cleanup(following.Wait)
 	return hooks
 }
 

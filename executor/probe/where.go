@@ -36,6 +36,10 @@ type within struct {
 	groups *ebpf.Map
 	slots  []group // what is in the map, by index
 
+	// since is when nothing was found first, zero while something is; said, that it was noted.
+	since time.Time
+	said  bool
+
 	mu    sync.Mutex
 	notes []string // what changed while the run went on, see [Set.Followed]
 }
@@ -118,44 +122,59 @@ func (s *Set) narrow(ctx context.Context) ([]string, error) {
 	return said, nil
 }
 
-// follow keeps the map up to date until the set is closed. While nothing on the node is called so
-// any more, for a container is just being restarted, the map stays as it is; that it lasts, or that
-// several are called so now, is noted.
-func (s *Set) follow() {
+// Follow keeps the map of control groups up to date until ctx ends or the set is closed; without one
+// it returns at once. While nothing on the node is called so any more, for a container is just being
+// restarted, the map stays as it is; that it lasts, or that several are called so now, is noted. It is
+// called once, after [Set.Attach].
+func (s *Set) Follow(ctx context.Context) {
+	s.links.Lock()
+	w := s.within
+	s.links.Unlock()
+	if w == nil {
+		return
+	}
 	tick := time.NewTicker(cmp.Or(s.host.opt.Follow, followInterval))
 	defer tick.Stop()
-	var since time.Time // when it was first not found; zero: it is
-	said := false
 	for {
 		select {
+		case <-ctx.Done():
+			return
 		case <-s.done:
 			return
 		case <-tick.C:
 		}
-		if s.acquire() != nil {
+		if !s.refill(w) {
 			return
 		}
-		was := slices.Clone(s.within.slots)
-		found, err := s.within.fill()
-		var crowded *crowdedError
-		switch {
-		case err == nil:
-			since, said = time.Time{}, false
-		case errors.As(err, &crowded):
-			s.within.note("not all of " + program.WhereWords(s.where) + " is seen: " + err.Error())
-		case since.IsZero():
-			since = time.Now()
-		case !said && time.Since(since) >= restartTime:
-			said = true
-			s.within.note("at " + since.UTC().Format("15:04:05 UTC") + " " + program.WhereWords(s.where) + " was not found any more: " + err.Error())
-		}
-		for _, f := range found {
-			if slices.ContainsFunc(s.within.slots, func(g group) bool { return g.cgroup == f.Cgroup && !slices.Contains(was, g) }) {
-				s.within.note(described(f) + " was started while the run went on, and is seen since " + time.Now().UTC().Format("15:04:05 UTC"))
-			}
-		}
-		s.release()
 	}
+}
+
+// refill looks once for what the target stands for now. It reports false when the set is closed.
+func (s *Set) refill(w *within) bool {
+	if s.acquire() != nil {
+		return false
+	}
+	defer s.release()
+	was := slices.Clone(w.slots)
+	found, err := w.fill()
+	var crowded *crowdedError
+	switch {
+	case err == nil:
+		w.since, w.said = time.Time{}, false
+	case errors.As(err, &crowded):
+		w.note("not all of " + program.WhereWords(s.where) + " is seen: " + err.Error())
+	case w.since.IsZero():
+		w.since = time.Now()
+	case !w.said && time.Since(w.since) >= restartTime:
+		w.said = true
+		w.note("at " + w.since.UTC().Format("15:04:05 UTC") + " " + program.WhereWords(s.where) + " was not found any more: " + err.Error())
+	}
+	for _, f := range found {
+		if slices.ContainsFunc(w.slots, func(g group) bool { return g.cgroup == f.Cgroup && !slices.Contains(was, g) }) {
+			w.note(described(f) + " was started while the run went on, and is seen since " + time.Now().UTC().Format("15:04:05 UTC"))
+		}
+	}
+	return true
 }
 
 // crowdedError says that a target stands for more control groups than a program's map holds.

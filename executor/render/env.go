@@ -38,6 +38,10 @@ type Env struct {
 	// time until which that is believed.
 	monoOffset, bootOffset atomic.Int64
 	monoUntil, bootUntil   atomic.Int64
+	// readAgain is when the clocks may be read again, by now.
+	readAgain atomic.Int64
+	// now is the time since any moment; nil: the process's.
+	now func() time.Duration
 }
 
 // NewEnv returns the Env of this machine: its clocks, the interfaces of the
@@ -52,6 +56,11 @@ func NewEnv() *Env {
 // are read again: as long as a wrong wall-clock time is shown after somebody
 // has set the clock, or the machine has slept.
 const clockTrust = int64(time.Second)
+
+// clockRest is how long the clocks are not read again, whatever a program says: a time that
+// has not come yet, as when a timer will expire or what is no time at all, is beyond what is believed
+// however often they are read.
+const clockRest = 10 * time.Millisecond
 
 // clockNoise is how far two readings of the same offset may be apart. Below it
 // the old offset stays, so that times within a run keep their distances.
@@ -69,7 +78,7 @@ func (e *Env) wall(ns uint64, boot bool) (int64, bool) {
 		offset, until = &e.bootOffset, &e.bootUntil
 	}
 	if t >= until.Load() {
-		e.readClocks()
+		e.mayReadClocks()
 	}
 	o := offset.Load()
 	w := t + o
@@ -77,6 +86,22 @@ func (e *Env) wall(ns uint64, boot bool) (int64, bool) {
 		return 0, false
 	}
 	return w, true
+}
+
+// started is any moment.
+var started = time.Now()
+
+// mayReadClocks reads the clocks unless that was just done.
+func (e *Env) mayReadClocks() {
+	now := time.Since(started)
+	if e.now != nil {
+		now = e.now()
+	}
+	if int64(now) < e.readAgain.Load() {
+		return
+	}
+	e.readClocks()
+	e.readAgain.Store(int64(now + clockRest)) // last: whoever does not read finds what was read
 }
 
 func (e *Env) readClocks() {

@@ -15,7 +15,7 @@ import (
 func TestWallClock(t *testing.T) {
 	c := Clocks{Monotonic: 100e9, Boot: 200e9, Real: 1_000_000e9}
 	reads := 0
-	e := &Env{Clocks: func() Clocks { reads++; return c }}
+	e := &Env{Clocks: func() Clocks { reads++; return c }, now: func() time.Duration { return time.Duration(c.Monotonic) }}
 	wall := func(ns uint64, boot bool, want int64) {
 		t.Helper()
 		got, ok := e.wall(ns, boot)
@@ -40,6 +40,18 @@ func TestWallClock(t *testing.T) {
 	if reads != 3 {
 		t.Errorf("the clocks were read %d times, want 3", reads)
 	}
+	// Times that have not come yet are shown, and the clocks not read for each of them.
+	reads = 0
+	for i := range uint64(1000) {
+		wall(500e9+i, i%2 == 0, 2_000_000e9+396e9+int64(i)-200e9*int64(1-i%2))
+	}
+	if reads > 1 {
+		t.Errorf("the clocks were read %d times for times that have not come yet", reads)
+	}
+	// What comes in time is as exact as ever.
+	c = Clocks{Monotonic: 106e9, Boot: 306e9, Real: 3_000_000e9}
+	wall(106e9, false, 3_000_000e9)
+	wall(500e9, false, 3_000_394e9)
 	for _, ns := range []uint64{math.MaxUint64, 1 << 63, math.MaxInt64} {
 		if w, ok := e.wall(ns, false); ok {
 			t.Errorf("%d is the time %d", ns, w)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
@@ -275,6 +276,21 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			// What an event costs, whoever else uses the processors.
 			b.ReportMetric(float64(clock(unix.CLOCK_PROCESS_CPUTIME_ID)-before)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// BenchmarkTime is what a time costs that has been, and one that has not come yet.
+func BenchmarkTime(b *testing.B) {
+	for name, ahead := range map[string]uint64{"past": 0, "future": uint64(time.Hour)} {
+		b.Run(name, func(b *testing.B) {
+			e := NewEnv()
+			at := uint64(clock(unix.CLOCK_MONOTONIC)) + ahead
+			for b.Loop() {
+				if _, ok := e.wall(at, false); !ok {
+					b.Fatal("it is no time")
+				}
+			}
 		})
 	}
 }

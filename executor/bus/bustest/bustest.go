@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) bus.Bus) {
 		{"JobsInOrder", jobsInOrder},
 		{"JobsOfOneNode", jobsOfOneNode},
 		{"JobsOfManyNodes", jobsOfMany},
+		{"JobsThatAreNotTaken", jobsNotTaken},
 		{"JobsAreDeliveredAgain", jobsAgain},
 		{"JobsAreTakenOver", jobsTakenOver},
 		{"JobQueueIsBounded", jobsBounded},
@@ -167,6 +168,50 @@ func jobsOfMany(t *testing.T, b bus.Bus, n names) {
 		c.want(large, false)
 	}
 	must(t, b.Submit(t.Context(), []byte("for none")))
+}
+
+// Refuser is a bus of which single queues can be made to take no jobs.
+type Refuser interface {
+	// Refuse has the queue of a node take none until again is called.
+	Refuse(node string) (again func())
+}
+
+// Nodes whose queue does not take a job are named, and no others: these have it, whether they
+// come before or after and however many are told at a time.
+func jobsNotTaken(t *testing.T, b bus.Bus, n names) {
+	large := strings.Repeat("large", 200_000)
+	var nodes []string
+	refused := map[string]bool{}
+	var again []func()
+	for i := range 13 {
+		node := n.of(fmt.Sprint("taken-", i))
+		nodes = append(nodes, node)
+		if r, ok := b.(Refuser); ok && (i == 1 || i == 7) {
+			refused[node] = true
+			again = append(again, r.Refuse(node))
+		}
+	}
+	err := b.Submit(t.Context(), []byte(large), nodes...)
+	var unsent bus.Unsent
+	if errors.As(err, &unsent); len(unsent) != len(refused) || err != nil && unsent == nil {
+		t.Fatalf("%d nodes take none: %v", len(refused), err)
+	}
+	for node := range refused {
+		if why := unsent[node]; why == nil || errors.Is(why, bus.ErrUnheard) {
+			t.Errorf("%s: %v, want a certain reason", node, why)
+		}
+	}
+	for _, f := range again {
+		f()
+	}
+	must(t, b.Submit(t.Context(), []byte("small"), nodes...))
+	for _, node := range nodes {
+		c := consume(t, b, node, "c")
+		if !refused[node] {
+			c.want(large, false)
+		}
+		c.want("small", false)
+	}
 }
 
 func jobsAgain(t *testing.T, b bus.Bus, n names) {

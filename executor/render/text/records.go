@@ -203,7 +203,7 @@ func Hist(h output.Hist, o Options) string {
 	if mean, ok := output.MeanOf(h.Buckets); ok {
 		said += ", mean " + bound(h.Unit, mean.Min, 1) + " to " + bound(h.Unit, mean.Max, 1)
 	}
-	for _, line := range wrapped(said, o.width()) {
+	for _, line := range Wrap(said, o.width()) {
 		b.WriteString(o.Style.dim(line) + "\n")
 	}
 	return b.String()
@@ -231,8 +231,8 @@ func Bars(h output.Hist, o Options) string {
 	return strings.Join(lines, "\n")
 }
 
-// wrapped breaks text at blanks.
-func wrapped(s string, width int) []string {
+// Wrap breaks text at blanks into lines of at most width columns, as far as there are any.
+func Wrap(s string, width int) []string {
 	var lines []string
 	for s != "" {
 		end := len(s)

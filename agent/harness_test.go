@@ -22,6 +22,8 @@ import (
 	"kgent/agent/recipes"
 	"kgent/agent/recipes/recipetest"
 	"kgent/agent/verify"
+	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
 	"kgent/agent/verify/worker"
 	"kgent/executor/probe"
 	"kgent/executor/probe/residue"
@@ -61,7 +63,7 @@ type machine struct {
 
 // thisMachine is read once for all tests.
 var thisMachine = sync.OnceValues(func() (machine, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	tools, err := programtest.Find()
 	if err != nil {
@@ -240,7 +242,7 @@ func newAuthors(t testing.TB, m machine, l verify.Loader, contracts []any, progr
 	})
 	client := b.client(b.server.URL(), script.Key)
 	b.Agent = &agent.Agent{
-		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: time.Minute}, Now: time.Now, Records: m.records,
+		Recipes: m.library, Model: client, Compiler: m.compiler, Budget: agent.Budget{Tries: 6, Tokens: 1_000_000, Time: 4 * time.Minute}, Now: time.Now, Records: m.records,
 		Prover: judge, Comparer: judge,
 		Target: agent.Target{Facts: m.facts, Types: m.types, Loader: cmp.Or(l, verify.Loader(m.loader))},
 	}
@@ -259,7 +261,8 @@ func prover(t testing.TB, m machine) *worker.Process {
 			t.Fatal(err)
 		}
 		p := worker.New(recipetest.Binary(t), "prover")
-		p.Limits.Time = 15 * time.Second
+		// For a machine that is busy with other tests.
+		p.Limits = proof.Limits{Time: time.Minute, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
 		if _, err := p.Prove(t.Context(), m.facts, o, manifest, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +282,7 @@ var oneProver struct {
 // client is a real one that waits only on paper.
 func (b *bench) client(url, key string) *llm.Client {
 	b.t.Helper()
-	c, err := llm.New(llm.Config{BaseURL: url, Key: llm.NewSecret(key), Model: "scripted", Timeout: 20 * time.Second,
+	c, err := llm.New(llm.Config{BaseURL: url, Key: llm.NewSecret(key), Model: "scripted", Timeout: 2 * time.Minute,
 		Prices: map[string]llm.Price{"scripted": {Prompt: 2, Completion: 10}},
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			b.slept = append(b.slept, d)
@@ -294,7 +297,7 @@ func (b *bench) client(url, key string) *llm.Client {
 
 func (b *bench) prepare(ctx context.Context, text string) (*agent.Candidate, error) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	return b.Prepare(ctx, agent.Request{ID: "r1", Text: text}, func(s agent.Step) { b.steps = append(b.steps, s) })
 }

@@ -414,12 +414,12 @@ func TestBudget(t *testing.T) {
 	})
 	t.Run("time later", func(t *testing.T) {
 		b := newBench(t, m, yes{}, wrong, llmd.Rule{Hang: true})
-		b.Budget.Time = 10 * time.Second // enough for the first program on a busy machine
+		b.Budget.Time = 20 * time.Second // enough for the first program on a busy machine
 		r := b.rejected(beyond)
 		if len(r.Record.Attempts) != 1 {
 			t.Errorf("%d programs", len(r.Record.Attempts))
 		}
-		wants(t, "the error", r.Error(), "no further try", "10s")
+		wants(t, "the error", r.Error(), "no further try", "20s")
 	})
 }
 

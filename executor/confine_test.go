@@ -120,6 +120,7 @@ type witness struct {
 	t    *testing.T
 	mu   sync.Mutex
 	seen []uint64
+	told func() // that it has seen something; nil tells nobody
 }
 
 func (w *witness) look() {
@@ -128,6 +129,9 @@ func (w *witness) look() {
 	defer w.mu.Unlock()
 	if !slices.Contains(w.seen, got) {
 		w.seen = append(w.seen, got)
+	}
+	if w.told != nil {
+		w.told()
 	}
 }
 

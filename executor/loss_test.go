@@ -161,9 +161,11 @@ func newNeighbour(t *testing.T) *neighbour {
 	ns := fmt.Sprint(cmd.Process.Pid)
 	ip("link", "add", n.ifc, "type", "veth", "peer", "name", there, "netns", ns)
 	t.Cleanup(func() { exec.Command("ip", "link", "del", n.ifc).Run() }) // a test may have removed it
-	subnet := fmt.Sprintf("198.18.%d.", pid%256)                         // RFC 2544: for tests of networks
-	n.other = net.ParseIP(subnet + "2")
-	ip("address", "add", subnet+"1/30", "dev", n.ifc)
+	// A network of four addresses for each process, of those that RFC 2544 has for tests.
+	net4 := 198<<24 | 18<<16 | uint32(pid)%(1<<15)<<2
+	address := func(host uint32) net.IP { return binary.BigEndian.AppendUint32(nil, net4|host) }
+	n.other = address(2)
+	ip("address", "add", address(1).String()+"/30", "dev", n.ifc)
 	ip("link", "set", n.ifc, "up")
 	inside := func(args ...string) {
 		t.Helper()
@@ -171,7 +173,7 @@ func newNeighbour(t *testing.T) *neighbour {
 			t.Fatalf("nsenter ip %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 	}
-	inside("address", "add", subnet+"2/30", "dev", there)
+	inside("address", "add", address(2).String()+"/30", "dev", there)
 	inside("link", "set", there, "up")
 	if n.icmp, err = net.ListenIP("ip4:icmp", nil); err != nil {
 		t.Fatal(err)
@@ -225,10 +227,10 @@ func TestTrafficFlowsAgain(t *testing.T) {
 	for _, where := range []string{"xdp", "tcx"} {
 		b := realBench(t, pinger[where], program.Options{Interface: n.ifc})
 		b.e.Kernel = NewKernel("n1", probe.NewLoader(probe.Options{}), render.NewEnv())
-		b.e.Policy.AllowAct, b.e.Policy.CPUPerRun = true, 0
+		b.e.Policy.AllowAct, b.e.Policy.CPUPerRun, b.e.Policy.CPUTotal = true, 0, 0
 		told := b.told()
 		b.serve()
-		g := b.grant(time.Second)
+		g := b.grant(3 * time.Second)
 		g.Approval.Tier = TierAct
 		b.dispatch(g)
 		for attached := false; !attached; {
@@ -310,7 +312,7 @@ func TestPlaceGoesAway(t *testing.T) {
 	} {
 		b := realBench(t, test.source, test.opt)
 		b.e.Kernel = NewKernel("n1", probe.NewLoader(probe.Options{Cgroups: mount}), render.NewEnv())
-		b.e.Policy.CPUPerRun = 0
+		b.e.Policy.CPUPerRun, b.e.Policy.CPUTotal = 0, 0
 		told := b.told()
 		b.serve()
 		b.dispatch(b.grant(time.Second))

@@ -54,9 +54,9 @@ func TestScriptIsConfined(t *testing.T) {
 	if _, err := p.Attach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	w := &witness{t: t}
+	w := &witness{t: t, told: cancel}
 	if err := p.Stream(ctx, w); err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // patient are limits for a machine that is busy with other tests.
-var patient = proof.Limits{Time: 3 * time.Minute, Query: 30 * time.Second, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
+var patient = proof.Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}
 
 // brief are limits for what need not be settled.
 var brief = proof.Limits{Time: 5 * time.Second}

@@ -1,11 +1,6 @@
 package codegen_test
 
-import (
-	"testing"
-	"time"
-
-	"kgent/agent/verify/proof"
-)
+import "testing"
 
 // What is remembered by a key of one packet is known at another, wherever the bytes of the key begin; and a text of a packet can be long.
 func TestPacketsTogether(t *testing.T) {
@@ -79,7 +74,7 @@ hook cgroup_skb/egress() with udp = (packet.u8(0) & 15) * 4, dport = ntohs(packe
 `,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if verdict, why, source := verdictOf(t, text, proof.Limits{Time: 2 * time.Minute, Query: time.Minute}); verdict != "VERIFIED" {
+			if verdict, why, source := verdictOf(t, text, patient); verdict != "VERIFIED" {
 				t.Errorf("%s: %s\n%s", verdict, why, numbered(source))
 			}
 		})

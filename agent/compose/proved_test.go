@@ -14,6 +14,7 @@ import (
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
 )
 
 // What is composed is VERIFIED: what the README promises, and with KGENT_SOAK everything of the set
@@ -55,7 +56,8 @@ func TestProved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := verify.Prover{Limits: proof.Limits{Time: 2 * time.Minute, Query: time.Minute}}
+	// For a machine that is busy with other tests.
+	p := verify.Prover{Limits: proof.Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}}
 	counts := map[string]int{}
 	for i, text := range texts {
 		failed := t.Logf

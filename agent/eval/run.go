@@ -259,7 +259,7 @@ func gone(ctx context.Context, a output.Attached) error {
 	}
 	wait := func(what string, ids []uint32, open func(uint32) (io.Closer, error)) error {
 		for _, id := range ids {
-			for tick := time.Now().Add(10 * time.Second); !free(open, id); time.Sleep(2 * time.Millisecond) {
+			for tick := time.Now().Add(time.Minute); !free(open, id); time.Sleep(2 * time.Millisecond) {
 				if ctx.Err() != nil || time.Now().After(tick) {
 					return fmt.Errorf("%s %d is still in the kernel", what, id)
 				}

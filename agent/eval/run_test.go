@@ -25,6 +25,7 @@ import (
 	"kgent/agent/recipes"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
 	"kgent/executor"
 	"kgent/executor/probe"
 	"kgent/executor/probe/residue"
@@ -35,6 +36,9 @@ func TestMain(m *testing.M) {
 	workload.Main()
 	os.Exit(m.Run())
 }
+
+// patient are limits for a machine that is busy with other tests.
+var patient = proof.Limits{Time: 3 * time.Minute, Query: 30 * time.Second, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
 
 var thisMachine = sync.OnceValues(func() (*eval.Bench, error) {
 	tools, err := programtest.Find()
@@ -112,7 +116,7 @@ func (l loader) DryLoad(ctx context.Context, o *program.Object, m *program.Manif
 // model is a client of an endpoint at a URL.
 func model(t *testing.T, url string) llm.Model {
 	t.Helper()
-	c, err := llm.New(llm.Config{BaseURL: url, Key: llm.NewSecret("sk-test-0123456789abcdef"), Model: "scripted", Timeout: 20 * time.Second})
+	c, err := llm.New(llm.Config{BaseURL: url, Key: llm.NewSecret("sk-test-0123456789abcdef"), Model: "scripted", Timeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +171,7 @@ func TestDirectAndPaper(t *testing.T) {
 		for i := range rules {
 			rules[i].Times = 1
 		}
-		return &eval.Alone{Bench: b, Model: scripted(t, rules...), Loader: loader{b.Kernel}, Tries: tries, Examples: tries - 1, Tokens: 200_000, Time: time.Minute, Now: time.Now}
+		return &eval.Alone{Bench: b, Model: scripted(t, rules...), Loader: loader{b.Kernel}, Tries: tries, Examples: tries - 1, Tokens: 200_000, Time: 10 * time.Minute, Now: time.Now}
 	}
 	says := func(source string) llmd.Rule { return llmd.Rule{JSON: alone(source, "")} }
 	for _, x := range []struct {
@@ -206,7 +210,7 @@ func TestActs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &eval.Alone{Bench: b, Model: scripted(t, llmd.Rule{JSON: alone(right.Text, "")}), Loader: loader{b.Kernel}, Tries: 1, Tokens: 200_000, Time: time.Minute, Now: time.Now}
+	a := &eval.Alone{Bench: b, Model: scripted(t, llmd.Rule{JSON: alone(right.Text, "")}), Loader: loader{b.Kernel}, Tries: 1, Tokens: 200_000, Time: 10 * time.Minute, Now: time.Now}
 	one := *c
 	one.Requests = c.Requests[:1]
 	run := &eval.Run{Bench: b, Mode: eval.Direct, Answer: a, Cases: []*eval.Case{&one}, Repeats: 1, Acts: func([]program.Facts) string { return "it would" }}
@@ -287,8 +291,8 @@ func noisy(t *testing.T, b *eval.Bench, rate float64) (eval.NoisyAgent, *eval.No
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.Close() })
-	a := &agent.Agent{Recipes: b.Recipes.None(), Model: model(t, n.URL()), Compiler: b.Compiler, Budget: agent.Budget{Tries: 3, Tokens: 1_000_000, Time: 2 * time.Minute}, Now: time.Now,
-		Prover: &verify.Prover{Limits: proof.Limits{Time: 30 * time.Second}, Trusted: func(*contract.Contract) bool { return true }},
+	a := &agent.Agent{Recipes: b.Recipes.None(), Model: model(t, n.URL()), Compiler: b.Compiler, Budget: agent.Budget{Tries: 3, Tokens: 1_000_000, Time: 10 * time.Minute}, Now: time.Now,
+		Prover: &verify.Prover{Limits: patient, Trusted: func(*contract.Contract) bool { return true }},
 		Target: agent.Target{Facts: b.Facts, Types: b.Types, Loader: loader{b.Kernel}}}
 	return eval.NoisyAgent{Agent: eval.Agent{Agent: a, Now: time.Now}, Bench: b, Noise: n}, n
 }
@@ -325,7 +329,7 @@ func TestRecipesMode(t *testing.T) {
 // The gate tells programs apart as the oracle does.
 func TestGate(t *testing.T) {
 	b, c := bench(t), named(t, "parents-counted")
-	g := &eval.Gate{Bench: b, Loader: loader{b.Kernel}, Now: time.Now, Mutants: 3, Prover: &verify.Prover{Limits: proof.Limits{Time: 30 * time.Second}, Trusted: func(*contract.Contract) bool { return true }}}
+	g := &eval.Gate{Bench: b, Loader: loader{b.Kernel}, Now: time.Now, Mutants: 3, Prover: &verify.Prover{Limits: patient, Trusted: func(*contract.Contract) bool { return true }}}
 	var all []*eval.Judgement
 	if err := g.Case(t.Context(), c, func(string) bool { return false }, func(j eval.Judgement) { all = append(all, &j) }); err != nil {
 		t.Fatal(err)

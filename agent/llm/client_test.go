@@ -482,9 +482,9 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestTimeouts(t *testing.T) {
 	both(t, func(t *testing.T, streamed func(llm.Prompt) llm.Prompt) {
 		s := serve(t, llmd.Rule{Match: llmd.Match{User: "slow"}, Text: "one two", ChunkDelay: time.Hour, Delay: time.Millisecond}, llmd.Rule{Hang: true})
-		c, clk := dial(t, s.URL(), func(cfg *llm.Config) { cfg.Timeout = 100 * time.Millisecond })
+		c, clk := dial(t, s.URL(), func(cfg *llm.Config) { cfg.Timeout = 500 * time.Millisecond })
 		_, record, err := complete(t, bounded(t), c, streamed(user("x")))
-		if !errors.Is(err, llm.ErrTimeout) || !strings.Contains(err.Error(), "nothing whole within 100ms; try again, raise KGENT_MODEL_TIMEOUT") {
+		if !errors.Is(err, llm.ErrTimeout) || !strings.Contains(err.Error(), "nothing whole within 500ms; try again, raise KGENT_MODEL_TIMEOUT") {
 			t.Errorf("got %v", err)
 		}
 		if len(record.Attempts) != 1 || len(clk.slept) != 0 || !record.Usage.Estimated || record.Usage.PromptTokens == 0 {
@@ -495,7 +495,7 @@ func TestTimeouts(t *testing.T) {
 		}
 
 		c, _ = dial(t, s.URL(), nil)
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		defer cancel()
 		if _, _, err = complete(t, ctx, c, streamed(user("x"))); !errors.Is(err, llm.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
@@ -518,7 +518,7 @@ func TestTimeouts(t *testing.T) {
 	})
 	t.Run("in the middle of a stream", func(t *testing.T) {
 		s := serve(t, llmd.Rule{Text: "one two", ChunkDelay: time.Hour})
-		c, _ := dial(t, s.URL(), func(cfg *llm.Config) { cfg.Timeout = 100 * time.Millisecond })
+		c, _ := dial(t, s.URL(), func(cfg *llm.Config) { cfg.Timeout = 500 * time.Millisecond })
 		p := user("x")
 		p.Stream = func(llm.Progress) {}
 		if _, _, err := complete(t, bounded(t), c, p); !errors.Is(err, llm.ErrTimeout) {

@@ -13,6 +13,7 @@ import (
 	"kgent/agent/program/programtest"
 	"kgent/agent/recipes"
 	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
 )
 
 // translations are the ways in which clang may translate one source. What the
@@ -76,7 +77,7 @@ func TestTranslations(t *testing.T) {
 }
 
 // patient are limits for a machine that is busy with other tests.
-var patient = proof.Limits{Time: 2 * time.Minute, Query: 30 * time.Second}
+var patient = proof.Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}
 
 // proved is the report on a recipe's program for a kernel.
 func proved(t *testing.T, k *ProofKernel, o *program.Object, r *recipes.Recipe) *proof.Report {

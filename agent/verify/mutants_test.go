@@ -4,7 +4,6 @@ import (
 	"os"
 	"slices"
 	"testing"
-	"time"
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
@@ -35,7 +34,7 @@ func TestContractsJudged(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &Prover{Limits: proof.Limits{Time: 2 * time.Minute}, Trusted: TrustedAre([]*contract.Contract{r.Contract})}
+			p := &Prover{Limits: patient, Trusted: TrustedAre([]*contract.Contract{r.Contract})}
 			plain, err := p.ProveOn(t.Context(), k, o, m, r.Contract)
 			if err != nil {
 				t.Fatal(err)
@@ -43,7 +42,7 @@ func TestContractsJudged(t *testing.T) {
 			if plain.Stats.Mutants != 0 {
 				t.Errorf("a contract that is trusted was judged by %d mutants", plain.Stats.Mutants)
 			}
-			p = &Prover{Limits: proof.Limits{Time: 2 * time.Minute}}
+			p = &Prover{Limits: patient}
 			judged, err := p.ProveOn(t.Context(), k, o, m, r.Contract)
 			if err != nil {
 				t.Fatal(err)
@@ -116,7 +115,7 @@ hook tp_btf/sched_process_exit(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &Prover{Limits: proof.Limits{Time: time.Minute}}
+		p := &Prover{Limits: patient}
 		r, err := p.ProveOn(t.Context(), k, o, m, c)
 		if err != nil {
 			t.Fatal(err)

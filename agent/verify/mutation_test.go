@@ -42,10 +42,7 @@ const survivorsFile = "testdata/survivors.txt"
 
 // mutantTime bounds the proof of one mutant. Those of a recipe whose own proof takes long
 // get a multiple of that instead: an UNKNOWN for want of time says nothing.
-const (
-	mutantTime   = 15 * time.Second
-	originalTime = 30 * time.Second
-)
+const mutantTime = 15 * time.Second
 
 // scored is a recipe whose mutants are judged.
 type scored struct {
@@ -94,7 +91,7 @@ func (s *scorer) recipe(t *testing.T, r *recipes.Recipe) *scored {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	report, err := s.prove(t.Context(), x, x.object, x.manifest, proof.Limits{Time: originalTime})
+	report, err := s.prove(t.Context(), x, x.object, x.manifest, patient)
 	if err != nil {
 		t.Fatal(err)
 	}

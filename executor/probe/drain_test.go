@@ -15,20 +15,18 @@ import (
 )
 
 // Whatever rate the programs produce at, every event is delivered or counted
-// as lost, none twice. The reader is slowed down in one case so that the ring
-// overflows, and detached in mid-flood in another.
+// as lost, none twice. The reader waits in one case until the ring has
+// overflowed, and is detached in mid-flood in another.
 func TestFlood(t *testing.T) {
 	const processes, threads, calls = 3, 3, 100_000
 	const all = (processes + 1) * threads * calls
 	for _, tt := range []struct {
-		name   string
-		every  uint64 // events between two pauses of the reader
-		pause  time.Duration
-		cut    bool // detach while the flood goes on
-		losses bool
+		name string
+		slow bool // the reader stands still until something was lost
+		cut  bool // detach while the flood goes on
 	}{
 		{name: "reader at full speed"},
-		{name: "slow reader", every: 1000, pause: 5 * time.Millisecond, losses: true},
+		{name: "slow reader", slow: true},
 		{name: "detached in between", cut: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,18 +35,21 @@ func TestFlood(t *testing.T) {
 			mark := newMark()
 			s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
 			attach(t, s)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			var delivered, bad atomic.Uint64
 			count := func(_ int, raw []byte) {
 				n := delivered.Add(1)
 				if len(raw) != 64 || (record{raw: raw}).u32(0) == 0 {
 					bad.Add(1)
 				}
-				if tt.every != 0 && n%tt.every == 0 {
-					time.Sleep(tt.pause)
+				for tt.slow && n == 1 && ctx.Err() == nil {
+					if c, err := s.Counts(); err != nil || c.Lost > 0 {
+						break
+					}
+					time.Sleep(time.Millisecond)
 				}
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
 			drained := make(chan error, 1)
 			go func() { drained <- s.Drain(ctx, probe.Tick, count) }()
 
@@ -98,7 +99,7 @@ func TestFlood(t *testing.T) {
 			if !tt.cut && c.Produced != all {
 				t.Errorf("produced %d, %d calls were made", c.Produced, all)
 			}
-			if tt.losses && c.Lost == 0 {
+			if tt.slow && c.Lost == 0 {
 				t.Error("nothing was lost, so the case shows nothing")
 			}
 			if bad.Load() > 0 {
@@ -143,7 +144,7 @@ func TestDrainEnds(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if late < 0 || late > 2*time.Second {
+				if late < 0 || late > patience {
 					t.Errorf("flooded %v: returned %v after the context's end", flooded, late)
 				}
 			}
@@ -162,7 +163,7 @@ func TestDrainIdles(t *testing.T) {
 	var read, told int
 	for _, calls := range []int{1, probe.Turn, 2 * probe.Turn, probe.Turn + 1} {
 		flood(mark, uint64(calls), 1)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		read, told = 0, 0
 		err := s.DrainTo(ctx, probe.Tick, func(int, []byte) { read++ }, func() { told = read; cancel() })
 		cancel()
@@ -232,7 +233,7 @@ func TestRestDisagrees(t *testing.T) {
 	if want := "the program says it submitted 0 events, 10 were read"; err == nil || n != 10 || err.Error() != "draining the rest: "+want {
 		t.Errorf("%d events, error %v; want %q", n, err, want)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > patience {
 		t.Errorf("took %v", took)
 	}
 }
@@ -290,7 +291,7 @@ func TestSample(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !got.Available || got.Runs < 1000 || got.Nanos == 0 || got.CPUShare <= 0 || got.CPUShare > 64 {
+		if !got.Available || got.Runs == 0 || got.Nanos == 0 || got.CPUShare <= 0 || got.CPUShare > 64 {
 			t.Errorf("sample %+v", got)
 		}
 		runs += got.Runs

@@ -50,6 +50,9 @@ func attachFilter(arg string) error {
 // A filter outlives a process that is killed. It is removed by the next kgent,
 // and only when its process is dead.
 func TestSweep(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	residue.Check(t)
 	a, _ := veth(t)
 	file := t.TempDir() + "/object"
@@ -135,6 +138,9 @@ func TestFilterBesideOthers(t *testing.T) {
 
 // A filter that only begins as kgent's do is not removed, nor its queueing discipline.
 func TestSweepLeavesOthers(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	residue.Check(t)
 	a, _ := veth(t)
 	if err := probe.AddClsact(a); err != nil {

@@ -1,14 +1,18 @@
 package probe_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,8 +27,42 @@ import (
 // floodEnv makes a re-executed test binary a workload: mark:calls:threads.
 const floodEnv = "KGENT_PROBE_TEST_FLOOD"
 
+// aloneEnv is set in the processes of alone.
+const aloneEnv = "KGENT_PROBE_TEST_ALONE"
+
+// alone is whether a test is to go on in this process, which then has a network for itself: in the
+// host's the loopback interface takes one XDP program, of whichever process, others send over it
+// what they like, and every kgent that starts sweeps. There the test is run by a process of its own.
+func alone(t *testing.T) bool {
+	t.Helper()
+	if vm.Inside() || os.Getenv(aloneEnv) != "" {
+		return true
+	}
+	parts := strings.Split(t.Name(), "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.count=1", "-test.run="+strings.Join(parts, "/"))
+	cmd.Env = append(os.Environ(), aloneEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	if skipped := "--- SKIP: " + t.Name() + " "; bytes.Contains(out, []byte(skipped)) {
+		t.Skipf("%s", out)
+	}
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")) {
+		t.Errorf("in a network of its own: %v\n%s", err, out)
+	}
+	return false
+}
+
 func TestMain(m *testing.M) {
 	vm.Init()
+	if os.Getenv(aloneEnv) != "" {
+		if err := probe.InterfaceUp("lo"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	if arg := os.Getenv(floodEnv); arg != "" {
 		var mark, calls uint64
 		var threads int
@@ -158,6 +196,9 @@ func attach(t testing.TB, s *probe.Set) []string {
 	return hooks
 }
 
+// patience is how long what must happen may take on a machine with other things to do.
+const patience = time.Minute
+
 // record is one event.
 type record struct {
 	stream int
@@ -207,7 +248,7 @@ func (r *reading) wait(n int) []record {
 // until waits for events that satisfy ok.
 func (r *reading) until(what string, ok func([]record) bool) []record {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		all := r.seen()
 		if ok(all) {

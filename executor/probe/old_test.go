@@ -25,7 +25,7 @@ func TestOldPerfEvent(t *testing.T) {
 	l := probe.NewLoader(probe.Options{}).Old()
 	s := load(t, l, o, manifest(t, o, program.Options{Constants: map[string]string{"pid": fmt.Sprint(os.Getpid())}, Hz: 499}))
 	attach(t, s)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		flood(1, 1<<16, 1)
 		cells, err := s.Cells("samples")
@@ -36,7 +36,7 @@ func TestOldPerfEvent(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("no sample in 20 s")
+			t.Fatalf("no sample in %v", patience)
 		}
 	}
 	if err := s.Detach(); err != nil {

@@ -68,7 +68,7 @@ func usable(addr netip.Addr) error {
 		return fmt.Errorf("opening a socket: %w", err)
 	}
 	defer unix.Close(fd)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		err := unix.Bind(fd, &unix.SockaddrInet6{Addr: addr.As16()})
 		if err == nil {
 			return nil

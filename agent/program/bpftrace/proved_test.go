@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"kgent/agent/contract"
 	"kgent/agent/program"
@@ -11,6 +12,7 @@ import (
 	"kgent/agent/program/bpftrace/jail"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
 	"kgent/retrieval/kernel"
 )
 
@@ -58,7 +60,9 @@ func TestProved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prover := &verify.Prover{Trusted: func(*contract.Contract) bool { return true }}
+	// For a machine that is busy with other tests.
+	patient := proof.Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}
+	prover := &verify.Prover{Limits: patient, Trusted: func(*contract.Contract) bool { return true }}
 	for name, tt := range map[string]struct {
 		script, contract string
 		verdict          proof.Verdict

@@ -79,7 +79,7 @@ func terminal(t *testing.T) (pty, tty *os.File) {
 // waits returns when the shell has said its prompt.
 func (s *shell) waits() {
 	s.t.Helper()
-	if err := s.pty.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := s.pty.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		s.t.Fatal(err)
 	}
 	var said []byte

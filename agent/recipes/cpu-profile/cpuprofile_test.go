@@ -67,8 +67,9 @@ func TestProfile(t *testing.T) {
 			}
 		}
 	}
-	// A second of CPU time, at 99 Hz; a busy machine only makes it last longer.
-	if all < 60 || all > 150 {
+	// A second of CPU time, at 99 Hz. A busy machine makes it last longer; one whose host
+	// has other things to do misses samples meanwhile.
+	if all < 20 || all > 150 {
 		t.Errorf("%d samples of a second of CPU time at 99 Hz", all)
 	}
 	if burning*10 < all*8 {

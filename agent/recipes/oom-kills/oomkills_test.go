@@ -96,7 +96,7 @@ func group(t *testing.T) string {
 	t.Cleanup(func() {
 		// Its processes have ended, but the kernel may not be done with them.
 		var err error
-		for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			if err = unix.Rmdir(dir); err != unix.EBUSY {
 				break
 			}

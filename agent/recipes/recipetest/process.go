@@ -107,7 +107,7 @@ func Hear() (string, error) {
 // Asleep waits until a thread of this process sleeps in a system call; for
 // workloads whose call must have begun before something else.
 func Asleep(tid, syscall int) error {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", tid))
 		if err != nil {
 			return fmt.Errorf("looking at thread %d: %w", tid, err)
@@ -123,7 +123,7 @@ func Asleep(tid, syscall int) error {
 func (p *Process) Blocks(nr int) {
 	p.t.Helper()
 	in := fmt.Sprintf("%d ", nr)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", p.Pid))
 		if err != nil {
 			p.t.Fatal(err)

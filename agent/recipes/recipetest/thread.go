@@ -18,7 +18,7 @@ func init() { runtime.LockOSThread() }
 func InSyscall(t *testing.T, pid int, tid string, nr int) {
 	t.Helper()
 	state := fmt.Sprintf("/proc/%d/task/%s/syscall", pid, tid)
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 		b, err := os.ReadFile(state)
 		if err != nil {
 			t.Fatal(err)

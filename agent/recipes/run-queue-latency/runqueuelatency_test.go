@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,14 +21,19 @@ func TestMain(m *testing.M) {
 // the other waits, ready to run.
 func compete([]string) error {
 	done := make(chan error)
+	var there sync.WaitGroup
+	there.Add(2)
 	for range 2 {
 		go func() {
 			done <- recipetest.Thread("rt-busy", func(int) error {
 				var one unix.CPUSet
 				one.Set(0)
-				if err := unix.SchedSetaffinity(0, &one); err != nil {
+				err := unix.SchedSetaffinity(0, &one)
+				there.Done()
+				if err != nil {
 					return err
 				}
+				there.Wait()
 				for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
 				}
 				return nil
@@ -47,8 +53,8 @@ const (
 	nap  = 10 * time.Millisecond
 )
 
-// sleep sleeps often and runs hardly ever, in a thread of its own, and says for
-// how long the kernel thinks that the process's threads waited for a CPU.
+// sleep sleeps often and runs hardly ever, in a thread of its own, says so, and is there
+// until the test has looked at it.
 func sleep([]string) error {
 	return recipetest.Thread("rt-sleeper", func(int) error {
 		for range naps {
@@ -56,25 +62,31 @@ func sleep([]string) error {
 			for unix.Nanosleep(&ts, &ts) == unix.EINTR {
 			}
 		}
-		files, err := filepath.Glob("/proc/self/task/*/schedstat")
-		if err != nil {
-			return err
-		}
-		var sum uint64
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			var ran, waited uint64
-			if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
-				return fmt.Errorf("reading %s: %w", file, err)
-			}
-			sum += waited
-		}
-		recipetest.Say(sum)
-		return nil
+		recipetest.Say("rested")
+		_, err := recipetest.Hear()
+		return err
 	})
+}
+
+// waited is for how long the kernel thinks that a process's threads waited for a CPU.
+func waited(t *testing.T, pid int) (sum uint64) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d threads of process %d, %v", len(files), pid, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ran, waited uint64
+		if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
+			t.Fatalf("reading %s: %v", file, err)
+		}
+		sum += waited
+	}
+	return sum
 }
 
 // Each of two threads that want one CPU all the time waits for about as long
@@ -105,36 +117,39 @@ func TestRunQueue(t *testing.T) {
 // Sleeping is not waiting for a CPU: what is shown is at most what the kernel's
 // own account says, which is far from the time asleep.
 func TestRunQueueOfSleeper(t *testing.T) {
-	var account uint64
+	var p *recipetest.Process
 	run := recipetest.Run(t, "run queue latency of rt-dozer", func(l *recipetest.Live) {
-		p := recipetest.Start(l.T, "rt-dozer", "sleep")
-		if _, err := fmt.Sscan(p.Hear(), &account); err != nil {
-			l.Fatal(err)
-		}
-		p.Wait()
+		p = recipetest.Start(l.T, "rt-dozer", "sleep")
+		p.Hear()
 	})
+	account := waited(t, p.Pid) // and a little after the trace
+	p.Tell("end")
+	p.Wait()
 	hists := run.Hists("latency", nil)
 	if len(hists) != 1 {
 		t.Fatalf("%d histograms, want one", len(hists))
 	}
-	var waited uint64 // at least
+	var least uint64
 	for _, b := range hists[0].Buckets {
-		waited += b.Count * b.Min
+		least += b.Count * b.Min
 	}
 	if hists[0].Count < naps {
 		t.Errorf("%d waits, the process woke up %d times", hists[0].Count, naps)
 	}
-	// The threads that the process has when it ends wait a little more.
+	// The two do not look at one clock.
 	const slack = uint64(naps * nap / 5)
-	if waited > account+slack {
-		t.Errorf("%v of waiting, the kernel says %v: was time asleep counted?\n%v", time.Duration(waited), time.Duration(account), hists[0].Buckets)
+	if least > account+slack {
+		t.Errorf("%v of waiting, the kernel says %v: was time asleep counted?\n%v", time.Duration(least), time.Duration(account), hists[0].Buckets)
 	}
 }
 
 // Other processes are not this one.
 func TestRunQueueOfOther(t *testing.T) {
 	run := recipetest.Run(t, "run queue latency of rt-nobody", func(l *recipetest.Live) {
-		l.Child("rt-decoy", "sleep")
+		p := recipetest.Start(l.T, "rt-decoy", "sleep")
+		p.Hear()
+		p.Tell("end")
+		p.Wait()
 	})
 	for _, h := range run.Hists("latency", nil) {
 		if h.Count != 0 {

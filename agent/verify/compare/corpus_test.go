@@ -41,7 +41,7 @@ var kernelOf = sync.OnceValues(func() (*symbolic.Kernel, error) {
 })
 
 // patient are limits for a machine that is busy with other tests.
-var patient = Limits{Time: 3 * time.Minute, Query: 30 * time.Second, Scenario: 3, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
+var patient = Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Scenario: 3, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}
 
 func here(t testing.TB) Options {
 	t.Helper()

@@ -49,7 +49,6 @@ func TestMutants(t *testing.T) {
 					break
 				}
 				opt := here(t)
-				opt.Limits.Time, opt.Limits.Query = 20*time.Second, 2*time.Second
 				res, err := Compare(context.Background(), right, built(t, "the mutant", o), opt)
 				if err != nil {
 					continue // what is not linked is no program

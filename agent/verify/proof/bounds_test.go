@@ -5,7 +5,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
 
 	"kgent/agent/verify/symbolic"
 )
@@ -48,7 +47,7 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 64); __type(key, _
 		t.Run(c.name, func(t *testing.T) {
 			debug.FreeOSMemory()
 			resetPeak(t)
-			r := verify(t, head+c.source, "", Limits{Time: time.Minute, Machine: symbolic.Limits{Paths: c.paths, Time: time.Minute}})
+			r := verify(t, head+c.source, "", Limits{Time: patient.Time, Machine: symbolic.Limits{Paths: c.paths, Time: patient.Machine.Time}})
 			if r.Verdict != Unknown || !strings.Contains(strings.Join(r.Reasons, "\n"), c.why) {
 				t.Errorf("%s: %s", r.Verdict, strings.Join(r.Reasons, "\n"))
 			}

@@ -88,12 +88,12 @@ func newKernelRun(t *testing.T, source, text string) *kernelRun {
 		t.Fatal(err)
 	}
 	h := here(t)
-	s, different, err := open(Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types, Limits: Limits{Time: 20 * time.Second, Query: 2 * time.Second}})
+	s, different, err := open(Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types, Limits: Limits{Time: patient.Time, Query: 2 * time.Second}})
 	if err != nil || len(different) > 0 {
 		t.Logf("not run: it is no counterexample with inputs: %v %v", err, different)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient.Time)
 	t.Cleanup(cancel)
 	s.withContract(ctx)
 	if s.refuted == nil {

@@ -271,7 +271,7 @@ func TestKinds(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					r, err := Verify(t.Context(), Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types})
+					r, err := Verify(t.Context(), Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types, Limits: patient})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -59,7 +59,7 @@ func here(t testing.TB) host {
 }
 
 // patient are limits for a machine that is busy with other tests.
-var patient = Limits{Time: 3 * time.Minute, Query: 30 * time.Second, Machine: symbolic.Limits{Time: time.Minute, Query: 5 * time.Second}}
+var patient = Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}
 
 // verify judges a source against a contract's text; "" is no contract.
 func verify(t testing.TB, source, text string, limits Limits) *Report {

@@ -59,7 +59,7 @@ int enter(void *ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := Verify(context.Background(), Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types})
+			r, err := Verify(context.Background(), Input{Object: o, Manifest: m, Contract: c, Kernel: h.kernel, Types: h.types, Limits: patient})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -336,7 +336,7 @@ func TestDeterministic(t *testing.T) {
 			for _, r := range formulasFor(g, 4) {
 				fs = append(fs, r.build(b))
 			}
-			a, err := NewBuiltin(b, Limits{Time: 5 * time.Second}).Check(context.Background(), fs...)
+			a, err := NewBuiltin(b, Limits{Time: time.Minute}).Check(context.Background(), fs...)
 			fmt.Fprint(&out, fs, a.Result, err)
 			if a.Result == Sat {
 				for _, v := range Vars(fs...) {
@@ -378,7 +378,7 @@ func TestSharing(t *testing.T) {
 		b.Not(b.Ule(y, b.Const(32, uint64(i))))
 	}
 	NewBuiltin(b, Limits{Time: time.Second}).Check(context.Background(), b.Eq(x, b.Const(32, 5)), b.Ult(y, x))
-	if d := time.Since(began); d > 20*time.Second {
+	if d := time.Since(began); d > time.Minute {
 		t.Errorf("%v", d)
 	}
 }

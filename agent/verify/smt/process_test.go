@@ -142,7 +142,7 @@ func TestTimeRunsOut(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
-	limits := Limits{Time: time.Minute}
+	limits := Limits{Time: 10 * time.Minute}
 	for name, make := range map[string]func(b *Builder) Solver{
 		"builtin": func(b *Builder) Solver { return NewBuiltin(b, limits) },
 		"process": func(*Builder) Solver { return z3(t, limits.Time) },
@@ -156,7 +156,7 @@ func TestCancelled(t *testing.T) {
 			if err != nil || a.Result != Unknown || !strings.Contains(a.Why, "cancelled") {
 				t.Errorf("%+v, %v", a, err)
 			}
-			if d := time.Since(began); d > 10*time.Second {
+			if d := time.Since(began); d > time.Minute {
 				t.Errorf("it took %v to stop", d)
 			}
 			// Cancelled before the question.

@@ -34,12 +34,12 @@ func formulasFor(g *generator, depth int) []*raw {
 // checked by its model, in the raw formulas too; every Unsat by z3.
 func TestAgainstZ3(t *testing.T) {
 	n := many(250)
-	other := z3(t, time.Second)
+	other := z3(t, 10*time.Second)
 	count := map[Result]int{}
 	for seed := range n {
 		g := newGenerator(rand.New(rand.NewPCG(uint64(seed), 2)))
 		b := New()
-		mine := NewBuiltin(b, Limits{Time: 200 * time.Millisecond})
+		mine := NewBuiltin(b, Limits{Time: 2 * time.Second})
 		count[compareSolvers(t, b, mine, other, formulasFor(g, 5))]++
 	}
 	t.Logf("answers: %v", count)
@@ -219,7 +219,7 @@ func TestEveryValue(t *testing.T) {
 		for i, r := range rs {
 			formulas[i] = r.build(b)
 		}
-		a, err := NewBuiltin(b, Limits{Time: 10 * time.Second}).Check(context.Background(), formulas...)
+		a, err := NewBuiltin(b, Limits{Time: time.Minute}).Check(context.Background(), formulas...)
 		if err != nil || a.Result != want {
 			t.Fatalf("%v\nis %v (%s), %v; want %v", rs, a.Result, a.Why, err, want)
 		}

@@ -18,6 +18,7 @@ import (
 	"kgent/agent/recipes"
 	"kgent/agent/verify/compare"
 	"kgent/agent/verify/proof"
+	"kgent/agent/verify/symbolic"
 	"kgent/agent/verify/worker"
 	"kgent/retrieval/kernel"
 )
@@ -104,6 +105,8 @@ func work(t *testing.T) job {
 func process(t *testing.T, as string) *worker.Process {
 	t.Helper()
 	p := worker.New("/proc/self/exe", as)
+	// For a machine that is busy with other tests.
+	p.Limits = proof.Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: symbolic.Limits{Time: 4 * time.Minute, Query: 20 * time.Second}}
 	t.Cleanup(p.Close)
 	return p
 }

@@ -18,8 +18,9 @@ import (
 	"kgent/executor/output"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 20 * time.Second
+// patience bounds every wait for something that must happen, on a machine that may
+// have other things to do.
+const patience = time.Minute
 
 // Run tests the bus that each call of open returns. Every test gets a bus of
 // its own, or at least names its own runs and nodes; open closes it with
@@ -281,7 +282,7 @@ func consumeEnds(t *testing.T, b bus.Bus, n names) {
 	if err := c.end(); !errors.Is(err, context.Canceled) {
 		t.Errorf("Consume returned %v, want its context's error", err)
 	}
-	if d := time.Since(start); d > 2*bus.MaxBlock {
+	if d := time.Since(start); d > 10*bus.MaxBlock {
 		t.Errorf("Consume returned %v after its context had ended", d)
 	}
 }
@@ -548,7 +549,7 @@ func followEnds(t *testing.T, b bus.Bus, n names) {
 	if err := f.end(); !errors.Is(err, context.Canceled) {
 		t.Errorf("Follow returned %v, want its context's error", err)
 	}
-	if d := time.Since(start); d > 2*bus.MaxBlock {
+	if d := time.Since(start); d > 10*bus.MaxBlock {
 		t.Errorf("Follow returned %v after its context had ended", d)
 	}
 }

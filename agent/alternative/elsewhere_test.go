@@ -571,15 +571,15 @@ func capableWork(*testing.T) error {
 }
 
 // comparePair has the original and what stands for it see the same reads. A program that was interrupted while it
-// ran is passed over by the kernel when another thread calls the function on that processor, and that is counted: it is
-// tried three times.
+// ran is passed over by the kernel when another thread calls the function on that processor, and that is counted by those
+// that can (Linux 6.7): it is tried three times.
 func comparePair(t *testing.T, m measurement) {
 	for range 3 {
 		seen, over := seenBy(t, m, readWork)
 		if len(seen[0]) >= leastCalls && slices.Equal(seen[0], seen[1]) {
 			return
 		}
-		if over[0].Missed+over[1].Missed == 0 {
+		if over[0].Missed+over[1].Missed == 0 && !over[0].MissedUnknown && !over[1].MissedUnknown {
 			t.Fatalf("they saw different things:\n%s\n%s", strings.Join(seen[0], " "), strings.Join(seen[1], " "))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -496,11 +497,14 @@ func TestStopWaitsForWhatWasTaken(t *testing.T) {
 	}
 }
 
+// Two hundred mentions at once are acknowledged at their first delivery. Under the race detector,
+// beside other tests, how long that takes is no measure; what it costs is.
 func TestTwoHundredAtOnceAreAcknowledgedInTime(t *testing.T) {
 	w := open(t, nil)
 	f := newFront()
 	w.run(t, f)
 	const n = 200
+	before := cpuTime(t)
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
@@ -521,12 +525,25 @@ func TestTwoHundredAtOnceAreAcknowledgedInTime(t *testing.T) {
 		}
 		return len(took) == n
 	})
-	// Under the race detector, beside other tests, the worst of them are no measure.
+	spent := cpuTime(t) - before
 	slices.Sort(took)
-	t.Logf("p50 %v, p99 %v, worst %v", took[n/2], took[n*99/100-1], took[n-1])
-	if took[n/2] > 3*time.Second {
-		t.Errorf("half of the events are acknowledged within %v: Slack waits 3 s", took[n/2])
+	t.Logf("p50 %v, p99 %v, worst %v, %v of a processor", took[n/2], took[n*99/100-1], took[n-1], spent)
+	if limit := 6 * time.Second; spent > limit { // what two have in the 3 s that Slack waits
+		t.Errorf("acknowledging them took %v of a processor, want at most %v", spent, limit)
 	}
+	if limit := 30 * time.Second; took[n/2] > limit {
+		t.Errorf("half of them are acknowledged within %v only, want %v on the busiest of machines", took[n/2], limit)
+	}
+}
+
+// cpuTime is the processor time that this process, the stand-in included, has used.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // A click opens its form although it is delivered three times; a form that

@@ -2,6 +2,8 @@ package teamtest_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -168,7 +170,8 @@ func runScripts(t *testing.T, team *teamtest.Team) {
 		return m
 	}
 	approved(team.Slack, "program: file groups.bt", "VERIFIED", "@calls[pid] = count()")
-	run := wait(team.Slack, teamtest.Titled("Running"), teamtest.Having("stop"))
+	// When it says who called, it is attached.
+	run := wait(team.Slack, teamtest.Titled("Running"), teamtest.Saying(fmt.Sprintf("%d ", os.Getpid())), teamtest.Having("stop"))
 	if err := team.Slack.Click(ctx, "bob", run, "stop"); err != nil {
 		t.Fatal(err)
 	}

@@ -24,11 +24,15 @@ import (
 	"kgent/bot/thread"
 )
 
+// patience bounds every wait for something that must happen: far longer than it takes on
+// a busy host.
+const patience = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	failed := m.Run()
 	// discordgo waits a second after it closed a connection.
 	leak := goleak.Find()
-	for end := time.Now().Add(5 * time.Second); leak != nil && time.Now().Before(end); leak = goleak.Find() {
+	for end := time.Now().Add(patience); leak != nil && time.Now().Before(end); leak = goleak.Find() {
 	}
 	if failed == 0 && leak != nil {
 		fmt.Fprintln(os.Stderr, leak)
@@ -98,7 +102,7 @@ func (f *front) failing(err error) {
 // wait returns when ok says yes about what arrived.
 func (f *front) wait(t *testing.T, ok func(events []thread.Event, calls int) bool) []thread.Event {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for {
 		f.mu.Lock()
 		events, calls, changed := slices.Clone(f.events), f.calls, f.changed
@@ -109,7 +113,7 @@ func (f *front) wait(t *testing.T, ok func(events []thread.Event, calls int) boo
 		select {
 		case <-changed:
 		case <-limit:
-			t.Fatalf("after 10 s there are %d calls and %+v", calls, events)
+			t.Fatalf("after %v there are %d calls and %+v", patience, calls, events)
 		}
 	}
 }
@@ -122,7 +126,7 @@ func (f *front) event(t *testing.T, n int) thread.Event {
 
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -140,6 +144,7 @@ type world struct {
 func start(t *testing.T, change func(*discordd.Config, *Config)) *world {
 	t.Helper()
 	sc := discordd.Example()
+	sc.AnswerTime = patience
 	cfg := Config{MessageContent: true, PerSecond: 1000}
 	if change != nil {
 		change(&sc, &cfg)
@@ -213,7 +218,7 @@ func (w *world) launch(t *testing.T) {
 		select {
 		case <-ended:
 			return err
-		case <-time.After(15 * time.Second):
+		case <-time.After(patience):
 			return errors.New("Run does not return")
 		}
 	}
@@ -473,7 +478,7 @@ func TestClicks(t *testing.T) {
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
-	w.Adapter.retry = 2 * time.Second
+	w.Adapter.retry = patience
 	w.run(t)
 	w.front.failing(errors.New("redis is away"))
 	ok[discordd.Message](t)(w.As(alice).Mention(incidents, "who kills?"))
@@ -481,6 +486,9 @@ func TestStoreAway(t *testing.T) {
 	w.front.failing(nil)
 	w.front.event(t, 1)
 
+	w = start(t, nil)
+	w.Adapter.retry = 2 * time.Second
+	w.run(t)
 	w.front.failing(errors.New("redis is away"))
 	m := ok[discordd.Message](t)(w.As(alice).Mention(incidents, "who writes?"))
 	got := ok[discordd.Message](t)(w.WaitMessage(within(t), func(m discordd.Message) bool { return strings.Contains(m.Text(), "Not taken") }))
@@ -540,8 +548,11 @@ func TestReconnects(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, func(s *discordd.Config, _ *Config) { s.Heartbeat = 500 * time.Millisecond })
-			w.Adapter.patience = time.Second
+			w := start(t, func(s *discordd.Config, _ *Config) {
+				if tt.name == "half-open" { // which heartbeats show
+					s.Heartbeat = 3 * time.Second
+				}
+			})
 			w.run(t)
 			ok[discordd.Message](t)(w.As(alice).Mention(incidents, "one"))
 			w.front.event(t, 1)
@@ -549,7 +560,7 @@ func TestReconnects(t *testing.T) {
 			identified := len(w.Server.Requests(http.MethodGet, "/gateway/bot"))
 			tt.do(w)
 			ok[discordd.Message](t)(w.As(alice).Mention(incidents, "two"))
-			limit := time.Now().Add(12 * time.Second)
+			limit := time.Now().Add(patience)
 			for len(w.front.eventsNow()) < 2 && !tt.resumed && time.Now().Before(limit) {
 				// What is said between two sessions is lost: say it again.
 				ok[discordd.Message](t)(w.As(alice).Mention(incidents, "two"))
@@ -613,7 +624,7 @@ func TestFatal(t *testing.T) {
 			}
 			select {
 			case <-w.ended:
-			case <-time.After(12 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("Run tries for ever\n" + w.log.String())
 			}
 			err := w.stop()

@@ -56,8 +56,16 @@ func TestUnknownResult(t *testing.T) {
 			w.Inject(f)
 			m := plainMessage("once", inThread(root.ID))
 			m.At = w.Server.Now()
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			ctx, cancel := context.WithCancel(within(t))
 			defer cancel()
+			if f.Hang { // patience ends when it is there
+				go func() {
+					defer cancel()
+					if _, err := w.WaitMessage(ctx, func(m discordd.Message) bool { return strings.Contains(m.Text(), "once") }); err != nil {
+						t.Error(err)
+					}
+				}()
+			}
 			_, err := w.Adapter.Post(ctx, m)
 			var unknown *thread.UnknownError
 			if !errors.As(err, &unknown) {
@@ -89,10 +97,10 @@ func TestUnknownResult(t *testing.T) {
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
-	w.Inject(discordd.Fault{Method: http.MethodPost, Route: toMessages, RetryAfter: 3 * time.Second})
+	w.Inject(discordd.Fault{Method: http.MethodPost, Route: toMessages, RetryAfter: patience})
 	_, err := w.Adapter.Post(within(t), plainMessage("k", inChannel()))
 	var limited *thread.RateLimitedError
-	if !errors.As(err, &limited) || limited.After < 2900*time.Millisecond || limited.After > 3100*time.Millisecond {
+	if !errors.As(err, &limited) || limited.After < patience/2 || limited.After > patience+100*time.Millisecond {
 		t.Fatalf("got %v", err)
 	}
 	// Until then nothing more goes there, and nothing is asked.
@@ -107,12 +115,12 @@ func TestRateLimits(t *testing.T) {
 	elsewhere := inChannel()
 	elsewhere.Channel = discordd.ExampleGeneral
 	ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("g", elsewhere)))
-	w.Advance(4 * time.Second)
+	w.Advance(patience + time.Second)
 	h := ok[thread.Handle](t)(w.Adapter.Post(within(t), plainMessage("k", inChannel())))
 
 	// The limit of all requests together stops everything but answers to
 	// interactions.
-	w.Inject(discordd.Fault{Method: http.MethodPatch, Route: toMessages + "/{message}", RetryAfter: 2 * time.Second, Global: true})
+	w.Inject(discordd.Fault{Method: http.MethodPatch, Route: toMessages + "/{message}", RetryAfter: patience, Global: true})
 	if err := w.Adapter.Edit(within(t), h, plainMessage("k", inChannel())); !errors.As(err, &limited) {
 		t.Errorf("got %v", err)
 	}

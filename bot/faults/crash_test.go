@@ -72,7 +72,7 @@ func TestBotKilled(t *testing.T) {
 				w := begin(t)
 				w.nodes()
 				dead := w.doomed(replicas, c.token, c.heard)
-				k := w.ask(w.Slack, strings.Replace(what, "30 s", "5 s", 1))
+				k := w.ask(w.Slack, lasting("5 s"))
 				early := strings.Contains(c.name, "a post")
 				if !early {
 					k.press("bob", k.card(), "approve")
@@ -119,14 +119,15 @@ func (w *world) agreed(n int) {
 func TestBotKilledInMidRun(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name string
-		back string // when there is a bot again
-		says string
-		why  output.Reason
+		name  string
+		back  string // when there is a bot again
+		lasts string
+		says  string
+		why   output.Reason
 	}{
-		{"another there", "before", "ended as planned", output.ReasonDeadline},
-		{"back soon", "at once", "ended as planned", output.ReasonDeadline},
-		{"back late", "late", "nobody follows", output.ReasonOutput},
+		{"another there", "before", "20 s", "ended as planned", output.ReasonDeadline},
+		{"back soon", "at once", "20 s", "ended as planned", output.ReasonDeadline},
+		{"back late", "late", "9 minutes", "nobody follows", output.ReasonOutput},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.back == "at once" {
@@ -134,7 +135,7 @@ func TestBotKilledInMidRun(t *testing.T) {
 			}
 			w := begin(t)
 			bot := w.everything()
-			k := w.start(w.Discord, strings.Replace(what, "30 s", "20 s", 1))
+			k := w.start(w.Discord, lasting(c.lasts))
 			if c.back == "before" {
 				w.StartBot()
 			}
@@ -166,7 +167,7 @@ func TestBotKilledInMidRun(t *testing.T) {
 func TestBotEnds(t *testing.T) {
 	w := begin(t)
 	bot := w.everything()
-	k := w.start(w.Discord, strings.Replace(what, "30 s", "12 s", 1))
+	k := w.start(w.Discord, lasting("12 s"))
 	bot.Terminate()
 	w.StartBot()
 	m := k.result()
@@ -193,23 +194,33 @@ func TestExecutorKilled(t *testing.T) {
 			w := begin(t)
 			one, _ := w.nodes()
 			w.StartBot()
-			k := w.start(w.Slack, strings.Replace(what, "30 s", "14 s", 1))
+			k := w.start(w.Slack, what)
 			one.Kill()
-			w.gone(grace, "db-1") // by itself it would end later
+			w.gone("db-1") // by itself it would end later
 			if len(w.loaded("db-2")) == 0 {
 				t.Error("the program of the other node is gone too")
 			}
 			if again {
 				w.LaunchExecutor("db-1", "role=db")
+				w.Until("db-1 has answered", func() bool {
+					n, err := w.Redis.Client().XLen(t.Context(), "job:db-1").Result()
+					return err == nil && n == 0
+				})
+			} else {
+				w.silent("db-1")
 			}
-			m := k.result()
+			// The run goes on where nothing has happened.
+			if len(w.loaded("db-2")) == 0 {
+				t.Error("the run has ended on the other node, too")
+			}
+			m := k.stop()
 			t.Logf("%s\n%s", m.Title, m.Text)
 			for _, want := range []string{says, "db-1", "db-2: answered"} {
 				if !strings.Contains(m.Text, want) {
 					t.Errorf("the thread does not say %q", want)
 				}
 			}
-			if why, _ := w.ended("db-2", 1); why != output.ReasonDeadline {
+			if why, _ := w.ended("db-2", 1); why != output.ReasonStopped {
 				t.Errorf("the other node's run ended because of %s", why)
 			}
 			w.ran(1, "db-1", "db-2")
@@ -224,19 +235,24 @@ func TestExecutorHangs(t *testing.T) {
 	w := begin(t)
 	one, _ := w.nodes()
 	w.StartBot()
-	k := w.start(w.Slack, strings.Replace(what, "30 s", "60 s", 1))
+	k := w.start(w.Slack, what)
 	one.Signal(syscall.SIGSTOP)
-	w.Until("db-1 has been silent for long", func() bool {
-		n, err := w.Redis.Client().Exists(t.Context(), "node:db-1").Result()
-		return err == nil && n == 0
-	})
+	w.silent("db-1")
 	m := k.stop()
 	if !strings.Contains(m.Text, "fell silent") {
 		t.Errorf("the thread does not say that it fell silent:\n%s", m.Text)
 	}
 	one.Signal(syscall.SIGCONT)
-	w.gone(grace, "db-1", "db-2")
 	w.ran(1, "db-1", "db-2")
+}
+
+// silent waits until a node's announcement has expired.
+func (w *world) silent(node string) {
+	w.t.Helper()
+	w.Until(node+" has been silent for long", func() bool {
+		n, err := w.Redis.Client().Exists(w.t.Context(), "node:"+node).Result()
+		return err == nil && n == 0
+	})
 }
 
 // A bot is cut off from Redis for longer than it may hold a request, and
@@ -252,7 +268,7 @@ func TestBotCutOff(t *testing.T) {
 		w.Through = map[string]string{bus.BotUser: lines[i].addr}
 		bots[i] = w.StartBot()
 	}
-	k := w.start(w.Slack, strings.Replace(what, "30 s", "22 s", 1))
+	k := w.start(w.Slack, lasting("45 s"))
 	holds := func(bot *teamtest.Process) bool {
 		r, err := w.request()
 		if err != nil {

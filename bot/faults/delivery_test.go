@@ -141,7 +141,7 @@ func TestRateLimitStorm(t *testing.T) {
 	w.Discord.Inject(discordd.Fault{Route: messages + "/{message}", RetryAfter: time.Second, Times: 4})
 	var talks []*talk
 	for _, c := range w.chats() {
-		talks = append(talks, w.ask(c, strings.Replace(what, "30 s", "4 s", 1)))
+		talks = append(talks, w.ask(c, lasting("4 s")))
 	}
 	for _, k := range talks {
 		k.press("bob", k.card(), "approve")
@@ -183,7 +183,7 @@ func TestAnswerLost(t *testing.T) {
 	}
 	var talks []*talk
 	for _, c := range w.chats() {
-		talks = append(talks, w.ask(c, strings.Replace(what, "30 s", "4 s", 1)))
+		talks = append(talks, w.ask(c, lasting("4 s")))
 	}
 	for _, k := range talks {
 		k.press("bob", k.card(), "approve")
@@ -210,7 +210,7 @@ func TestTakeOver(t *testing.T) {
 	var talks []*talk
 	for i := range 6 {
 		// All at once: a node checks two programs at a time.
-		talks = append(talks, w.ask(w.chats()[i%2], strings.Replace(what, "30 s", "4 s", 1)))
+		talks = append(talks, w.ask(w.chats()[i%2], lasting("4 s")))
 	}
 	for _, k := range talks {
 		k.press("bob", k.card(), "approve")
@@ -236,7 +236,7 @@ func TestTakeOver(t *testing.T) {
 		k.result()
 	}
 	for _, c := range w.chats() {
-		k := w.ask(c, strings.Replace(what, "30 s", "3 s", 1))
+		k := w.ask(c, lasting("3 s"))
 		k.press("bob", k.card(), "approve")
 		k.result()
 		talks = append(talks, k)
@@ -267,7 +267,7 @@ func TestModelHangs(t *testing.T) {
 	begun := time.Now()
 	var wg sync.WaitGroup
 	wg.Go(func() { k.press("carol", m, "stop") })
-	took := w.gone(grace, "db-1", "db-2")
+	took := w.gone("db-1", "db-2")
 	wg.Wait()
 	k.result()
 	t.Logf("detached after %v, in the thread after %v", took, time.Since(begun))
@@ -329,7 +329,7 @@ func TestPlaceCloses(t *testing.T) {
 	for i, c := range []teamtest.Chat{w.Discord, w.Slack} {
 		t.Run("the place is closed on "+c.Name(), func(t *testing.T) {
 			w := w.in(t)
-			k := w.start(c, strings.Replace(what, "30 s", "60 s", 1))
+			k := w.start(c, what)
 			if c == w.Discord {
 				if err := w.Discord.DeleteThread(k.at.Channel); err != nil {
 					t.Fatal(err)
@@ -337,7 +337,7 @@ func TestPlaceCloses(t *testing.T) {
 			} else {
 				w.Slack.SetArchived(teamtest.SlackIncidents, true)
 			}
-			w.gone(2*most, "db-1", "db-2") // long before its time
+			w.gone("db-1", "db-2") // long before its time
 			var r thread.Request
 			w.Until("the request has ended", func() bool {
 				var err error

@@ -296,8 +296,9 @@ func (f *Fleet) Seal(d time.Duration, nodes ...string) (job.Grant, []byte) {
 	return g, envelope
 }
 
-// patience bounds the wait for something that must happen.
-const patience = 30 * time.Second
+// patience bounds the wait for something that must happen: far longer than it takes on a
+// busy host.
+const patience = 3 * time.Minute
 
 func (f *Fleet) until(what string, ok func() bool) {
 	f.t.Helper()

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // snapshots are what two nodes publish: this kernel, and one that differs from
 // it in name only.
 var snapshots = sync.OnceValues(func() (blobs [2][]byte, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if err = kernel.EnsureMounts(ctx); err != nil {
 		return
@@ -166,7 +166,7 @@ func TestRefusals(t *testing.T) {
 	f := newFleet(t)
 	good := f.node(t, "a", 0)
 	ask := func(text string, nodes ...bus.NodeInfo) error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		_, err := f.maker.Make(ctx, agent.Request{ID: "r", Text: text}, nodes, func(agent.Step) {})
 		return err

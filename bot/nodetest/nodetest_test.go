@@ -9,7 +9,7 @@ import (
 
 func TestRun(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for range 2 { // installed, then found
 		project := Install(t, "testdata/hello")
@@ -21,7 +21,7 @@ func TestRun(t *testing.T) {
 
 func TestStart(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	project := Install(t, "testdata/hello")
 

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -181,12 +183,18 @@ func TestNobodyThere(t *testing.T) {
 // A server that takes the message and does not answer before the caller's
 // patience ends leaves it open whether it was sent.
 func TestNoAnswerInTime(t *testing.T) {
-	w := open(t, nil)
-	m := ask("k", w.place(must(w.User(alice).Post(incidents, "x"))(t)))
-	w.Inject(slackd.Fault{On: "chat.postMessage", Count: 1, Delay: 500 * time.Millisecond})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := w.Post(ctx, m); kind(err) != "unknown" {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil || !strings.HasSuffix(r.URL.Path, "/chat.postMessage") {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	a := must(New(Config{BotToken: "xoxb-1", AppToken: "xapp-1", APIURL: s.URL}))(t)
+	if _, err := a.Post(ctx, ask("k", thread.Place{Surface: "slack", Tenant: "T", Channel: "C"})); kind(err) != "unknown" {
 		t.Errorf("got %s (%v)", kind(err), err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,10 +67,14 @@ func (f *front) Wrong(_ context.Context, e thread.Event) map[string]string {
 }
 func (f *front) Complete(context.Context, thread.Account, string, string) []string { return nil }
 
+// patience bounds every wait for something that must happen: far longer than it takes on
+// a busy host.
+const patience = 2 * time.Minute
+
 // wait returns the events once there are n.
 func (f *front) wait(t *testing.T, n int) []thread.Event {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for {
 		f.mu.Lock()
 		events, signal := slices.Clone(f.events), f.signal
@@ -80,13 +85,13 @@ func (f *front) wait(t *testing.T, n int) []thread.Event {
 		select {
 		case <-signal:
 		case <-limit:
-			t.Fatalf("%d events within 10 s, want %d: %+v", len(events), n, events)
+			t.Fatalf("%d events within %v, want %d: %+v", len(events), patience, n, events)
 		}
 	}
 }
 
 func bound(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -105,6 +110,7 @@ func open(t *testing.T, change func(*slackd.Config, *Config)) workspace {
 	sc.Retries = []time.Duration{0, 10 * time.Millisecond, 10 * time.Millisecond}
 	sc.DisconnectGrace = 50 * time.Millisecond
 	sc.NoRateLimits = true
+	sc.AckTimeout, sc.TriggerLife = patience, patience
 	sc.Shortcuts = []slackd.Shortcut{{CallbackID: shortcutCallback, Name: "Trace this"}}
 	log := &logtest.Log{}
 	ac := Config{BotToken: sc.BotToken, AppToken: sc.AppToken, SigningSecret: sc.SigningSecret,
@@ -149,7 +155,7 @@ func (w workspace) run(t *testing.T, f thread.Front) {
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Error("Run did not end")
 		}
 	})
@@ -177,9 +183,9 @@ func ask(key string, p thread.Place) thread.Message {
 // eventually waits, within a bound, for what nothing announces.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -239,7 +245,7 @@ func TestWhatPeopleDoBecomesEvents(t *testing.T) {
 		e.Text != "which processes write > 4096 on db-3.example.com?" || e.Rootless || !strings.HasPrefix(e.Key, "slack:Ev") {
 		t.Errorf("mention: %+v", e)
 	}
-	if d := time.Since(e.At); d < 0 || d > 20*time.Second {
+	if d := time.Since(e.At); d < 0 || d > patience {
 		t.Errorf("mention: at %v", e.At)
 	}
 
@@ -414,7 +420,10 @@ func TestWhatIsNotStoredIsDeliveredAgain(t *testing.T) {
 // Slack warns before it closes a socket, and what it sends to it from then on
 // is lost to the client; the other socket gets it.
 func TestDisconnectInMidClick(t *testing.T) {
-	w := open(t, func(s *slackd.Config, _ *Config) { s.AckTimeout = 300 * time.Millisecond })
+	w := open(t, func(s *slackd.Config, _ *Config) {
+		s.AckTimeout = 300 * time.Millisecond
+		s.Retries = slices.Repeat([]time.Duration{10 * time.Millisecond}, 100) // until a socket is there again
+	})
 	f := newFront()
 	w.run(t, f)
 	ctx := bound(t)
@@ -425,7 +434,7 @@ func TestDisconnectInMidClick(t *testing.T) {
 		must(w.User(alice).Reply(root, w.At()+" y"))(t)
 	}
 	// Each reply is heard, be it at its first delivery or a later one.
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for {
 		f.mu.Lock()
 		keys := map[string]bool{}
@@ -488,11 +497,14 @@ func TestStopWaitsForWhatWasTaken(t *testing.T) {
 	}
 }
 
+// Two hundred mentions at once are acknowledged at their first delivery. Under the race detector,
+// beside other tests, how long that takes is no measure; what it costs is.
 func TestTwoHundredAtOnceAreAcknowledgedInTime(t *testing.T) {
 	w := open(t, nil)
 	f := newFront()
 	w.run(t, f)
 	const n = 200
+	before := cpuTime(t)
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
@@ -513,11 +525,25 @@ func TestTwoHundredAtOnceAreAcknowledgedInTime(t *testing.T) {
 		}
 		return len(took) == n
 	})
-	// Every first delivery was acknowledged within Slack's three seconds, or it
-	// would not be here. Under the race detector, beside other tests, the rest is
-	// no measure.
+	spent := cpuTime(t) - before
 	slices.Sort(took)
-	t.Logf("p50 %v, p99 %v, worst %v", took[n/2], took[n*99/100-1], took[n-1])
+	t.Logf("p50 %v, p99 %v, worst %v, %v of a processor", took[n/2], took[n*99/100-1], took[n-1], spent)
+	if limit := 6 * time.Second; spent > limit { // what two have in the 3 s that Slack waits
+		t.Errorf("acknowledging them took %v of a processor, want at most %v", spent, limit)
+	}
+	if limit := 30 * time.Second; took[n/2] > limit {
+		t.Errorf("half of them are acknowledged within %v only, want %v on the busiest of machines", took[n/2], limit)
+	}
+}
+
+// cpuTime is the processor time that this process, the stand-in included, has used.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // A click opens its form although it is delivered three times; a form that
@@ -590,8 +616,7 @@ func TestHealth(t *testing.T) {
 	healthy(true, "connected", time.Now)
 	// Half-open: nobody closes, nobody says anything.
 	w.Mute()
-	later := time.Now().Add(silence + time.Second)
-	healthy(false, "silent for a minute", func() time.Time { return later })
+	healthy(false, "silent for a minute", func() time.Time { return time.Now().Add(silence + time.Second) })
 	w.Kill()
 	healthy(true, "connected again", time.Now)
 

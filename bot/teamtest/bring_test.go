@@ -2,6 +2,8 @@ package teamtest_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -62,7 +64,7 @@ hook tracepoint/syscalls/sys_enter_getppid()
 // Programs come as files, on each service as it has them: one is explained, one is refused
 // with the input that shows it wrong, and why can be asked.
 func bringPrograms(t *testing.T, team *teamtest.Team) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*teamtest.Patience)
 	defer cancel()
 	alice, err := team.Slack.As("alice")
 	if err != nil {
@@ -123,7 +125,7 @@ hook tracepoint/syscalls/sys_enter_getpgrp()
 // by two people, run by the node's bpftrace, and stopped; one that can be held against no
 // contract says what is in the way, and ends at its deadline. Nothing is left of either.
 func runScripts(t *testing.T, team *teamtest.Team) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*teamtest.Patience)
 	defer cancel()
 	calls, quit := make(chan struct{}), make(chan struct{})
 	go func() { // a system call that nothing else here makes: other tests flood getppid
@@ -144,7 +146,7 @@ func runScripts(t *testing.T, team *teamtest.Team) {
 		t.Fatal(err)
 	}
 	files := []slackd.Upload{{Name: "groups.bt", Data: []byte(ownScript)}, {Name: "groups.kc", Data: []byte(scriptContract)}}
-	if _, err := alice.PostFiles(teamtest.SlackIncidents, "", team.Slack.At()+" who calls getpgrp on db-1 for 2 minutes", files...); err != nil {
+	if _, err := alice.PostFiles(teamtest.SlackIncidents, "", team.Slack.At()+" who calls getpgrp on db-1 for 9 minutes", files...); err != nil {
 		t.Fatal(err)
 	}
 	approved := func(chat teamtest.Chat, says ...string) {
@@ -168,7 +170,8 @@ func runScripts(t *testing.T, team *teamtest.Team) {
 		return m
 	}
 	approved(team.Slack, "program: file groups.bt", "VERIFIED", "@calls[pid] = count()")
-	run := wait(team.Slack, teamtest.Titled("Running"), teamtest.Having("stop"))
+	// When it says who called, it is attached.
+	run := wait(team.Slack, teamtest.Titled("Running"), teamtest.Saying(fmt.Sprintf("%d ", os.Getpid())), teamtest.Having("stop"))
 	if err := team.Slack.Click(ctx, "bob", run, "stop"); err != nil {
 		t.Fatal(err)
 	}

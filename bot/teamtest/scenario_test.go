@@ -319,6 +319,10 @@ func (p *play) look(ctx context.Context, want files) error {
 	if err != nil {
 		return err
 	}
+	// When the next connection is on record, those before it are.
+	if err := p.load.goOn(ctx, interval); err != nil {
+		return err
+	}
 	return p.account(f.Data, want)
 }
 

@@ -49,7 +49,7 @@ import (
 
 // Patience bounds every wait for something that must happen: far longer than it
 // takes on a busy host.
-const Patience = 90 * time.Second
+const Patience = 3 * time.Minute
 
 // Config is how a team is set up. The zero value is usable but for Policy.
 type Config struct {
@@ -284,12 +284,14 @@ func (team *Team) redisEnv(user, passwordFile string) []string {
 // again under the same name it has the same state.
 func (team *Team) StartExecutor(name, labels string, args ...string) *Process {
 	team.t.Helper()
+	from := time.Now()
 	p := team.LaunchExecutor(name, labels, args...)
 	control := team.Bus()
 	team.Until(name+" is announced", func() bool {
 		p.mustRun()
 		nodes, _ := control.Nodes(team.t.Context())
-		return slices.ContainsFunc(nodes, func(n bus.NodeInfo) bool { return n.Name == name })
+		// By this one: what a killed one said of itself is still there for a while.
+		return slices.ContainsFunc(nodes, func(n bus.NodeInfo) bool { return n.Name == name && n.At.After(from) })
 	})
 	return p
 }
@@ -453,7 +455,7 @@ func (p *Process) Terminate() {
 		if p.err != nil {
 			p.team.t.Errorf("%s ended with %v\n%s", p.Name, p.err, p.Log())
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(Patience):
 		p.team.t.Errorf("%s does not end", p.Name)
 		p.Kill()
 	}

@@ -471,7 +471,7 @@ func (c *conn) write(r Record) error {
 		c.a.log.Error("a record is too long for a terminal", "type", r.Type, "bytes", len(line))
 		return nil
 	}
-	if err := c.c.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+	if err := c.c.SetWriteDeadline(time.Now().Add(c.a.writing)); err != nil {
 		return err
 	}
 	_, err = c.c.Write(append(line, '\n'))

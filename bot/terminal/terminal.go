@@ -79,6 +79,8 @@ type Adapter struct {
 	log  *slog.Logger
 	now  func() time.Time
 	peer func(*net.UnixConn) (uid uint32, err error)
+	// writing is writeTime except in tests.
+	writing time.Duration
 
 	mu    sync.Mutex
 	posts map[string]Post // as they hang on the board
@@ -110,7 +112,7 @@ func New(cfg Config) (*Adapter, error) {
 	if cfg.Poll <= 0 {
 		cfg.Poll = 150 * time.Millisecond
 	}
-	a := &Adapter{cfg: cfg, log: cfg.Log, now: cfg.Now, peer: peerOf, posts: map[string]Post{}, conns: map[*conn]bool{}}
+	a := &Adapter{cfg: cfg, log: cfg.Log, now: cfg.Now, peer: peerOf, writing: writeTime, posts: map[string]Post{}, conns: map[*conn]bool{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

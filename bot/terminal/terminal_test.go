@@ -20,8 +20,9 @@ import (
 	"kgent/bot/thread"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 10 * time.Second
+// patience bounds every wait for something that must happen: far longer than it takes on
+// a busy host.
+const patience = 2 * time.Minute
 
 // front stores events in memory.
 type front struct {
@@ -150,6 +151,7 @@ func start(t *testing.T, board Board) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.writing = patience
 	r.peer = r.host.peer
 	r.run(t)
 	return r

@@ -172,7 +172,7 @@ func TestContractGoesOn(t *testing.T) {
 		tm.holds("before it ran", tm.slack.shown("a:"), "By its contract it does not show that", "== 443", "you ask about port 80", "it has not run yet")
 		tm.click(c, "cyd", "approve", id)
 		tm.click(c, "dan", "approve", id)
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		tm.settle()
 		tm.ask(c, "ada", "why is port 443 missing?")
 		tm.holds("what it shows", tm.slack.shown("a:"), "By its contract it shows that", "3 of 10 events were lost (3 in the kernel", "on db-1")
@@ -201,7 +201,7 @@ func TestSameElsewhere(t *testing.T) {
 				id := tm.slack.button(tm.T, "card:", "approve")
 				tm.click(c, "cyd", "approve", id)
 				tm.click(c, "dan", "approve", id)
-				time.Sleep(time.Minute)
+				tm.pass(time.Minute)
 				tm.settle()
 				tm.ask(c, "ada", words)
 				if len(tm.maker.asked) != 1 {

@@ -608,8 +608,12 @@ func (tm *team) send(c *thread.Conversation, e thread.Event) {
 }
 
 // settle lets a few seconds pass.
-func (tm *team) settle() {
-	time.Sleep(3 * time.Second)
+func (tm *team) settle() { tm.pass(3 * time.Second) }
+
+// pass lets time pass, and waits until nothing moves any more at its end: what others were to do
+// then is done, and can be looked at.
+func (tm *team) pass(d time.Duration) {
+	time.Sleep(d)
 	synctest.Wait()
 }
 
@@ -691,7 +695,7 @@ func TestMainLine(t *testing.T) {
 		if len(tm.fleet.sent) != 1 {
 			tm.Fatalf("sent %v", tm.fleet.sent)
 		}
-		time.Sleep(30 * time.Second)
+		tm.pass(30 * time.Second)
 		tm.holds("the live output", tm.slack.shown("run:"), "Over", "![Stop]")
 		tm.holds("the result", tm.slack.shown("result:"), "Result: getppid calls", "db-1: answered", "1 event", "[Run again][Refine][Save]")
 		if tm.slack.shown("file:") == "" {
@@ -730,7 +734,7 @@ func TestDenied(t *testing.T) {
 		if form, no := c.Form(context.Background(), thread.Event{Kind: thread.Click, By: tm.account("cyd"), Verb: "deny", ID: id}); form != nil || no == nil {
 			tm.Errorf("a form for what is over: %+v", form)
 		}
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		if len(tm.fleet.sent) != 0 {
 			tm.Error("it ran")
 		}
@@ -864,10 +868,10 @@ func TestNoProgram(t *testing.T) {
 func TestNodes(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		all := tm.fleet.list
-		time.Sleep(10 * time.Second) // the roll is called
+		tm.pass(10 * time.Second) // the roll is called
 		tm.fleet.announce(all[:1])
 		gone := time.Now().UTC().Format("15:04 UTC")
-		time.Sleep(2 * time.Minute)
+		tm.pass(2 * time.Minute)
 		tm.ask(c, "ada", "who calls getppid on db-2")
 		tm.holds("the answer", tm.slack.shown("progress:"), "No node db-2 answers (last seen "+gone+"); there are: db-1")
 		// What else is said does not send it to some other node.
@@ -946,8 +950,7 @@ func TestWhoMay(t *testing.T) {
 		// The service wants a moment between questions; nobody is sent away.
 		tm.slack.bots["ada"] = "busy"
 		tm.ask(c, "ada", "who calls getppid on db-1")
-		time.Sleep(4 * time.Second)
-		synctest.Wait()
+		tm.pass(4 * time.Second)
 		id := tm.slack.button(tm.T, "card:", "approve")
 		for _, who := range []string{"robo", "lost"} {
 			tm.click(c, who, "approve", id)
@@ -973,7 +976,7 @@ func TestExpired(t *testing.T) {
 	inBubble(t, func(tm *team, c *thread.Conversation) {
 		tm.ask(c, "ada", "who calls getppid on db-1")
 		id := tm.slack.button(tm.T, "card:", "approve")
-		time.Sleep(11 * time.Minute)
+		tm.pass(11 * time.Minute)
 		tm.holds("the card", tm.slack.shown("card:"), "Expired: nobody decided in time", "![Approve]")
 		tm.click(c, "bob", "approve", id)
 		tm.holds("the whisper", tm.slack.whispered(), "expired")
@@ -1015,7 +1018,7 @@ func TestUnseen(t *testing.T) {
 			return nil
 		}
 		tm.click(c, "bob", "approve", tm.slack.button(tm.T, "card:", "approve"))
-		time.Sleep(5 * time.Second)
+		tm.pass(5 * time.Second)
 		ids, _ := tm.store.Recent(context.Background(), 1)
 		r, err := tm.store.Load(context.Background(), ids[0])
 		if err != nil || !strings.Contains(r.Unseen, "archived") {
@@ -1051,7 +1054,7 @@ func TestDelivery(t *testing.T) {
 		for range 4 {
 			tm.send(c, thread.Event{Key: "click", Kind: thread.Click, By: tm.account("bob"), Verb: "approve", ID: id})
 		}
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		if len(tm.maker.asked) != 1 || len(tm.fleet.sent) != 1 {
 			tm.Errorf("asked %d times, ran %d times", len(tm.maker.asked), len(tm.fleet.sent))
 		}
@@ -1149,12 +1152,12 @@ func TestTakeover(t *testing.T) {
 			t.Fatal(err)
 		}
 		stopOne()
-		time.Sleep(thread.Visibility + 8*time.Second)
+		tm.pass(thread.Visibility + 8*time.Second)
 		tm.holds("the live output", tm.slack.shown("run:"), "Running")
 		three, stopThree := tm.start("three")
 		defer stopThree()
 		stopTwo()
-		time.Sleep(8 * time.Second)
+		tm.pass(8 * time.Second)
 		tm.click(three, "bob", "stop", tm.slack.button(t, "run:", "stop"))
 		tm.holds("the result", tm.slack.shown("result:"), "stopped", "1 event")
 		if len(tm.fleet.sent) != 1 {
@@ -1240,7 +1243,7 @@ func TestCutOffProcess(t *testing.T) {
 				tm.click(one, "bob", "approve", tm.slack.button(t, "card:", "approve"))
 				_, stopTwo := tm.start("two")
 				defer stopTwo()
-				time.Sleep(8 * time.Second) // the lock is two's
+				tm.pass(8 * time.Second) // the lock is two's
 				close(back)
 				tm.settle()
 				if err := <-answer; name == "while it follows" && !errors.Is(err, bus.ErrHandOver) {
@@ -1253,7 +1256,7 @@ func TestCutOffProcess(t *testing.T) {
 				if said := tm.slack.shown("result:"); said != "" {
 					t.Errorf("there is a result already: %s", said)
 				}
-				time.Sleep(30 * time.Second)
+				tm.pass(30 * time.Second)
 				tm.holds("the result", tm.slack.shown("result:"), "ended as planned", "1 event")
 				ended := 0
 				for _, e := range tm.log.Entries() {

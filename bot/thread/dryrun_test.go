@@ -55,7 +55,7 @@ func TestDryRun(t *testing.T) {
 		id = tm.slack.button(tm.T, "card:", "approve")
 		tm.click(c, "bob", "approve", id)
 		tm.click(c, "dan", "approve", id)
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		tm.holds("the result", tm.slack.shown("result:"), "Dry run: Result", "[For real]")
 
 		// From its result, for real: to be approved anew.
@@ -64,7 +64,7 @@ func TestDryRun(t *testing.T) {
 		id = tm.slack.button(tm.T, "card:", "approve")
 		tm.click(c, "bob", "approve", id)
 		tm.click(c, "dan", "approve", id)
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		if got := tm.dry(); !slices.Equal(got, []bool{true, false}) {
 			tm.Errorf("dry runs: %v", got)
 		}

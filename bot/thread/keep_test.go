@@ -20,7 +20,7 @@ func (tm *team) proved(c *thread.Conversation) string {
 	id := tm.slack.button(tm.T, "card:", "approve")
 	tm.click(c, "cyd", "approve", id)
 	tm.click(c, "dan", "approve", id)
-	time.Sleep(time.Minute)
+	tm.pass(time.Minute)
 	tm.settle()
 	return tm.slack.button(tm.T, "result:", "keep")
 }
@@ -155,7 +155,7 @@ func TestKeepRefused(t *testing.T) {
 		tm.holds("before it ran", tm.slack.whispered(), "there is nothing to keep")
 		tm.click(c, "cyd", "approve", id)
 		tm.click(c, "dan", "approve", id)
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		tm.settle()
 		tm.holds("the result", tm.slack.shown("result:"), "![Save as recipe]")
 		tm.submit(c, "ada", "keep", id, fill("orders", "connections that orders make"))

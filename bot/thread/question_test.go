@@ -88,7 +88,7 @@ func TestQuestionInWords(t *testing.T) {
 		tm.ask(c, "ada", "failed calls of getppid on db-1")
 		id := tm.slack.button(tm.T, "ask:", "first")
 		tm.maker.err = nil
-		time.Sleep(31 * time.Minute)
+		tm.pass(31 * time.Minute)
 		tm.holds("too late", tm.slack.shown("ask:"), "Nobody answered what was meant in time. Nothing was run.", "![Take back]")
 		tm.click(c, "ada", "first", id)
 		tm.holds("the click", tm.slack.whispered(), "this is over: expired")

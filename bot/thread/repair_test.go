@@ -35,7 +35,7 @@ func TestRootFails(t *testing.T) {
 				tm.Fatal(err)
 			}
 		}
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		tm.ask(c, "bob", "who calls getppid on db-1")
 		tm.holds("the card", tm.slack.shown("card:"), "Bob asks")
 		tm.holds("the whisper", tm.slack.whispered(), "ada: kgent cannot answer there", "/invite @kgent")
@@ -96,12 +96,12 @@ func TestSecondDelivery(t *testing.T) {
 		defer stop()
 		tm.ask(c, "ada", "who calls getppid on db-1")
 		tm.click(c, "bob", "approve", tm.slack.button(t, "card:", "approve"))
-		time.Sleep(thread.Visibility + 2*time.Second)
+		tm.pass(thread.Visibility + 2*time.Second)
 		if said := tm.slack.whispered(); said != "" {
 			t.Errorf("bob was told %s", said)
 		}
 		tm.click(c, "bob", "stop", tm.slack.button(t, "run:", "stop"))
-		time.Sleep(2 * thread.Visibility)
+		tm.pass(2 * thread.Visibility)
 		if said := tm.slack.whispered(); said != "" {
 			t.Errorf("bob was told %s", said)
 		}
@@ -120,7 +120,7 @@ func TestCutShort(t *testing.T) {
 		}
 		tm.ask(c, "ada", "who calls getppid on db-1")
 		tm.click(c, "bob", "approve", tm.slack.button(tm.T, "card:", "approve"))
-		time.Sleep(30 * time.Second)
+		tm.pass(30 * time.Second)
 		tm.holds("the result", tm.slack.shown("result:"), "did not run to its end", "the executor was stopped", "!answered")
 	})
 }
@@ -141,7 +141,7 @@ func TestStopBeforeTheStart(t *testing.T) {
 		tm.click(c, "bob", "approve", tm.slack.button(tm.T, "card:", "approve"))
 		tm.ask(c, "eve", "stop")
 		full.Store(false)
-		time.Sleep(10 * time.Second)
+		tm.pass(10 * time.Second)
 		tm.holds("the card", tm.slack.shown("card:"), "stopped by Eve before it started")
 		if len(tm.fleet.sent) != 0 {
 			tm.Errorf("sent %v", tm.fleet.sent)

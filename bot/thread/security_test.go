@@ -278,7 +278,7 @@ func TestFailsClosed(t *testing.T) {
 		id := tm.pending(c)
 		tm.click(c, "bob", "approve", id)
 		write(t, path, guarded+"nonsense: true\n")
-		time.Sleep(5 * time.Second)
+		tm.pass(5 * time.Second)
 		tm.refuses(c, "cyd", "approve", id, "policy file is broken")
 		write(t, path, strings.Replace(guarded, "approvers: {people: [ada, bob, cyd], groups: [slack:T/SOPS, discord:T/90]}", "approvers: {people: []}", 1))
 		tm.refuses(c, "cyd", "approve", id, "you are none of them")
@@ -292,7 +292,7 @@ func TestFailsClosed(t *testing.T) {
 		// A directory that is silent: the click is tried again, and then answered.
 		o.set(errors.New("rate limited"))
 		tm.click(c, "dan", "approve", id)
-		time.Sleep(2 * time.Minute)
+		tm.pass(2 * time.Minute)
 		tm.holds("the answer", tm.slack.whispered(), "dan: That did not work")
 		o.set(nil)
 		if n := tm.votes(); n != 1 || len(tm.fleet.sent) != 0 {
@@ -413,7 +413,7 @@ func TestReplayedEvents(t *testing.T) {
 				vote := thread.Event{Key: "vote", Kind: thread.Click, By: tm.account("bob"), Verb: "approve", ID: tm.slack.button(t, "card:", "approve"), At: time.Now()}
 				tm.send(one, vote)
 				stop()
-				time.Sleep(tt.later)
+				tm.pass(tt.later)
 				tm.store, tm.cases = thread.NewMemory(time.Now), &approvals.Memory{}
 				tm.maker.value = tt.value
 				two, stop := tm.start("two")
@@ -488,7 +488,7 @@ func TestAuditOfDecisions(t *testing.T) {
 		tm.click(c, "mal", "approve", id)
 		tm.click(c, "bob", "approve", id)
 		tm.click(c, "discord:7", "approve", id)
-		time.Sleep(time.Minute)
+		tm.pass(time.Minute)
 		raw, err := tm.log.Reader(context.Background())
 		if err != nil {
 			t.Fatal(err)

@@ -16,10 +16,8 @@ import (
 	"kgent/executor/bus/rdb/rdbtest"
 )
 
-const visibility = 300 * time.Millisecond
-
 func TestMemory(t *testing.T) {
-	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
+	threadtest.Run(t, time.Now, func(_ *testing.T, visibility time.Duration) thread.Store {
 		s := thread.NewMemory(time.Now)
 		thread.SetVisibility(s, visibility)
 		return s
@@ -30,24 +28,24 @@ func TestRedis(t *testing.T) {
 	// As the user that a bot is given.
 	server := rdbtest.Start(t, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
 	admin, db := server.Client(), server.ClientOf(bus.BotUser, "secret")
-	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
+	threadtest.Run(t, time.Now, func(t *testing.T, visibility time.Duration) thread.Store {
 		if err := admin.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		return redisStore(t, db)
+		return redisStore(t, db, visibility)
 	})
 }
 
 func TestCluster(t *testing.T) {
 	cluster := rdbtest.StartCluster(t, 0, rdbtest.ACL("user "+bus.BotUser+" on >secret "+strings.Join(bus.BotRules(), " ")))
 	db := cluster.ClientOf(bus.BotUser, "secret")
-	threadtest.Run(t, time.Now, func(t *testing.T) thread.Store {
+	threadtest.Run(t, time.Now, func(t *testing.T, visibility time.Duration) thread.Store {
 		cluster.FlushAll()
-		return redisStore(t, db)
+		return redisStore(t, db, visibility)
 	})
 }
 
-func redisStore(t *testing.T, db redis.UniversalClient) thread.Store {
+func redisStore(t *testing.T, db redis.UniversalClient, visibility time.Duration) thread.Store {
 	t.Helper()
 	s, err := thread.NewRedis(db, secret, time.Now)
 	if err != nil {

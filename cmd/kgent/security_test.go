@@ -25,7 +25,7 @@ func TestExecutorRedacts(t *testing.T) {
 	t.Setenv("KGENT_REDACT", "short-enough\n"+named)
 	f := newFleet(t, "a")
 	f.start("a")
-	g := f.grant(3*time.Second, "a")
+	g := f.grant(long, "a")
 	envelope := f.seal(f.key, &g)
 	if err := executor.Dispatch(t.Context(), f.bus, &g, envelope); err != nil {
 		t.Fatal(err)
@@ -56,6 +56,9 @@ func TestExecutorRedacts(t *testing.T) {
 		if err := exec.Command("true", "seen-by-all", named, looks).Run(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := executor.Stop(t.Context(), f.bus, g.Run); err != nil {
+		t.Fatal(err)
 	}
 	if err := <-ended; err != nil {
 		t.Fatal(err)
@@ -138,7 +141,7 @@ func TestFollowHostileNode(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := f.bus.Renew(ctx, g.Run, 10*time.Second); err != nil {
+	if err := f.bus.Renew(ctx, g.Run, patience); err != nil {
 		t.Fatal(err)
 	}
 	const chunks = 100

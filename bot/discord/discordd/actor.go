@@ -309,8 +309,8 @@ func (i *Interaction) Wait(ctx context.Context) (Response, error) {
 		case in.failure != "":
 			late = in.failure
 			return true
-		case i.s.now().Sub(in.created) > interactionAnswer:
-			late = "no answer within 3 seconds"
+		case i.s.now().Sub(in.created) > i.s.cfg.AnswerTime:
+			late = "no answer within " + i.s.cfg.AnswerTime.String()
 			return true
 		}
 		return false

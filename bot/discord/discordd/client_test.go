@@ -27,9 +27,15 @@ func TestMain(m *testing.M) {
 }
 
 // start runs a server for the test.
+// patience bounds every wait for something that must happen: far longer than it takes on
+// a busy host.
+const patience = 2 * time.Minute
+
+// start starts a stand-in that is as patient as the tests.
 func start(t *testing.T, change func(*Config)) *Server {
 	t.Helper()
 	cfg := Example()
+	cfg.AnswerTime = patience
 	var over sync.Once
 	done := make(chan struct{})
 	cfg.Logf = func(format string, args ...any) {
@@ -58,7 +64,7 @@ func start(t *testing.T, change func(*Config)) *Server {
 
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -90,7 +96,7 @@ func bot(t *testing.T, s *Server, setup func(*discordgo.Session)) *discordgo.Ses
 		t.Fatal(err)
 	}
 	transport := &http.Transport{}
-	d.Client = &http.Client{Transport: redirect{base, transport}, Timeout: 5 * time.Second}
+	d.Client = &http.Client{Transport: redirect{base, transport}, Timeout: patience}
 	d.Identify.Intents = discordgo.IntentsAllWithoutPrivileged | discordgo.IntentMessageContent
 	if setup != nil {
 		setup(d)
@@ -101,7 +107,7 @@ func bot(t *testing.T, s *Server, setup func(*discordgo.Session)) *discordgo.Ses
 	t.Cleanup(func() {
 		// discordgo, closed before its first heartbeat, takes the failing
 		// write for a lost connection and reconnects for ever.
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.await(ctx, func() bool {
 			return !slices.ContainsFunc(s.gateways(), func(g Gateway) bool { return g.Beats == 0 })
@@ -274,7 +280,7 @@ func resumes(t *testing.T) (why string) {
 		select {
 		case m := <-got:
 			return m
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			return "nothing"
 		}
 	}
@@ -282,7 +288,7 @@ func resumes(t *testing.T) (why string) {
 		select {
 		case <-resumed:
 			return true
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			return false
 		}
 	}
@@ -374,7 +380,7 @@ func TestDiscordgoInvalidSession(t *testing.T) {
 		if m != "after" {
 			t.Errorf("got %q", m)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("nothing came to the new session")
 	}
 }

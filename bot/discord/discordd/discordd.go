@@ -63,6 +63,8 @@ type Config struct {
 	// Heartbeat is the interval the gateway asks for; 41.25 s when zero. A
 	// connection silent for one and a half intervals is closed.
 	Heartbeat time.Duration
+	// AnswerTime is how long an interaction waits for its first answer; 3 s when zero.
+	AnswerTime time.Duration
 	// SessionLife is how long a session without a connection can be resumed;
 	// 3 minutes when zero.
 	SessionLife time.Duration
@@ -177,6 +179,9 @@ func Start(addr string, cfg Config) (*Server, error) {
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 41250 * time.Millisecond
+	}
+	if cfg.AnswerTime == 0 {
+		cfg.AnswerTime = 3 * time.Second
 	}
 	if cfg.SessionLife == 0 {
 		cfg.SessionLife = 3 * time.Minute

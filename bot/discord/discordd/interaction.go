@@ -33,7 +33,6 @@ const (
 	ReplyUpdate        = 7
 	ReplyAutocomplete  = 8
 	ReplyModal         = 9
-	interactionAnswer  = 3 * time.Second
 	interactionLife    = 15 * time.Minute
 	maxHTTPInteraction = 1 << 20 // bytes of an answer in HTTP mode
 )
@@ -121,7 +120,7 @@ func (s *Server) signed(ctx context.Context, url, payload string, at time.Time) 
 
 // deliver posts an interaction to the endpoint and takes its answer.
 func (s *Server) deliver(in *interaction, url string) {
-	ctx, cancel := context.WithTimeout(s.ctx, interactionAnswer)
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.AnswerTime)
 	defer cancel()
 	problem := ""
 	req, err := s.signed(ctx, url, in.payload, in.signed)
@@ -238,7 +237,7 @@ func (s *Server) callback(c *call) (int, any, *apiError) {
 	if in == nil || in.token != c.path("token") {
 		return 0, nil, errUnknownInter
 	}
-	if in.reply == 0 && s.now().Sub(in.created) > interactionAnswer {
+	if in.reply == 0 && s.now().Sub(in.created) > s.cfg.AnswerTime {
 		return 0, nil, errUnknownInter
 	}
 	message, err := s.respond(in, c.body, c.files)

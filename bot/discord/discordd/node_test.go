@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"kgent/bot/nodetest"
 )
@@ -16,7 +15,7 @@ func TestDiscordJS(t *testing.T) {
 	t.Parallel()
 	project := nodetest.Install(t, "testdata/node")
 	s := start(t, func(c *Config) { c.RateScale = 0.01 })
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	p := nodetest.Start(ctx, t, project, "bot.js", "DISCORD_TOKEN="+s.Token(), "DISCORD_API_URL="+s.APIURL(),
 		"DISCORD_APPLICATION_ID="+s.ApplicationID(), "GUILD="+ExampleGuild)
@@ -153,7 +152,7 @@ func TestMarkdown(t *testing.T) {
 	for _, tt := range tests {
 		texts = append(texts, tt[0])
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	out := nodetest.Run(ctx, t, nodetest.Install(t, "testdata/node"), "markdown.js", "PAGE="+page, "TEXTS="+encode(texts))
 	lines := strings.Split(strings.TrimSpace(out), "\n")

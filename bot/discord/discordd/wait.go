@@ -259,10 +259,10 @@ func (s *Server) Transcript() string {
 	return b.String()
 }
 
-// answerTimer wakes waiters when an interaction's three seconds have passed.
+// answerTimer wakes waiters when an interaction's time for an answer has passed.
 func (s *Server) answerTimer(in *interaction) (stop func()) {
 	s.mu.Lock()
-	left := interactionAnswer - s.now().Sub(in.created)
+	left := s.cfg.AnswerTime - s.now().Sub(in.created)
 	s.mu.Unlock()
 	t := time.AfterFunc(max(left, 0)+10*time.Millisecond, func() {
 		s.mu.Lock()

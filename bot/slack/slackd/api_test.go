@@ -222,7 +222,7 @@ func TestExpiry(t *testing.T) {
 	}
 	wantError(t, "a trigger", modal(once), "")
 	wantError(t, "a used trigger", modal(once), "exchanged_trigger_id")
-	clock.add(triggerLife + time.Millisecond)
+	clock.add(s.cfg.TriggerLife + time.Millisecond)
 	wantError(t, "an old trigger", modal(late), "expired_trigger_id")
 	clock.add(hookLife)
 	if got := respond(old); got != "404 expired_url" {

@@ -24,7 +24,7 @@ type wire struct {
 
 func (w *wire) read() map[string]any {
 	w.t.Helper()
-	w.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	w.ws.SetReadDeadline(time.Now().Add(patience))
 	var m map[string]any
 	if err := w.ws.ReadJSON(&m); err != nil {
 		w.t.Fatalf("reading from the socket: %v", err)
@@ -87,7 +87,7 @@ func TestSockets(t *testing.T) {
 func TestRedelivery(t *testing.T) {
 	s, _ := start(t, func(c *Config) {
 		onlyMentions(c)
-		c.AckTimeout = 150 * time.Millisecond
+		c.AckTimeout = 2 * time.Second // three of which pass, and the last acknowledgement is in time
 		c.Seed = 7
 	})
 	a, _ := dial(t, s)
@@ -154,7 +154,7 @@ func TestRedelivery(t *testing.T) {
 func TestUnanswered(t *testing.T) {
 	s, _ := start(t, func(c *Config) {
 		onlyMentions(c)
-		c.AckTimeout = 100 * time.Millisecond
+		c.AckTimeout = 2 * time.Second // two of which pass
 	})
 	ctx := bound(t)
 	u := s.User(alice)

@@ -118,6 +118,7 @@ type Config struct {
 	RateScale    float64
 
 	AckTimeout      time.Duration   // default 3 s
+	TriggerLife     time.Duration   // how long a trigger opens a view; default 3 s
 	Retries         []time.Duration // waits before events are delivered again; default 0, 1 min, 5 min
 	PingInterval    time.Duration   // between WebSocket pings; default 5 s
 	DisconnectGrace time.Duration   // between the warning and the end of a socket; default 10 s
@@ -213,6 +214,7 @@ func Start(addr string, cfg Config) (*Server, error) {
 	}
 	cfg.RateScale = cmp.Or(cfg.RateScale, 1)
 	cfg.AckTimeout = cmp.Or(cfg.AckTimeout, 3*time.Second)
+	cfg.TriggerLife = cmp.Or(cfg.TriggerLife, 3*time.Second)
 	cfg.PingInterval = cmp.Or(cfg.PingInterval, 5*time.Second)
 	cfg.DisconnectGrace = cmp.Or(cfg.DisconnectGrace, 10*time.Second)
 	if cfg.Retries == nil {

@@ -21,11 +21,17 @@ const (
 	incidents         = "C0INCIDENTS"
 )
 
-// start serves the default workspace, quicker than Slack, and an API client.
+// patience bounds every wait for something that must happen: far longer than it takes on
+// a busy host.
+const patience = 2 * time.Minute
+
+// start serves the default workspace, quicker than Slack but as patient as the tests, and an
+// API client.
 func start(t *testing.T, change func(*Config)) (*Server, *slack.Client) {
 	t.Helper()
 	cfg := Default()
 	cfg.NoRateLimits = true
+	cfg.AckTimeout, cfg.TriggerLife = patience, patience
 	cfg.Retries = []time.Duration{0, 10 * time.Millisecond, 10 * time.Millisecond}
 	cfg.DisconnectGrace = 100 * time.Millisecond
 	if change != nil {
@@ -42,7 +48,7 @@ func start(t *testing.T, change func(*Config)) (*Server, *slack.Client) {
 }
 
 func bound(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -165,7 +171,6 @@ func TestConversation(t *testing.T) {
 func TestMany(t *testing.T) {
 	s, api := start(t, func(c *Config) {
 		c.Events = []string{"app_mention", "message.channels"}
-		c.AckTimeout = 15 * time.Second // the machine may be busy with more than this
 	})
 	ctx := bound(t)
 	var answers sync.WaitGroup

@@ -11,7 +11,6 @@ import (
 
 // Limits on views.
 const (
-	triggerLife        = 3 * time.Second
 	maxStack           = 3
 	maxViewSize        = 250000 // bytes
 	maxPrivateMetadata = 3000
@@ -60,7 +59,7 @@ func (s *Server) useTrigger(id string) (*trigger, error) {
 		return nil, fail("invalid_trigger_id")
 	case t.used:
 		return nil, fail("exchanged_trigger_id")
-	case s.now().Sub(t.at) > triggerLife:
+	case s.now().Sub(t.at) > s.cfg.TriggerLife:
 		return nil, fail("expired_trigger_id")
 	}
 	t.used = true
@@ -72,7 +71,7 @@ func (s *Server) ExpireTriggers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.triggers {
-		t.at = t.at.Add(-2 * triggerLife)
+		t.at = t.at.Add(-2 * s.cfg.TriggerLife)
 	}
 }
 

@@ -87,12 +87,16 @@ func TestNewLines(t *testing.T) {
 	}
 }
 
+// patience bounds every wait for something that must happen: far longer than it takes on
+// a busy host.
+const patience = 2 * time.Minute
+
 // lines is a writer that a test waits on.
 type lines struct{ logtest.Log }
 
 func (l *lines) wait(t *testing.T, want string) {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for !strings.Contains(l.String(), want) {
 		select {
 		case <-limit:
@@ -117,7 +121,7 @@ func (f front) next(t *testing.T) thread.Event {
 	select {
 	case e := <-f.events:
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no event came")
 	}
 	return thread.Event{}
@@ -153,7 +157,7 @@ func start(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	for limit := time.After(10 * time.Second); ; {
+	for limit := time.After(patience); ; {
 		if _, err := os.Stat(socket); err == nil {
 			break
 		}

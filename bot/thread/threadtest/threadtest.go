@@ -17,14 +17,21 @@ import (
 	"kgent/bot/thread"
 )
 
-// Run tests stores that open makes: each call a new, empty one whose
-// visibility is short. All take their time from now.
-func Run(t *testing.T, now func() time.Time, open func(t *testing.T) thread.Store) {
+// patience bounds every wait for something that must happen.
+const patience = 2 * time.Minute
+
+// Run tests stores that open makes: each call a new, empty one with this visibility. All
+// take their time from now.
+func Run(t *testing.T, now func() time.Time, open func(t *testing.T, visibility time.Duration) thread.Store) {
 	for name, test := range map[string]func(*testing.T, thread.Store, func() time.Time){
 		"inbox": inbox, "again": again, "requests": requests, "conversation": conversation, "race": race, "threads": threads,
 		"outbox": outbox, "order": order, "whisper": whisper, "locks": locks,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t), now) })
+		visibility := 2 * patience
+		if name == "again" {
+			visibility = 300 * time.Millisecond
+		}
+		t.Run(name, func(t *testing.T) { test(t, open(t, visibility), now) })
 	}
 }
 
@@ -53,7 +60,7 @@ func event(key string) thread.Event {
 // take waits for an event.
 func take(t *testing.T, s thread.Store, worker string) thread.Delivery {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		d, found, err := s.Take(t.Context(), worker)
 		ok(t, err)
 		if found {
@@ -395,7 +402,7 @@ func locks(t *testing.T, s thread.Store, _ func() time.Time) {
 	if !lock("b", 50*time.Millisecond) {
 		t.Error("nobody has it, and it is not to be had")
 	}
-	for deadline := time.Now().Add(10 * time.Second); !lock("c", time.Minute); {
+	for deadline := time.Now().Add(patience); !lock("c", time.Minute); {
 		if time.Now().After(deadline) {
 			t.Fatal("a lock whose owner is gone is never free")
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r, w := io.Pipe()
 	done := make(chan error, 1)

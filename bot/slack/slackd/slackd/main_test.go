@@ -13,7 +13,7 @@ import (
 
 // What the command prints is enough for a bot.
 func TestRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r, w := io.Pipe()
 	done := make(chan error, 1)

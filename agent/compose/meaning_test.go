@@ -77,7 +77,7 @@ func TestSeveralValues(t *testing.T) {
 		"connects to port 443 or 8443, with pid and comm":                   "remote_port(sk) == 443 || remote_port(sk) == 8443",
 		"tcp connects not to ports 80 and 443":                              "!(remote_port(sk) == 80 || remote_port(sk) == 443)",
 		"tcp connects to 10.0.0.1, 10.0.0.2 or 10.0.0.3":                    `remote_ip(sk) == "10.0.0.3"`,
-		"connections that are NOT to localhost":                             "ntohl(sk.__sk_common.skc_daddr) >> 24",
+		"connections that are NOT to localhost":                             "ntohl(as(struct sock_common, sk).skc_daddr) >> 24",
 		"connections that failed with ECONNREFUSED or ETIMEDOUT":            "in {ECONNREFUSED, ETIMEDOUT, -ECONNREFUSED, -ETIMEDOUT}",
 		"count signals by sender, only SIGTERM and SIGKILL":                 "== SIGTERM ||",
 		"file opens not under /proc and /sys":                               "not under /proc or /sys",

@@ -292,6 +292,15 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		}
 		out.contract, err = things[name].base()
 		out.lines = slices.Clone(things[name].watched)
+		if err == nil && len(out.contract.Hooks) > 1 { // of one way only
+			for _, x := range a.conds {
+				if x.what == ".way" {
+					out.contract.Hooks = slices.DeleteFunc(out.contract.Hooks, func(h *contract.Hook) bool {
+						return (h.Places[0].Kind == "cgroup_skb/egress") != (x.is == "sent")
+					})
+				}
+			}
+		}
 	case "group":
 		if n.duration || n.result || n.task || n.args {
 			return base{}, no("of a group of tracepoints it can be told how often they fire, and nothing else; name one of them")
@@ -769,11 +778,8 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 		return nil, err
 	}
 	// A list has no rows: of those who are shown in it anyway each has lines of its own, but of nothing else.
-	if rows := g.rows(func(part) bool { return true }); len(m.Recipe.Contract.Tables) == 0 && len(rows) > 0 && !stacked(m.Recipe.Contract) {
-		if res, err := c.Compose(ctx, text); err == nil {
-			return res, nil
-		}
-		return nil, no("it asks for rows (%q), and what is known to answer the rest is a list of single events", rows[0])
+	if len(g.rows(func(part) bool { return true })) > 0 && len(m.Recipe.Contract.Tables) == 0 {
+		return c.Compose(ctx, text)
 	}
 	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
 	switch {

@@ -4,11 +4,11 @@ import "strings"
 
 // phrases are alternatives that several rules share.
 var phrases = map[string][]string{
-	"over": {"more than", "longer than", "slower than", "over", "above", "exceeding", "greater than", "larger than", "bigger than", "higher than", ">", "of more than", "of over",
+	"over": {"for more than", "for longer than", "for over", "more than", "longer than", "slower than", "over", "above", "exceeding", "greater than", "larger than", "bigger than", "higher than", ">", "of more than", "of over",
 		"that take more than", "that take longer than", "that took longer than", "that took more than", "taking longer than", "taking more than", "that takes longer than", "that last longer than", "that lasted longer than",
 		"that lived longer than", "that lived more than", "that lived over", "that ran longer than", "that ran for longer than", "that ran for more than", "that were open longer than", "that were open for more than", "that live longer than", "which take longer than", "that take over", "that took over", "lasting longer than", "that are slower than", "that were slower than", "that lasted more than", "that are larger than"},
-	"atleast": {"at least", "no less than", ">=", "≥", "of at least", "that take at least", "that took at least", "taking at least"},
-	"under": {"less than", "faster than", "quicker than", "shorter than", "smaller than", "below", "under", "<", "of less than", "that take less than", "that took less than", "that lived less than", "that live less than",
+	"atleast": {"at least", "for at least", "no less than", ">=", "≥", "of at least", "that take at least", "that took at least", "taking at least"},
+	"under": {"less than", "for less than", "faster than", "quicker than", "shorter than", "smaller than", "below", "under", "<", "of less than", "that take less than", "that took less than", "that lived less than", "that live less than",
 		"that lasted less than", "that last less than", "that lived shorter than", "lasting less than", "living less than", "of under"},
 	"atmost": {"at most", "no more than", "<=", "≤"},
 	"not": {"not", "except", "except for", "excluding", "other than", "without", "but not", "and not", "ignoring", "ignore", "besides", "aside from", "apart from", "that are not", "which are not", "leaving out", "leave out", "minus", "!=", "by anyone but", "by anybody but", "by everyone but", "by everybody but", "by all but", "by anyone except", "by anything but", "by everything but", "from anyone but", "skip", "skipping", "exclude", "omit", "omitting", "but exclude", "but skip", "but ignore", "and exclude", "and skip", "and ignore", "unless from", "hide", "drop those of",

@@ -200,7 +200,10 @@ func (r *reader) fill(hole string, i int) []filling {
 				return nil
 			}
 		}
-		return slices.DeleteFunc(r.fill("programs", i), func(f filling) bool { return f.end == len(r.toks) || r.toks[f.end-1].ends })
+		return slices.DeleteFunc(r.fill("programs", i), func(f filling) bool {
+			calls := slices.ContainsFunc(r.toks[i:f.end], func(t token) bool { return r.isCall(t.low) }) // "chmod and chown calls"
+			return calls || f.end == len(r.toks) || r.toks[f.end-1].ends
+		})
 	case "ipproto":
 		return one(value{word: ipProtocols[t.low]}, ipProtocols[t.low] != "")
 	case "twopids":
@@ -293,6 +296,8 @@ func (r *reader) fill(hole string, i int) []filling {
 			}
 		}
 		return out
+	case "fork": // what processes do, unless it is said to be a system call
+		return one(value{}, (t.low == "fork" || t.low == "vfork") && !r.saidCall(i))
 	case "group":
 		return one(value{word: t.low}, r.isGroup(t.low))
 	case "function":

@@ -10,6 +10,8 @@ import (
 // rules are what is read, the most telling first. At each word the longest phrase counts.
 var rules = compileRules(append(whereRules(), []rule{
 	// ---- what is watched
+	{subject: true, patterns: []string{"<fork>"}, // before the system call, which libraries do not make
+		do: func(a *ask, v map[string]value, said string) error { return a.setSubject(subject{"thing", "forks"}) }},
 	{subject: true, patterns: []string{"@of? all? every? any? the? syscall|call? <call> @calls?", "@of? the? system call <call> @calls?", "the? @calls of|to <call>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			low := strings.ToLower(said)
@@ -61,9 +63,9 @@ var rules = compileRules(append(whereRules(), []rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.packets("sent", v) }},
 	{subject: true, patterns: []string{"incoming|inbound|ingress|received|rx <ipproto>? packets", "<ipproto>? packets received|arriving", "<ipproto>? packets that|which are received", "<ipproto>? packets that|which arrive"},
 		do: func(a *ask, v map[string]value, said string) error { return a.packets("received", v) }},
-	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload? sent|transmitted|out", "bytes|data sent|transmitted by|over|via|through|with tcp|udp", "sent|transmitted|outgoing|tx tcp|udp bytes|data|traffic", "tcp|udp tx|send|sent|outgoing bytes|data|traffic|volume", "tx|sent|outgoing bytes|data|traffic over|via|through|with|in|on tcp|udp"},
+	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload sent|transmitted", "bytes|data sent|transmitted by|over|via|through|with tcp|udp", "sent|transmitted|outgoing|tx tcp|udp bytes|data|traffic", "tcp|udp tx|send|sent|outgoing bytes|data|traffic|volume", "tx|sent|outgoing bytes|data|traffic over|via|through|with|in|on tcp|udp"},
 		do: func(a *ask, v map[string]value, said string) error { return a.socketBytes(said, "sent") }},
-	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload? received|read|in", "bytes|data received|read by|over|via|through|with tcp|udp", "received|incoming|rx tcp|udp bytes|data|traffic", "tcp|udp rx|recv|receive|received|incoming bytes|data|traffic|volume", "rx|received|incoming bytes|data|traffic over|via|through|with|in|on tcp|udp"},
+	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload received", "bytes|data received by|over|via|through|with tcp|udp", "received|incoming|rx tcp|udp bytes|data|traffic", "tcp|udp rx|recv|receive|received|incoming bytes|data|traffic|volume", "rx|received|incoming bytes|data|traffic over|via|through|with|in|on tcp|udp"},
 		do: func(a *ask, v map[string]value, said string) error { return a.socketBytes(said, "received") }},
 	{subject: true, patterns: []string{"tcp|udp bytes|data|traffic|throughput|bandwidth|volume", "bytes|traffic over|via|through|by tcp|udp"},
 		do: func(a *ask, v map[string]value, said string) error {

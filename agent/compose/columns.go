@@ -165,6 +165,9 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	case "process", "comm":
 		return b.process(s, cols, k.word)
 	case "which":
+		if b.from.hook {
+			return nil, no("it does not say which of what (%q): name it, as in \"by path\"", k.said)
+		}
 		return b.oneOf(k, typed(cols, "k_syscall"), "syscall", "call")
 	case "way":
 		return b.named(k, cols, "way", "direction", "origin")
@@ -522,6 +525,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		return onePlace([]column{col}, err)
 	case bytes:
+		if b.ask.subject.kind == "thing" && b.form() == sum {
+			return nil, no("it is not clear whether single ones or their sum is to be %s %s (%q)", c.op, c.is, c.said)
+		}
 		if rets := typed(cols, "k_ret"); b.from.hook && transfers[b.ask.subject.name] && len(rets) == 1 {
 			b.remark("bytes are those that the call returns")
 			if c.op == "<" { // an error is no small amount
@@ -761,15 +767,29 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 		}
 	case b.ask.subject == (subject{"thing", "packets"}) && !slices.Contains(words, "to"):
 		names = nil // at either end
-	case sends(b):
-		names = append(names, map[string]string{"address": "raddr", "port": "rport"}[c.what])
+	case strings.HasSuffix(b.from.origin, " tcp-retransmits") && slices.Contains(words, "to"):
+		names = append(names, strings.Replace(names[0], "d", "r", 1))
+	}
+	if _, done, ok := strings.Cut(b.ask.subject.name, " "); ok && b.ask.subject.kind == "thing" && (done == "sent" || done == "received") {
+		remote := map[string]string{"sent": "to", "received": "from"}[done]
+		switch far := slices.Contains(words, remote); {
+		case far && len(list) == 2:
+			names = []string{strings.Replace(names[0], "d", "r", 1)}
+		case slices.Contains(words, "to") || slices.Contains(words, "from"):
+			names = []string{strings.Replace(names[0], "d", "l", 1)}
+			if far {
+				return nil, no("%s does not show the other end (%q): a UDP socket need not have one", b.about(), c.said)
+			}
+		default:
+			return nil, no("it is not clear which end is meant by %q; write \"to\" or \"from\"", c.said)
+		}
 	}
 	for _, n := range names {
 		if col, ok := byName(list, n); ok {
 			list = []column{col}
 		}
 	}
-	if b.ask.subject == (subject{"thing", "packets"}) {
+	if b.ask.subject.kind == "thing" {
 		b.remark(fmt.Sprintf("%q is said of %s", c.said, strings.ReplaceAll(columnNames(list), ", ", " or ")))
 	}
 	if len(list) == 0 {
@@ -807,11 +827,6 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 		text = "!(" + text + ")"
 	}
 	return expression(text)
-}
-
-// sends tells whether what is shown is sent by this host, to the remote end.
-func sends(b *builder) bool {
-	return strings.HasSuffix(b.from.origin, " tcp-retransmits") || strings.HasSuffix(b.ask.subject.name, " sent")
 }
 
 var (

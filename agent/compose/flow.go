@@ -51,6 +51,12 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 	if hooked != nil && !g.plainWord() {
 		return hooked, nil
 	}
+	if a.subject.kind == "thing" && askErr == nil && len(g.left) == 0 {
+		if hooked != nil {
+			return hooked, nil
+		}
+		return nil, hookErr // what recipes show is something else
+	}
 	made, recipeErr := c.fromRecipe(ctx, g)
 	switch {
 	case ctx.Err() != nil:
@@ -784,9 +790,6 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
 	switch {
 	case a.subject.kind == "thing" && len(g.left) == 0:
-		if res, err := c.fromHook(ctx, a); err == nil {
-			return res, g.summedUp(res.Contract)
-		}
 		return c.Compose(ctx, text)
 	case opposite || named || timed || c.oneOfAlike(g, m) || g.misread(m):
 		return c.Compose(ctx, text)

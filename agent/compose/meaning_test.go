@@ -63,9 +63,11 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"tcp traffic in container web",
 		"packets by port", "packets by address", "packets by nginx", "packets by process",
 		"tcp resets received by port", // of either end
-		"tcp resets from 10.0.0.0/8", // which end is it?
+		"tcp resets from 10.0.0.0/8",  // which end is it?
 		"files created and deleted again", "bytes sent per url by nginx",
 		"execs, last 5 min",
+		"udp bytes sent to port 53 by process", "udp bytes received from 10.0.0.0/8", // the other end is not known
+		"tcp bytes sent on port 443 by process", "tcp bytes sent by process larger than 1MB", "opens by bash, which and how often",
 	} {
 		turns := strings.Split(text, " >> ")
 		got, err := answered(c, request{before: turns[:len(turns)-1], text: turns[len(turns)-1]})
@@ -87,6 +89,11 @@ func TestSeveralValues(t *testing.T) {
 		"connections that are NOT to localhost":                             "ntohl(as(struct sock_common, sk).skc_daddr) >> 24",
 		"connections that failed with ECONNREFUSED or ETIMEDOUT":            "in {ECONNREFUSED, ETIMEDOUT, -ECONNREFUSED, -ETIMEDOUT}",
 		"count signals by sender, only SIGTERM and SIGKILL":                 "== SIGTERM ||",
+		"tcp bytes sent to port 443 by process":                             "remote_port(sk) == 443",
+		"tcp bytes sent from port 443 by process":                           "local_port(sk) == 443",
+		"tcp bytes received from port 443 by process":                       "remote_port(sk) == 443",
+		"tcp bytes received from 10.0.0.0/8 by user":                        "as(struct sock_common, sk).skc_daddr) & 0xff000000",
+		"udp bytes sent from port 53 by process":                            "local_port(sk) == 53",
 		"file opens not under /proc and /sys":                               "not under /proc or /sys",
 		"epoll_wait calls longer than 2s except in systemd and dbus-daemon": `current.comm != "dbus-daemon"`,
 	} {

@@ -49,7 +49,7 @@ screenshots:
 test: vet
 	@deploy/debian-packages $(TEST_PACKAGES)
 	@GO='$(GO)' deploy/embeddings $(EMBEDDINGS) || echo "testing the search by words only: its model could not be fetched"
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 30m ./...
 
 vet:
 	@test -z "$$(gofmt -l agent approvals bot cmd executor retrieval)" || { echo "not gofmt-ed:"; gofmt -l agent approvals bot cmd executor retrieval; exit 1; }

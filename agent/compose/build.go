@@ -268,6 +268,8 @@ func (b *builder) form() form {
 		return f
 	case b.ask.of == duration && slow && len(b.ask.keys) == 0 && listed:
 		return list
+	case b.ask.of == bytes && b.ask.subject.kind == "thing":
+		return sum
 	case b.ask.of != "":
 		if !b.from.hook && !listed && b.ask.of == duration {
 			return unsaid // the table's own form

@@ -1,7 +1,9 @@
 package compose
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"sort"
@@ -156,9 +158,19 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 			return nil, no("%s has nothing that %q could be; it has %s", b.about(), k.said, columnNames(cols))
 		}
 	}
+	if b.ask.subject == (subject{"thing", "packets"}) && sideWords[k.word] != "" {
+		return b.side(cols, k)
+	}
 	switch k.word {
 	case "process", "comm":
 		return b.process(s, cols, k.word)
+	case "which":
+		if b.from.hook {
+			return nil, no("it does not say which of what (%q): name it, as in \"by path\"", k.said)
+		}
+		return b.oneOf(k, typed(cols, "k_syscall"), "syscall", "call")
+	case "way":
+		return b.named(k, cols, "way", "direction", "origin")
 	case "user":
 		if found := typed(cols, "k_uid"); len(found) == 1 {
 			return found, nil
@@ -234,6 +246,26 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	}
 	return one(b.field(cols, name))
 }
+
+// sideWords are keys that a packet has on both sides, and what the column is.
+var sideWords = map[string]string{"port": "port", "dport": "port", "lport": "port", "address": "addr", "laddr": "addr"}
+
+// side is a packet's end that a key names: packets go both ways, so that no side is this host's.
+func (b *builder) side(cols []column, k key) ([]column, error) {
+	said := strings.ToLower(k.said)
+	switch {
+	case destination.MatchString(said):
+		return b.named(k, cols, "d"+sideWords[k.word])
+	case source.MatchString(said):
+		return b.named(k, cols, "s"+sideWords[k.word])
+	}
+	return nil, no("%q can be the source or the destination; say which", k.said)
+}
+
+var (
+	destination = regexp.MustCompile(`\b(destination|dest|dst|dport|target)s?\b`)
+	source      = regexp.MustCompile(`\b(source|src|sport)s?\b`)
+)
 
 // taskWords are keys that are about a task, whatever fields a record has.
 var taskWords = set("process comm user thread cgroup cpu")
@@ -493,6 +525,9 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 		}
 		return onePlace([]column{col}, err)
 	case bytes:
+		if b.ask.subject.kind == "thing" && b.form() == sum {
+			return nil, no("it is not clear whether single ones or their sum is to be %s %s (%q)", c.op, c.is, c.said)
+		}
 		if rets := typed(cols, "k_ret"); b.from.hook && transfers[b.ask.subject.name] && len(rets) == 1 {
 			b.remark("bytes are those that the call returns")
 			if c.op == "<" { // an error is no small amount
@@ -627,10 +662,17 @@ func (b *builder) condition(s site, c cond) (contract.Expr, error) {
 	case col.Type.Name == "k_mode" && !strings.Contains(c.said, " 0"):
 		return nil, no("it is not clear whether %s is meant in octal (%q): write 0644, as in chmod", is, c.said)
 	}
-	if c.op == "==" {
+	if c.op == "==" && !c.several() {
 		b.fixed[col.Name] = true
 	}
-	return all([]column{col}, c.op, "")
+	e, err := all([]column{col}, c.op, "")
+	if err != nil {
+		return nil, err
+	}
+	if same, known := b.settled(e); known { // it always has one value here
+		return expression(strconv.FormatBool(same))
+	}
+	return e, nil
 }
 
 // anyOf compares with one value, or with each of several: == holds for any of them, != for none.
@@ -717,10 +759,38 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 		typ, names = "k_ip", []string{"daddr"}
 	}
 	list := typed(cols, typ)
+	words := strings.Fields(strings.ToLower(c.said))
+	switch {
+	case slices.Contains(words, "from") && !slices.Contains(words, "to"):
+		if col, ok := byName(list, strings.Replace(names[0], "d", "s", 1)); ok {
+			names = []string{col.Name}
+		}
+	case b.ask.subject == (subject{"thing", "packets"}) && !slices.Contains(words, "to"):
+		names = nil // at either end
+	case strings.HasSuffix(b.from.origin, " tcp-retransmits") && slices.Contains(words, "to"):
+		names = append(names, strings.Replace(names[0], "d", "r", 1))
+	}
+	if _, done, ok := strings.Cut(b.ask.subject.name, " "); ok && b.ask.subject.kind == "thing" && (done == "sent" || done == "received") {
+		remote := map[string]string{"sent": "to", "received": "from"}[done]
+		switch far := slices.Contains(words, remote); {
+		case far && len(list) == 2:
+			names = []string{strings.Replace(names[0], "d", "r", 1)}
+		case slices.Contains(words, "to") || slices.Contains(words, "from"):
+			names = []string{strings.Replace(names[0], "d", "l", 1)}
+			if far {
+				return nil, no("%s does not show the other end (%q): a UDP socket need not have one", b.about(), c.said)
+			}
+		default:
+			return nil, no("it is not clear which end is meant by %q; write \"to\" or \"from\"", c.said)
+		}
+	}
 	for _, n := range names {
 		if col, ok := byName(list, n); ok {
 			list = []column{col}
 		}
+	}
+	if b.ask.subject.kind == "thing" {
+		b.remark(fmt.Sprintf("%q is said of %s", c.said, strings.ReplaceAll(columnNames(list), ", ", " or ")))
 	}
 	if len(list) == 0 {
 		return nil, no("%s shows no %s (%q)", b.about(), c.what, c.said)
@@ -728,6 +798,17 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	var parts []string
 	for _, col := range list {
 		for v := range strings.SplitSeq(c.is, ",") {
+			if strings.Contains(v, "/") {
+				if len(list) > 1 && b.ask.subject != (subject{"thing", "packets"}) {
+					return nil, no("%s shows two addresses, and it is not clear which of them is to be in %s (%q)", b.about(), plainList(v), c.said)
+				}
+				in, err := within(spelled(col.is), strings.Trim(v, `"`))
+				if err != nil {
+					return nil, no("%s shows addresses in a way of which it cannot be told whether they are in %s", b.about(), plainList(v))
+				}
+				parts = append(parts, in)
+				continue
+			}
 			if v != strconv.Quote(localhost) {
 				parts = append(parts, fmt.Sprintf("(%s) == %s", spelled(col.is), v))
 				continue
@@ -737,7 +818,7 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 				return nil, no("%s does not tell which addresses are this host's own (%q): name them, as in 127.0.0.1 or ::1", b.about(), c.said)
 			}
 			member := map[string]string{"remote_ip": "skc_daddr", "local_ip": "skc_rcv_saddr"}[m[1]]
-			parts = append(parts, fmt.Sprintf(`%[1]s.__sk_common.skc_family == AF_INET && (ntohl(%[1]s.__sk_common.%[2]s) >> 24) == 127 || (%[3]s) == "::1" || (%[3]s) == "127.0.0.1"`, m[2], member, m[0]))
+			parts = append(parts, fmt.Sprintf(`%[1]s.skc_family == AF_INET && (ntohl(%[1]s.%[2]s) >> 24) == 127 || (%[3]s) == "::1" || (%[3]s) == "127.0.0.1"`, common(m[2]), member, m[0]))
 			b.remark("localhost is 127.0.0.0/8 and ::1; other addresses of this host are none")
 		}
 	}
@@ -747,6 +828,69 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	}
 	return expression(text)
 }
+
+var (
+	v4OfPacket = regexp.MustCompile(`^ip4\((packet\.be32\([0-9]+\))\)$`)
+	v6OfPacket = regexp.MustCompile(`^packet\.ip6\(([0-9]+)\)$`)
+)
+
+// within is the condition that an address is in a network. An address of IPv4 is one as well where it
+// is written as one of IPv6 (::ffff:a.b.c.d), as sockets for both have it.
+func within(is, network string) (string, error) {
+	net, err := netip.ParsePrefix(network)
+	if err != nil {
+		return "", fmt.Errorf("reading the network %s: %w", network, err)
+	}
+	// masked compares one word of 32 bits of the address, whose first bit is bit at of the network.
+	masked := func(word string, value []byte, at int) string {
+		bits := min(32, net.Bits()-at)
+		if bits <= 0 {
+			return ""
+		}
+		mask := uint32(0xffffffff) << (32 - bits)
+		return fmt.Sprintf("(ntohl(%s) & 0x%x) == 0x%x", word, mask, binary.BigEndian.Uint32(value)&mask)
+	}
+	six := func(word func(i int) string) string {
+		value := net.Addr().As16()
+		var parts []string
+		for i := range 4 {
+			if p := masked(word(i), value[4*i:], 32*i); p != "" {
+				parts = append(parts, p)
+			}
+		}
+		return strings.Join(parts, " && ")
+	}
+	four := net.Addr().Is4()
+	value4 := net.Addr().AsSlice()
+	switch m, v4, v6 := endOfSocket.FindStringSubmatch(is), v4OfPacket.FindStringSubmatch(is), v6OfPacket.FindStringSubmatch(is); {
+	case m != nil:
+		member := map[string]string{"remote_ip": "skc_daddr", "local_ip": "skc_rcv_saddr"}[m[1]]
+		member6 := map[string]string{"remote_ip": "skc_v6_daddr", "local_ip": "skc_v6_rcv_saddr"}[m[1]]
+		word := func(i int) string {
+			return fmt.Sprintf("%s.%s.in6_u.u6_addr32[%d]", common(m[2]), member6, i)
+		}
+		family := common(m[2]) + ".skc_family == "
+		if !four {
+			return "(" + family + "AF_INET6 && " + six(word) + ")", nil
+		}
+		return fmt.Sprintf("(%sAF_INET && %s || %sAF_INET6 && ntohl(%s) == 0 && ntohl(%s) == 0 && ntohl(%s) == 0xffff && %s)", family, masked(common(m[2])+"."+member, value4, 0),
+			family, word(0), word(1), word(2), masked(word(3), value4, 0)), nil
+	case v4 != nil && four:
+		return masked(v4[1], value4, 0), nil
+	case v6 != nil && !four:
+		at, err := strconv.Atoi(v6[1])
+		if err != nil {
+			return "", fmt.Errorf("reading where an address stands: %w", err)
+		}
+		return "(" + six(func(i int) string { return fmt.Sprintf("packet.be32(%d)", at+4*i) }) + ")", nil
+	case v4 != nil || v6 != nil: // the other family
+		return "false", nil
+	}
+	return "", fmt.Errorf("%s is neither a socket's address nor a packet's", is)
+}
+
+// common is what all kinds of sockets begin with, small ones for connections that come about as well.
+func common(socket string) string { return "as(struct sock_common, " + socket + ")" }
 
 // endOfSocket matches an address of a socket.
 var endOfSocket = regexp.MustCompile(`^(remote_ip|local_ip)\(([a-z_]+)\)$`)

@@ -360,6 +360,15 @@ func TestHeldOut(t *testing.T) {
 	}
 }
 
+// The requests of people on call that were held out last.
+func TestOnCall(t *testing.T) {
+	n, lines := run(t, "oncall.tsv")
+	t.Logf("right %d, honest refusals %d, wrong %d\n%s", n.right, n.refused, n.wrong, strings.Join(lines, "\n"))
+	if n.wrong > 0 || n.right < 29 {
+		t.Errorf("right %d, wrong %d: that was better", n.right, n.wrong)
+	}
+}
+
 // The requests that were held out earlier, and have been looked at since.
 func TestFormerlyHeldOut(t *testing.T) {
 	for _, file := range []string{"first.tsv", "second.tsv", "third.tsv"} {

@@ -10,7 +10,7 @@
 //	a part of what a recipe shows         "resets sent by us": the recipe's narrows, conditions on its columns
 //	any tracepoint                        "rate of context switches per cpu", "kernel events of group ext4"
 //	what is between two tracepoints       "how long do softirqs take"
-//	things that have a name of their own  "forks": processes that are created, threads left out
+//	things that have a name of their own  "forks": processes that are created, threads left out; "tcp bytes sent", "files created", "packets"
 //	the contract before, transformed      "only port 443", "as a histogram", "not nginx", "slower than 50ms"
 //
 // A transformation is a pure function on the contract's syntax tree: a further

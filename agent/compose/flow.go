@@ -51,6 +51,12 @@ func (c *Composer) Compose(ctx context.Context, text string) (*Composition, erro
 	if hooked != nil && !g.plainWord() {
 		return hooked, nil
 	}
+	if a.subject.kind == "thing" && askErr == nil && len(g.left) == 0 {
+		if hooked != nil {
+			return hooked, nil
+		}
+		return nil, hookErr // what recipes show is something else
+	}
 	made, recipeErr := c.fromRecipe(ctx, g)
 	switch {
 	case ctx.Err() != nil:
@@ -217,7 +223,7 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 	for _, x := range a.conds {
 		n.fields[strings.TrimPrefix(x.what, ".")] = true
 		n.duration = n.duration || x.what == duration
-		n.result = n.result || x.what == result || x.what == "error" || x.what == bytes && a.subject.kind == "call" && transfers[a.subject.name]
+		n.result = n.result || x.what == result || x.what == ".result" || x.what == "error" || x.what == bytes && a.subject.kind == "call" && transfers[a.subject.name]
 		n.args = n.args || strings.HasPrefix(x.what, ".") || x.what == "constant" || x.what == bytes && !transfers[a.subject.name] || x.what == "path" || x.what == "signal"
 		n.task = n.task || slices.Contains([]string{"comm", "pid", "user"}, x.what)
 	}
@@ -287,11 +293,20 @@ func (c *Composer) hookBase(a *ask) (base, error) {
 		out.contract, err = c.tracepointBase(name, n)
 		out.lines = []string{"watched: every event of the tracepoint " + strings.Replace(name, "/", ":", 1)}
 	case "thing":
-		if n.duration || n.result || n.args {
-			return base{}, no("%s is one moment, of which only who and whom are known", a.subject)
+		if n.duration || n.result {
+			return base{}, no("%s is one moment: it has neither a duration nor a result", a.subject)
 		}
 		out.contract, err = things[name].base()
-		out.lines = []string{things[name].watched}
+		out.lines = slices.Clone(things[name].watched)
+		if err == nil && len(out.contract.Hooks) > 1 { // of one way only
+			for _, x := range a.conds {
+				if x.what == ".way" {
+					out.contract.Hooks = slices.DeleteFunc(out.contract.Hooks, func(h *contract.Hook) bool {
+						return (h.Places[0].Kind == "cgroup_skb/egress") != (x.is == "sent")
+					})
+				}
+			}
+		}
 	case "group":
 		if n.duration || n.result || n.task || n.args {
 			return base{}, no("of a group of tracepoints it can be told how often they fire, and nothing else; name one of them")
@@ -651,6 +666,9 @@ func (g reading) kept(chosen func(part) bool, from base, is *contract.Contract, 
 		}
 	}
 	was := from.contract
+	if len(is.Tables) == 0 && !stacked(was) && len(g.rows(func(p part) bool { return !chosen(p) })) > 0 {
+		return false // a list has no rows
+	}
 	tabled := len(was.Events) > 0 && len(is.Tables) > 0
 	if a.of != "" && tabled {
 		return false // it was to be measured
@@ -765,8 +783,14 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 		}
 		return nil, err
 	}
+	// A list has no rows: of those who are shown in it anyway each has lines of its own, but of nothing else.
+	if len(g.rows(func(part) bool { return true })) > 0 && len(m.Recipe.Contract.Tables) == 0 {
+		return c.Compose(ctx, text)
+	}
 	averaged := a.form == stats && !shows(m.Recipe.Contract, stats, false)
 	switch {
+	case a.subject.kind == "thing" && len(g.left) == 0:
+		return c.Compose(ctx, text)
 	case opposite || named || timed || c.oneOfAlike(g, m) || g.misread(m):
 		return c.Compose(ctx, text)
 	case len(m.Only) > 0 && !literal:
@@ -786,6 +810,19 @@ func (c *Composer) insteadAlone(ctx context.Context, m *recipes.Match, text stri
 		}
 	}
 	return nil, ctx.Err()
+}
+
+// rows are the words by which a request asks for rows of something other than whose doing it is.
+func (g reading) rows(of func(part) bool) []string {
+	var out []string
+	for _, p := range g.parts {
+		k, ok := p.values["key"]
+		if !ok || !of(p) || !p.rule.key || p.rule.which || taskWords[k.word] && k.word != "cpu" || strings.HasPrefix(k.word, ".") {
+			continue
+		}
+		out = append(out, said(g.toks, p.first, p.last))
+	}
+	return out
 }
 
 // oneOfAlike tells whether a recipe was narrowed to a system call where those that do the same are

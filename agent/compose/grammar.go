@@ -4,11 +4,11 @@ import "strings"
 
 // phrases are alternatives that several rules share.
 var phrases = map[string][]string{
-	"over": {"more than", "longer than", "slower than", "over", "above", "exceeding", "greater than", "larger than", "bigger than", "higher than", ">", "of more than", "of over",
+	"over": {"for more than", "for longer than", "for over", "more than", "longer than", "slower than", "over", "above", "exceeding", "greater than", "larger than", "bigger than", "higher than", ">", "of more than", "of over",
 		"that take more than", "that take longer than", "that took longer than", "that took more than", "taking longer than", "taking more than", "that takes longer than", "that last longer than", "that lasted longer than",
 		"that lived longer than", "that lived more than", "that lived over", "that ran longer than", "that ran for longer than", "that ran for more than", "that were open longer than", "that were open for more than", "that live longer than", "which take longer than", "that take over", "that took over", "lasting longer than", "that are slower than", "that were slower than", "that lasted more than", "that are larger than"},
-	"atleast": {"at least", "no less than", ">=", "≥", "of at least", "that take at least", "that took at least", "taking at least"},
-	"under": {"less than", "faster than", "quicker than", "shorter than", "smaller than", "below", "under", "<", "of less than", "that take less than", "that took less than", "that lived less than", "that live less than",
+	"atleast": {"at least", "for at least", "no less than", ">=", "≥", "of at least", "that take at least", "that took at least", "taking at least"},
+	"under": {"less than", "for less than", "faster than", "quicker than", "shorter than", "smaller than", "below", "under", "<", "of less than", "that take less than", "that took less than", "that lived less than", "that live less than",
 		"that lasted less than", "that last less than", "that lived shorter than", "lasting less than", "living less than", "of under"},
 	"atmost": {"at most", "no more than", "<=", "≤"},
 	"not": {"not", "except", "except for", "excluding", "other than", "without", "but not", "and not", "ignoring", "ignore", "besides", "aside from", "apart from", "that are not", "which are not", "leaving out", "leave out", "minus", "!=", "by anyone but", "by anybody but", "by everyone but", "by everybody but", "by all but", "by anyone except", "by anything but", "by everything but", "from anyone but", "skip", "skipping", "exclude", "omit", "omitting", "but exclude", "but skip", "but ignore", "and exclude", "and skip", "and ignore", "unless from", "hide", "drop those of",
@@ -48,9 +48,10 @@ var keyWords = expand(map[string]string{
 	"user":    "user, users, uid, uids, user id, account, accounts, username",
 	"thread":  "thread, threads, tid, tids, thread id",
 	"cpu":     "cpu, cpus, core, cores, processor, processors",
-	"cgroup":  "cgroup, cgroups, control group, container, containers",
+	"cgroup":  "cgroup, cgroups, control group, container, containers, pod, pods",
+	"way":     "direction, directions",
 	"port":    "port, ports, port number",
-	"dport":   "destination port, destination ports, dest port, dport, remote port, remote ports, target port, target ports, peer port",
+	"dport":   "destination port, destination ports, dport, remote port, remote ports, target port, target ports, peer port",
 	"lport":   "local port, local ports, source port, source ports, listening port, server port",
 	"address": "address, addresses, ip, ips, ip address, ip addresses, host, hosts, remote address, remote addresses, remote ip, remote host, remote hosts, destination, destinations, destination address, destination addresses, destination ip, peer, peers, remote end, client address, client addresses, client, clients",
 	"laddr":   "local address, local addresses, local ip, source address, source addresses, source ip",
@@ -95,7 +96,7 @@ var aliases = expand(map[string]string{
 	"kmem/kfree":                                "kfrees, kfree calls",
 	"compaction/mm_compaction_begin":            "memory compactions, compaction runs",
 	"vmscan/mm_vmscan_direct_reclaim_begin":     "direct reclaims, direct reclaim, runs of direct reclaim",
-	"module/module_load":                        "module loads, kernel modules that are loaded, loaded kernel modules, kernel module loads",
+	"module/module_load":                        "module loads, kernel modules being loaded, modules being loaded, kernel modules that are loaded, loaded kernel modules, kernel module loads",
 	"workqueue/workqueue_execute_start":         "workqueue executions, work items executed, executed work items",
 	"timer/hrtimer_expire_entry":                "hrtimer expirations, high resolution timer expirations",
 	"timer/timer_expire_entry":                  "timer expirations, expired timers",
@@ -110,7 +111,7 @@ var aliases = expand(map[string]string{
 // fillers are words that carry nothing where everything else is accounted for: words of
 // asking, articles, and what every hook is.
 var fillers = set("a an the all any each every show me list trace print log watch see give display monitor record observe report please pls can could you i want wanna  let us what which is are was were does do did be being been " +
-	"its this these our my host system here call calls called calling syscall syscalls invocations kernel event events tracepoint tracepoints function fire fires fired firing happen happens happening occur occurs take takes took there's what's line lines")
+	"its this these our my host system here call calls called calling syscall syscalls invocations kernel event events tracepoint tracepoints function fire fires fired firing happen happens happening occur occurs take takes took there's what's line lines rn atm anyone anybody sth")
 
 // links join what is read on both sides of them; they are passed over only right before
 // something that is read.
@@ -121,7 +122,7 @@ var refining = set("those ones instead now make it them that again but too ok ok
 
 // reserved are words that are no names.
 var reserved = set("process processes program programs user users thread threads port ports not except per by of from for in to the a an all any each every and or but with without only than more less over under when while if unless then before after until " +
-	"who what which how why where is are does do did was were count sum total average mean max min top histogram list rate number time times latency duration calls call syscall syscalls events event function tracepoint argument field value result error errors bytes size " +
+	"who whom what which how why where is are does do did was were count sum total average mean max min top histogram list rate number time times latency duration calls call syscall syscalls events event function tracepoint argument field value result error errors bytes size " +
 	"second seconds minute minutes hour hours ms us ns day week yesterday today last past same other another one ones those them it its this that these slow fast high low long short big small large new old first second previous next group instead " +
 	"everything anything everyone anyone nobody system kernel host machine cpu memory disk network file files path")
 

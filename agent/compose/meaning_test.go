@@ -58,7 +58,16 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"file opens of processes that watch directories",
 		"who runs find", "which user runs find", "who sends signals to go", "who killed find", "programs that make runs",
 		"file opens that find does", "file opens node causes",
-		"profile node", // the process, or all?
+		"profile node",                                // the process, or all?
+		"udp traffic by process", "tcp bytes by user", // sent, or received?
+		"tcp traffic in container web",
+		"packets by port", "packets by address", "packets by nginx", "packets by process",
+		"tcp resets received by port", // of either end
+		"tcp resets from 10.0.0.0/8",  // which end is it?
+		"files created and deleted again", "bytes sent per url by nginx",
+		"execs, last 5 min",
+		"udp bytes sent to port 53 by process", "udp bytes received from 10.0.0.0/8", // the other end is not known
+		"tcp bytes sent on port 443 by process", "tcp bytes sent by process larger than 1MB", "opens by bash, which and how often",
 	} {
 		turns := strings.Split(text, " >> ")
 		got, err := answered(c, request{before: turns[:len(turns)-1], text: turns[len(turns)-1]})
@@ -77,9 +86,14 @@ func TestSeveralValues(t *testing.T) {
 		"connects to port 443 or 8443, with pid and comm":                   "remote_port(sk) == 443 || remote_port(sk) == 8443",
 		"tcp connects not to ports 80 and 443":                              "!(remote_port(sk) == 80 || remote_port(sk) == 443)",
 		"tcp connects to 10.0.0.1, 10.0.0.2 or 10.0.0.3":                    `remote_ip(sk) == "10.0.0.3"`,
-		"connections that are NOT to localhost":                             "ntohl(sk.__sk_common.skc_daddr) >> 24",
+		"connections that are NOT to localhost":                             "ntohl(as(struct sock_common, sk).skc_daddr) >> 24",
 		"connections that failed with ECONNREFUSED or ETIMEDOUT":            "in {ECONNREFUSED, ETIMEDOUT, -ECONNREFUSED, -ETIMEDOUT}",
 		"count signals by sender, only SIGTERM and SIGKILL":                 "== SIGTERM ||",
+		"tcp bytes sent to port 443 by process":                             "remote_port(sk) == 443",
+		"tcp bytes sent from port 443 by process":                           "local_port(sk) == 443",
+		"tcp bytes received from port 443 by process":                       "remote_port(sk) == 443",
+		"tcp bytes received from 10.0.0.0/8 by user":                        "as(struct sock_common, sk).skc_daddr) & 0xff000000",
+		"udp bytes sent from port 53 by process":                            "local_port(sk) == 53",
 		"file opens not under /proc and /sys":                               "not under /proc or /sys",
 		"epoll_wait calls longer than 2s except in systemd and dbus-daemon": `current.comm != "dbus-daemon"`,
 	} {
@@ -117,6 +131,17 @@ func TestReadings(t *testing.T) {
 		"sleep calls shorter than 1ms":                     "Calls of nanosleep, clock_nanosleep (duration < 1ms)",
 		"execs of user 1001, except bash and sh":           "Programs that start, with their full arguments (not bash, not sh)",
 		"page faults by user, top 5":                       "Page faults by uid",
+		"java syscalls >1s, which and how often":           "System calls that take longer than a threshold: how many by syscall",
+		"clone calls from dockerd or containerd":           "Calls of clone, clone3 (only dockerd or containerd)",
+		"how often does sshd fork":                         "Processes that are created: how many",
+		"fork calls by process":                            "Calls of fork: how many by pid, comm",
+		"tcp resets received by remote port":               "TCP resets, sent and received: how many by rport (only resets that this host receives)",
+		"tcp bytes sent per proc pls, 2 min":               "What processes send by TCP: sum of the bytes by pid, comm",
+		"udp bytes received in container web by user":      "What processes receive by UDP: sum of the bytes by uid (in container web)",
+		"procs off cpu for more than 500ms, by process":    "Time spent off the CPU, by process (duration >= 500ms)",
+		"setuid calls by users that arent root":            "Calls of setuid: how many by uid (user != 0)",
+		"kubelet or containerd opens w/ EMFILE":            "File opens that fail, with the error (only kubelet or containerd)",
+		"epoll_wait calls that return 0 by process":        "Calls of epoll_wait, epoll_pwait, epoll_pwait2: how many by pid, comm (result == 0)",
 		"total size of reads by user":                      "Calls of read, pread64, readv, preadv, preadv2: sum of the bytes by uid",
 		"average write size per process":                   "Calls of write, pwrite64, writev, pwritev, pwritev2: statistics of the bytes by pid, comm",
 		"how many bytes are read per process per second":   "Calls of read, pread64, readv, preadv, preadv2: sum of the bytes by pid, comm",

@@ -177,6 +177,11 @@ func (r *reader) fill(hole string, i int) []filling {
 		return one(value{n: n, word: t.low}, ok)
 	case "dur":
 		return r.duration(i)
+	case "rundur": // a length of some seconds alone, behind all the rest: "…, 2 min"
+		if i == 0 || !r.toks[i-1].ends {
+			return nil
+		}
+		return slices.DeleteFunc(r.duration(i), func(f filling) bool { return f.end != len(r.toks) || f.dur < 5*time.Second })
 	case "size":
 		return r.size(i)
 	case "errno":
@@ -189,6 +194,18 @@ func (r *reader) fill(hole string, i int) []filling {
 			return slices.ContainsFunc(strings.Split(v.word, ","), func(name string) bool { _, ok := r.words(strings.ToLower(name)); return ok })
 		}
 		return slices.DeleteFunc(r.names(i), func(f filling) bool { return !known(f.value) })
+	case "leaders": // several of these at the beginning, whose doing what follows is
+		for _, t := range r.toks[:i] {
+			if t.quoted || !fillers[t.low] || t.ends {
+				return nil
+			}
+		}
+		return slices.DeleteFunc(r.fill("programs", i), func(f filling) bool {
+			calls := slices.ContainsFunc(r.toks[i:f.end], func(t token) bool { return r.isCall(t.low) }) // "chmod and chown calls"
+			return calls || f.end == len(r.toks) || r.toks[f.end-1].ends
+		})
+	case "ipproto":
+		return one(value{word: ipProtocols[t.low]}, ipProtocols[t.low] != "")
 	case "twopids":
 		return slices.DeleteFunc(r.fill("pids", i), func(f filling) bool { return !strings.Contains(f.word, ",") })
 	case "host":
@@ -214,6 +231,9 @@ func (r *reader) fill(hole string, i int) []filling {
 		return r.list(i, func(t token) (string, bool) {
 			if t.low == "localhost" || t.low == "loopback" {
 				return strconv.Quote(localhost), true
+			}
+			if net, err := netip.ParsePrefix(t.text); err == nil {
+				return strconv.Quote(net.String()), net == net.Masked() && net.Bits() > 0
 			}
 			a, err := netip.ParseAddr(strings.Trim(t.text, "[]"))
 			return strconv.Quote(a.String()), err == nil && a.Zone() == ""
@@ -257,10 +277,10 @@ func (r *reader) fill(hole string, i int) []filling {
 		id, ok := r.userID(t.text)
 		return one(value{word: strconv.FormatUint(uint64(id), 10)}, ok)
 	case "field":
-		return one(value{word: t.low}, identifier.MatchString(t.text))
+		return one(value{word: strings.ToLower(t.text)}, identifier.MatchString(t.text))
 	case "arg": // a field without a word that says so: none that means something else
 		word, _ := r.words(t.low)
-		return one(value{word: t.low}, identifier.MatchString(t.text) && !reserved[t.low] && (!word || sizes[t.low] || strings.Contains(t.low, "_")))
+		return one(value{word: strings.ToLower(t.text)}, identifier.MatchString(t.text) && !reserved[t.low] && (!word || sizes[t.low] || strings.Contains(t.low, "_")))
 	case "key", "other":
 		return r.key(i)
 	case "call":
@@ -276,6 +296,8 @@ func (r *reader) fill(hole string, i int) []filling {
 			}
 		}
 		return out
+	case "fork": // what processes do, unless it is said to be a system call
+		return one(value{}, (t.low == "fork" || t.low == "vfork") && !r.saidCall(i))
 	case "group":
 		return one(value{word: t.low}, r.isGroup(t.low))
 	case "function":
@@ -347,6 +369,9 @@ func (r *reader) names(i int) []filling {
 	}
 	return nil
 }
+
+// ipProtocols are protocols with the constants of their numbers.
+var ipProtocols = map[string]string{"tcp": "IPPROTO_TCP", "udp": "IPPROTO_UDP", "sctp": "IPPROTO_SCTP", "icmp": "IPPROTO_ICMP,IPPROTO_ICMPV6"}
 
 // hostForm matches names of hosts with a domain.
 var hostForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*\.[a-z]{2,}$`)
@@ -459,7 +484,7 @@ func (r *reader) key(i int) []filling {
 		return nil
 	}
 	if len(out) == 0 && identifier.MatchString(r.toks[i].text) && (!reserved[r.toks[i].low] || fieldWords[r.toks[i].low]) {
-		out = append(out, filling{i + 1, value{text: r.toks[i].text, word: "." + r.toks[i].low}})
+		out = append(out, filling{i + 1, value{text: r.toks[i].text, word: "." + strings.ToLower(r.toks[i].text)}})
 	}
 	return out
 }

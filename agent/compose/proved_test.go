@@ -30,6 +30,12 @@ func TestProved(t *testing.T) {
 		"how long do softirqs take, by vec",
 		"count child processes each process creates",
 		"count irq:irq_handler_entry by name",
+		"tcp bytes sent by process",
+		"bytes received over udp per user",
+		"files created under /srv, by whom",
+		"packets to 10.0.0.0/8 by destination port",
+		"incoming udp packets from 2001:db8::/33 by source address",
+		"retransmits to 192.168.0.0/16 per remote address",
 	}
 	texts := promised
 	if os.Getenv("KGENT_SOAK") != "" {

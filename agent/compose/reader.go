@@ -295,6 +295,10 @@ var alike = [][]string{
 	{"inotify_init", "inotify_init1"},
 	{"utime", "utimes", "futimesat", "utimensat"},
 	{"execve", "execveat"},
+	{"clone", "clone3"},
+	{"epoll_create", "epoll_create1"},
+	{"init_module", "finit_module"},
+	{"mlock", "mlock2"},
 }
 
 // family is a system call with those that do the same, as far as this kernel has them.

@@ -10,6 +10,8 @@ import (
 // rules are what is read, the most telling first. At each word the longest phrase counts.
 var rules = compileRules(append(whereRules(), []rule{
 	// ---- what is watched
+	{subject: true, patterns: []string{"<fork>"}, // before the system call, which libraries do not make
+		do: func(a *ask, v map[string]value, said string) error { return a.setSubject(subject{"thing", "forks"}) }},
 	{subject: true, patterns: []string{"@of? all? every? any? the? syscall|call? <call> @calls?", "@of? the? system call <call> @calls?", "the? @calls of|to <call>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			low := strings.ToLower(said)
@@ -50,6 +52,24 @@ var rules = compileRules(append(whereRules(), []rule{
 				return err
 			}
 			return a.setSubject(subject{"thing", "forks"})
+		}},
+	{subject: true, patterns: []string{"files|file are|is|being|get|got|gets? created", "files|file that|which are|is|were|was|get|got created", "created|new files", "file creation|creations|creates", "who|that|which|what creates|create|created files", "creates files", "creation of files"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"thing", "created files"})
+		}},
+	{subject: true, patterns: []string{"ip? <ipproto>? packets|packet"},
+		do: func(a *ask, v map[string]value, said string) error { return a.packets("", v) }},
+	{subject: true, patterns: []string{"outgoing|outbound|egress|sent|tx <ipproto>? packets", "<ipproto>? packets sent|transmitted|leaving", "<ipproto>? packets that|which are sent|transmitted", "<ipproto>? packets that|which leave"},
+		do: func(a *ask, v map[string]value, said string) error { return a.packets("sent", v) }},
+	{subject: true, patterns: []string{"incoming|inbound|ingress|received|rx <ipproto>? packets", "<ipproto>? packets received|arriving", "<ipproto>? packets that|which are received", "<ipproto>? packets that|which arrive"},
+		do: func(a *ask, v map[string]value, said string) error { return a.packets("received", v) }},
+	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload sent|transmitted", "bytes|data sent|transmitted by|over|via|through|with tcp|udp", "sent|transmitted|outgoing|tx tcp|udp bytes|data|traffic", "tcp|udp tx|send|sent|outgoing bytes|data|traffic|volume", "tx|sent|outgoing bytes|data|traffic over|via|through|with|in|on tcp|udp"},
+		do: func(a *ask, v map[string]value, said string) error { return a.socketBytes(said, "sent") }},
+	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload received", "bytes|data received by|over|via|through|with tcp|udp", "received|incoming|rx tcp|udp bytes|data|traffic", "tcp|udp rx|recv|receive|received|incoming bytes|data|traffic|volume", "rx|received|incoming bytes|data|traffic over|via|through|with|in|on tcp|udp"},
+		do: func(a *ask, v map[string]value, said string) error { return a.socketBytes(said, "received") }},
+	{subject: true, patterns: []string{"tcp|udp bytes|data|traffic|throughput|bandwidth|volume", "bytes|traffic over|via|through|by tcp|udp"},
+		do: func(a *ask, v map[string]value, said string) error {
+			return no("it does not say whether what is sent or what is received is meant (%q); ask for one after the other", said)
 		}},
 	{weak: true, patterns: []string{"threads dont|don't|don|do not? count", "new? threads are no|not children|processes|counted", "without|no|not new? threads", "not counting threads", "threads not counted|included", "threads excluded"},
 		do: func(a *ask, v map[string]value, said string) error { a.noThreads = true; return nil }},
@@ -126,12 +146,13 @@ var rules = compileRules(append(whereRules(), []rule{
 			a.every = d
 			return nil
 		}},
-	{patterns: []string{"for <dur>", "for the next <dur>", "for another <dur>", "during the next <dur>", "for about <dur>", "in|within|over the next <dur>", "the next <dur>"},
+	{patterns: []string{"for <dur>", "for the next <dur>", "for another <dur>", "during the next <dur>", "for about <dur>", "in|within|over the next <dur>", "the next <dur>", "<rundur>"},
 		do: func(a *ask, v map[string]value, said string) error {
-			if v["dur"].dur < time.Second {
+			d := v["dur"].dur + v["rundur"].dur
+			if d < time.Second {
 				return &NoError{Why: fmt.Sprintf("%q is shorter than a run can be", said)}
 			}
-			a.dur = v["dur"].dur
+			a.dur = d
 			return nil
 		}},
 
@@ -191,6 +212,17 @@ var rules = compileRules(append(whereRules(), []rule{
 			a.addKey(key{"process", said})
 			return a.setForm(count)
 		}},
+	{form: true, key: true, patterns: []string{"which|what ones|one? and|& how often|many", "which|what ones|one? and|& how many times"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{"which", said})
+			return a.setForm(count)
+		}},
+	{weak: true, patterns: []string{"by whom", "and by whom", "and who does it|so|that", "and who"}, do: func(a *ask, v map[string]value, said string) error { a.shape = "list"; return nil }},
+	{form: true, key: true, which: true, patterns: []string{"which|what pods|containers|pod|container @verb", "which|what pods|containers|pod|container"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.addKey(key{"cgroup", said})
+			return a.setForm(count)
+		}},
 	{form: true, key: true, which: true, patterns: []string{"which|what users|user @verb", "which|what users|user"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.addKey(key{"user", said})
@@ -198,12 +230,12 @@ var rules = compileRules(append(whereRules(), []rule{
 		}},
 
 	// ---- what is left out, and what alone is wanted
-	{patterns: []string{"@over|@atleast <dur>", "<dur> or more|longer|slower", "at least <dur>", "@over <dur> long?"},
+	{patterns: []string{"@over|@atleast <dur>", "taking|lasting @over|@atleast <dur>", "that|which take|takes|took|last|lasts|lasted @over|@atleast <dur>", "<dur> or more|longer|slower", "at least <dur>", "@over <dur> long?"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only(duration, ">=", lasting(v["dur"].dur), said)
 			return nil
 		}},
-	{patterns: []string{"@under <dur>", "@atmost <dur>"},
+	{patterns: []string{"@under <dur>", "@atmost <dur>", "taking|lasting @under|@atmost <dur>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only(duration, "<", lasting(v["dur"].dur), said)
 			return nil
@@ -275,6 +307,11 @@ var rules = compileRules(append(whereRules(), []rule{
 	{patterns: []string{"that|which? return|returns|returned|returning <errnos>", "that|which? fail|fails|failed|failing with <errnos>", "that|which? end|ends|ended|ending in|with <errnos>", "with error|errno|result? <errnos>", "only <errnos>", "<errnos>", "that|which get|gets|got <errnos>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			a.only("error", "==", v["errnos"].word, said)
+			return nil
+		}},
+	{patterns: []string{"that|which? return|returns|returned|returning <n>", "with result <n>", "result =|== <n>"},
+		do: func(a *ask, v map[string]value, said string) error {
+			a.only(".result", "==", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
 	{subject: true, patterns: []string{"get|gets|got|getting|receive|receives? <errnos> from|of|in|on|by the? <call> @calls?", "<errnos> errors|results|returns from|of|in|on|by the? <call> @calls?"},
@@ -371,10 +408,10 @@ var rules = compileRules(append(whereRules(), []rule{
 			a.only("user", "!=", strconv.FormatUint(v["n"].n, 10), said)
 			return nil
 		}},
-	{patterns: []string{"only|of|by|from|for|in process|processes|program|programs <names>", "only|of|by|from|for|in <programs>"},
+	{patterns: []string{"only|of|by|from|for|in process|processes|program|programs <names>", "only|of|by|from|for|in <programs>", "<leaders>"},
 		do: func(a *ask, v map[string]value, said string) error {
 			var names []string
-			for name := range strings.SplitSeq(v["names"].word+v["programs"].word, ",") {
+			for name := range strings.SplitSeq(v["names"].word+v["programs"].word+v["leaders"].word, ",") {
 				names = append(names, strconv.Quote(name))
 			}
 			a.only("comm", "==", strings.Join(names, ","), said)
@@ -444,6 +481,29 @@ func compileRules(list []rule) []compiled {
 		}
 	}
 	return out
+}
+
+// socketBytes sets what processes send or receive by TCP or UDP as what is watched, in bytes.
+func (a *ask) socketBytes(said, done string) error {
+	protocol := "tcp"
+	if strings.Contains(strings.ToLower(said), "udp") {
+		protocol = "udp"
+	}
+	if err := a.setOf(bytes, said); err != nil {
+		return err
+	}
+	return a.setSubject(subject{"thing", protocol + " " + done})
+}
+
+// packets sets packets as what is watched, of one way and of one protocol where these are said.
+func (a *ask) packets(way string, v map[string]value) error {
+	if way != "" {
+		a.only(".way", "==", way, way)
+	}
+	if p := v["ipproto"]; p.word != "" {
+		a.only(".protocol", "==", p.word, p.text)
+	}
+	return a.setSubject(subject{"thing", "packets"})
 }
 
 func (a *ask) setTop(n value) error {

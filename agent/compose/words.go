@@ -99,8 +99,25 @@ func chunk(out []token, text string) []token {
 	for _, joined := range []string{"'s", "'re", "'d", "'ve", "'ll"} {
 		word = strings.TrimSuffix(word, joined)
 	}
-	return append(out, token{text: word, low: strings.ToLower(word), called: called, ends: strings.ContainsAny(tail, ".,;:!?…")})
+	low := strings.ToLower(word)
+	if is, ok := contracted[low]; ok {
+		out = append(out, token{text: is, low: is})
+		word, low = "not", "not"
+	} else if long, ok := shorthand[low]; ok {
+		low = long
+	}
+	return append(out, token{text: word, low: low, called: called, ends: strings.ContainsAny(tail, ".,;:!?…")})
 }
+
+// shorthand is what people write in haste, with the words that it stands for.
+var shorthand = map[string]string{
+	"w/": "with", "w/o": "without", "proc": "process", "procs": "processes", "conn": "connection", "conns": "connections", "ctx": "context", "addr": "address", "addrs": "addresses",
+	"dst": "destination", "dest": "destination", "src": "source", "pkt": "packet", "pkts": "packets", "whos": "who", "whats": "what", "hist": "histogram", "secs": "seconds",
+	"msecs": "ms", "cmds": "commands", "dirs": "directories", "cgrp": "cgroup",
+}
+
+// contracted are words that have swallowed a "not", with what is before it.
+var contracted = map[string]string{"arent": "are", "aren't": "are", "isnt": "is", "isn't": "is", "doesnt": "does", "doesn't": "does", "didnt": "did", "didn't": "did"}
 
 // said is tokens [i, j) as written.
 func said(toks []token, i, j int) string {

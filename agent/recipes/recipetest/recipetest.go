@@ -150,10 +150,11 @@ func RunArgs(t *testing.T, args []string, request string, workload func(*Live)) 
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: loading eBPF programs takes CAP_BPF and CAP_PERFMON")
 	}
+	binary := Binary(t) // before the clock starts: it may have to be built
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	args = append([]string{"ask", "--yes", "--output", "json", "--duration", duration}, args...)
-	cmd := exec.CommandContext(ctx, Binary(t), append(args, request)...)
+	cmd := exec.CommandContext(ctx, binary, append(args, request)...)
 	// The trace must not depend on what the person running the tests has configured.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "OPENAI_") || strings.HasPrefix(kv, "KGENT_MODEL")

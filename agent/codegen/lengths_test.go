@@ -54,6 +54,13 @@ hook cgroup_skb/egress() with tcp = (packet.u8(0) & 15) * 4
   otherwise
     return 1
 `, map[string][2]string{"a byte more": {"i >= length", "i > length"}}},
+		"a long text of a process behind its length": {`contract "statements"
+event statement { time: k_time, text: char[200] }
+hook tracepoint/syscalls/sys_enter_write(fd, buf, count) with head = user_bytes(buf, 8)
+  case query: count > 5 && head.u8(4) == 3
+    emit statement { time: now, text: user_bytes(buf + 5, u64(head.u16(0)) - 1).text(0, 200) }
+  otherwise nothing
+`, map[string][2]string{"a byte less": {"length = 200;", "length = 199;"}, "a byte more": {" - 1;", ";"}}},
 		"words": {`contract "requests"
 event request { time: k_time, method: char[8], path: char[64] }
 table methods { method: char[8] } : count

@@ -94,6 +94,8 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 			return err
 		}
 		b.fromPacket(to, v.Args[1], at, n)
+	} else if at := v.Args[1]; length == "" && b.shown && at.Op == contract.OpConst && at.Bits == 0 {
+		return b.readShown(to, n, v.Args[0])
 	} else {
 		block, at, err := b.userBlock(v)
 		if err != nil {
@@ -112,6 +114,28 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 	default:
 		b.line("%s(%s, %d, %s);", b.f.g.use("end_text_at"), to, n, length)
 	}
+	return nil
+}
+
+// readShown reads the first bytes of a block of a process's memory where people see them up to their NUL only.
+func (b *block) readShown(to string, size int, of *contract.Value) error {
+	at, err := b.value(of.Args[0])
+	if err != nil {
+		return err
+	}
+	if c := of.Args[1]; c.Op == contract.OpConst {
+		b.line("bpf_probe_read_user(%s, %d, %s);", to, min(c.Bits, uint64(size)), at.address())
+		return nil
+	}
+	n, err := b.value(of.Args[1])
+	if err != nil {
+		return err
+	}
+	length := b.f.names.pick("length")
+	b.line("__u64 %s = %s;", length, n.u64().text)
+	b.line("if (%s > %d)", length, size)
+	b.line("\t%s = %d;", length, size)
+	b.line("bpf_probe_read_user(%s, %s, %s);", to, length, at.address())
 	return nil
 }
 

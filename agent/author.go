@@ -27,7 +27,7 @@ var contractPrompt string
 
 // ContractPromptVersion changes whenever the prompt or the schema for contracts
 // does; it is in every record, so that results can be compared.
-const ContractPromptVersion = "3"
+const ContractPromptVersion = "4"
 
 // contractShare is how much of a request's tokens and time may go into its
 // contract, in percent: without a contract a program can still be written, without

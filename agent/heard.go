@@ -45,6 +45,8 @@ func unheard(limits []recipes.Said, request string, c *contract.Contract) (misse
 		default: // the name of a process, a path
 			ok = strings.Contains(low, strings.ToLower(s.Value[:min(len(s.Value), 15)]))
 		}
+		// "Redis commands" and "HTTP requests" name no process and no port, where the contract reads what is in the messages.
+		ok = ok || spoken.MatchString(s.Text) && readsMessages.MatchString(text)
 		if !ok && !slices.Contains(missed, s.Text) {
 			missed = append(missed, s.Text)
 		}
@@ -56,6 +58,13 @@ func unheard(limits []recipes.Said, request string, c *contract.Contract) (misse
 	}
 	return missed
 }
+
+// spoken are protocols that are called as their servers are; readsMessages is a text or number that stands in a packet, or in what a
+// process sends.
+var (
+	spoken        = regexp.MustCompile(`(?i)^(?:redis|memcached?|mysql|mariadb|postgres(?:ql)?|mongo(?:db)?|kafka|nats|mqtt|amqp|https?|tls|ssl|dns|smtp|imap|ftp|ldap)$`)
+	readsMessages = regexp.MustCompile(`\b(?:packet\.(?:text|dnsname)|user_text|user_bytes)\(`)
+)
 
 // protocols are those that a contract cannot mean without saying so.
 var protocols = []struct{ said, meant *regexp.Regexp }{

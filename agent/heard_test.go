@@ -53,6 +53,12 @@ func TestUnheard(t *testing.T) {
 		{"reads that fail with ENOENT, every 5 seconds", "ret < 0", "", []string{"enoent"}},
 		{"reads larger than 64 KB", "ret > 64KiB", "", nil},
 		{"which threads read", "ret > 0", "", nil},
+		{"HTTP requests that are read, by process", "ret > 0", "", []string{"http"}},
+		{"HTTP requests that are read, by process", "starts(user_text(p, 8), \"GET \")", "", nil},
+		{"Redis commands that are read, by process", "ret > 0", "", []string{"redis"}},
+		{"Redis commands that are read, by process", "user_bytes(p, 8).u8(0) == 0x2a", "", nil},
+		{"HTTP requests that nginx reads", "starts(user_text(p, 8), \"GET \")", "", []string{"nginx"}},
+		{"HTTP requests to port 8080, by process", "starts(user_text(p, 8), \"GET \")", "", []string{"port 8080"}},
 	} {
 		c, err := contract.Parse("contract \"UDP postgres ENOENT\"\n" + tt.more + "\ntable udp { pid: k_pid } : count\nhook tracepoint/syscalls/sys_exit_read(ret)\n  case udp: " + tt.when + "\n    add 1 to udp[pid: current.tgid]\n  otherwise nothing\n")
 		if err != nil {

@@ -27,7 +27,7 @@ func TestPromptVersion(t *testing.T) {
 }
 
 func TestContractPromptVersion(t *testing.T) {
-	const version, sum = "3", "952518198772c523"
+	const version, sum = "4", "29f7064316cfb7ad"
 	h := sha256.Sum256(append([]byte(contractPrompt+"\x00"), contract.DraftSchema()...))
 	if got := hex.EncodeToString(h[:8]); ContractPromptVersion != version || got != sum {
 		t.Errorf("the prompt for contracts has version %s and the sum %s, the test knows version %s with %s", ContractPromptVersion, got, version, sum)

@@ -40,6 +40,8 @@ type block struct {
 	memo  map[int]expr
 	cells map[string]*cellRef
 	texts map[string]buffer
+	// shown says that what is filled here is a new event, of which people see texts up to their NUL only.
+	shown bool
 }
 
 func (f *function) newBlock(outer *block) *block {

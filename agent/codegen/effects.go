@@ -162,6 +162,7 @@ func (b *block) emit(e *contract.CheckedEffect) error {
 	b.line("struct %s *%s = bpf_ringbuf_reserve(&%s, sizeof(*%s), 0);", ev.rec.tag, name, ev.mapName, name)
 	b.line("if (%s) {", name)
 	inner := b.inner()
+	inner.shown = true
 	if ev.rec.size > 1024 {
 		inner.line("k_zero(%s, sizeof(*%s));", name, name)
 	} else {

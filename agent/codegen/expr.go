@@ -407,6 +407,8 @@ func (b *block) compute(v *contract.Value) (expr, error) {
 		}
 	case contract.OpStarts:
 		return b.starts(v)
+	case contract.OpWithin:
+		return b.within(v)
 	case contract.OpRead, contract.OpLen:
 		return b.read(v)
 	}

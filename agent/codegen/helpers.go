@@ -2,6 +2,7 @@ package codegen
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -109,6 +110,18 @@ static __always_inline void end_text(char *text, __u32 size)
 	}
 }
 `,
+	"end_text_at": `/* Leaves nothing behind the NUL of a text, nor behind its first bytes, as many as length says. */
+static __always_inline void end_text_at(char *text, __u32 size, __u64 length)
+{
+	bool ended = false;
+
+	for (__u32 i = 0; i < size; i++) {
+		ended = ended || i >= length || !text[i];
+		if (ended)
+			text[i] = 0;
+	}
+}
+`,
 	"packet_read": `/* Reads bytes of a packet into zeroes; those behind its end stay 0. */
 static __always_inline void packet_read(struct __sk_buff *ctx, __u64 length, __u64 off, void *to, __u32 size)
 {
@@ -122,6 +135,39 @@ static __always_inline void packet_read(struct __sk_buff *ctx, __u64 length, __u
 		bpf_skb_load_bytes(ctx, off + i, to + i, 1);
 	}
 	barrier(); /* keeps these calls and the one above apart */
+}
+`,
+	"packet_read_long": `/* Reads many bytes of a packet into zeroes; those behind its end stay 0. */
+static __always_inline void packet_read_long(struct __sk_buff *ctx, __u64 length, __u64 off, void *to, __u32 size)
+{
+	__u64 left = length - off;
+
+	if (off >= length)
+		return;
+	if (left >= size) {
+		bpf_skb_load_bytes(ctx, off, to, size);
+	} else {
+		barrier_var(left); /* keeps what is known of it */
+		if (left > 0 && left < size)
+			bpf_skb_load_bytes(ctx, off, to, left);
+	}
+}
+`,
+	"frame_read_long": `/* Reads many bytes of a frame into zeroes; those behind its end stay 0. */
+static __always_inline void frame_read_long(struct xdp_md *ctx, __u64 length, __u64 off, void *to, __u32 size)
+{
+	barrier_var(length); /* a number from here on, no difference of addresses */
+	__u64 left = length - off;
+
+	if (off >= length)
+		return;
+	if (left >= size) {
+		bpf_xdp_load_bytes(ctx, off, to, size);
+	} else {
+		barrier_var(left); /* keeps what is known of it */
+		if (left > 0 && left < size)
+			bpf_xdp_load_bytes(ctx, off, to, left);
+	}
 }
 `,
 	"frame_read": `/* Reads bytes of a frame into zeroes; those behind its end stay 0. */
@@ -187,6 +233,65 @@ static __always_inline void frame_read_at(void *frame, void *end, __u32 off, voi
 // use makes sure that the program has a helper.
 func (g *generator) use(name string) string {
 	g.helpers[name] = true
+	return name
+}
+
+// textEnds makes a function that cuts a text before the first of some characters.
+func (g *generator) textEnds(stops string) string {
+	key := "until " + stops
+	if name := g.texts[key]; name != "" {
+		return name
+	}
+	name := g.globals.pick("cut_at_" + strings.Trim(identifier(stops), "_"))
+	g.texts[key] = name
+	var tests []string
+	for i := range len(stops) {
+		tests = append(tests, fmt.Sprintf("text[i] == '%s'", escape(stops[i], '\'')))
+	}
+	g.compares = append(g.compares, fmt.Sprintf("%sstatic __always_inline void %s(char *text, __u32 size)\n{\n\tbool ended = false;\n\n"+
+		"\tfor (__u32 i = 0; i < size; i++) {\n\t\tended = ended || !text[i] || %s;\n\t\tif (ended)\n\t\t\ttext[i] = 0;\n\t}\n}\n",
+		remark("", "Leaves of a text what is before the first of "+quote(stops)+"."), name, strings.Join(tests, " || ")))
+	return name
+}
+
+// isWithin makes a function that tells whether an address has the first n bits of another.
+func (g *generator) isWithin(network string, n int) string {
+	p := netip.AddrFrom16([16]byte([]byte(network)))
+	bits := n
+	if p = p.Unmap(); p.Is4() {
+		bits -= 96
+	}
+	words := fmt.Sprintf("%s/%d", p, bits)
+	key := "within " + words
+	if name := g.texts[key]; name != "" {
+		return name
+	}
+	name := g.globals.pick("within_" + strings.Trim(identifier(words), "_"))
+	g.texts[key] = name
+	tests := []string{}
+	for i := 0; i*8 < n; i++ {
+		if low := 8 - min(n-i*8, 8); low == 0 {
+			tests = append(tests, fmt.Sprintf("ip->b[%d] == %#02x", i, network[i]))
+		} else {
+			tests = append(tests, fmt.Sprintf("(ip->b[%d] & %#02x) == %#02x", i, byte(0xff<<low), network[i]))
+		}
+	}
+	if len(tests) == 0 {
+		tests = []string{"true"}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%sstatic __always_inline bool %s(const volatile k_ip *ip)\n{\n\treturn ", remark("", "Whether an address is one of "+words+"."), name)
+	for i, t := range tests {
+		switch {
+		case i > 0 && i%4 == 0:
+			b.WriteString(" &&\n\t       ")
+		case i > 0:
+			b.WriteString(" && ")
+		}
+		b.WriteString(t)
+	}
+	b.WriteString(";\n}\n")
+	g.compares = append(g.compares, b.String())
 	return name
 }
 

@@ -60,13 +60,17 @@ func (b *block) packet() {
 
 // fromPacket reads bytes of the packet into zeroed memory; those behind its end stay 0.
 func (b *block) fromPacket(to string, off *contract.Value, at expr, size int) {
+	long := ""
+	if size > 16 {
+		long = "_long"
+	}
 	switch {
 	case b.f.place.Kind != "xdp":
-		b.line("%s(ctx, %s, %s, %s, %d);", b.f.g.use("packet_read"), b.f.length, at.text, to, size)
-	case off.Op == contract.OpConst && off.Bits < 4096:
+		b.line("%s(ctx, %s, %s, %s, %d);", b.f.g.use("packet_read"+long), b.f.length, at.text, to, size)
+	case long == "" && off.Op == contract.OpConst && off.Bits < 4096:
 		b.line("%s(%s, %s, %s, %s, %d);", b.f.g.use("frame_read_at"), b.f.frame, b.f.end, at.text, to, size)
 	default:
-		b.line("%s(ctx, %s, %s, %s, %d);", b.f.g.use("frame_read"), b.f.length, at.text, to, size)
+		b.line("%s(ctx, %s, %s, %s, %d);", b.f.g.use("frame_read"+long), b.f.length, at.text, to, size)
 	}
 }
 
@@ -76,20 +80,62 @@ func (b *block) readText(to string, size int, v *contract.Value) error {
 	if n > size {
 		n = size - 1
 	}
+	length := ""
+	if len(v.Args) > 2 {
+		e, err := b.value(v.Args[2])
+		if err != nil {
+			return err
+		}
+		length = e.u64().text
+	}
 	if v.Args[0].Op == contract.OpInput {
 		at, err := b.value(v.Args[1])
 		if err != nil {
 			return err
 		}
 		b.fromPacket(to, v.Args[1], at, n)
-		b.line("%s(%s, %d);", b.f.g.use("end_text"), to, n)
-		return nil
+	} else if at := v.Args[1]; length == "" && b.shown && at.Op == contract.OpConst && at.Bits == 0 {
+		return b.readShown(to, n, v.Args[0])
+	} else {
+		block, at, err := b.userBlock(v)
+		if err != nil {
+			return err
+		}
+		if length == "" {
+			b.line("%s(%s, %s + %d, %d);", b.f.g.use("copy_text"), to, block, at, n)
+			return nil
+		}
+		b.line("__builtin_memcpy(%s, %s + %d, %d);", to, block, at, n)
 	}
-	block, at, err := b.userBlock(v)
+	switch {
+	case length == "" && b.shown:
+	case length == "":
+		b.line("%s(%s, %d);", b.f.g.use("end_text"), to, n)
+	default:
+		b.line("%s(%s, %d, %s);", b.f.g.use("end_text_at"), to, n, length)
+	}
+	return nil
+}
+
+// readShown reads the first bytes of a block of a process's memory where people see them up to their NUL only.
+func (b *block) readShown(to string, size int, of *contract.Value) error {
+	at, err := b.value(of.Args[0])
 	if err != nil {
 		return err
 	}
-	b.line("%s(%s, %s + %d, %d);", b.f.g.use("copy_text"), to, block, at, n)
+	if c := of.Args[1]; c.Op == contract.OpConst {
+		b.line("bpf_probe_read_user(%s, %d, %s);", to, min(c.Bits, uint64(size)), at.address())
+		return nil
+	}
+	n, err := b.value(of.Args[1])
+	if err != nil {
+		return err
+	}
+	length := b.f.names.pick("length")
+	b.line("__u64 %s = %s;", length, n.u64().text)
+	b.line("if (%s > %d)", length, size)
+	b.line("\t%s = %d;", length, size)
+	b.line("bpf_probe_read_user(%s, %s, %s);", to, length, at.address())
 	return nil
 }
 

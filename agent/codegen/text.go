@@ -185,6 +185,12 @@ func (b *block) fillText(to string, size int, v *contract.Value) error {
 		return nil
 	case contract.OpRead:
 		return b.readText(to, size, v)
+	case contract.OpUntil:
+		if err := b.fill(to, size, v.Args[0]); err != nil {
+			return err
+		}
+		b.line("%s(%s, %d);", b.f.g.textEnds(v.Text), to, size)
+		return nil
 	}
 	return b.f.unsupported(v, "this text")
 }
@@ -336,6 +342,15 @@ func (b *block) equalBytes(v *contract.Value) (expr, error) {
 		out.text = fmt.Sprintf("%s(%s, %d, %s, %d)", b.f.g.use("same_text"), one.text, one.size, two.text, two.size)
 	}
 	return out, nil
+}
+
+// within tells whether an address is one of a network.
+func (b *block) within(v *contract.Value) (expr, error) {
+	x, err := b.bytesOf(v.Args[0])
+	if err != nil {
+		return expr{}, err
+	}
+	return expr{kind: truth, text: fmt.Sprintf("%s(&%s)", b.f.g.isWithin(v.Text, int(v.Bits)), x.text)}, nil
 }
 
 // starts tells whether one text begins with another.

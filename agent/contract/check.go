@@ -309,6 +309,12 @@ func (k *checker) param(p *Param) {
 	}
 	switch t.Kind {
 	case Int, TextKind, IPKind, Invalid:
+		if t.Meaning == "dnsname" {
+			k.errorf(p.Type.At, "no parameter is a k_dnsname: compare the name with a constant, in dots")
+		}
+		if d := out.Default; d != nil && t.Kind == TextKind && !shown(d.Text) {
+			k.errorf(p.At, "the default of %s has a character that cannot be shown", p.Name)
+		}
 	default:
 		k.errorf(p.Type.At, "a parameter is a number, a text or an address, not %s", t)
 	}

@@ -93,6 +93,17 @@ func TestCheckRefuses(t *testing.T) {
 		{"verdict that means nothing", at("tp_btf/sched_switch()", "always", "return 0", event), "leave “return” out"},
 		{"arguments of a call", at("tracepoint/syscalls/sys_enter_openat(filename)", "filename != null", emit, event), "name the arguments of a system call from the first on, in order: not every kernel keeps their names, and filename is number 2"},
 		{"pointer of a process", at("tracepoint/syscalls/sys_enter_openat(dfd, filename)", "filename[0] != 0", emit, event), "read it with user_text(p, n), as(struct NAME, p).member or user_bytes(p, n)"},
+		// texts, names and networks
+		{"host in a network", given("is_ip(sk) && remote_ip(sk) == \"10.0.0.5/8\""), "10.0.0.5/8 has bits behind its first 8: the network is 10.0.0.0/8"},
+		{"no network", given("is_ip(sk) && remote_ip(sk) in {\"10.0.0/8\"}"), "\"10.0.0/8\" is no network, such as \"10.0.0.0/8\""},
+		{"a name shown as a text", at("cgroup_skb/egress()", "packet.len > 40", "emit e { t: packet.dnsname(40) } return 1", "event e { t: char[64] }"), "declare it as k_dnsname, which is shown with dots"},
+		{"a name compared with a text", at("cgroup_skb/egress()", "packet.dnsname(40) == packet.text(40, 128)", "return 1", event), "they cannot be compared"},
+		{"no name", at("cgroup_skb/egress()", "packet.dnsname(40) == \"a..b\"", "return 1", event), "\"a..b\" is no DNS name"},
+		{"the beginning of a name", at("cgroup_skb/egress()", "starts(packet.dnsname(40), \"www\")", "return 1", event), "starts takes two texts"},
+		{"a name as a parameter", given("newstate == 1") + "param n: k_dnsname\n", "no parameter is a k_dnsname"},
+		{"until of a number", given("until(newstate, \" \") == \"a\""), "until takes a text of a known size"},
+		{"until nothing", at("tp_btf/sched_switch(next)", "until(next.comm, \"\") == \"a\"", emit, event), "a constant text of one to eight characters"},
+		{"a default that cannot be seen", at("tp_btf/sched_switch(next)", "next.comm == p", emit, event) + "param p: char[16] = \"a\\n\"\n", "the default of p has a character that cannot be shown"},
 		// memories
 		{"missed entry", at("tracepoint/syscalls/sys_exit_read()", "always", "emit e { t: m[current.tid].t }", event+"\nmemory m { t: k_tid } : { t: k_time }"),
 			"m[current.tid] may never have been remembered: test “known m[current.tid]” before, so that it is said what happens then"},

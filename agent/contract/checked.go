@@ -196,13 +196,15 @@ const (
 	OpEither     // Args[0] || Args[1]
 	OpCond       // Args[0] ? Args[1] : Args[2]
 	OpStarts     // text Args[0] starts with text Args[1]
+	OpWithin     // address Args[0] has the first Bits bits of Text, which has 16 bytes
+	OpUntil      // text Args[0] up to the first byte that is one of Text
 	OpIP4        // of a be32
 	OpIP6        // of an object struct in6_addr
 	OpUserText   // of a pointer, Type.Size bytes with the NUL
 	OpKernelText // of a pointer, likewise
 	OpUserBytes  // Args[0] pointer, Args[1] length: a Block of at most Bits bytes
 	OpUserArgs   // Args[0] start, Args[1] end: k_args
-	OpRead       // Args[0] block, Args[1] offset: Type.Bits in Type.Order; or Type TextKind or IPKind of Type.Size
+	OpRead       // Args[0] block, Args[1] offset: Type.Bits in Type.Order; or Type TextKind or IPKind of Type.Size; of a text Args[2], if there, is how many bytes count
 	OpLen        // of a Block
 	OpKnown      // Index of the memory, Args: the key
 	OpCell       // Index of the memory, Field, Args: the key

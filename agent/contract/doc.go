@@ -114,15 +114,22 @@
 // bytes where it goes into one; one of at most N stays as it is. In outputs
 // nothing is said about bytes behind the NUL (no rubbish may be there, but that
 // is asked of every program). starts(text, prefix) tells whether one begins
-// with the other; every text starts with "".
+// with the other; every text starts with "". until(text, " ?") is what stands before the first byte that is
+// one of " ?", or all of it. In quotes \n, \r and \t stand for the end of a line, a carriage return, a tab.
+//
+// A DNS name (k_dnsname) has 128 bytes, as messages have it: labels, each behind its length, up to a NUL.
+// People are shown it with dots, and a constant that it is compared with is written so.
 //
 // An address (k_ip) has 16 bytes: IPv6, or IPv4 as ::ffff:a.b.c.d. ip4(be32)
 // and ip6(struct in6_addr) make one; "10.0.0.5" and "::1" are written as texts;
 // "::" is the address of zeroes, which parameters take for "any".
+// Compared with "10.0.0.0/8" it is equal to what is in that network.
 //
 // A block (packet, user_bytes) is read by offset in bytes: packet.u8(14),
 // packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .ip6(22) (an
-// address of 16 bytes), .text(48, 16). Bytes behind its end are 0. packet.len is its length.
+// address of 16 bytes), .text(48, 16), .dnsname(40). Bytes behind its end are 0. packet.len is its length.
+// .text(48, 16, n) has the first n bytes of these, for a text whose length stands before it; n is
+// unsigned.
 // At xdp, tcx and socket a packet begins with its Ethernet header, at cgroup_skb with its
 // IP header; its length there is all of it, whatever part of it lies where.
 //

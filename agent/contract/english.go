@@ -839,7 +839,7 @@ func (e *english) phrase(x Expr) string {
 }
 
 // plainQuotes keeps a text from looking as if it ended before it does.
-var plainQuotes = strings.NewReplacer("“", `"`, "”", `"`)
+var plainQuotes = strings.NewReplacer("“", `"`, "”", `"`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
 
 func (e *english) nameWords(name string) string {
 	if w := e.words[name]; w != "" {
@@ -933,8 +933,12 @@ func (e *english) callWords(x *Call) string {
 		return "…"
 	}
 	if x.Recv != nil {
-		what := map[string]string{"u8": "the byte", "u16": "2 bytes", "u32": "4 bytes", "u64": "8 bytes", "be16": "2 bytes", "be32": "4 bytes", "be64": "8 bytes", "ip6": "the IPv6 address", "text": "the text"}[x.Fun]
-		return fmt.Sprintf("%s at offset %s of %s", orElse(what, x.Fun), arg(0), e.phrase(x.Recv))
+		what := map[string]string{"u8": "the byte", "u16": "2 bytes", "u32": "4 bytes", "u64": "8 bytes", "be16": "2 bytes", "be32": "4 bytes", "be64": "8 bytes", "ip6": "the IPv6 address", "text": "the text", "dnsname": "the DNS name"}[x.Fun]
+		words := fmt.Sprintf("%s at offset %s of %s", orElse(what, x.Fun), arg(0), e.phrase(x.Recv))
+		if len(x.Args) == 3 {
+			words += fmt.Sprintf(" (%s bytes)", e.operandWords(x.Args[2]))
+		}
+		return words
 	}
 	switch x.Fun {
 	case "u8", "u16", "s8", "s16": // what is above may be all the difference
@@ -960,6 +964,8 @@ func (e *english) callWords(x *Call) string {
 		return "the arguments, as far as they fit"
 	case "starts":
 		return fmt.Sprintf("%s begins with %s", arg(0), arg(1))
+	case "until":
+		return fmt.Sprintf("%s, up to any of %s", arg(0), arg(1))
 	case "inside":
 		return "the task is in " + insideWords(x)
 	case "either":

@@ -31,6 +31,7 @@ var typeHabits = map[string]string{
 	"k_timestamp": "the time is k_time", "timestamp": "the time is k_time", "k_ts": "the time is k_time", "k_duration": "a duration is k_ns", "duration": "a duration is k_ns",
 	"int": "write s32 or s64", "long": "write s64", "bool": "write k_bool", "ip": "write k_ip", "k_ipv6": "write k_ip, which holds either family",
 	"address": "write k_ip, or k_addr for one in memory", "k_size": "write k_bytes", "k_state": "write k_tcpstate for TCP, else u32", "k_path": "a path is char[256]",
+	"k_dns": "a DNS name is k_dnsname", "k_dns_name": "a DNS name is k_dnsname", "k_hostname": "a DNS name in a packet is k_dnsname, any other char[N]",
 }
 
 // hint is what to write instead of a name, to be put behind a message; or empty.

@@ -165,7 +165,7 @@ func (l *lexer) text(at Pos) {
 		case c == '"':
 			l.i = i + 1
 			s := b.String()
-			if !shown(s) {
+			if !shown(lineEnds.Replace(s)) {
 				l.fail(at, "the text has a character that cannot be shown")
 				s = ""
 			}
@@ -174,8 +174,11 @@ func (l *lexer) text(at Pos) {
 		case c == '\\' && i+1 < len(l.src) && strings.IndexByte(`"\`, l.src[i+1]) >= 0:
 			i++
 			b.WriteByte(l.src[i])
+		case c == '\\' && i+1 < len(l.src) && strings.IndexByte("nrt", l.src[i+1]) >= 0:
+			i++
+			b.WriteByte(map[byte]byte{'n': '\n', 'r': '\r', 't': '\t'}[l.src[i]])
 		case c == '\\':
-			l.fail(at, `the text has a \ that is not followed by " or \`)
+			l.fail(at, `the text has a \ that is not followed by ", \, n, r or t`)
 		case c < ' ' || c == 0x7f:
 			l.fail(at, "the text has no closing quote on its line")
 			l.i = i
@@ -192,6 +195,9 @@ func (l *lexer) text(at Pos) {
 	l.i = len(l.src)
 	l.add(tokText, b.String(), at)
 }
+
+// lineEnds leaves the characters out that texts have by an escape.
+var lineEnds = strings.NewReplacer("\n", "", "\r", "", "\t", "")
 
 // shown tells whether a text is what it looks like: no control characters, nothing
 // invisible, nothing that turns the direction of writing.

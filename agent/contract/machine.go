@@ -374,13 +374,26 @@ func (m *Machine) compute(v *Value) Datum {
 		}
 	case OpStarts:
 		return truth(bytes.HasPrefix(a[0].Bytes, a[1].Bytes))
+	case OpWithin:
+		return truth(sameBits(a[0].Bytes, v.Text, int(v.Bits)))
+	case OpUntil:
+		for i, c := range a[0].Bytes {
+			if strings.IndexByte(v.Text, c) >= 0 {
+				return Datum{Bytes: a[0].Bytes[:i]}
+			}
+		}
+		return a[0]
 	case OpIP4:
 		b := append(make([]byte, 10, 16), 0xff, 0xff)
 		return Datum{Bytes: binary.NativeEndian.AppendUint32(b, uint32(a[0].Num))}
 	case OpLen:
 		return Datum{Num: uint64(len(a[0].Bytes))}
 	case OpRead:
-		return readBlock(a[0].Bytes, a[1].Num, v.Type)
+		block := a[0].Bytes
+		if len(a) > 2 && a[1].Num < uint64(len(block)) && a[2].Num < uint64(len(block))-a[1].Num {
+			block = block[:a[1].Num+a[2].Num]
+		}
+		return readBlock(block, a[1].Num, v.Type)
 	}
 	var second uint64
 	if len(a) > 1 {
@@ -391,6 +404,16 @@ func (m *Machine) compute(v *Value) Datum {
 		m.err = fmt.Errorf("running a contract: no meaning is known for %s", v.Op)
 	}
 	return Datum{Num: n}
+}
+
+// sameBits tells whether the first n bits of two addresses are the same.
+func sameBits(x []byte, y string, n int) bool {
+	for i := range n {
+		if mask := byte(0x80) >> (i % 8); (x[i/8]^y[i/8])&mask != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // readBlock reads from a block; bytes behind its end are 0.

@@ -428,3 +428,58 @@ hook uprobe/x:y(start, size)
 		t.Errorf("unreadable: got %v", f)
 	}
 }
+
+// Texts that end at a length, at a character, or as DNS sends them; addresses of a network.
+func TestPartsOfTexts(t *testing.T) {
+	m := machine(t, mustCheck(t, `contract "parts"
+event e { some: char[8], word: char[16], same: k_bool, name: k_dnsname, near: k_bool, six: k_bool }
+hook cgroup_skb/egress()
+  case all: packet.len > 4
+    emit e { some: packet.text(1, 8, packet.u8(0)), word: until(packet.text(1, 16), " \r\n"), same: packet.dnsname(20) == "db.Example.", name: packet.dnsname(20),
+             near: ip4(packet.be32(40)) == "10.16.0.0/12", six: ip4(packet.be32(40)) in {"fe80::/10", "::/0"} }
+    return 1
+  otherwise
+    return 1
+`), nil)
+	run := func(packet string) []*Datum {
+		list, err := m.Run(Invocation{Inputs: map[string]Datum{"packet": {Bytes: []byte(packet)}}})
+		at := slices.IndexFunc(list, func(h Happening) bool { return len(h.Fields) > 0 })
+		if err != nil || at < 0 {
+			t.Fatal(list, err)
+		}
+		return list[at].Fields
+	}
+	const rest = "\x02db\x07Example\x00 behind."
+	f := run("\x05GET /path\r\nHost: xy" + rest + "\x0a\x1f\x00\x01")
+	for i, want := range []string{"GET /", "GET", "", "\x02db\x07Example"} {
+		if i != 2 && string(f[i].Bytes) != want {
+			t.Errorf("%d: got %q, want %q", i, f[i].Bytes, want)
+		}
+	}
+	if f[2].Num != 1 || f[4].Num != 1 || f[5].Num != 1 {
+		t.Errorf("got %v", f)
+	}
+	if f := run("\x00GET /path\r\nHost: xy" + strings.ToLower(rest) + "\x0a\x20\x00\x01"); len(f[0].Bytes) != 0 || f[2].Num != 0 || f[4].Num != 0 {
+		t.Errorf("got %v", f)
+	}
+	if f := run("\xffab" + "c\nd"); string(f[0].Bytes) != "abc\nd" || string(f[1].Bytes) != "abc" {
+		t.Errorf("got %v", f)
+	}
+}
+
+// What is written with an escape is so again, and shown on the card as it is written.
+func TestEscapesInTexts(t *testing.T) {
+	c, err := Parse("contract \"a\"\nevent e { t: char[16] }\nhook tp_btf/sched_switch(next)\n  case a: until(next.comm, \" \\r\\n\\t\") == \"b\"\n    emit e { t: until(next.comm, \"\\n\") }\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := Format(c); !strings.Contains(text, `" \r\n\t"`) {
+		t.Error(text)
+	}
+	if text := English(c); !strings.Contains(text, `up to any of “ \r\n\t”`) {
+		t.Error(text)
+	}
+	if _, err := Parse("contract \"a\\nb\"\n"); err == nil || !strings.Contains(err.Error(), "cannot be shown") {
+		t.Error(err)
+	}
+}

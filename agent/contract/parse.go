@@ -145,7 +145,11 @@ func (p *parser) quoted(what string) string {
 	if p.peek().kind != tokText {
 		p.wanted(what)
 	}
-	return p.next().text
+	t := p.next()
+	if !shown(t.text) {
+		p.failf(t.at, "%s has a character that cannot be shown", what)
+	}
+	return t.text
 }
 
 var declarations = []string{"param", "enum", "define", "event", "table", "memory", "hook", "assume", "show"}

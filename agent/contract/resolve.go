@@ -641,7 +641,7 @@ var functions = map[string]string{
 	"u8": "u8(number)", "u16": "u16(number)", "u32": "u32(number)", "u64": "u64(number)",
 	"s8": "s8(number)", "s16": "s16(number)", "s32": "s32(number)", "s64": "s64(number)",
 	"user_text": "user_text(pointer, bytes)", "kernel_text": "kernel_text(pointer, bytes)", "user_bytes": "user_bytes(pointer, bytes)",
-	"user_args": "user_args(start, end)", "starts": "starts(text, prefix)", "either": "either(path, path)", "syscall_nr": "syscall_nr(registers)",
+	"user_args": "user_args(start, end)", "starts": "starts(text, prefix)", "until": "until(text, \"characters that end it\")", "either": "either(path, path)", "syscall_nr": "syscall_nr(registers)",
 	"inside": `inside("container:NAME")`,
 }
 
@@ -728,11 +728,22 @@ func (k *checker) builtin(e *Call, a []*Value) *Value {
 		}
 		return value(OpIP6, vocabulary["k_ip"])
 	case "starts":
-		if a[0].Type.Kind != TextKind || a[1].Type.Kind != TextKind {
+		if a[0].Type.Kind != TextKind || a[1].Type.Kind != TextKind || a[0].Type.Meaning != "" || a[1].Type.Meaning != "" {
 			k.errorf(e.At, "starts takes two texts")
 			return nil
 		}
 		return value(OpStarts, Type{Kind: Bool})
+	case "until":
+		t := a[0].Type
+		if t.Kind != TextKind || t.Size == 0 || t.Literal || t.Meaning != "" {
+			k.errorf(e.At, "until takes a text of a known size, such as packet.text(offset, 64) or user_text(pointer, 64); %s is %s", ExprString(e.Args[0]), t)
+			return nil
+		}
+		if a[1].Op != OpText || a[1].Text == "" || len(a[1].Text) > 8 || strings.Contains(a[1].Text, "\x00") {
+			k.errorf(e.At, "until takes, as its second, a constant text of one to eight characters, any of which ends the first")
+			return nil
+		}
+		return k.make(&Value{Op: OpUntil, Args: a[:1], Text: a[1].Text, Type: Type{Kind: TextKind, Size: t.Size}}, e)
 	case "syscall_nr":
 		return k.syscallNr(e, a[0])
 	}
@@ -961,18 +972,22 @@ func (k *checker) read(e *Call, sc *scope) *Value {
 	}
 	want := 1
 	if e.Fun == "text" {
-		want = 2
+		if want = 2; len(e.Args) == 3 {
+			want = 3
+		}
 	}
 	t, ok := vocabulary[e.Fun]
 	switch {
 	case e.Fun == "ip6":
 		t = vocabulary["k_ip"]
+	case e.Fun == "dnsname":
+		t = vocabulary["k_dnsname"]
 	case e.Fun != "text" && (!ok || t.Kind != Int || t.Meaning != "" || t.Signed):
-		k.unknown(e.At, "way of reading a block", e.Fun, []string{"u8", "u16", "u32", "u64", "be16", "be32", "be64", "ip6", "text"})
+		k.unknown(e.At, "way of reading a block", e.Fun, []string{"u8", "u16", "u32", "u64", "be16", "be32", "be64", "ip6", "text", "dnsname"})
 		return nil
 	}
 	if len(e.Args) != want {
-		k.errorf(e.At, "%s takes the offset in bytes%s", e.Fun, map[bool]string{true: " and the size", false: ""}[want == 2])
+		k.errorf(e.At, "%s takes the offset in bytes%s", e.Fun, map[bool]string{true: ", the size, and maybe how many bytes of it count", false: ""}[want > 1])
 		return nil
 	}
 	off := k.expr(e.Args[0], sc)
@@ -990,7 +1005,15 @@ func (k *checker) read(e *Call, sc *scope) *Value {
 		}
 		t = Type{Kind: TextKind, Size: uint32(n.Bits)}
 	}
-	return k.make(&Value{Op: OpRead, Args: []*Value{x, off}, Type: t}, e)
+	args := []*Value{x, off}
+	if want == 3 {
+		n := k.expr(e.Args[2], sc)
+		if n == nil || !k.number(n, "the length of a text") {
+			return nil
+		}
+		args = append(args, n)
+	}
+	return k.make(&Value{Op: OpRead, Args: args, Type: t}, e)
 }
 
 // parseIP reads an address as 16 bytes.

@@ -350,6 +350,7 @@ var vocabulary = func() map[string]Type {
 		"k_mntflags": u(32, "mntflags"), "k_cap": u(32, "cap"), "k_bpfprog": u(32, "bpfprog"), "k_ifindex": u(32, "ifindex"), "k_cgroup": u(64, "cgroup"),
 		"k_inode": u(64, "inode"), "k_addr": u(64, "addr"), "k_hex": u(64, "hex"), "k_kstack": s(32, "kstack"), "k_ustack": s(32, "ustack"),
 		"k_bool": u(8, "bool"), "k_permille": u(64, "permille"), "k_args": {Kind: ArgsKind, Size: 1024},
+		"k_dnsname": {Kind: TextKind, Size: 128, Meaning: "dnsname"},
 	}
 }()
 
@@ -382,6 +383,9 @@ func (t Type) String() string {
 	case Bool:
 		return "a condition"
 	case TextKind:
+		if t.Meaning == "dnsname" {
+			return "a DNS name as it is sent"
+		}
 		return "a text"
 	case IPKind:
 		return "an address"

@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"math/bits"
+	"net/netip"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -145,6 +146,8 @@ func (k *checker) equal(x, y *Value, e *Binary) *Value {
 	mk := func() *Value { return k.make(&Value{Op: OpEq, Args: []*Value{x, y}, Type: Type{Kind: Bool}}, e) }
 	isZero := func(v *Value) bool { return v.Op == OpConst && v.Bits == 0 && v.Type.Kind == Int }
 	switch {
+	case a.Kind == IPKind && b.Kind == TextKind && y.Op == OpText && strings.Contains(y.Text, "/"):
+		return k.within(x, y, e)
 	case a.Kind == IPKind && b.Kind == TextKind && y.Op == OpText:
 		if y = k.address(y); y == nil {
 			return nil
@@ -159,6 +162,15 @@ func (k *checker) equal(x, y *Value, e *Binary) *Value {
 		}
 		return k.make(v, e)
 	case a.Kind == TextKind && b.Kind == TextKind:
+		if a.Meaning == "dnsname" && y.Op == OpText {
+			if y = k.nameOnTheWire(y); y == nil {
+				return nil
+			}
+			b = y.Type
+		}
+		if a.Meaning != b.Meaning && (a.Meaning == "dnsname" || b.Meaning == "dnsname") {
+			break
+		}
 		for _, p := range [2][2]*Value{{x, y}, {y, x}} {
 			if p[1].Op == OpText && p[0].Type.Size > 0 && len(p[1].Text) >= int(p[0].Type.Size) {
 				k.errorf(e.At, "%s has at most %d bytes; the text %q has %d", ExprString(p[0].From), p[0].Type.Size-1, p[1].Text, len(p[1].Text))
@@ -422,6 +434,43 @@ func (k *checker) constantFits(c *Value, t Type) bool {
 	return c.Op == OpConst && cut(c.Bits, t) == c.Bits
 }
 
+// within tells whether an address is one of a network, "10.0.0.0/8".
+func (k *checker) within(x, network *Value, e *Binary) *Value {
+	p, err := netip.ParsePrefix(network.Text)
+	if err != nil {
+		k.errorf(network.At, "%q is no network, such as \"10.0.0.0/8\"", network.Text)
+		return nil
+	}
+	if p != p.Masked() {
+		k.errorf(network.At, "%s has bits behind its first %d: the network is %s", p, p.Bits(), p.Masked())
+		k.instead(network.From, &Text{Value: p.Masked().String()})
+		return nil
+	}
+	bits := uint64(p.Bits())
+	if p.Addr().Is4() {
+		bits += 96 // as ::ffff:a.b.c.d
+	}
+	b := p.Addr().As16()
+	return k.make(&Value{Op: OpWithin, Args: []*Value{x}, Bits: bits, Text: string(b[:]), Type: Type{Kind: Bool}}, e)
+}
+
+// nameOnTheWire writes "www.example.com" as DNS messages have it, each label behind its length.
+func (k *checker) nameOnTheWire(v *Value) *Value {
+	var b []byte
+	for label := range strings.SplitSeq(strings.TrimSuffix(v.Text, "."), ".") {
+		if len(label) == 0 && v.Text != "" && v.Text != "." || len(label) > 63 {
+			k.errorf(v.At, "%q is no DNS name", v.Text)
+			return nil
+		}
+		if len(label) > 0 {
+			b = append(append(b, byte(len(label))), label...)
+		}
+	}
+	out := *v
+	out.Text, out.Type = string(b), Type{Kind: TextKind, Size: uint32(len(b) + 1), Meaning: "dnsname", Literal: true}
+	return &out
+}
+
 // address takes a constant text for an address.
 func (k *checker) address(v *Value) *Value {
 	b, ok := parseIP(v.Text)
@@ -456,6 +505,9 @@ func (k *checker) assign(v *Value, t Type, what string) *Value {
 	case TextKind:
 		if a.Kind != TextKind {
 			return wrong("")
+		}
+		if a.Meaning == "dnsname" && t.Meaning != "dnsname" {
+			return wrong(": declare it as k_dnsname, which is shown with dots")
 		}
 		if v.Op == OpText && len(v.Text) >= int(t.Size) {
 			k.errorf(v.At, "%s holds at most %d bytes; the text has %d", what, t.Size-1, len(v.Text))
@@ -775,6 +827,8 @@ func (v *Value) String() string {
 		return "known " + v.Name + "[" + list + "]"
 	case OpCell:
 		return fmt.Sprintf("%s[%s].%d", v.Name, list, v.Field)
+	case OpWithin, OpUntil:
+		return fmt.Sprintf("%s.%d(%s, %q)", v.Op, v.Bits, list, v.Text)
 	}
 	sign := "u"
 	if v.Type.Signed {
@@ -785,7 +839,7 @@ func (v *Value) String() string {
 
 var opNames = [...]string{"invalid", "const", "text", "param", "arg", "input", "load", "member", "elem", "elemAt", "cast", "offset", "add", "sub", "mul",
 	"udiv", "sdiv", "umod", "smod", "and", "or", "xor", "shl", "ushr", "sshr", "neg", "inv", "cut", "swap", "eq", "ult", "slt", "ule", "sle", "not",
-	"both", "either", "cond", "starts", "ip4", "ip6", "userText", "kernelText", "userBytes", "userArgs", "read", "len", "known", "cell"}
+	"both", "either", "cond", "starts", "within", "until", "ip4", "ip6", "userText", "kernelText", "userBytes", "userArgs", "read", "len", "known", "cell"}
 
 // String is the operation's name.
 func (o Op) String() string {

@@ -343,6 +343,10 @@ var readers = []string{
 	"bpf_sk_lookup_tcp", "bpf_sk_lookup_udp", "bpf_skc_lookup_tcp", "bpf_tcp_check_syncookie",
 }
 
+// loaders are the helpers that write at their third argument and nowhere else: offset and size, which may come from a member of
+// the context whose place is not known yet, are numbers to them.
+var loaders = []string{"bpf_skb_load_bytes", "bpf_xdp_load_bytes"}
+
 // contextual are the kfuncs that want the context itself. To any other it is
 // memory, to be filled perhaps: the registers of a probed process, say.
 var contextual = []string{
@@ -387,6 +391,8 @@ func (a *access) call(f *frame, ins *asm.Instruction) bool {
 		if !slices.Contains(contextual, ins.Reference()) {
 			a.writes |= args & fromContext
 		}
+	case slices.Contains(loaders, helper):
+		a.writes |= f.regs[asm.R3] & (fromPacket | fromUnknown)
 	case helper != "" && a.packet != nil && !slices.Contains(readers, helper):
 		a.writes |= args & (fromPacket | fromUnknown)
 	}

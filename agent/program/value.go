@@ -44,7 +44,7 @@ func EncodeValue(t btf.Type, text string) ([]byte, error) {
 	if size > maxParam {
 		return nil, fmt.Errorf("%d bytes is too large for a parameter", size)
 	}
-	if a, ok := bare.(*btf.Array); ok {
+	if a, ok := bare.(*btf.Array); ok && name != "k_dnsname" {
 		if _, elem := strip(a.Type); isChar(elem) {
 			if len(text) >= int(a.Nelems) {
 				return nil, fmt.Errorf("%q has %d bytes, at most %d fit", text, len(text), a.Nelems-1)

@@ -98,6 +98,7 @@ func TestEncodeValue(t *testing.T) {
 		"k_ipv4":     {{"192.0.2.1", "c0000201"}, {"::ffff:192.0.2.1", "c0000201"}, {"", "00000000"}, {"any", "00000000"}, {"::1", "!is no IPv4 address"}, {"192.0.2.256", "!is no IPv4 address"}, {"::ffff:192.0.2.1%lo", "!is no IPv4 address"}},
 		"k_ip":       {{"192.0.2.1", v4mapped + "c0000201"}, {"2001:db8::1", "20010db8000000000000000000000001"}, {"", strings.Repeat("00", 16)}, {"any", strings.Repeat("00", 16)}, {"fe80::1%eth0", "!is no IPv4 or IPv6 address"}, {"example.org", "!is no IPv4 or IPv6 address"}},
 		"k_mac":      none,
+		"k_dnsname":  none,
 		"k_family":   {{"10", "0a00"}},
 		"k_ipproto":  {{"17", "11"}, {"256", "!does not fit 1 bytes"}},
 		"k_ethproto": {{"0x86dd", "dd86"}},

@@ -37,6 +37,8 @@ func TestEvents(t *testing.T) {
 		{"enums", `{"red":"RED","green":"GREEN","blue":"BLUE","none":77,"typedefd":"GREEN","large":"LARGE"}`},
 		{"strings", `{"full":"abcd","empty":"","quote":"a\"b\\c","bad":"\ufffdx\ufffd","control":"\u001b[31m\u000a\u007f\u009b\u202e",` +
 			`"utf8":"größ中","one":"R","zero":"","two":["x","yz"]}`},
+		{"queries", `{"name":"www.example.org","root":".","compressed":"www\ufffd\u000c","odd":"a\\.b.\u001b[",` +
+			`"shortened":"0123456789012345678901234567890123456789012345678901234567890ab.0123456789012345678901234567890123456789012345678901234567890a…"}`},
 		{"args", `{"plain":"ls -l /tmp","quoted":"sh -c 'echo '\\''hi'\\'' there'","blank":"a '' b ''","none":"","unended":"ab cd"}`},
 		{"bytes", `{"data":"0001abcdefff","rows":["0102","0304"],"one":7}`},
 		{"lists", `{"ports":[1,2,3],"small":[-1,1],"set":[true,false],"times":[5,6],"points":[{"x":1,"y":2},{"x":3,"y":4}],` +

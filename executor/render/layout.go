@@ -38,12 +38,13 @@ const (
 	shapeKStack               // by a StackResolver
 	shapeUStack               // by a StackResolver
 	// Here begin the shapes of more than one scalar.
-	shapeString // char[]
-	shapeBytes  // __u8[]
-	shapeArgs   // k_args
-	shapeHist   // struct k_hist, or K_LINEAR
-	shapeStats  // struct k_stats
-	shapeStruct // named fields
+	shapeString  // char[]
+	shapeDNSName // k_dnsname
+	shapeBytes   // __u8[]
+	shapeArgs    // k_args
+	shapeHist    // struct k_hist, or K_LINEAR
+	shapeStats   // struct k_stats
+	shapeStruct  // named fields
 	shapeArray
 )
 
@@ -475,7 +476,7 @@ func flexible(t btf.Type) bool {
 // length is an upper bound of the value's JSON, in bytes.
 func (n *node) length() uint64 {
 	switch n.shape {
-	case shapeString:
+	case shapeString, shapeDNSName:
 		return 6*uint64(n.size) + 2
 	case shapeArgs:
 		return 6*uint64(n.size) + 32
@@ -646,6 +647,7 @@ var meanings = map[string]meaning{
 	"k_ipv4":     {shape: shapeIPv4, size: 4, width: 15, field: "addr"},
 	"k_ip":       {shape: shapeIP, size: 16, width: 15, field: "addr"},
 	"k_mac":      {shape: shapeMAC, size: 6, width: 17, field: "mac"},
+	"k_dnsname":  {shape: shapeDNSName, size: 128, width: 40, field: "name"},
 	"k_family":   {shape: shapeName, name: abi.FamilyName, width: 8, field: "family"},
 	"k_ipproto":  {shape: shapeName, name: abi.IPProtoName, width: 6, field: "proto"},
 	"k_ethproto": {shape: shapeName, name: abi.EtherTypeName, width: 6, field: "proto"},

@@ -187,6 +187,10 @@ func (p *printer) text(dst []byte, n *node, base []byte) ([]byte, form) {
 		return dst, formSafe
 	case shapeString:
 		return append(dst, p.env.Redact.Bytes(cstring(base[n.off:n.off+n.size]))...), formText
+	case shapeDNSName:
+		mark := len(dst)
+		dst = dnsName(dst, cstring(base[n.off:n.off+n.size]))
+		return append(dst[:mark], p.env.Redact.Bytes(dst[mark:])...), formText
 	case shapeChar:
 		if c := byte(n.load(base)); c != 0 {
 			dst = append(dst, c)
@@ -303,6 +307,35 @@ func bigEndian(b []byte) uint64 {
 		v = v<<8 | uint64(x)
 	}
 	return v
+}
+
+// dnsName appends a name as DNS sends it, each label behind its length, with dots. What is no such
+// name is shown as it is from there on; a label that is cut short ends in "…".
+func dnsName(dst, b []byte) []byte {
+	if len(b) == 0 {
+		return append(dst, '.')
+	}
+	for first := true; len(b) > 0; first = false {
+		n := int(b[0])
+		if n > 63 {
+			return append(dst, b...)
+		}
+		if !first {
+			dst = append(dst, '.')
+		}
+		label := b[1:min(1+n, len(b))]
+		for _, c := range label {
+			if c == '.' || c == '\\' {
+				dst = append(dst, '\\')
+			}
+			dst = append(dst, c)
+		}
+		if len(label) < n {
+			return append(dst, "…"...)
+		}
+		b = b[1+n:]
+	}
+	return dst
 }
 
 // cstring returns the bytes up to the first NUL.

@@ -63,8 +63,8 @@ var members = []Member{
 	{Struct: "struct tcp_sock", Path: "srtt_us", Means: "8 times the smoothed round trip time: shift right by 3", Unit: "us"},
 	{Struct: "struct tcp_sock", Path: "mdev_us", Means: "4 times the mean deviation: shift right by 2", Unit: "us"},
 	{Struct: "struct tcp_sock", Path: "snd_cwnd", Means: "in segments, not bytes"},
-	{Struct: "struct tcp_sock", Path: "bytes_acked", Means: "what the other end has confirmed", Unit: "bytes"},
-	{Struct: "struct tcp_sock", Path: "bytes_received", Means: "in order, whether it was read or not", Unit: "bytes"},
+	{Struct: "struct tcp_sock", Path: "bytes_acked", Means: "what the other end has confirmed; the SYN and the FIN count as a byte each", Unit: "bytes"},
+	{Struct: "struct tcp_sock", Path: "bytes_received", Means: "in order, whether it was read or not; the FIN counts as a byte", Unit: "bytes"},
 	{Struct: "struct tcp_sock", Path: "bytes_sent", Means: "with retransmissions", Unit: "bytes"},
 	{Struct: "struct tcp_sock", Path: "total_retrans", Means: "segments sent again in the connection's life"},
 	// packets

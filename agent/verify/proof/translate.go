@@ -231,6 +231,16 @@ func (t *translator) compute(v *contract.Value, args []value) (value, error) {
 			break
 		}
 		return value{term: t.starts(args[0].bytes, args[1].bytes)}, nil
+	case contract.OpWithin:
+		if len(args) != 1 || args[0].bytes == nil {
+			break
+		}
+		return value{term: t.within(args[0].bytes, v.Text, uint(v.Bits))}, nil
+	case contract.OpUntil:
+		if len(args) != 1 || args[0].bytes == nil {
+			break
+		}
+		return value{bytes: t.until(args[0].bytes, v.Text), padded: true}, nil
 	case contract.OpNot, contract.OpBoth, contract.OpEither:
 		return t.logic(v, args)
 	}
@@ -451,7 +461,11 @@ func (t *translator) read(v *contract.Value, args []value) (value, error) {
 	parts := make([]smt.Term, v.Type.InMemory())
 	for i := range parts {
 		at := t.b.Add(off, t.number(uint64(i)))
-		parts[i] = t.b.Ite(t.b.Ult(at, x.length), t.blockByte(x, at), t.b.Const(8, 0))
+		inside := t.b.Ult(at, x.length)
+		if len(args) > 2 {
+			inside = t.b.And(inside, t.b.Ult(t.number(uint64(i)), args[2].term))
+		}
+		parts[i] = t.b.Ite(inside, t.blockByte(x, at), t.b.Const(8, 0))
 	}
 	return t.load(v.Type, symbolic.NewBytes(t.b, parts...))
 }

@@ -149,6 +149,30 @@ func (w words) starts(x, prefix *symbolic.Bytes) smt.Term {
 	return rest
 }
 
+// within says that the first n bits of an address are those of another.
+func (w words) within(x *symbolic.Bytes, network string, n uint) smt.Term {
+	all := []smt.Term{w.b.True()}
+	for i := uint(0); i*8 < n; i++ {
+		low := 8 - min(n-i*8, 8) // bits of this byte that do not matter
+		all = append(all, w.b.Eq(w.b.Extract(7, low, x.At(int(i), 1)), w.b.Const(8-low, uint64(network[i]>>low))))
+	}
+	return w.b.And(all...)
+}
+
+// until is a text up to its NUL or the first byte that is one of stops, and zeroes behind it.
+func (w words) until(x *symbolic.Bytes, stops string) *symbolic.Bytes {
+	on := w.b.True()
+	all := octets(x)
+	for i, c := range all {
+		for j := range len(stops) {
+			on = w.b.And(on, w.b.Ne(c, w.b.Const(8, uint64(stops[j]))))
+		}
+		on = w.b.And(on, w.b.Ne(c, w.b.Const(8, 0)))
+		all[i] = w.b.Ite(on, c, w.b.Const(8, 0))
+	}
+	return w.bytesOf(all)
+}
+
 // choose is x where the condition holds, else y.
 func (w words) choose(c smt.Term, x, y value) (value, error) {
 	out := value{typ: x.typ, space: x.space}

@@ -1071,17 +1071,21 @@ func (c *call) needPacket() {
 // inPacket decides whether n bytes at an offset (32 bits, as the helpers take
 // it) lie in the packet.
 func (c *call) inPacket(off smt.Term, n int) bool {
-	end := c.b.Add(off, c.b.Const(64, uint64(n)))
-	return c.decide(c.s, c.s, c.b.Ule(end, c.totalLen()))
+	return c.allInPacket(off, c.b.Const(64, uint64(n)))
+}
+
+// allInPacket is inPacket for a number of bytes that is a term.
+func (c *call) allInPacket(off, n smt.Term) bool {
+	return c.decide(c.s, c.s, c.b.Ule(c.b.Add(off, n), c.totalLen()))
 }
 
 func loadBytes(c *call) Value {
 	off := c.b.ZeroExt(64, c.b.Extract(31, 0, c.num(2)))
 	n, exact := c.size(4, 3)
-	if exact != nil {
-		c.giveUp(c.s, c.name+" with a size that is not constant")
-	}
 	c.needPacket()
+	if exact != nil {
+		return c.loadSome(off, n, exact)
+	}
 	if !c.inPacket(off, n) {
 		if c.inv.hook.linear {
 			c.writeBytes(c.s, c.arg(3), zeroOctets(c.b, n))
@@ -1099,6 +1103,30 @@ func loadBytes(c *call) Value {
 		i += w
 	}
 	c.writeBytes(c.s, c.arg(3), data)
+	return c.k(0)
+}
+
+// loadSome loads as many bytes as exact says, n at most.
+func (c *call) loadSome(off smt.Term, n int, exact smt.Term) Value {
+	c.require(c.s, c.s, c.b.Ult(c.b.Const(64, 0), exact), "calls "+c.name+" with a size of 0")
+	data := c.readBytes(c.s, c.arg(3), n)
+	there := c.allInPacket(off, exact)
+	if !there && !c.inv.hook.linear {
+		return number(c.b.Const(64, ^uint64(13)))
+	}
+	end := c.b.Add(off, exact) // of a size that was computed from the packet's length that is the length again
+	for i := range data {
+		at := c.b.Add(off, c.b.Const(64, uint64(i)))
+		now := zeroOctets(c.b, 1)
+		if there {
+			now = splitTerm(c.b.Extract(7, 0, c.packetAt(c.s, at, 1)), c.s.top().pc)
+		}
+		data[i] = chooseOctets(c.b, c.b.Ult(at, end), now, data[i:i+1])[0]
+	}
+	c.writeBytes(c.s, c.arg(3), data)
+	if !there {
+		return number(c.b.Const(64, ^uint64(13)))
+	}
 	return c.k(0)
 }
 

@@ -63,6 +63,10 @@ enum wide { SMALL = 1, LARGE = 0x100000001 };
 typedef enum color color_t;
 struct enums { enum color red, green, blue, none; color_t typedefd; enum wide large; } enums = {RED, GREEN, BLUE, 77, GREEN, LARGE};
 
+struct queries {
+	k_dnsname name, root, compressed, odd, shortened;
+} queries = {"\003www\007example\003org", "", "\003www\300\014", "\003a.b\002\033[", "\077" "0123456789012345678901234567890123456789012345678901234567890ab\077" "0123456789012345678901234567890123456789012345678901234567890a"};
+
 struct strings {
 	char full[4];
 	char empty[4];

@@ -90,6 +90,7 @@ typedef __be16 k_be16;   /* port or other 16 bits, network byte order */
 typedef __be32 k_ipv4;   /* IPv4 address, network byte order */
 typedef struct k_ip { __u8 b[16]; } k_ip; /* IPv4 (as ::ffff:a.b.c.d) or IPv6 address */
 typedef __u8 k_mac[6];   /* Ethernet address */
+typedef char k_dnsname[128]; /* DNS name as it is sent, each label behind its length, NUL at the end; shown with dots */
 typedef __u16 k_family;  /* AF_* */
 typedef __u8 k_ipproto;  /* IPPROTO_* */
 typedef __u16 k_ethproto;/* ETH_P_*, host order */

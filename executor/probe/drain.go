@@ -109,6 +109,7 @@ func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 	}
 	s.reading.Lock()
 	defer s.reading.Unlock()
+	s.ring.finish()
 	deadline := time.Now().Add(restLimit)
 	stop := func() bool { return ctx.Err() != nil || s.closing.Load() }
 	var last program.Counts

@@ -3,10 +3,10 @@
 // and the facts that follow from its instructions.
 //
 // An [Object] is an ELF file that follows kgent's conventions (see
-// kgent.bpf.h): events travel through ring buffers whose map definition names
-// the event's type, maps tagged KGENT_OUTPUT are the answer, and `const
-// volatile` globals are parameters. From such an object [Build] derives a
-// [Manifest]; people approve the two together, and an executor loads nothing
+// kgent.bpf.h): events travel through ring buffers, or where a kernel has none
+// through the perf buffers of its processors, whose map definition names the
+// event's type, maps tagged KGENT_OUTPUT are the answer, and `const volatile`
+// globals are parameters. From such an object [Build] derives a [Manifest]; people approve the two together, and an executor loads nothing
 // but what [Object.Collection] makes of exactly these bytes.
 //
 // The package reads and checks; it neither compiles nor loads anything.
@@ -53,8 +53,8 @@ const NodePrefix = "kgent_"
 // Counts mirrors struct kgent_counts of kgent.bpf.h: what one CPU has counted.
 // The counters only grow.
 type Counts struct {
-	Produced uint64 // events submitted to a ring buffer
-	Lost     uint64 // events that found their ring buffer full
+	Produced uint64 // events submitted to a ring buffer, or taken by a perf buffer
+	Lost     uint64 // events that found their buffer full, or no place to be put together in
 	MapFull  uint64 // updates that found an output map full
 	Wakeup   uint64 // not a count: the flags of a submit in progress
 }

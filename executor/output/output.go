@@ -261,7 +261,9 @@ type Overhead struct {
 
 // What is known of the order of events. Of one ring buffer they come in the order in
 // which programs made room for them in it, which on each CPU is the order in which
-// things happened; between CPUs it is that of taking the buffer's lock.
+// things happened; between CPUs it is that of taking the buffer's lock. Of perf buffers, which take a ring
+// buffer's place before Linux 5.8, they come in the order of each CPU, and between CPUs in that of the
+// kernel's clock, but for one that took longer than a millisecond to be copied.
 const (
 	// OrderStream: within each stream. Streams of one node are read in turns.
 	OrderStream = "stream"

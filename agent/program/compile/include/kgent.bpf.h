@@ -9,7 +9,8 @@
  *
  *   events      a ring buffer whose __type(value, struct x) is the event;
  *               every member of x becomes a field of the output, in order;
- *               members named _pad, _pad1, ... are not shown.
+ *               members named _pad, _pad1, ... are not shown. Where a kernel
+ *               has no ring buffers, others take their place; see KGENT_PERF.
  *   output map  any map tagged KGENT_OUTPUT; other maps are never shown.
  *   parameters  `const volatile` globals; user space sets them before load.
  *   meaning     the typedef of a member says what it is: k_ns is a duration in
@@ -277,7 +278,7 @@ static long (*const bpf_cgrp_storage_delete)(void *map, void *cgroup) K_HELPER(2
 
 struct kgent_counts {
 	__u64 produced;  /* events submitted */
-	__u64 lost;      /* events that found the ring buffer full */
+	__u64 lost;      /* events that found the buffer full */
 	__u64 map_full;  /* updates that a map had no room for, or could not take */
 	__u64 wakeup;    /* flags of the submit in progress, not a count */
 };

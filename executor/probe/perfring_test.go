@@ -2,9 +2,13 @@ package probe_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -134,4 +138,53 @@ func TestPerfOrder(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A program that interrupts another one in the middle of an event does not touch it.
+func TestPerfInterrupted(t *testing.T) {
+	residue.Check(t)
+	o := perfObject(t, "interrupted.bpf.c")
+	mark := newMark()
+	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
+	attach(t, s)
+	var calls, samples, torn atomic.Uint64
+	count := func(_ int, raw []byte) {
+		first := raw[:8]
+		if len(raw) != 8*256 || !bytes.Equal(raw, bytes.Repeat(first, 256)) {
+			torn.Add(1)
+		}
+		if binary.NativeEndian.Uint64(first) == ^uint64(0) {
+			samples.Add(1)
+		} else {
+			calls.Add(1)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(ctx, probe.Tick, count) }()
+	for deadline := time.Now().Add(20 * time.Second); calls.Load() < 50_000 || samples.Load() < 500; {
+		flood(mark, 1000, 1)
+		if time.Now().After(deadline) {
+			t.Fatalf("%d calls and %d samples in 20 s", calls.Load(), samples.Load())
+		}
+	}
+	cancel()
+	if err := <-drained; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Rest(t.Context(), count); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Counts()
+	if err != nil || c.Produced != calls.Load()+samples.Load()+c.Lost {
+		t.Errorf("%d calls and %d samples, %+v, %v: they do not add up", calls.Load(), samples.Load(), c, err)
+	}
+	if torn.Load() > 0 {
+		t.Errorf("%d of %d events are of two programs", torn.Load(), calls.Load()+samples.Load())
+	}
+	t.Logf("%d calls, %d samples, %d lost", calls.Load(), samples.Load(), c.Lost)
 }

@@ -206,7 +206,7 @@ type Text struct {
 type Counters struct {
 	Produced   uint64 `json:"produced"`
 	Delivered  uint64 `json:"delivered"`
-	KernelLost uint64 `json:"kernel_lost"` // the ring buffer was full
+	KernelLost uint64 `json:"kernel_lost"` // there was no room in the buffer
 	Dropped    uint64 `json:"dropped"`     // over the node's rate limit
 	BusTrimmed uint64 `json:"bus_trimmed"` // gone between node and here
 	// MapFull counts updates of output maps that found no room; they are not

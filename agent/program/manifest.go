@@ -411,7 +411,7 @@ const recordHead = 8
 func PerfBytes(all uint32, cpus int) int {
 	const least = 64 << 10
 	per := least
-	for per*2*cpus <= int(all) {
+	for per*2*max(cpus, 1) <= int(all) {
 		per *= 2
 	}
 	return per

@@ -102,3 +102,34 @@ func TestPerfMutants(t *testing.T) {
 		})
 	}
 }
+
+// Every program of an object is held to what keeps events of perf buffers apart: also one that the contract does not
+// name, which could interrupt the others.
+func TestPerfOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		want       Verdict
+	}{
+		{"nothing", "", Verified},
+		{"writes into an event", "if (r) r->data[0] = 1;", Refuted},
+		{"marks it, and leaves it marked", "if (r) __sync_fetch_and_add(&r->taken, 1);", Refuted},
+		{"clears the mark", "if (r) __sync_fetch_and_add(&r->taken, -1);", Refuted},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			other := `
+SEC("tp/syscalls/sys_enter_sync") int other(void *ctx)
+{
+#ifdef KGENT_RINGS
+	__u32 zero = 0;
+	struct kgent_record *r = bpf_map_lookup_elem(&kgent_records, &zero);
+	` + tt.body + `
+#endif
+	return 0;
+}
+`
+			if r := verifyObject(t, programtest.PerfObject(t, perfProgram+other), perfContract, patient); r.Verdict != tt.want {
+				t.Errorf("%s, want %s: %s", r.Verdict, tt.want, strings.Join(r.Reasons, "\n"))
+			}
+		})
+	}
+}

@@ -518,7 +518,7 @@ func (p *preparation) compiled(ctx context.Context, source string) (*program.Obj
 	if p.Compiler == nil {
 		return nil, compile.ErrNoClang
 	}
-	res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
+	res, err := p.compile(ctx, source)
 	var bad *compile.Error
 	if errors.As(err, &bad) {
 		return nil, &verify.Failure{Gate: verify.GateCompile, Err: err}
@@ -562,6 +562,9 @@ func (p *preparation) judged(ctx context.Context, c *Candidate) (*Candidate, err
 		return plural(len(c.Manifest.Programs), "hook") + " found" + onKernels(p.targets), p.fits(c)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := p.buffered(c); err != nil {
 		return nil, err
 	}
 	if c.Finding, err = p.prove(ctx, c); err != nil {

@@ -9,6 +9,7 @@ import (
 	"kgent/agent/codegen"
 	"kgent/agent/contract"
 	"kgent/agent/program"
+	"kgent/agent/program/compile"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
 )
@@ -19,14 +20,7 @@ func (p *preparation) chosen(ctx context.Context, c *contract.Contract) (*contra
 	if f := p.Target.Facts; p.Trial != nil && f.Refused == nil && alternative.Depends(c) {
 		f.Refused = p.Trial(ctx)
 	}
-	kernels := make([]alternative.Kernel, len(p.targets))
-	for i, t := range p.targets {
-		kernels[i].Facts = t.Facts
-		if len(p.targets) > 1 || len(t.Nodes) > 0 {
-			kernels[i].Name = t.String()
-		}
-	}
-	next, did, err := alternative.Hooks(c, kernels)
+	next, did, err := alternative.Hooks(c, p.kernels())
 	if err != nil {
 		return nil, nil, fmt.Errorf("choosing hooks that all kernels have: %w", err)
 	}
@@ -35,6 +29,42 @@ func (p *preparation) chosen(ctx context.Context, c *contract.Contract) (*contra
 		said[i] = r.String()
 	}
 	return next, said, nil
+}
+
+// kernels are those of the request.
+func (p *preparation) kernels() []alternative.Kernel {
+	kernels := make([]alternative.Kernel, len(p.targets))
+	for i, t := range p.targets {
+		kernels[i].Facts = t.Facts
+		if len(p.targets) > 1 || len(t.Nodes) > 0 {
+			kernels[i].Name = t.String()
+		}
+	}
+	return kernels
+}
+
+// compile compiles a source in the form that all kernels of the request can load.
+func (p *preparation) compile(ctx context.Context, source string) (*compile.Result, error) {
+	instead, err := alternative.Buffers(p.kernels())
+	if err != nil {
+		return nil, fmt.Errorf("choosing how events are handed over: %w", err)
+	}
+	if instead != nil {
+		return p.Compiler.CompilePerf(ctx, source, p.targets[0].Types)
+	}
+	return p.Compiler.Compile(ctx, source, p.targets[0].Types)
+}
+
+// buffered says in a candidate's words how its events are handed over, if it is in another way than by default.
+func (p *preparation) buffered(c *Candidate) error {
+	if !c.Object.PerfBuffers() {
+		return nil
+	}
+	instead, err := alternative.Buffers(p.kernels())
+	if err == nil && instead != nil {
+		c.Understood = append(c.Understood, instead.String())
+	}
+	return err
 }
 
 // ready takes a program that is there through the gates, with its contract. Where a kernel lacks a hook of it, another
@@ -66,7 +96,7 @@ func (p *preparation) ready(ctx context.Context, source string, opt program.Opti
 	if c.Finding.Verdict != proof.Verified {
 		return nil, &verify.Failure{Gate: verify.GateSymbolic, Err: fmt.Errorf("a hook was replaced, and it could not be proved that the program generated for the other keeps the contract: %s", c.Finding.Reason)}
 	}
-	c.Understood = said
+	c.Understood = append(said, c.Understood...)
 	return c, nil
 }
 

@@ -132,7 +132,7 @@ func (p *preparation) composed(ctx context.Context) (*Candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Origin, c.Understood, c.Duration = made.Origin, append(slices.Clone(made.Understood), said...), made.Duration
+	c.Origin, c.Understood, c.Duration = made.Origin, slices.Concat(made.Understood, said, c.Understood), made.Duration
 	c.Explanation = "Composed from the words of the request, and its program generated from its contract; nobody has written it by hand."
 	return c, nil
 }

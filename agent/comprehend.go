@@ -326,7 +326,7 @@ func (x *comprehension) programOf(ctx context.Context, c *contract.Contract) (p 
 	if err != nil {
 		return p, clip(err.Error(), 200), nil
 	}
-	res, err := x.Compiler.Compile(ctx, source, x.targets[0].Types)
+	res, err := x.compile(ctx, source)
 	if err != nil {
 		if ctx.Err() != nil {
 			return p, "", err

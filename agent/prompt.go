@@ -12,6 +12,7 @@ import (
 
 	"kgent/agent/program"
 	"kgent/agent/recipes"
+	"kgent/retrieval/kernel"
 )
 
 //go:embed prompt/system.md
@@ -101,15 +102,20 @@ func (a *Agent) question(ctx context.Context, req Request, targets []Target, nea
 func kernelLines(b *strings.Builder, targets []Target) {
 	facts := targets[0].Facts
 	fmt.Fprintf(b, "# Kernel\nLinux %s, %s.\n", facts.Release, facts.Arch)
-	for _, kind := range slices.Sorted(maps.Keys(facts.Refused)) {
+	for _, kind := range refusedKinds(facts) {
 		fmt.Fprintf(b, "- %s does not work here: %s\n", kind, facts.Refused[kind])
 	}
 	for _, t := range targets[1:] {
 		fmt.Fprintf(b, "The same program must also load on Linux %s, %s: use only what both have.\n", t.Facts.Release, t.Facts.Arch)
-		for _, kind := range slices.Sorted(maps.Keys(t.Facts.Refused)) {
+		for _, kind := range refusedKinds(t.Facts) {
 			fmt.Fprintf(b, "- %s does not work on Linux %s: %s\n", kind, t.Facts.Release, t.Facts.Refused[kind])
 		}
 	}
+}
+
+// refusedKinds are what a program must do without. Of ring buffers the compiler makes others.
+func refusedKinds(f *kernel.Facts) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(f.Refused)), func(kind string) bool { return kind == kernel.RingBuffer })
 }
 
 // How much is put into the first message.
@@ -151,7 +157,7 @@ func (ans *answer) disagreements(o *program.Object) []string {
 		roles[m.Name] = m.Role
 	}
 	for _, m := range o.Maps() {
-		if m.Name == program.StatsMap {
+		if m.Name == program.StatsMap || m.Name == program.RecordsMap {
 			continue
 		}
 		role, ok := roles[m.Name]

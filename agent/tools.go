@@ -349,7 +349,7 @@ func gateTool(upTo string) func(context.Context, *toolbox, func(string) string) 
 
 // trial compiles a source and derives its manifest, without the gates after it.
 func (p *preparation) trial(ctx context.Context, source string, want *contract.Contract) (*Candidate, *program.Object, error) {
-	res, err := p.Compiler.Compile(ctx, source, p.targets[0].Types)
+	res, err := p.compile(ctx, source)
 	if err != nil {
 		return nil, nil, err
 	}

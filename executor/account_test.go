@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kgent/agent/program"
+	"kgent/agent/program/programtest"
 	"kgent/executor/bus"
 	"kgent/executor/job"
 	"kgent/executor/output"
@@ -58,6 +59,34 @@ SEC("raw_tp/sys_enter") int on_enter(__u64 *ctx) {
 }`, unix.SYS_GETPPID, first)
 }
 
+// perfCalling is a program that does what calling's does, in the form for kernels without ring buffers.
+func perfCalling(t *testing.T, mark uint64) job.Program {
+	t.Helper()
+	o := programtest.PerfObject(t, fmt.Sprintf(`#include "kgent.bpf.h"
+char LICENSE[] SEC("license") = "GPL";
+struct call { __u64 n; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct call); } events SEC(".maps");
+const volatile __u64 mark = 0;
+SEC("raw_tp/sys_enter") int BPF_PROG(on_enter, struct pt_regs *regs, long id) {
+	struct call *c;
+	if (id != %d || PT_REGS_PARM1_CORE(regs) != mark) return 0;
+	c = bpf_ringbuf_reserve(&events, sizeof(*c), 0);
+	if (!c) return 0;
+	c->n = 1;
+	bpf_ringbuf_submit(c, 0);
+	return 0;
+}`, unix.SYS_GETPPID))
+	m, err := program.Build(o, program.Options{Name: "calling", Constants: map[string]string{"mark": fmt.Sprint(mark)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return job.Program{ELF: o.ELF(), Manifest: manifest, Contract: []byte("{}")}
+}
+
 // The account of a real flood is exact to the last event, however the run ends
 // and whoever is slow: the workload counts its own calls.
 func TestAccountOfAFlood(t *testing.T) {
@@ -68,17 +97,24 @@ func TestAccountOfAFlood(t *testing.T) {
 		limits job.Limits
 		slow   bool // the reader of the output waits until all calls were made
 		cut    bool // stopped while calls are made
+		perf   bool // in the form for kernels without ring buffers
 	}{
 		{name: "all read", limits: job.Limits{Duration: time.Minute}},
 		{name: "a reader that does not read", limits: job.Limits{Duration: time.Minute}, slow: true},
 		{name: "a rate far below", limits: job.Limits{Duration: time.Minute, EventsPerSecond: 100}},
 		{name: "stopped in the middle", limits: job.Limits{Duration: time.Minute}, cut: true},
 		{name: "stopped in the middle, and not read", limits: job.Limits{Duration: time.Minute}, cut: true, slow: true},
+		{name: "perf buffers", limits: job.Limits{Duration: time.Minute}, perf: true},
+		{name: "perf buffers, and a rate far below", limits: job.Limits{Duration: time.Minute, EventsPerSecond: 100}, perf: true},
+		{name: "perf buffers, stopped in the middle, and not read", limits: job.Limits{Duration: time.Minute}, cut: true, slow: true, perf: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			residue.Check(t)
 			mark := rand.Uint64()
 			b := realBench(t, calling(), program.Options{Constants: map[string]string{"mark": fmt.Sprint(mark)}})
+			if test.perf {
+				b.prog = perfCalling(t, mark)
+			}
 			b.e.Kernel = NewKernel("n1", probe.NewLoader(probe.Options{}), render.NewEnv())
 			b.e.Policy = OwnHostPolicy()
 			b.serve()

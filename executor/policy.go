@@ -315,6 +315,8 @@ func mapBytes(m *ebpf.MapSpec, cpus, depth int) uint64 {
 	switch m.Type {
 	case ebpf.RingBuf, ebpf.UserRingbuf:
 		return n // bytes
+	case ebpf.PerfEventArray: // in a collection of package program n is bytes, of all processors together
+		return times(uint64(cpus), uint64(program.PerfBytes(m.MaxEntries, cpus))+4096)
 	case ebpf.Arena:
 		return times(n, 4096) // pages
 	case ebpf.Array:

@@ -123,6 +123,7 @@ func TestMapBytes(t *testing.T) {
 		max  uint64
 	}{
 		{"ring buffer", ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 1 << 20}, 1 << 20, 1 << 20},
+		{"perf buffers", ebpf.MapSpec{Type: ebpf.PerfEventArray, MaxEntries: 1 << 20}, 1 << 20, 1<<20 + 64<<12},
 		{"array", ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 12, MaxEntries: 100}, 1600, 1600},
 		{"array per processor", ebpf.MapSpec{Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 12, MaxEntries: 100}, 1600 * 8, 1600 * 8},
 		{"hash", ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 1000}, 1000 * 16, 1000 * 100},

@@ -12,6 +12,9 @@
 //	kretprobe/f   → fexit/f → the tracepoint, where it has the result
 //	tp_btf/t      → raw_tracepoint/t
 //
+// So it is with ring buffers, through which programs hand over events: where a kernel has none (before Linux 5.8), the same
+// source is compiled for perf buffers, see [Buffers].
+//
 // A place for which there is nothing stays what it is, and the gates refuse it with what that kernel has.
 package alternative
 
@@ -103,6 +106,30 @@ func Hooks(c *contract.Contract, kernels []Kernel) (*contract.Contract, []Replac
 	}
 	return next, did, nil
 }
+
+// Buffers says what takes the place of ring buffers, nil if all kernels have them.
+func Buffers(kernels []Kernel) (*Replacement, error) {
+	var why []string
+	for _, k := range kernels {
+		lacks, err := k.Facts.NoRingBuffers()
+		switch {
+		case err != nil:
+			return nil, err
+		case lacks == "":
+		case k.Name == "":
+			why = append(why, lacks)
+		default:
+			why = append(why, k.Name+": "+lacks)
+		}
+	}
+	if len(why) == 0 {
+		return nil, nil
+	}
+	return &Replacement{From: "the ring buffer of events", To: "a perf buffer on each processor, on all nodes", Why: why, Unlike: besides}, nil
+}
+
+// besides is what differs of perf buffers.
+const besides = "events of several processors are put in order by their time; one that comes while another is being put together on its processor, in an interrupt, is lost, and counted"
 
 // Depends tells whether a contract has places that a kernel may refuse although it knows them: at functions.
 func Depends(c *contract.Contract) bool {

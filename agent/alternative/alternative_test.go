@@ -264,3 +264,18 @@ func TestRefusal(t *testing.T) {
 		}
 	}
 }
+
+// Where kernels have no ring buffers, perf buffers take their place, and for which kernels and why is said.
+func TestBuffers(t *testing.T) {
+	later, old := machine(t), machine(t, kernel.RingBuffer)
+	if got, err := alternative.Buffers([]alternative.Kernel{{Facts: later}}); err != nil || got != nil {
+		t.Errorf("all have them: %v, %v", got, err)
+	}
+	got, err := alternative.Buffers([]alternative.Kernel{{Facts: later, Name: "Linux 6.18 (a)"}, {Facts: old, Name: "Linux 5.4 (b)"}})
+	if err != nil || got == nil {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if want := "the ring buffer of events was replaced by a perf buffer on each processor, on all nodes: Linux 5.4 (b): " + refusal + "; events of several"; !strings.HasPrefix(got.String(), want) {
+		t.Errorf("%q, want %q …", got, want)
+	}
+}

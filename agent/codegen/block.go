@@ -27,8 +27,10 @@ type function struct {
 	frame, end, length string
 	// verdict says that the function returns what a case says.
 	verdict bool
-	// context says that the function uses ctx.
+	// context says that the function uses ctx, emits that it hands over events: in the form for
+	// kernels without ring buffers kgent.bpf.h needs it for that.
 	context bool
+	emits   bool
 }
 
 // block is a sequence of statements between braces. What is computed in it is known

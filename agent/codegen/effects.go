@@ -172,6 +172,7 @@ func (b *block) emit(e *contract.CheckedEffect) error {
 		return err
 	}
 	inner.line("bpf_ringbuf_submit(%s, 0);", name)
+	b.f.emits = true
 	b.nest(inner)
 	b.line("}")
 	return nil

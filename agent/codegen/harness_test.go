@@ -126,12 +126,18 @@ func contracts(t testing.TB, pattern string) map[string]string {
 // verdictOf is what becomes of a contract: its program's verdict, or why there is none.
 func verdictOf(t testing.TB, text string, limits proof.Limits) (verdict, why, source string) {
 	t.Helper()
+	return verdictIn(t, programtest.Compile, text, limits)
+}
+
+// verdictIn is verdictOf in the form that compile makes.
+func verdictIn(t testing.TB, compile func(string) (*program.Object, error), text string, limits proof.Limits) (verdict, why, source string) {
+	t.Helper()
 	c := checked(t, text)
 	source, err := codegen.C(c)
 	if err != nil {
 		return "UNSUPPORTED", err.Error(), ""
 	}
-	o, err := programtest.Compile(source)
+	o, err := compile(source)
 	if err != nil {
 		return "NOT COMPILED", err.Error(), source
 	}

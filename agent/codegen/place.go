@@ -234,8 +234,12 @@ func (g *generator) share(f *function, s *site, step *contract.CheckedStep, line
 	if n := len(b.lines); n == 0 || !strings.HasPrefix(b.lines[n-1], "return ") {
 		b.lines = append(b.lines, "return 0;")
 	}
-	if f.context {
-		b.params, b.args = append(b.params, s.ctx+" *ctx"), append(b.args, "ctx")
+	if f.context || f.emits {
+		typ := s.ctx
+		if !f.context {
+			typ = "void"
+		}
+		b.params, b.args = append(b.params, typ+" *ctx"), append(b.args, "ctx")
 	}
 	used := map[int]bool{}
 	f.walk(step, func(v *contract.Value) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kgent/agent/program/programtest"
 )
 
 // quick are recipes whose contracts are proved in less than a second.
@@ -28,6 +30,29 @@ func TestRecipes(t *testing.T) {
 			}
 			if verdict != "VERIFIED" {
 				t.Errorf("%s: %s\n%s", name, verdict, why)
+			}
+		})
+	}
+}
+
+// It is, too, in the form for kernels without ring buffers. The recipes and the whole corpus with KGENT_SOAK.
+func TestPerfForm(t *testing.T) {
+	all := contracts(t, "../recipes/*/contract.kc")
+	if os.Getenv("KGENT_SOAK") != "" {
+		for _, pattern := range []string{"../verify/corpus/ordinary/*/contract.kc", "../verify/corpus/cases/*/contract.kc"} {
+			for name, text := range contracts(t, pattern) {
+				all["corpus "+name] = text
+			}
+		}
+	}
+	for name, text := range all {
+		if os.Getenv("KGENT_SOAK") == "" && !slices.Contains(quick, name) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			want, _, _ := verdictOf(t, text, patient)
+			if verdict, why, source := verdictIn(t, programtest.CompilePerf, text, patient); verdict != want {
+				t.Errorf("%s, with ring buffers %s: %s\n%s", verdict, want, why, numbered(source))
 			}
 		})
 	}

@@ -21,7 +21,7 @@ const ManifestVersion = 1
 
 // Bounds of what a manifest may ask for.
 const (
-	MinRing       = 1 << 20   // bytes; smaller ring buffers are enlarged to this
+	MinRing       = 1 << 20   // bytes; smaller ring buffers are enlarged to this, as are perf buffers, all processors' together
 	MaxRing       = 64 << 20  // bytes
 	MaxMapEntries = 1_000_000 // of any other map
 	MaxTop        = 1000
@@ -135,7 +135,7 @@ func Build(o *Object, opt Options) (*Manifest, error) {
 	}
 	for _, info := range o.Maps() {
 		entries := info.MaxEntries
-		if isRing(info.Type) {
+		if carriesEvents(info.Type) {
 			entries = max(entries, MinRing)
 		}
 		m.Maps = append(m.Maps, Map{Name: info.Name, Role: info.Role, MaxEntries: entries})
@@ -278,21 +278,24 @@ func (m *Manifest) checkMaps(o *Object) error {
 		}
 		for _, t := range types {
 			switch {
-			case t == ebpf.PerfEventArray:
-				return fmt.Errorf("map %s: perf buffers are not read by kgent; use a BPF_MAP_TYPE_RINGBUF with __type(value, struct …)", info.Name)
+			case isPerf(t) && info.Type == t && o.PerfBuffers(): // what kgent.bpf.h makes of ring buffers
+			case isPerf(t):
+				return fmt.Errorf("map %s: perf buffers are not read by kgent but in the place of ring buffers; use a BPF_MAP_TYPE_RINGBUF with __type(value, struct …)", info.Name)
 			case t == ebpf.CGroupArray && info.Name == WhereMap && info.Type == t: // see checkWhere
 			case !slices.Contains(mapTypes, t):
 				return fmt.Errorf("map %s: kgent loads no %s maps: they hold more than the program's own data", info.Name, t)
 			}
 		}
 		switch {
-		case isRing(info.Type):
+		case carriesEvents(info.Type):
 			if got.MaxEntries < MinRing || got.MaxEntries > MaxRing || got.MaxEntries&(got.MaxEntries-1) != 0 {
 				return fmt.Errorf("manifest: ring buffer %s: %d bytes: want a power of two from %d to %d", info.Name, got.MaxEntries, MinRing, MaxRing)
 			}
 			if info.Role != RoleEvents {
 				return fmt.Errorf("map %s: a ring buffer needs __type(value, struct …) so that its events can be shown", info.Name)
 			}
+		case info.Name == RecordsMap && got.MaxEntries != info.MaxEntries:
+			return fmt.Errorf("manifest: map %s: %d entries, want one for each buffer: %d", info.Name, got.MaxEntries, info.MaxEntries)
 		case got.MaxEntries > MaxMapEntries:
 			return fmt.Errorf("manifest: map %s: %d entries, at most %d", info.Name, got.MaxEntries, MaxMapEntries)
 		}
@@ -337,7 +340,7 @@ func (o *Object) Collection(m *Manifest, node map[string]string) (*ebpf.Collecti
 	for _, mm := range m.Maps {
 		s := spec.Maps[mm.Name]
 		s.MaxEntries = mm.MaxEntries
-		if isRing(s.Type) {
+		if carriesEvents(s.Type) {
 			// The type is for the reader of the output; the kernel wants a
 			// ring buffer without key and value.
 			s.KeySize, s.ValueSize, s.Key, s.Value = 0, 0, nil, nil
@@ -372,6 +375,46 @@ func setVariable(spec *ebpf.CollectionSpec, name, value string) error {
 		return fmt.Errorf("setting parameter %s: %w", name, err)
 	}
 	return nil
+}
+
+// PerfBuffers tells whether the object is one in which perf buffers take the place of ring
+// buffers: it has the records that events are put together in, one for each buffer and as large as
+// an event of any, and every buffer says what its events are.
+func (o *Object) PerfBuffers() bool {
+	records := o.spec.Maps[RecordsMap]
+	if records == nil || records.Type != ebpf.PerCPUArray || records.KeySize != 4 || records.InnerMap != nil {
+		return false
+	}
+	buffers := uint32(0)
+	for _, m := range o.spec.Maps {
+		switch {
+		case isRing(m.Type):
+			return false
+		case isPerf(m.Type):
+			buffers++
+			if m.Value == nil {
+				return false
+			}
+			if size, err := btf.Sizeof(m.Value); err != nil || size == 0 || size > MaxPerfEvent || uint32(size)+recordHead > records.ValueSize {
+				return false
+			}
+		}
+	}
+	return buffers > 0 && buffers == records.MaxEntries
+}
+
+// recordHead is what an element of [RecordsMap] has before the event, in bytes.
+const recordHead = 8
+
+// PerfBytes is how much memory each processor's perf buffer has where all of them together
+// are to have so many bytes: a power of two, and enough for the largest event.
+func PerfBytes(all uint32, cpus int) int {
+	const least = 64 << 10
+	per := least
+	for per*2*max(cpus, 1) <= int(all) {
+		per *= 2
+	}
+	return per
 }
 
 // EventType returns the struct that a ring buffer carries.

@@ -232,3 +232,15 @@ func TestCollectionLoads(t *testing.T) {
 	}
 	coll.Close()
 }
+
+func TestPerfBytes(t *testing.T) {
+	for _, tt := range []struct {
+		all  uint32
+		cpus int
+		want int
+	}{{1 << 20, 1, 1 << 20}, {1 << 20, 2, 1 << 19}, {1 << 20, 3, 1 << 18}, {1 << 20, 500, 64 << 10}, {MaxRing, 1, MaxRing}, {1 << 20, 0, 1 << 20}} {
+		if got := PerfBytes(tt.all, tt.cpus); got != tt.want {
+			t.Errorf("%d bytes for %d processors: %d each, want %d", tt.all, tt.cpus, got, tt.want)
+		}
+	}
+}

@@ -3,10 +3,10 @@
 // and the facts that follow from its instructions.
 //
 // An [Object] is an ELF file that follows kgent's conventions (see
-// kgent.bpf.h): events travel through ring buffers whose map definition names
-// the event's type, maps tagged KGENT_OUTPUT are the answer, and `const
-// volatile` globals are parameters. From such an object [Build] derives a
-// [Manifest]; people approve the two together, and an executor loads nothing
+// kgent.bpf.h): events travel through ring buffers, or where a kernel has none
+// through the perf buffers of its processors, whose map definition names the
+// event's type, maps tagged KGENT_OUTPUT are the answer, and `const volatile`
+// globals are parameters. From such an object [Build] derives a [Manifest]; people approve the two together, and an executor loads nothing
 // but what [Object.Collection] makes of exactly these bytes.
 //
 // The package reads and checks; it neither compiles nor loads anything.
@@ -34,6 +34,15 @@ const MaxELF = 4 << 20
 // updates at every event.
 const StatsMap = "kgent_stats"
 
+// RecordsMap is the per-CPU array in which programs put events together that go
+// through perf buffers, see KGENT_PERF in kgent.bpf.h: an element for each buffer. It
+// begins with how many programs have their hand on it.
+const RecordsMap = "kgent_records"
+
+// MaxPerfEvent is the largest event that goes through a perf buffer, in bytes: a
+// record of the kernel's has its length in 16 bits.
+const MaxPerfEvent = 32<<10 - 16
+
 // OutputTag is the BTF declaration tag of maps that belong to the answer.
 const OutputTag = "kgent:output"
 
@@ -44,8 +53,8 @@ const NodePrefix = "kgent_"
 // Counts mirrors struct kgent_counts of kgent.bpf.h: what one CPU has counted.
 // The counters only grow.
 type Counts struct {
-	Produced uint64 // events submitted to a ring buffer
-	Lost     uint64 // events that found their ring buffer full
+	Produced uint64 // events submitted to a ring buffer, or taken by a perf buffer
+	Lost     uint64 // events that found their buffer full, or no place to be put together in
 	MapFull  uint64 // updates that found an output map full
 	Wakeup   uint64 // not a count: the flags of a submit in progress
 }
@@ -86,7 +95,7 @@ func Parse(raw []byte) (_ *Object, err error) {
 		return nil, errors.New("parsing object: it holds no program (no function with a SEC(\"…\") of a known kind)")
 	}
 	for name, m := range spec.Maps {
-		if isRing(m.Type) && m.Value != nil && name != "" {
+		if carriesEvents(m.Type) && m.Value != nil && name != "" {
 			if _, ok := btf.UnderlyingType(m.Value).(*btf.Struct); !ok {
 				return nil, fmt.Errorf("parsing object: ring buffer %s: its __type(value, …) is %s, want a struct", name, m.Value)
 			}
@@ -199,7 +208,7 @@ func (o *Object) License() string {
 type Role string
 
 const (
-	RoleEvents   Role = "events"   // a ring buffer of typed events
+	RoleEvents   Role = "events"   // a ring buffer of typed events, or the perf buffers in its place
 	RoleOutput   Role = "output"   // a map shown as table, histogram or stacks
 	RoleStacks   Role = "stacks"   // the stack traces other maps refer to
 	RoleInternal Role = "internal" // never shown
@@ -224,7 +233,7 @@ func (o *Object) Maps() []MapInfo {
 		}
 		info := MapInfo{Name: name, Type: m.Type, MaxEntries: m.MaxEntries, Key: m.Key, Value: m.Value, Role: RoleInternal}
 		switch {
-		case isRing(m.Type) && m.Value != nil:
+		case carriesEvents(m.Type) && m.Value != nil:
 			info.Role = RoleEvents
 		case m.Type == ebpf.StackTrace:
 			info.Role = RoleStacks
@@ -289,6 +298,11 @@ func isVolatileConst(t btf.Type) bool {
 }
 
 func isRing(t ebpf.MapType) bool { return t == ebpf.RingBuf }
+
+// isPerf reports whether a map is the perf buffers of all processors.
+func isPerf(t ebpf.MapType) bool { return t == ebpf.PerfEventArray }
+
+func carriesEvents(t ebpf.MapType) bool { return isRing(t) || isPerf(t) }
 
 // isData reports whether a map is one of the hidden maps of global data.
 func isData(name string) bool { return len(name) > 0 && name[0] == '.' }

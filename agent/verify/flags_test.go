@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"os"
 	"slices"
 	"strings"
@@ -57,21 +58,27 @@ func TestTranslations(t *testing.T) {
 			continue
 		}
 		for _, f := range flags {
-			t.Run(r.Name+"/"+strings.ReplaceAll(f.String(), " ", ""), func(t *testing.T) {
-				res, err := tools.Compiler.WithFlags(f).Compile(t.Context(), string(r.Source), tools.Types)
-				if err != nil {
-					t.Fatal(err)
-				}
-				o, err := program.Parse(res.ELF)
-				if err != nil {
-					t.Fatal(err)
-				}
-				report := proved(t, k, o, r)
-				t.Logf("%s in %v, %d paths", report.Verdict, report.Stats.Time.Round(time.Millisecond), report.Stats.Paths)
-				if report.Verdict != proof.Verified {
-					t.Errorf("%s %s: %s", r.Name, f, strings.Join(report.Reasons, "\n"))
-				}
-			})
+			compiler := tools.Compiler.WithFlags(f)
+			for form, compiled := range map[string]func(context.Context, string, compile.Types) (*compile.Result, error){"ring buffers": compiler.Compile, "perf buffers": compiler.CompilePerf} {
+				t.Run(r.Name+"/"+strings.ReplaceAll(f.String(), " ", "")+"/"+form, func(t *testing.T) {
+					res, err := compiled(t.Context(), string(r.Source), tools.Types)
+					if err != nil {
+						t.Fatal(err)
+					}
+					o, err := program.Parse(res.ELF)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if form == "perf buffers" && !o.PerfBuffers() {
+						return // it hands over no events
+					}
+					report := proved(t, k, o, r)
+					t.Logf("%s in %v, %d paths", report.Verdict, report.Stats.Time.Round(time.Millisecond), report.Stats.Paths)
+					if report.Verdict != proof.Verified {
+						t.Errorf("%s %s: %s", r.Name, f, strings.Join(report.Reasons, "\n"))
+					}
+				})
+			}
 		}
 	}
 }

@@ -362,7 +362,7 @@ func TestAccount(t *testing.T) {
 		{output.Counters{Produced: 12345, Delivered: 12345}, false, "12,345 events, all delivered"},
 		{output.Counters{Produced: 1, Delivered: 1}, true, "1 event, all delivered"},
 		{output.Counters{Produced: 10, Delivered: 4, KernelLost: 3, Dropped: 2, BusTrimmed: 1}, false,
-			"10 events: 4 delivered, 3 lost in the kernel (ring buffer full), 2 dropped over the rate limit, 1 lost between node and bot"},
+			"10 events: 4 delivered, 3 lost in the kernel (no room in the buffer), 2 dropped over the rate limit, 1 lost between node and bot"},
 		{output.Counters{Produced: 10, Delivered: 4}, false, "10 events: 4 delivered; 6 events cannot be accounted for"},
 		{output.Counters{Produced: 1, Delivered: 4}, false, "1 event: 4 delivered; the account is off by 3 events too many"},
 	} {

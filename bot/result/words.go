@@ -68,7 +68,7 @@ func Account(s output.Summary, counts bool) string {
 	for _, l := range []struct {
 		n     uint64
 		where string
-	}{{c.KernelLost, "lost in the kernel (ring buffer full)"}, {c.Dropped, "dropped over the rate limit"}, {c.BusTrimmed, "lost between node and bot"}} {
+	}{{c.KernelLost, "lost in the kernel (no room in the buffer)"}, {c.Dropped, "dropped over the rate limit"}, {c.BusTrimmed, "lost between node and bot"}} {
 		if l.n > 0 {
 			parts = append(parts, count(l.n)+" "+l.where)
 		}

@@ -446,6 +446,9 @@ func announcement(ctx context.Context, name string, labels map[string]string, fa
 		if !f.OK && slices.Contains(kernel.Kinds(), string(f.Kind)) { // others are no kinds of hooks
 			facts.Refused[string(f.Kind)] = why
 		}
+		if !f.OK && f.Kind == probe.FeatureRingBuffer {
+			facts.Refused[kernel.RingBuffer] = why
+		}
 	}
 	return n
 }

@@ -84,7 +84,11 @@ func newHostWith(ctx context.Context, sys system, model llm.Model) (*host, error
 	trial := func(ctx context.Context) map[string]string {
 		refused := map[string]string{}
 		for _, f := range probe.Inventory(ctx) {
-			if !f.OK {
+			switch {
+			case f.OK:
+			case f.Kind == probe.FeatureRingBuffer:
+				refused[kernel.RingBuffer] = f.Why
+			default:
 				refused[string(f.Kind)] = f.Why
 			}
 		}

@@ -35,7 +35,7 @@ func Metrics(s executor.Status, now time.Time) []byte {
 	}
 	m.one("kgent_executor_events_total", "counter", "Events that programs produced.", float64(s.Totals.Events.Produced))
 	m.one("kgent_executor_events_delivered_total", "counter", "Events that were handed to the bus.", float64(s.Totals.Events.Delivered))
-	m.family("kgent_executor_events_lost_total", "counter", "Events that were lost, by place: kernel, a full ring buffer; executor, over a rate or more than the bus took.")
+	m.family("kgent_executor_events_lost_total", "counter", "Events that were lost, by place: kernel, no room in the buffer; executor, over a rate or more than the bus took.")
 	m.sample("kgent_executor_events_lost_total", float64(s.Totals.Events.KernelLost), "place", "kernel")
 	m.sample("kgent_executor_events_lost_total", float64(s.Totals.Events.Dropped), "place", "executor")
 	m.one("kgent_executor_map_updates_lost_total", "counter", "Updates of output maps that found no room.", float64(s.Totals.Events.MapFull))

@@ -206,7 +206,7 @@ type Text struct {
 type Counters struct {
 	Produced   uint64 `json:"produced"`
 	Delivered  uint64 `json:"delivered"`
-	KernelLost uint64 `json:"kernel_lost"` // the ring buffer was full
+	KernelLost uint64 `json:"kernel_lost"` // there was no room in the buffer
 	Dropped    uint64 `json:"dropped"`     // over the node's rate limit
 	BusTrimmed uint64 `json:"bus_trimmed"` // gone between node and here
 	// MapFull counts updates of output maps that found no room; they are not
@@ -261,7 +261,9 @@ type Overhead struct {
 
 // What is known of the order of events. Of one ring buffer they come in the order in
 // which programs made room for them in it, which on each CPU is the order in which
-// things happened; between CPUs it is that of taking the buffer's lock.
+// things happened; between CPUs it is that of taking the buffer's lock. Of perf buffers, which take a ring
+// buffer's place before Linux 5.8, they come in the order of each CPU, and between CPUs in that of the
+// kernel's clock, but for one that took longer than a millisecond to be copied.
 const (
 	// OrderStream: within each stream. Streams of one node are read in turns.
 	OrderStream = "stream"

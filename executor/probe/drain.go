@@ -20,7 +20,8 @@ const Tick = 20 * time.Millisecond
 // without reading what is left. It calls fn for each event with the number of
 // its stream and the bytes the program submitted, which are only valid during
 // the call; fn is called from this goroutine alone and must not close the Set.
-// Rings are looked at every tick, and sooner when one fills.
+// Rings are looked at every tick, and sooner when one fills; so are perf buffers, whose events
+// wait for a millisecond, until those of other processors are there.
 //
 // Only one of Drain and Rest runs at a time; another waits its turn.
 func (s *Set) Drain(ctx context.Context, tick time.Duration, fn func(stream int, raw []byte)) error {
@@ -109,6 +110,7 @@ func (s *Set) Rest(ctx context.Context, fn func(stream int, raw []byte)) error {
 	}
 	s.reading.Lock()
 	defer s.reading.Unlock()
+	s.ring.finish()
 	deadline := time.Now().Add(restLimit)
 	stop := func() bool { return ctx.Err() != nil || s.closing.Load() }
 	var last program.Counts
@@ -158,7 +160,8 @@ func quiesce() {
 type Counts struct {
 	// Produced is how many events the programs made, lost ones included.
 	Produced uint64
-	// Lost is how many of them found their ring buffer full.
+	// Lost is how many of them found their buffer full; of perf buffers also those that came while
+	// another one was being put together on their processor.
 	Lost uint64
 	// MapFull is how many updates found an output map full. They are not
 	// events.

@@ -14,10 +14,20 @@ import (
 	"kgent/executor/probe/residue"
 )
 
+// inForms runs a test with a program of testdata as it is, and in the form for kernels without ring
+// buffers.
+func inForms(t *testing.T, file string, run func(t *testing.T, o *program.Object)) {
+	t.Helper()
+	t.Run("ring buffers", func(t *testing.T) { run(t, object(t, file, "")) })
+	t.Run("perf buffers", func(t *testing.T) { run(t, perfObject(t, file)) })
+}
+
 // Whatever rate the programs produce at, every event is delivered or counted
-// as lost, none twice. The reader waits in one case until the ring has
+// as lost, none twice. The reader waits in one case until the buffer has
 // overflowed, and is detached in mid-flood in another.
-func TestFlood(t *testing.T) {
+func TestFlood(t *testing.T) { inForms(t, "tp_btf.bpf.c", testFlood) }
+
+func testFlood(t *testing.T, o *program.Object) {
 	const processes, threads, calls = 3, 3, 100_000
 	const all = (processes + 1) * threads * calls
 	for _, tt := range []struct {
@@ -31,7 +41,6 @@ func TestFlood(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			residue.Check(t)
-			o := object(t, "tp_btf.bpf.c", "")
 			mark := newMark()
 			s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
 			attach(t, s)
@@ -155,55 +164,67 @@ func TestDrainEnds(t *testing.T) {
 // Whoever collects events is told when there are no more for now, also where the
 // last of them is the last of a turn.
 func TestDrainIdles(t *testing.T) {
-	residue.Check(t)
-	o := object(t, "tp_btf.bpf.c", "")
-	mark := newMark()
-	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
-	attach(t, s)
-	var read, told int
-	for _, calls := range []int{1, probe.Turn, 2 * probe.Turn, probe.Turn + 1} {
-		flood(mark, uint64(calls), 1)
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		read, told = 0, 0
-		err := s.DrainTo(ctx, probe.Tick, func(int, []byte) { read++ }, func() { told = read; cancel() })
-		cancel()
-		if err != nil {
-			t.Fatal(err)
+	inForms(t, "tp_btf.bpf.c", func(t *testing.T, o *program.Object) {
+		residue.Check(t)
+		mark := newMark()
+		m := manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}})
+		for i := range m.Maps {
+			if m.Maps[i].Role == program.RoleEvents { // one processor's part has room for all
+				m.Maps[i].MaxEntries = 16 << 20
+			}
 		}
-		if read != calls || told != read {
-			t.Errorf("%d of %d events were read, and told of %d", read, calls, told)
+		s := load(t, probe.NewLoader(probe.Options{}), o, m)
+		attach(t, s)
+		var read, told int
+		for _, calls := range []int{1, probe.Turn, 2 * probe.Turn, probe.Turn + 1} {
+			flood(mark, uint64(calls), 1)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			read, told = 0, 0
+			err := s.DrainTo(ctx, probe.Tick, func(int, []byte) { read++ }, func() {
+				if told = read; read == calls {
+					cancel()
+				}
+			})
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if read != calls || told != read {
+				t.Errorf("%d of %d events were read, and told of %d", read, calls, told)
+			}
 		}
-	}
+	})
 }
 
 // Closing ends a Drain, which says why it ended.
 func TestCloseEndsDrain(t *testing.T) {
-	residue.Check(t)
-	o := object(t, "tp_btf.bpf.c", "")
-	mark := newMark()
-	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
-	attach(t, s)
-	first := make(chan struct{})
-	var once sync.Once
-	drained := make(chan error, 1)
-	go func() {
-		drained <- s.Drain(context.Background(), time.Hour, func(int, []byte) { once.Do(func() { close(first) }) })
-	}()
-	// 64 KiB wake the reader in spite of the hour.
-	flood(mark, 3000, 1)
-	<-first
-	var wg sync.WaitGroup
-	for range 3 {
-		wg.Go(func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if err := <-drained; !errors.Is(err, probe.ErrClosed) {
-		t.Errorf("Drain returned %v, want ErrClosed", err)
-	}
-	wg.Wait()
+	inForms(t, "tp_btf.bpf.c", func(t *testing.T, o *program.Object) {
+		residue.Check(t)
+		mark := newMark()
+		s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
+		attach(t, s)
+		first := make(chan struct{})
+		var once sync.Once
+		drained := make(chan error, 1)
+		go func() {
+			drained <- s.Drain(context.Background(), time.Hour, func(int, []byte) { once.Do(func() { close(first) }) })
+		}()
+		// 64 KiB wake the reader in spite of the hour.
+		flood(mark, 3000, 1)
+		<-first
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if err := <-drained; !errors.Is(err, probe.ErrClosed) {
+			t.Errorf("Drain returned %v, want ErrClosed", err)
+		}
+		wg.Wait()
+	})
 }
 
 func TestRestNeedsDetach(t *testing.T) {
@@ -240,27 +261,28 @@ func TestRestDisagrees(t *testing.T) {
 
 // Reading events allocates nothing for each.
 func TestDrainAllocations(t *testing.T) {
-	residue.Check(t)
-	o := object(t, "tp_btf.bpf.c", "")
-	mark := newMark()
-	s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
-	attach(t, s)
-	const events = 5000
-	round := func() {
-		flood(mark, events, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		n := 0
-		if err := s.Drain(ctx, probe.Tick, func(int, []byte) {
-			if n++; n == events {
-				cancel()
+	inForms(t, "tp_btf.bpf.c", func(t *testing.T, o *program.Object) {
+		residue.Check(t)
+		mark := newMark()
+		s := load(t, probe.NewLoader(probe.Options{}), o, manifest(t, o, program.Options{Constants: map[string]string{"mark": utoa(mark)}}))
+		attach(t, s)
+		const events = 5000
+		round := func() {
+			flood(mark, events, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			n := 0
+			if err := s.Drain(ctx, probe.Tick, func(int, []byte) {
+				if n++; n == events {
+					cancel()
+				}
+			}); err != nil || n != events {
+				t.Fatal(n, err)
 			}
-		}); err != nil || n != events {
-			t.Fatal(n, err)
 		}
-	}
-	if allocs := testing.AllocsPerRun(5, round); allocs > 100 {
-		t.Errorf("%v allocations for %d events", allocs, events)
-	}
+		if allocs := testing.AllocsPerRun(5, round); allocs > 100 {
+			t.Errorf("%v allocations for %d events", allocs, events)
+		}
+	})
 }
 
 func TestSample(t *testing.T) {

@@ -317,14 +317,14 @@ func TestWithBinaryOfOtherFiles(t *testing.T) {
 	}
 }
 
-// A kernel without ring buffers is said to be one, and what can be asked of it.
+// A kernel without ring buffers is said to be one, and what to do.
 func TestWithoutRingBuffers(t *testing.T) {
 	spec := &ebpf.CollectionSpec{Maps: map[string]*ebpf.MapSpec{
 		"events": {Type: ebpf.RingBuf, MaxEntries: 4096},
 		"counts": {Type: ebpf.PerCPUHash, MaxEntries: 4096},
 	}}
 	for name, want := range map[string]string{
-		"events": "creating map events: events are handed over in ring buffers, which need Linux 5.8, and this kernel (" + release() + ") has none: ask for a count",
+		"events": "creating map events: the program hands over events in ring buffers, which need Linux 5.8, and this kernel (" + release() + ") has none: have it prepared anew for this node",
 		"counts": "does not know maps of type PerCPUHash in this form",
 	} {
 		err := newHost(Options{}).explainLoad(t.Context(), fmt.Errorf("map %s: creating map: %w", name, unix.EINVAL), spec, &program.Manifest{})

@@ -32,7 +32,7 @@ type Feature struct {
 // What is not a kind of hook, but makes a difference to probes.
 const (
 	FeatureBTF         program.Kind = "type information" // programs that read kernel structures need it
-	FeatureRingBuffer  program.Kind = "ring buffer"      // events need it; Linux 5.8
+	FeatureRingBuffer  program.Kind = "ring buffer"      // events go through it, else through perf buffers; Linux 5.8
 	FeatureStatistics  program.Kind = "run statistics"   // overhead is measured with it; Linux 5.8
 	FeatureUprobeMulti program.Kind = "uprobe_multi"     // uprobes without CAP_SYS_ADMIN; Linux 6.6
 	FeatureKprobeMulti program.Kind = "kprobe_multi"     // many functions at once; Linux 5.18

@@ -41,6 +41,20 @@ type kind struct {
 	// version; nil and "" are none. In machines of package vm nothing may lack.
 	lacks func() string
 	run   func(*testing.T, kind)
+	// perf is the form for kernels without ring buffers.
+	perf bool
+}
+
+// inPerfForm are the kinds that are tried, too, in the form for kernels without ring buffers: one of each
+// type of program that hands over events.
+var inPerfForm = []string{"tracepoint", "tp_btf", "kprobe", "fentry", "lsm", "uprobe, uretprobe, usdt", "xdp generic", "tcx", "clsact", "socket filter", "cgroup_skb", "sock_addr", "sockops"}
+
+func init() {
+	for _, name := range inPerfForm {
+		k := allKinds[slices.IndexFunc(allKinds, func(k kind) bool { return k.name == name })]
+		k.name, k.perf = name+" by perf buffers", true
+		allKinds = append(allKinds, k)
+	}
 }
 
 type version struct{ major, minor int }
@@ -206,7 +220,7 @@ func (k kind) source() (string, error) {
 
 // inVM is where a file of the host is put in a machine.
 func (k kind) inVM() string {
-	return fmt.Sprintf("/objects/%x.o", sha256.Sum256([]byte(k.prefix+"\x00"+k.file)))
+	return fmt.Sprintf("/objects/%x.o", sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%v", k.prefix, k.file, k.perf)))
 }
 
 const targetInVM = "/kgent-target"
@@ -215,7 +229,7 @@ const targetInVM = "/kgent-target"
 func (k kind) object(t testing.TB) *program.Object {
 	t.Helper()
 	if !vm.Inside() {
-		return object(t, k.file, k.prefix)
+		return k.made(t)
 	}
 	elf, err := os.ReadFile(k.inVM())
 	if err != nil {
@@ -960,6 +974,8 @@ var shortKinds = []string{
 	"kprobe_multi",
 	"kprobe_multi missed",
 	"kprobe_session",
+	"kprobe by perf buffers",
+	"fentry by perf buffers",
 	"fentry",
 	"fexit",
 	"fmod_ret",
@@ -1016,15 +1032,24 @@ func TestKindsElsewhere(t *testing.T) {
 	}
 }
 
-// compiled is the file of the kind's program.
-func (k kind) compiled(t *testing.T) string {
+// made compiles the kind's program.
+func (k kind) made(t testing.TB) *program.Object {
 	t.Helper()
 	text, err := k.source()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if k.perf {
+		return programtest.PerfObject(t, text)
+	}
+	return programtest.Object(t, text)
+}
+
+// compiled is the file of the kind's program.
+func (k kind) compiled(t *testing.T) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "object")
-	if err := os.WriteFile(file, programtest.Object(t, text).ELF(), 0o600); err != nil {
+	if err := os.WriteFile(file, k.made(t).ELF(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

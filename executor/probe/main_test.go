@@ -157,6 +157,16 @@ func object(t testing.TB, file, prefix string) *program.Object {
 	return programtest.Object(t, prefix+string(source))
 }
 
+// perfObject compiles a program of testdata in the form for kernels without ring buffers.
+func perfObject(t testing.TB, file string) *program.Object {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return programtest.PerfObject(t, string(source))
+}
+
 func manifest(t testing.TB, o *program.Object, opt program.Options) *program.Manifest {
 	t.Helper()
 	if opt.Name == "" {

@@ -152,6 +152,14 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 	if err := bakeVariables(spec); err != nil {
 		return nil, err
 	}
+	// The bytes of perf buffers are the reader's business: their array has a place for each processor.
+	perf := map[string]source{}
+	for _, info := range o.Maps() {
+		if e, ok := info.EventType(); ok && info.Type == ebpf.PerfEventArray {
+			perf[info.Name] = source{bytes: spec.Maps[info.Name].MaxEntries, event: int(e.Size)}
+			spec.Maps[info.Name].MaxEntries = 0
+		}
+	}
 	// Only kernels before 5.11 count BPF memory against this limit.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lifting the locked memory limit, which kernels before 5.11 need for BPF: %w: give kgent CAP_SYS_RESOURCE", err)
@@ -192,7 +200,7 @@ func (l *Loader) Load(ctx context.Context, o *program.Object, m *program.Manifes
 			passive:    passive(facts[i]),
 		})
 	}
-	if err := s.findMaps(m); err != nil {
+	if err := s.findMaps(m, perf); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -221,13 +229,15 @@ func bakeVariables(spec *ebpf.CollectionSpec) error {
 }
 
 // findMaps sorts the maps by what they are for.
-func (s *Set) findMaps(m *program.Manifest) error {
-	var rings []*ebpf.Map
+func (s *Set) findMaps(m *program.Manifest, perf map[string]source) error {
+	var rings []source
 	for _, mm := range m.Maps {
 		switch mm.Role {
 		case program.RoleEvents:
 			s.streams = append(s.streams, mm.Name)
-			rings = append(rings, s.maps[mm.Name])
+			ring := perf[mm.Name]
+			ring.m = s.maps[mm.Name]
+			rings = append(rings, ring)
 		case program.RoleOutput:
 			s.outputs = append(s.outputs, mm.Name)
 		case program.RoleStacks:
@@ -256,7 +266,7 @@ func (s *Set) acquire() error {
 
 func (s *Set) release() { s.users.Done() }
 
-// Streams returns the names of the ring buffers; a stream's number is its
+// Streams returns the names of the ring buffers, or of the perf buffers in their place; a stream's number is its
 // index here.
 func (s *Set) Streams() []string { return slices.Clone(s.streams) }
 

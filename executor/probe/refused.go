@@ -264,7 +264,7 @@ func (h host) explainMap(ctx context.Context, e *LoadError, m *ebpf.MapSpec) {
 	case unix.EINVAL:
 		e.Reason = fmt.Sprintf("this kernel (%s) does not know maps of type %s in this form", release(), m.Type)
 		if m.Type == ebpf.RingBuf {
-			e.Reason = fmt.Sprintf("events are handed over in ring buffers, which need Linux 5.8, and this kernel (%s) has none: ask for a count, a sum or a histogram instead, or for a node with a later kernel", release())
+			e.Reason = fmt.Sprintf("the program hands over events in ring buffers, which need Linux 5.8, and this kernel (%s) has none: have it prepared anew for this node, so that perf buffers take their place", release())
 		}
 	case unix.E2BIG:
 		e.Reason = fmt.Sprintf("a %s of %d entries is larger than this kernel allows; ask for fewer", m.Type, m.MaxEntries)

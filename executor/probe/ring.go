@@ -14,6 +14,33 @@ import (
 // theirs.
 const turn = 4096
 
+// buffer is what the events of one stream go through: a ring buffer, or the perf buffers in its place.
+type buffer interface {
+	// pass hands over a turn of records, until stop says so, and reports how many those were and
+	// whether there are more.
+	pass(stop func() bool, stream int, fn func(stream int, raw []byte)) (n uint64, left ringState, err error)
+	// descriptors are watched for being filled.
+	descriptors() []int
+	// finish says that the programs have ended.
+	finish()
+	close() error
+}
+
+// source is a map that carries the events of a stream.
+type source struct {
+	m *ebpf.Map
+	// bytes and event are the sizes of all perf buffers and of an event; 0 for a ring buffer.
+	bytes uint32
+	event int
+}
+
+func (s source) open() (buffer, error) {
+	if s.event == 0 {
+		return newMappedRing(s.m)
+	}
+	return newPerfBuffers(s.m, s.bytes, s.event)
+}
+
 // ringReader reads several ring buffers from one goroutine.
 //
 // Programs submit without waking anyone: a wake-up for each event costs the
@@ -24,14 +51,14 @@ const turn = 4096
 // every event that came without a wake-up, and small batches are what makes
 // reading expensive.
 type ringReader struct {
-	rings  []*mappedRing
+	rings  []buffer
 	epoll  int
 	event  *os.File // eventfd that ends a wait
 	events [8]unix.EpollEvent
 }
 
 // newRingReader takes no ownership of the maps.
-func newRingReader(maps []*ebpf.Map) (_ *ringReader, err error) {
+func newRingReader(sources []source) (_ *ringReader, err error) {
 	r := &ringReader{epoll: -1}
 	defer func() {
 		if err != nil {
@@ -49,14 +76,16 @@ func newRingReader(maps []*ebpf.Map) (_ *ringReader, err error) {
 	if err := r.watch(fd); err != nil {
 		return nil, err
 	}
-	for _, m := range maps {
-		ring, err := newMappedRing(m)
+	for _, s := range sources {
+		ring, err := s.open()
 		if err != nil {
-			return nil, fmt.Errorf("reading ring buffer %s: %w", m, err)
+			return nil, fmt.Errorf("reading ring buffer %s: %w", s.m, err)
 		}
 		r.rings = append(r.rings, ring)
-		if err := r.watch(m.FD()); err != nil {
-			return nil, err
+		for _, fd := range ring.descriptors() {
+			if err := r.watch(fd); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return r, nil
@@ -106,6 +135,17 @@ func (r *ringReader) pass(stop func() bool, fn func(stream int, raw []byte)) (n 
 	}
 	return n, left, nil
 }
+
+// finish says that the programs have ended.
+func (r *ringReader) finish() {
+	for _, ring := range r.rings {
+		ring.finish()
+	}
+}
+
+func (r *mappedRing) descriptors() []int { return []int{r.fd} }
+
+func (r *mappedRing) finish() {}
 
 // pass is a turn of one ring.
 func (r *mappedRing) pass(stop func() bool, stream int, fn func(stream int, raw []byte)) (n uint64, left ringState, err error) {

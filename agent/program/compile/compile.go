@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -193,6 +194,11 @@ type Result struct {
 // Compile compiles a source. The error is an [*Error] when the source is at
 // fault.
 func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Result, error) {
+	return c.compile(ctx, source, types)
+}
+
+// compile is Compile with definitions, as clang takes them.
+func (c *Compiler) compile(ctx context.Context, source string, types Types, defines ...string) (*Result, error) {
 	if len(source) > MaxSource {
 		return nil, &Error{[]Diagnostic{{Error: true, Message: fmt.Sprintf("the source has %d bytes, at most %d are accepted", len(source), MaxSource)}}}
 	}
@@ -222,12 +228,12 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 			return nil, fmt.Errorf("compiling: %w", err)
 		}
 	}
-	if d, err := c.checkAssembly(ctx, dir, source); err != nil {
+	if d, err := c.checkAssembly(ctx, dir, source, defines); err != nil {
 		return nil, err
 	} else if d != nil {
 		return nil, &Error{[]Diagnostic{*d}}
 	}
-	elf, messages, err := c.run(ctx, dir, "-c")
+	elf, messages, err := c.run(ctx, dir, append(slices.Clone(defines), "-c")...)
 	if err != nil {
 		return nil, err
 	}
@@ -253,12 +259,12 @@ func (c *Compiler) Compile(ctx context.Context, source string, types Types) (*Re
 // used to put the name of one together: the assembler reads files past the
 // overlay. Strings and macros may hide a directive in the source, so what is
 // searched is what the assembler would get.
-func (c *Compiler) checkAssembly(ctx context.Context, dir, source string) (*Diagnostic, error) {
+func (c *Compiler) checkAssembly(ctx context.Context, dir, source string, defines []string) (*Diagnostic, error) {
 	source = splice.ReplaceAllString(source, "")
 	if !strings.Contains(source, "asm") && !strings.Contains(source, "##") && !strings.Contains(source, "%:%:") {
 		return nil, nil // no asm statement, and none pasted together
 	}
-	text, _, err := c.run(ctx, dir, "-S", "-fno-integrated-as") // as it is written
+	text, _, err := c.run(ctx, dir, append(slices.Clone(defines), "-S", "-fno-integrated-as")...) // as it is written
 	if err != nil {
 		return nil, err
 	}
@@ -273,8 +279,8 @@ var splice = regexp.MustCompile(`\\[ \t\v\f\x00]*(\r\n|\n|\r)`)
 
 var readingDirective = regexp.MustCompile(`(?i)\.(incbin|include|macro|altmacro|irp|rep)`)
 
-// run executes clang in dir, to write an object (-c) or assembly (-S). A source
-// at fault is not an error here.
+// run executes clang in dir, to write an object (-c) or assembly (-S), with what else it is
+// told. A source at fault is not an error here.
 func (c *Compiler) run(ctx context.Context, dir string, mode ...string) (elf, messages []byte, err error) {
 	asked := ctx
 	ctx, cancel := context.WithTimeout(asked, timeout)

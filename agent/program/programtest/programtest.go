@@ -63,20 +63,31 @@ func Here(t testing.TB) Tools {
 	return tools
 }
 
-var objects sync.Map // source → func() (*program.Object, error)
+var objects, perfObjects sync.Map // source → func() (*program.Object, error)
 
 // Compile compiles a source that includes kgent.bpf.h. It takes a process when
 // the source is new: inside a synctest bubble ask only for sources that were
 // compiled outside.
 func Compile(source string) (*program.Object, error) {
+	return once(&objects, source, (*compile.Compiler).Compile)
+}
+
+// CompilePerf is Compile in the form for kernels without ring buffers.
+func CompilePerf(source string) (*program.Object, error) {
+	return once(&perfObjects, source, (*compile.Compiler).CompilePerf)
+}
+
+type compileFunc func(*compile.Compiler, context.Context, string, compile.Types) (*compile.Result, error)
+
+func once(made *sync.Map, source string, with compileFunc) (*program.Object, error) {
 	tools, err := Find()
 	if err != nil {
 		return nil, err
 	}
-	build, _ := objects.LoadOrStore(source, sync.OnceValues(func() (*program.Object, error) {
+	build, _ := made.LoadOrStore(source, sync.OnceValues(func() (*program.Object, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		res, err := tools.Compiler.Compile(ctx, source, tools.Types)
+		res, err := with(tools.Compiler, ctx, source, tools.Types)
 		if err != nil {
 			return nil, err
 		}
@@ -89,6 +100,16 @@ func Compile(source string) (*program.Object, error) {
 func Object(t testing.TB, source string) *program.Object {
 	t.Helper()
 	o, err := Compile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// PerfObject is CompilePerf of a source that must be right.
+func PerfObject(t testing.TB, source string) *program.Object {
+	t.Helper()
+	o, err := CompilePerf(source)
 	if err != nil {
 		t.Fatal(err)
 	}

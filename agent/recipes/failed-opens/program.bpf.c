@@ -61,7 +61,7 @@ static __always_inline int enter(const void *name, __u32 flags)
 	return 0;
 }
 
-static __always_inline int leave(long ret)
+static __always_inline int leave(void *ctx, long ret)
 {
 	__u32 tid = k_current_tid();
 	struct open_call *c = bpf_map_lookup_elem(&calls, &tid);
@@ -113,7 +113,7 @@ int interrupted(struct trace_event_raw_signal_deliver *ctx)
 	if (ctx->sa_handler == K_SIG_DFL || ctx->sa_flags & K_SA_RESTART)
 		bpf_map_delete_elem(&calls, &tid); /* begins again, or never ends */
 	else
-		leave(-EINTR);
+		leave(ctx, -EINTR);
 	return 0;
 }
 
@@ -126,7 +126,7 @@ int openat_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_openat")
 int openat_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_enter_openat2")
@@ -141,7 +141,7 @@ int openat2_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_openat2")
 int openat2_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 #ifdef __TARGET_ARCH_x86 /* newer machines never had these two */
@@ -154,7 +154,7 @@ int open_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_open")
 int open_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_enter_creat")
@@ -166,6 +166,6 @@ int creat_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_creat")
 int creat_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 #endif

@@ -55,7 +55,7 @@ static __always_inline int enter(const void *name, __u32 flags)
 	return 0;
 }
 
-static __always_inline int leave(long ret)
+static __always_inline int leave(void *ctx, long ret)
 {
 	__u32 tid = k_current_tid();
 	struct open_call *c = bpf_map_lookup_elem(&calls, &tid);
@@ -96,7 +96,7 @@ int openat_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_openat")
 int openat_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_enter_openat2")
@@ -111,7 +111,7 @@ int openat2_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_openat2")
 int openat2_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 #ifdef __TARGET_ARCH_x86 /* newer machines never had these two */
@@ -124,7 +124,7 @@ int open_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_open")
 int open_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_enter_creat")
@@ -136,6 +136,6 @@ int creat_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_creat")
 int creat_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 #endif

@@ -59,7 +59,7 @@ static __always_inline int enter(enum removal what, __u64 name, __u64 new_name)
 	return 0;
 }
 
-static __always_inline int leave(long ret)
+static __always_inline int leave(void *ctx, long ret)
 {
 	__u32 tid = k_current_tid();
 	struct removal_call *c = bpf_map_lookup_elem(&calls, &tid);
@@ -112,19 +112,19 @@ int renameat_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_unlinkat")
 int unlinkat_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_exit_renameat2")
 int renameat2_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_exit_renameat")
 int renameat_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 #ifdef __TARGET_ARCH_x86 /* newer machines never had these three */
@@ -149,18 +149,18 @@ int rename_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_unlink")
 int unlink_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_exit_rmdir")
 int rmdir_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_exit_rename")
 int rename_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 #endif

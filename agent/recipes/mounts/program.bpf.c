@@ -46,7 +46,7 @@ struct {
 	__type(value, struct mount_call);
 } calls SEC(".maps");
 
-static __always_inline int leave(long ret)
+static __always_inline int leave(void *ctx, long ret)
 {
 	__u32 tid = k_current_tid();
 	struct mount_call *c = bpf_map_lookup_elem(&calls, &tid);
@@ -95,7 +95,7 @@ int mount_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_mount")
 int mount_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_enter_umount")
@@ -112,5 +112,5 @@ int umount_enter(struct trace_event_raw_sys_enter *ctx)
 SEC("tp/syscalls/sys_exit_umount")
 int umount_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	return leave(ctx->ret);
+	return leave(ctx, ctx->ret);
 }

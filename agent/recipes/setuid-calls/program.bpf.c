@@ -81,7 +81,7 @@ static __always_inline int enter(struct trace_event_raw_sys_enter *ctx, int args
 	return 0;
 }
 
-static __always_inline int leave(enum id_call call, long ret)
+static __always_inline int leave(void *ctx, enum id_call call, long ret)
 {
 	__u32 tid = k_current_tid();
 	struct setid_call *c = bpf_map_lookup_elem(&calls, &tid);
@@ -119,7 +119,7 @@ static __always_inline int leave(enum id_call call, long ret)
 	SEC("tp/syscalls/sys_exit_" #name) \
 	int name##_exit(struct trace_event_raw_sys_exit *ctx) \
 	{ \
-		return leave(name, ctx->ret); \
+		return leave(ctx, name, ctx->ret); \
 	}
 
 SETID_CALL(setuid, 1)

@@ -34,7 +34,7 @@ struct {
 	__type(value, struct accept_event);
 } accepts SEC(".maps");
 
-static __always_inline int accepted(long fd)
+static __always_inline int accepted(void *ctx, long fd)
 {
 	struct task_struct *task;
 	struct accept_event *ev;
@@ -78,11 +78,11 @@ static __always_inline int accepted(long fd)
 SEC("tp/syscalls/sys_exit_accept4")
 int accept4_returns(struct trace_event_raw_sys_exit *ctx)
 {
-	return accepted(ctx->ret);
+	return accepted(ctx, ctx->ret);
 }
 
 SEC("tp/syscalls/sys_exit_accept")
 int accept_returns(struct trace_event_raw_sys_exit *ctx)
 {
-	return accepted(ctx->ret);
+	return accepted(ctx, ctx->ret);
 }

@@ -73,7 +73,7 @@ static __always_inline void remember(const struct sock *sk)
 	k_put(&pending, &id, &t);
 }
 
-static __always_inline void report(const struct sock *sk, int result)
+static __always_inline void report(void *ctx, const struct sock *sk, int result)
 {
 	__u64 id = (__u64)sk;
 	struct connect_task *t = bpf_map_lookup_elem(&pending, &id);
@@ -117,7 +117,7 @@ int BPF_PROG(connect_state, const struct sock *sk, int oldstate, int newstate)
 	} else if (oldstate == TCP_SYN_SENT) {
 		/* A program that gives up before the answer leaves no error. */
 		int err = sk->sk_err;
-		report(sk, newstate == TCP_CLOSE ? (err ? err : ECONNABORTED) : 0);
+		report(ctx, sk, newstate == TCP_CLOSE ? (err ? err : ECONNABORTED) : 0);
 	}
 	return 0;
 }
@@ -126,6 +126,6 @@ SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(connect_unanswered, const struct sock *sk)
 {
 	if (sk->__sk_common.skc_state == TCP_SYN_SENT)
-		report(sk, EINPROGRESS);
+		report(ctx, sk, EINPROGRESS);
 	return 0;
 }

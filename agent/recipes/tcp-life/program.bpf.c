@@ -78,7 +78,7 @@ static __always_inline bool filtered_by_task(void)
 	return pid || comm[0] || uid != (k_uid)-1;
 }
 
-static __always_inline void ended(const struct sock *sk)
+static __always_inline void ended(void *ctx, const struct sock *sk)
 {
 	const struct tcp_sock *tp = (const void *)sk;
 	__u64 id = (__u64)sk, now = bpf_ktime_get_ns();
@@ -138,7 +138,7 @@ int BPF_PROG(life_state, const struct sock *sk, int oldstate, int newstate)
 	case TCP_CLOSE:
 		/* Neither listening sockets nor attempts that got no connection. */
 		if (oldstate != TCP_LISTEN && oldstate != TCP_SYN_SENT && oldstate != TCP_CLOSE)
-			ended(sk);
+			ended(ctx, sk);
 		else
 			bpf_map_delete_elem(&lives, &id);
 	}

@@ -43,7 +43,7 @@ struct {
 	__type(value, __u32);
 } closed SEC(".maps");
 
-static __always_inline void report(const struct k_ends *e, enum reset_direction direction, __u32 state)
+static __always_inline void report(void *ctx, const struct k_ends *e, enum reset_direction direction, __u32 state)
 {
 	struct reset_event *ev;
 
@@ -111,11 +111,11 @@ int BPF_PROG(reset_sent, const struct sock *sk, const struct sk_buff *skb)
 
 	if (skb) {
 		if (ends_of_packet(skb, &e))
-			report(&e, sent, state);
+			report(ctx, &e, sent, state);
 	} else if (sk && k_ends_of(sk, &e)) {
 		__u32 *before = bpf_map_lookup_elem(&closed, &id);
 
-		report(&e, sent, state == TCP_CLOSE && before ? *before : state);
+		report(ctx, &e, sent, state == TCP_CLOSE && before ? *before : state);
 	}
 	return 0;
 }
@@ -126,6 +126,6 @@ int BPF_PROG(reset_received, struct sock *sk)
 	struct k_ends e;
 
 	if (k_ends_of(sk, &e))
-		report(&e, received, sk->__sk_common.skc_state);
+		report(ctx, &e, received, sk->__sk_common.skc_state);
 	return 0;
 }

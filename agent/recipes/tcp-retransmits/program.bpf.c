@@ -29,7 +29,7 @@ struct {
 	__type(value, struct retransmit_event);
 } retransmits SEC(".maps");
 
-static __always_inline void report(const void *sock_common, __u32 state)
+static __always_inline void report(void *ctx, const void *sock_common, __u32 state)
 {
 	struct retransmit_event *ev;
 	struct k_ends e;
@@ -52,13 +52,13 @@ static __always_inline void report(const void *sock_common, __u32 state)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(retransmit, const struct sock *sk)
 {
-	report(sk, sk->__sk_common.skc_state);
+	report(ctx, sk, sk->__sk_common.skc_state);
 	return 0;
 }
 
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(retransmit_synack, const struct sock *listener, const struct request_sock *req)
 {
-	report(req, TCP_NEW_SYN_RECV);
+	report(ctx, req, TCP_NEW_SYN_RECV);
 	return 0;
 }

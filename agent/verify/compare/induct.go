@@ -63,7 +63,8 @@ func (x *searching) coupled() (coupling, error) {
 	ma, mb := x.side[left].maps(), x.side[right].maps()
 	for name, a := range ma {
 		b := mb[name]
-		if b == nil || a.ReadOnly && b.ReadOnly || name == program.StatsMap || a.Type == ebpf.RingBuf && b.Type == ebpf.RingBuf {
+		if b == nil || a.ReadOnly && b.ReadOnly || name == program.StatsMap || name == program.RecordsMap || a.Type == ebpf.RingBuf && b.Type == ebpf.RingBuf ||
+			a.Type == ebpf.PerfEventArray && b.Type == ebpf.PerfEventArray {
 			continue
 		}
 		if !alike(a, b) {

@@ -134,7 +134,7 @@ func open(a, b Program, opt Options) (*session, error) {
 			x.progs[m.Name] = linked
 		}
 		for _, m := range p.Object.Maps() {
-			if m.Role == program.RoleInternal && m.Name != program.StatsMap {
+			if m.Role == program.RoleInternal && m.Name != program.StatsMap && m.Name != program.RecordsMap {
 				x.kept[m.Name] = true
 			}
 		}

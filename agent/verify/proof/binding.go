@@ -26,7 +26,7 @@ type binding struct {
 	self bool
 	// where is how many cgroups the program's map [program.WhereMap] has; 0 without one.
 	where uint32
-	// internal are maps that are neither output nor kgent's own counters.
+	// internal are maps that are neither output nor kgent's own counters and records.
 	internal map[string]bool
 	outputs  map[string]int // output map → table
 	rings    map[string]int // ring buffer → event
@@ -107,7 +107,7 @@ func (x *binder) maps() {
 		case info.Role == program.RoleStacks:
 			x.stacks(info.Name)
 			x.b.internal[info.Name] = true
-		case info.Name != program.StatsMap:
+		case info.Name != program.StatsMap && info.Name != program.RecordsMap:
 			x.b.internal[info.Name] = true
 		}
 	}

@@ -34,7 +34,7 @@ func unbound(in Input) (*binding, error) {
 				t.key, t.value = members(info.Name, info.Key), members(info.Name, info.Value)
 			}
 			b.tables = append(b.tables, t)
-		case info.Name != program.StatsMap:
+		case info.Name != program.StatsMap && info.Name != program.RecordsMap:
 			b.internal[info.Name] = true
 		}
 	}

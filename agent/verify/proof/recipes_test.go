@@ -64,8 +64,13 @@ var patient = Limits{Time: 10 * time.Minute, Query: 2 * time.Minute, Machine: sy
 // verify judges a source against a contract's text; "" is no contract.
 func verify(t testing.TB, source, text string, limits Limits) *Report {
 	t.Helper()
+	return verifyObject(t, programtest.Object(t, source), text, limits)
+}
+
+// verifyObject is verify of what a source was compiled to.
+func verifyObject(t testing.TB, o *program.Object, text string, limits Limits) *Report {
+	t.Helper()
 	h := here(t)
-	o := programtest.Object(t, source)
 	m, err := program.Build(o, program.Options{Name: "test", Title: "test", Interface: "eth0"})
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +121,26 @@ func TestRecipes(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			report := verify(t, r[0], r[1], patient)
+			t.Logf("%s in %v, %d paths, %d questions", report.Verdict, report.Stats.Time, report.Stats.Paths, report.Stats.Queries)
+			if report.Verdict != Verified {
+				t.Errorf("%s", strings.Join(report.Reasons, "\n"))
+			}
+		})
+	}
+}
+
+// They keep it, too, in the form for kernels without ring buffers. All of them with KGENT_SOAK.
+func TestRecipesPerf(t *testing.T) {
+	for name, r := range recipes(t) {
+		if os.Getenv("KGENT_SOAK") == "" && !slices.Contains(quick, name) || !strings.Contains(r[0], "BPF_MAP_TYPE_RINGBUF") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			o := programtest.PerfObject(t, r[0])
+			if !o.PerfBuffers() {
+				t.Fatal("it is not in that form")
+			}
+			report := verifyObject(t, o, r[1], patient)
 			t.Logf("%s in %v, %d paths, %d questions", report.Verdict, report.Stats.Time, report.Stats.Paths, report.Stats.Queries)
 			if report.Verdict != Verified {
 				t.Errorf("%s", strings.Join(report.Reasons, "\n"))

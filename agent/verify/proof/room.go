@@ -95,6 +95,8 @@ func (s *session) rooms() []string {
 		case strings.HasPrefix(name, "."):
 		case m.Type == ebpf.RingBuf:
 			out = append(out, fmt.Sprintf("ring buffer %s: %d bytes", name, m.MaxEntries))
+		case m.Type == ebpf.PerfEventArray && s.in.Object.PerfBuffers():
+			out = append(out, fmt.Sprintf("perf buffers %s: %d bytes, or 64 KiB for each processor", name, m.MaxEntries))
 		case isHash(m.Type):
 			out = append(out, fmt.Sprintf("map %s: %d elements", name, m.MaxEntries))
 		}

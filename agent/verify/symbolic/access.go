@@ -36,6 +36,9 @@ func (x *run) locate(s *state, v Value, off int64, n int) place {
 	if r.Kind == PacketRegion {
 		return x.locatePacket(s, r, t, n)
 	}
+	if isRecord(r) {
+		x.had(s, r, t, n)
+	}
 	if s.mem[r] == nil {
 		x.crash(s, fmt.Sprintf("uses %s after it was released", r.Name))
 	}
@@ -204,6 +207,11 @@ func (x *run) read(s *state, ptr Value, off int64, n int) Value {
 	if ptr.Region != nil && ptr.Region.Kind == ContextRegion {
 		return x.loadContext(s, ptr, off, n)
 	}
+	if isRecord(ptr.Region) {
+		if t, ok := x.look(s, ptr, off, n); ok {
+			return number(t)
+		}
+	}
 	p := x.locate(s, ptr, off, n)
 	if p.at != nil && p.among == nil && p.region.Kind == PacketRegion {
 		return x.readPacketFar(s, p, n)
@@ -285,6 +293,10 @@ func (x *run) atomic(s *state, ins *Insn, op asm.AtomicOp, n int) {
 	ptr := x.reg(s, ins.Dst)
 	if ptr.Region == nil || ptr.Region.Kind == ContextRegion {
 		x.crash(s, "an atomic operation on memory that is not the program's")
+	}
+	if isRecord(ptr.Region) {
+		x.reach(s, ins, op, n, ptr)
+		return
 	}
 	p := x.locate(s, ptr, int64(ins.Offset), n)
 	b, w := x.b, uint(n)*8

@@ -110,7 +110,9 @@ func (c *call) mapArg(i int) *Map {
 	if v.Valid != nil {
 		c.require(c.s, c.s, v.Valid, "uses a map that may be NULL")
 	}
-	return c.world.origin.canonical(v.Map)
+	m := c.world.origin.canonical(v.Map)
+	c.onlyLookedUp(m)
+	return m
 }
 
 // bytes reads an argument's memory.
@@ -942,18 +944,6 @@ func ringOutput(c *call) Value {
 	full := c.fresh(c.s, 1, &Input{Kind: Choice, Event: RingFull, Name: m.Name + " is full", Map: m.Name})
 	if c.decide(c.s, c.s, full) {
 		return c.k(-11)
-	}
-	c.emit(m, data, exact)
-	return c.k(0)
-}
-
-func perfOutput(c *call) Value {
-	m := c.mapArg(2)
-	n, exact := c.size(5, 4)
-	data := c.bytes(4, n)
-	lost := c.fresh(c.s, 1, &Input{Kind: Choice, Event: Lost, Name: m.Name + " takes no event", Map: m.Name})
-	if c.decide(c.s, c.s, lost) {
-		return number(c.negative())
 	}
 	c.emit(m, data, exact)
 	return c.k(0)

@@ -1,6 +1,7 @@
 package symbolic
 
 import (
+	"maps"
 	"slices"
 
 	"kgent/agent/verify/smt"
@@ -126,7 +127,7 @@ func (x *run) merge(a, b *state) *state {
 // sameShape tells whether two states did the same things to the outside.
 func (x *run) sameShape(a, b *state) bool {
 	return slices.Equal(a.effects, b.effects) && slices.Equal(a.unknown, b.unknown) &&
-		slices.Equal(a.open, b.open) && a.locks == b.locks && a.randoms == b.randoms && len(a.frames) == len(b.frames) &&
+		slices.Equal(a.open, b.open) && maps.Equal(a.hands, b.hands) && slices.Equal(a.losses, b.losses) && a.locks == b.locks && a.randoms == b.randoms && len(a.frames) == len(b.frames) &&
 		slices.Equal(a.timers, b.timers)
 }
 

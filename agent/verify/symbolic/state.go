@@ -100,6 +100,11 @@ type state struct {
 	mem    map[*Region]*content
 	elems  map[*Map][]*element
 	open   []record
+	hands  map[*Region]hand // on records of [RecordsMap]; never changed, see setHand
+	// losses are the choices by which events were lost that go through perf buffers. Only states with
+	// the same ones are merged: of one that stands for both it could not be told any
+	// more how many were lost.
+	losses []smt.Term
 
 	effects []*Effect
 	unknown []Reason
@@ -143,6 +148,7 @@ func (s *state) fork() *state {
 		t.elems[m] = append([]*element(nil), list...)
 	}
 	t.open = append([]record(nil), s.open...)
+	t.losses = s.losses[:len(s.losses):len(s.losses)]
 	t.effects = s.effects[:len(s.effects):len(s.effects)]
 	t.unknown = s.unknown[:len(s.unknown):len(s.unknown)]
 	t.dead = s.dead[:len(s.dead):len(s.dead)]

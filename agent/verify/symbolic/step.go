@@ -447,6 +447,7 @@ func (x *run) end(s *state, ret smt.Term) {
 			x.crash(s, "ends without submitting or discarding a reserved record")
 		}
 	}
+	x.allHandsOff(s)
 	if s.locks != 0 {
 		x.crash(s, "ends holding a lock")
 	}

@@ -177,6 +177,9 @@ func (o *origin) filler(m *Map, key *Bytes, name string) func(int) (smt.Term, ui
 	entries := initial(m)
 	symbolic := o.symbolicVars(m)
 	b := o.m.b
+	if isRecords(m) { // is not seen before it is taken, see reach
+		return func(off int) (smt.Term, uint8) { return b.Const(8, 0), 0 }
+	}
 	return func(off int) (smt.Term, uint8) {
 		for _, v := range symbolic {
 			if uint32(off) >= v.Offset && uint32(off) < v.Offset+v.Size {
@@ -377,6 +380,9 @@ func (s *state) edit(e *element) *element {
 
 // globalPointer is the address of a byte in a map's only element.
 func (x *run) globalPointer(s *state, m *Map, off uint64) Value {
+	if isRecords(m) {
+		x.giveUp(s, "the address of an element of "+m.Name+" is not modelled")
+	}
 	zero := NewBytes(x.b, x.b.Const(32, 0))
 	e := x.element(s, s, m, zero, nil)
 	return Value{Term: x.b.Const(64, off), Region: e.region}
@@ -398,6 +404,9 @@ func (x *run) pointer(e *element) Value {
 // about it.
 func (x *run) flush(s *state, e *element) {
 	c := s.mem[e.region]
+	if isRecords(e.m) { // what is in an event is seen by what becomes of it
+		return
+	}
 	if c == nil || e.base == c || e.present.IsFalse() || e.region.readonly {
 		return
 	}

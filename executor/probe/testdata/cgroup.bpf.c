@@ -13,7 +13,7 @@ struct {
 	__type(value, struct seen);
 } events SEC(".maps");
 
-static __always_inline int report(__u32 what, __u32 value)
+static __always_inline int report(void *ctx, __u32 what, __u32 value)
 {
 	struct seen e = {.what = what, .value = value};
 
@@ -24,17 +24,17 @@ static __always_inline int report(__u32 what, __u32 value)
 SEC("cgroup_skb/ingress")
 int in(struct __sk_buff *skb)
 {
-	return skb->len == length ? report(1, skb->len) : 1;
+	return skb->len == length ? report(skb, 1, skb->len) : 1;
 }
 
 SEC("cgroup_skb/egress")
 int out(struct __sk_buff *skb)
 {
-	return skb->len == length ? report(2, skb->len) : 1;
+	return skb->len == length ? report(skb, 2, skb->len) : 1;
 }
 
 SEC("cgroup/connect4")
 int connect(struct bpf_sock_addr *ctx)
 {
-	return report(3, bpf_ntohs(ctx->user_port));
+	return report(ctx, 3, bpf_ntohs(ctx->user_port));
 }

@@ -17,7 +17,7 @@ struct {
 	__type(value, struct seen);
 } events SEC(".maps");
 
-static __always_inline void report(__u32 what, __s64 value)
+static __always_inline void report(void *ctx, __u32 what, __s64 value)
 {
 	struct seen e = {.pid = k_current_pid(), .what = what, .value = value};
 
@@ -29,7 +29,7 @@ static __always_inline void report(__u32 what, __s64 value)
 SEC(CALLED)
 int BPF_KPROBE(called, int dfd, int nice)
 {
-	report(dfd, nice);
+	report(ctx, dfd, nice);
 #ifdef BUSY
 	char c;
 
@@ -44,7 +44,7 @@ int BPF_KPROBE(called, int dfd, int nice)
 SEC(BUSY)
 int BPF_KPROBE(busy)
 {
-	report(0xb0, 0);
+	report(ctx, 0xb0, 0);
 	return 0;
 }
 #endif
@@ -53,7 +53,7 @@ int BPF_KPROBE(busy)
 SEC(RETURNED)
 int BPF_KRETPROBE(returned, long ret)
 {
-	report(0, ret);
+	report(ctx, 0, ret);
 	return 0;
 }
 #endif
@@ -62,7 +62,7 @@ int BPF_KRETPROBE(returned, long ret)
 SEC(SESSION)
 int session(struct pt_regs *ctx)
 {
-	report((__u32)PT_REGS_PARM1(ctx), PT_REGS_RC(ctx));
+	report(ctx, (__u32)PT_REGS_PARM1(ctx), PT_REGS_RC(ctx));
 	return 0;
 }
 #endif
@@ -71,7 +71,7 @@ int session(struct pt_regs *ctx)
 SEC(ENTERED)
 int BPF_PROG(entered, int dfd)
 {
-	report(dfd, 0);
+	report(ctx, dfd, 0);
 	return 0;
 }
 #endif
@@ -80,7 +80,7 @@ int BPF_PROG(entered, int dfd)
 SEC(LEFT)
 int BPF_PROG(left, int dfd, struct filename *name, const struct open_flags *op, struct file *ret)
 {
-	report(dfd, (__s64)ret);
+	report(ctx, dfd, (__s64)ret);
 	return 0;
 }
 #endif
@@ -89,7 +89,7 @@ int BPF_PROG(left, int dfd, struct filename *name, const struct open_flags *op, 
 SEC(ASKED)
 int BPF_PROG(asked, struct task_struct *p, int nice, int ret)
 {
-	report(1, nice);
+	report(ctx, 1, nice);
 	return pid && k_current_pid() == pid && nice == 13 ? VERDICT : 0;
 }
 #endif
@@ -98,7 +98,7 @@ int BPF_PROG(asked, struct task_struct *p, int nice, int ret)
 SEC(SAMPLED)
 int sampled(struct bpf_perf_event_data *ctx)
 {
-	report(1, 0);
+	report(ctx, 1, 0);
 	return 0;
 }
 #endif
@@ -107,9 +107,9 @@ int sampled(struct bpf_perf_event_data *ctx)
 const volatile __u32 length = 0;
 
 SEC("socket")
-int captured(struct __sk_buff *skb)
+int captured(struct __sk_buff *ctx)
 {
-	struct seen e = {.what = skb->len - ETH_HLEN, .value = skb->ingress_ifindex};
+	struct seen e = {.what = ctx->len - ETH_HLEN, .value = ctx->ingress_ifindex};
 
 	if (e.what == length)
 		bpf_ringbuf_output(&events, &e, sizeof(e), 0);
@@ -133,7 +133,7 @@ int connections(struct bpf_sock_ops *ctx)
 	SEC(section) \
 	int name(struct bpf_sock_addr *ctx) \
 	{ \
-		report(n, bpf_ntohs(ctx->user_port)); \
+		report(ctx, n, bpf_ntohs(ctx->user_port)); \
 		return 1; \
 	}
 ADDRESS("cgroup/connect4", connect4, 1)

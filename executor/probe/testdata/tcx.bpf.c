@@ -13,24 +13,24 @@ struct {
 	__type(value, struct packet);
 } events SEC(".maps");
 
-static __always_inline void report(struct __sk_buff *skb, __u32 out)
+static __always_inline void report(struct __sk_buff *ctx, __u32 out)
 {
-	struct packet e = {.len = skb->len - ETH_HLEN, .out = out};
+	struct packet e = {.len = ctx->len - ETH_HLEN, .out = out};
 
 	if (e.len == length)
 		bpf_ringbuf_output(&events, &e, sizeof(e), 0);
 }
 
 SEC("tcx/ingress")
-int in(struct __sk_buff *skb)
+int in(struct __sk_buff *ctx)
 {
-	report(skb, 0);
+	report(ctx, 0);
 	return TCX_NEXT;
 }
 
 SEC("tcx/egress")
-int out(struct __sk_buff *skb)
+int out(struct __sk_buff *ctx)
 {
-	report(skb, 1);
+	report(ctx, 1);
 	return TCX_PASS;
 }

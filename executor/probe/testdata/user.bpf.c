@@ -13,7 +13,7 @@ struct {
 	__type(value, struct hit);
 } events SEC(".maps");
 
-static __always_inline int hit(__u32 where, __u64 value)
+static __always_inline int hit(void *ctx, __u32 where, __u64 value)
 {
 	struct hit e = {.pid = k_current_pid(), .where = where, .value = value};
 
@@ -24,23 +24,23 @@ static __always_inline int hit(__u32 where, __u64 value)
 SEC("uprobe/kgent-target:work")
 int BPF_UPROBE(called, int n)
 {
-	return hit(1, (__u32)n);
+	return hit(ctx, 1, (__u32)n);
 }
 
 SEC("uretprobe/kgent-target:work")
 int BPF_URETPROBE(returned, int n)
 {
-	return hit(2, (__u32)n);
+	return hit(ctx, 2, (__u32)n);
 }
 
 SEC("usdt/kgent-target:kgent:plain")
 int plain(struct pt_regs *ctx)
 {
-	return hit(3, 0);
+	return hit(ctx, 3, 0);
 }
 
 SEC("usdt/kgent-target:kgent:guarded")
 int guarded(struct pt_regs *ctx)
 {
-	return hit(4, 0);
+	return hit(ctx, 4, 0);
 }

@@ -9,7 +9,8 @@
  *
  *   events      a ring buffer whose __type(value, struct x) is the event;
  *               every member of x becomes a field of the output, in order;
- *               members named _pad, _pad1, ... are not shown.
+ *               members named _pad, _pad1, ... are not shown. Where a kernel
+ *               has no ring buffers, others take their place; see KGENT_PERF.
  *   output map  any map tagged KGENT_OUTPUT; other maps are never shown.
  *   parameters  `const volatile` globals; user space sets them before load.
  *   meaning     the typedef of a member says what it is: k_ns is a duration in
@@ -278,7 +279,7 @@ static long (*const bpf_cgrp_storage_delete)(void *map, void *cgroup) K_HELPER(2
 
 struct kgent_counts {
 	__u64 produced;  /* events submitted */
-	__u64 lost;      /* events that found the ring buffer full */
+	__u64 lost;      /* events that found the buffer full */
 	__u64 map_full;  /* updates that a map had no room for, or could not take */
 	__u64 wakeup;    /* flags of the submit in progress, not a count */
 };
@@ -312,13 +313,7 @@ static __always_inline void kgent_count_map_full(void)
 		__sync_fetch_and_add(&c->map_full, 1);
 }
 
-static __always_inline __u64 kgent_wakeup_flag(void *ringbuf)
-{
-	__u64 waiting = bpf_ringbuf_query(ringbuf, 0 /* BPF_RB_AVAIL_DATA */);
-	return waiting - KGENT_WAKEUP_AT < KGENT_WAKEUP_SPAN ? KGENT_RB_FORCE_WAKEUP : KGENT_RB_NO_WAKEUP;
-}
-
-/* The five below have the kernel's names and meaning, and count. */
+/* bpf_map_update_elem and the four of ring buffers have the kernel's names and meaning, and count. */
 static __always_inline long bpf_map_update_elem(void *map, const void *key, const void *value, __u64 flags)
 {
 	long err = kgent_map_update_elem(map, key, value, flags);
@@ -330,6 +325,14 @@ static __always_inline long bpf_map_update_elem(void *map, const void *key, cons
 	if (err && err != -17 && err != -2)
 		kgent_count_map_full();
 	return err;
+}
+
+#ifndef KGENT_PERF
+
+static __always_inline __u64 kgent_wakeup_flag(void *ringbuf)
+{
+	__u64 waiting = bpf_ringbuf_query(ringbuf, 0 /* BPF_RB_AVAIL_DATA */);
+	return waiting - KGENT_WAKEUP_AT < KGENT_WAKEUP_SPAN ? KGENT_RB_FORCE_WAKEUP : KGENT_RB_NO_WAKEUP;
 }
 
 static __always_inline void *bpf_ringbuf_reserve(void *ringbuf, __u64 size, __u64 flags)
@@ -377,6 +380,113 @@ static __always_inline long bpf_ringbuf_output(void *ringbuf, void *data, __u64 
 	}
 	return err;
 }
+
+#else
+/*
+ * For kernels without ring buffers (before Linux 5.8): the same source, with a
+ * perf buffer on each processor in the place of each ring buffer. kgent compiles
+ * with this where one of the nodes needs it. An event is put together in
+ * kgent_records, of which each processor has a record for each buffer, and is
+ * copied from there.
+ *
+ * A record belongs to who counts it up from 0: a program that is run in the
+ * middle, in an interrupt or because the first one has lost the processor,
+ * reads more than 1 and takes its hand off again; the event is lost then, and
+ * counted. Programs stay on their processor, and an addition is not torn apart
+ * by an interrupt, so of several that count up at the same time at most one
+ * reads 1. No more than additions is used, since older kernels have no more.
+ *
+ * The buffer that an event belongs to is known by the event's type:
+ * KGENT_RING_OF and KGENT_RING_INDEX, which kgent defines. The context comes from where
+ * the event is handed over: the function there must have it as ctx.
+ */
+#define BPF_MAP_TYPE_RINGBUF BPF_MAP_TYPE_PERF_EVENT_ARRAY
+static long (*const kgent_perf_event_output)(void *ctx, void *map, __u64 flags, void *data, __u64 size) K_HELPER(25);
+#define bpf_perf_event_output(ctx, map, flags, data, size) \
+	({ _Static_assert(0, "a perf buffer of its own: define a BPF_MAP_TYPE_RINGBUF with __type(value, struct ...) and use bpf_ringbuf_output"); 0L; })
+
+/* What a function finds that has no ctx of its own. */
+static struct kgent_no_ctx *const ctx;
+#define K_CTX ({ \
+	_Static_assert(!__builtin_types_compatible_p(typeof(ctx), struct kgent_no_ctx *), \
+		       "one of the kernels has no ring buffers, and for perf buffers an event must be handed over where the program's context is at hand: hand it down to this function as ctx"); \
+	(void *)(ctx); \
+})
+#define K_WHOLE(ringbuf, size) \
+	_Static_assert((size) == sizeof(*(ringbuf)->value), "an event of another size than the buffer's __type(value, ...)")
+
+#ifdef KGENT_RINGS
+struct kgent_record {
+	__u64 taken;
+	__u8 data[KGENT_RECORD];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KGENT_RINGS);
+	__type(key, __u32);
+	__type(value, struct kgent_record);
+} kgent_records SEC(".maps");
+
+static __always_inline void *kgent_record_take(__u32 ring)
+{
+	struct kgent_record *r = bpf_map_lookup_elem(&kgent_records, &ring);
+	struct kgent_counts *c;
+	if (r) {
+		__sync_fetch_and_add(&r->taken, 1);
+		if (READ_ONCE(r->taken) == 1)
+			return r->data;
+		__sync_fetch_and_add(&r->taken, -1);
+	}
+	c = kgent_counts();
+	if (c)
+		__sync_fetch_and_add(&c->lost, 1);
+	return NULL;
+}
+
+static __always_inline void kgent_record_give_back(void *data)
+{
+	struct kgent_record *r = container_of(data, struct kgent_record, data);
+	barrier();
+	__sync_fetch_and_add(&r->taken, -1);
+}
+
+/* Full is -ENOSPC, from Linux 5.0 on; another processor's buffer is never meant. */
+static __always_inline long kgent_perf_output(void *ctx, void *perf, void *data, __u64 size)
+{
+	struct kgent_counts *c = kgent_counts();
+	long err = kgent_perf_event_output(ctx, perf, 0xffffffffULL /* BPF_F_CURRENT_CPU */, data, size);
+	if (c) {
+		if (err)
+			__sync_fetch_and_add(&c->lost, 1);
+		else
+			__sync_fetch_and_add(&c->produced, 1);
+	}
+	return err;
+}
+#else
+/* Only compiled to see which buffers there are. */
+#define KGENT_RING_OF(data) ((struct { void *value; } *)0)
+#define KGENT_RING_INDEX(data) 0
+static __always_inline void *kgent_record_take(__u32 ring) { return NULL; }
+static __always_inline void kgent_record_give_back(void *data) {}
+static __always_inline long kgent_perf_output(void *ctx, void *perf, void *data, __u64 size) { return 0; }
+#endif
+
+#define bpf_ringbuf_reserve(ringbuf, size, flags) ({ \
+	K_WHOLE(ringbuf, size); \
+	(typeof((ringbuf)->value))kgent_record_take(KGENT_RING_INDEX((ringbuf)->value)); \
+})
+#define bpf_ringbuf_submit(data, flags) ({ \
+	void *_k_data = (data); \
+	kgent_perf_output(K_CTX, KGENT_RING_OF(data), _k_data, sizeof(*KGENT_RING_OF(data)->value)); \
+	kgent_record_give_back(_k_data); \
+})
+#define bpf_ringbuf_discard(data, flags) kgent_record_give_back(data)
+#define bpf_ringbuf_output(ringbuf, data, size, flags) ({ \
+	K_WHOLE(ringbuf, size); \
+	kgent_perf_output(K_CTX, (ringbuf), (void *)(data), (size)); \
+})
+#endif
 
 /* ---- CO-RE ------------------------------------------------------------------ */
 

@@ -14,9 +14,11 @@ import (
 	"kgent/agent/contract"
 	"kgent/agent/program"
 	"kgent/agent/program/programtest"
+	"kgent/agent/recipes/recipetest"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
 	"kgent/agent/verify/symbolic"
+	"kgent/agent/verify/worker"
 	"kgent/executor/probe"
 )
 
@@ -72,15 +74,37 @@ func built(t testing.TB, source string) (*program.Object, *program.Manifest) {
 	return o, m
 }
 
-// proved holds a program against its contract.
+// proved holds a program against its contract, in a process as bots do, which the race detector does not slow down.
 func proved(t testing.TB, o *program.Object, m *program.Manifest, c *contract.Contract, limits proof.Limits) *proof.Report {
 	t.Helper()
-	p := verify.Prover{Limits: limits, Trusted: func(*contract.Contract) bool { return true }}
-	r, err := p.ProveOn(context.Background(), here(t), o, m, c)
+	r, err := provers.within(t, limits).Prove(context.Background(), programtest.Here(t).Facts, o, m, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// provers are the processes that prove, by their limits. They end with that of the tests.
+var provers processes
+
+type processes struct {
+	sync.Mutex
+	all map[proof.Limits]*worker.Process
+}
+
+func (p *processes) within(t testing.TB, limits proof.Limits) *worker.Process {
+	t.Helper()
+	p.Lock()
+	defer p.Unlock()
+	if p.all[limits] == nil {
+		w := worker.New(recipetest.Build(t, "prover-test", "./agent/codegen/prover"))
+		w.Limits, w.Idle = limits, 10*time.Second
+		if p.all == nil {
+			p.all = map[proof.Limits]*worker.Process{}
+		}
+		p.all[limits] = w
+	}
+	return p.all[limits]
 }
 
 // loaded has this kernel's verifier accept a program.

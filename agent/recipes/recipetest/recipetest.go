@@ -281,7 +281,19 @@ func Binary(t testing.TB) string {
 }
 
 // built asks the go command once in a process: finding out that there is nothing to do takes it a second.
-var built = sync.OnceValues(func() (string, error) {
+var built = sync.OnceValues(func() (string, error) { return build("kgent-test", "./cmd/kgent") })
+
+// Build returns the path of a command of this module, which it builds, without the race detector, under a name in bin.
+func Build(t testing.TB, name, command string) string {
+	t.Helper()
+	path, err := build(name, command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(name, command string) (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return "", fmt.Errorf("finding the module: %w", err)
@@ -299,14 +311,14 @@ var built = sync.OnceValues(func() (string, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "kgent-test")
-	build := exec.Command("go", "build", "-o", path, "./cmd/kgent")
+	path := filepath.Join(dir, name)
+	build := exec.Command("go", "build", "-o", path, command)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building kgent: %w\n%s", err, out)
+		return "", fmt.Errorf("building %s: %w\n%s", command, err, out)
 	}
 	return path, nil
-})
+}
 
 // Want are fields an event or a row must have. Values are compared as text;
 // a func(string) bool decides for itself.

@@ -49,6 +49,7 @@ func TestMutants(t *testing.T) {
 					break
 				}
 				opt := here(t)
+				opt.Limits.Time, opt.Limits.Query = 40*time.Second, 5*time.Second // not every pair is to be settled
 				res, err := Compare(context.Background(), right, built(t, "the mutant", o), opt)
 				if err != nil {
 					continue // what is not linked is no program

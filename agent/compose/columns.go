@@ -161,6 +161,9 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	if b.ask.subject == (subject{"thing", "packets"}) && sideWords[k.word] != "" {
 		return b.side(cols, k)
 	}
+	if done := b.ask.transferred(); done != "" && sideWords[k.word] != "" {
+		return b.end(cols, k, done)
+	}
 	switch k.word {
 	case "process", "comm":
 		return b.process(s, cols, k.word)
@@ -260,6 +263,29 @@ func (b *builder) side(cols []column, k key) ([]column, error) {
 		return b.named(k, cols, "s"+sideWords[k.word])
 	}
 	return nil, no("%q can be the source or the destination; say which", k.said)
+}
+
+// end is a socket's end that a key names. Of what is sent the other end is the destination, of what is
+// received it is the source.
+func (b *builder) end(cols []column, k key, done string) ([]column, error) {
+	said, name := strings.ToLower(k.said), "l"
+	switch {
+	case destination.MatchString(said) && done == "sent", source.MatchString(said) && done == "received":
+		name = "r"
+	case destination.MatchString(said), source.MatchString(said):
+	case k.word == "port":
+		return nil, no("%q can be of this host's end or of the other; say which", k.said)
+	case k.word == "dport", k.word == "address":
+		name = "r"
+	}
+	if c, ok := byName(cols, name+sideWords[k.word]); ok {
+		return []column{c}, nil
+	}
+	return nil, b.noOtherEnd(k.said)
+}
+
+func (b *builder) noOtherEnd(said string) error {
+	return no("%s does not show the other end (%q): a UDP socket need not have one", b.about(), said)
 }
 
 var (
@@ -770,7 +796,7 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	case strings.HasSuffix(b.from.origin, " tcp-retransmits") && slices.Contains(words, "to"):
 		names = append(names, strings.Replace(names[0], "d", "r", 1))
 	}
-	if _, done, ok := strings.Cut(b.ask.subject.name, " "); ok && b.ask.subject.kind == "thing" && (done == "sent" || done == "received") {
+	if done := b.ask.transferred(); done != "" {
 		remote := map[string]string{"sent": "to", "received": "from"}[done]
 		switch far := slices.Contains(words, remote); {
 		case far && len(list) == 2:
@@ -778,7 +804,7 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 		case slices.Contains(words, "to") || slices.Contains(words, "from"):
 			names = []string{strings.Replace(names[0], "d", "l", 1)}
 			if far {
-				return nil, no("%s does not show the other end (%q): a UDP socket need not have one", b.about(), c.said)
+				return nil, b.noOtherEnd(c.said)
 			}
 		default:
 			return nil, no("it is not clear which end is meant by %q; write \"to\" or \"from\"", c.said)

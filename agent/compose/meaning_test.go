@@ -67,6 +67,7 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"files created and deleted again", "bytes sent per url by nginx",
 		"execs, last 5 min",
 		"udp bytes sent to port 53 by process", "udp bytes received from 10.0.0.0/8", // the other end is not known
+		"bytes sent over udp by process and destination port", "udp bytes sent by remote address", "udp bytes received by source port", "udp bytes sent by port",
 		"tcp bytes sent on port 443 by process", "tcp bytes sent by process larger than 1MB", "opens by bash, which and how often",
 	} {
 		turns := strings.Split(text, " >> ")
@@ -135,6 +136,12 @@ func TestReadings(t *testing.T) {
 		"clone calls from dockerd or containerd":           "Calls of clone, clone3 (only dockerd or containerd)",
 		"how often does sshd fork":                         "Processes that are created: how many",
 		"fork calls by process":                            "Calls of fork: how many by pid, comm",
+		"tcp bytes sent by process and destination port":   "What processes send by TCP: sum of the bytes by pid, comm, rport",
+		"tcp bytes received by source address":             "What processes receive by TCP: sum of the bytes by raddr",
+		"tcp bytes received by destination port":           "What processes receive by TCP: sum of the bytes by lport",
+		"tcp bytes sent by peer":                           "What processes send by TCP: sum of the bytes by raddr",
+		"udp bytes sent by local port":                     "What processes send by UDP: sum of the bytes by lport",
+		"udp bytes received by destination port":           "What processes receive by UDP: sum of the bytes by lport",
 		"tcp resets received by remote port":               "TCP resets, sent and received: how many by rport (only resets that this host receives)",
 		"tcp bytes sent per proc pls, 2 min":               "What processes send by TCP: sum of the bytes by pid, comm",
 		"udp bytes received in container web by user":      "What processes receive by UDP: sum of the bytes by uid (in container web)",

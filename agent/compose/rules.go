@@ -495,6 +495,15 @@ func (a *ask) socketBytes(said, done string) error {
 	return a.setSubject(subject{"thing", protocol + " " + done})
 }
 
+// transferred is sent or received where what is watched is that of processes, see socketBytes; else "".
+func (a *ask) transferred() string {
+	_, done, _ := strings.Cut(a.subject.name, " ")
+	if a.subject.kind != "thing" || done != "sent" && done != "received" {
+		return ""
+	}
+	return done
+}
+
 // packets sets packets as what is watched, of one way and of one protocol where these are said.
 func (a *ask) packets(way string, v map[string]value) error {
 	if way != "" {

@@ -68,6 +68,7 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"execs, last 5 min",
 		"udp bytes sent to port 53 by process", "udp bytes received from 10.0.0.0/8", // the other end is not known
 		"bytes sent over udp by process and destination port", "udp bytes sent by remote address", "udp bytes received by source port", "udp bytes sent by port",
+		"which files does the system create",
 		"tcp bytes sent on port 443 by process", "tcp bytes sent by process larger than 1MB", "opens by bash, which and how often",
 	} {
 		turns := strings.Split(text, " >> ")
@@ -77,6 +78,14 @@ func TestNotWhatWasMeant(t *testing.T) {
 		} else if no := (*NoError)(nil); !errors.As(err, &no) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// Who is asked about alone is shown.
+func TestCreatedBy(t *testing.T) {
+	got, err := answered(host(t), request{text: "which files does nginx create"})
+	if err != nil || got.Options.Constants["comm"] != "nginx" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -144,6 +153,9 @@ func TestReadings(t *testing.T) {
 		"tcp bytes sent by peer":                           "What processes send by TCP: sum of the bytes by raddr",
 		"udp bytes sent by local port":                     "What processes send by UDP: sum of the bytes by lport",
 		"udp bytes received by destination port":           "What processes receive by UDP: sum of the bytes by lport",
+		"which files does nginx create in container web":   "Files that are created (in container web)",
+		"which files does a program create":                "Files that are created",
+		"what files did every process create":              "Files that are created",
 		"tcp resets received by remote port":               "TCP resets, sent and received: how many by rport (only resets that this host receives)",
 		"tcp bytes sent per proc pls, 2 min":               "What processes send by TCP: sum of the bytes by pid, comm",
 		"udp bytes received in container web by user":      "What processes receive by UDP: sum of the bytes by uid (in container web)",

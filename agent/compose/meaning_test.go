@@ -156,6 +156,7 @@ func TestReadings(t *testing.T) {
 		"which files does nginx create in container web":   "Files that are created (in container web)",
 		"which files does a program create":                "Files that are created",
 		"what files did every process create":              "Files that are created",
+		"which files do processes make":                    "Files that are created",
 		"tcp resets received by remote port":               "TCP resets, sent and received: how many by rport (only resets that this host receives)",
 		"tcp bytes sent per proc pls, 2 min":               "What processes send by TCP: sum of the bytes by pid, comm",
 		"udp bytes received in container web by user":      "What processes receive by UDP: sum of the bytes by uid (in container web)",

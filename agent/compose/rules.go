@@ -54,11 +54,11 @@ var rules = compileRules(append(whereRules(), []rule{
 			return a.setSubject(subject{"thing", "forks"})
 		}},
 	{subject: true, patterns: []string{"files|file are|is|being|get|got|gets? created", "files|file that|which are|is|were|was|get|got created", "created|new files", "file creation|creations|creates", "who|that|which|what creates|create|created files", "creates files", "creation of files",
-		"files does|do|did a|any|every|each|all? process|processes|program|programs create|creates"},
+		"files does|do|did a|any|every|each|all? process|processes|program|programs create|creates|make|makes"},
 		do: func(a *ask, v map[string]value, said string) error {
 			return a.setSubject(subject{"thing", "created files"})
 		}},
-	{subject: true, patterns: []string{"files does|do|did <name> create|creates"},
+	{subject: true, patterns: []string{"files does|do|did <name> create|creates|make|makes"},
 		do: func(a *ask, v map[string]value, said string) error {
 			if err := a.setText(&a.comm, "process", v["name"].word); err != nil {
 				return err

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -161,6 +160,9 @@ func (b *builder) key(s site, cols []column, k key) ([]column, error) {
 	if b.ask.subject == (subject{"thing", "packets"}) && sideWords[k.word] != "" {
 		return b.side(cols, k)
 	}
+	if done := b.ask.transferred(); done != "" && sideWords[k.word] != "" {
+		return b.end(cols, k, done)
+	}
 	switch k.word {
 	case "process", "comm":
 		return b.process(s, cols, k.word)
@@ -260,6 +262,29 @@ func (b *builder) side(cols []column, k key) ([]column, error) {
 		return b.named(k, cols, "s"+sideWords[k.word])
 	}
 	return nil, no("%q can be the source or the destination; say which", k.said)
+}
+
+// end is a socket's end that a key names. Of what is sent the other end is the destination, of what is
+// received it is the source.
+func (b *builder) end(cols []column, k key, done string) ([]column, error) {
+	said, name := strings.ToLower(k.said), "l"
+	switch {
+	case destination.MatchString(said) && done == "sent", source.MatchString(said) && done == "received":
+		name = "r"
+	case destination.MatchString(said), source.MatchString(said):
+	case k.word == "port":
+		return nil, no("%q can be of this host's end or of the other; say which", k.said)
+	case k.word == "dport", k.word == "address":
+		name = "r"
+	}
+	if c, ok := byName(cols, name+sideWords[k.word]); ok {
+		return []column{c}, nil
+	}
+	return nil, b.noOtherEnd(k.said)
+}
+
+func (b *builder) noOtherEnd(said string) error {
+	return no("%s does not show the other end (%q): a UDP socket need not have one", b.about(), said)
 }
 
 var (
@@ -770,7 +795,7 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	case strings.HasSuffix(b.from.origin, " tcp-retransmits") && slices.Contains(words, "to"):
 		names = append(names, strings.Replace(names[0], "d", "r", 1))
 	}
-	if _, done, ok := strings.Cut(b.ask.subject.name, " "); ok && b.ask.subject.kind == "thing" && (done == "sent" || done == "received") {
+	if done := b.ask.transferred(); done != "" {
 		remote := map[string]string{"sent": "to", "received": "from"}[done]
 		switch far := slices.Contains(words, remote); {
 		case far && len(list) == 2:
@@ -778,7 +803,7 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 		case slices.Contains(words, "to") || slices.Contains(words, "from"):
 			names = []string{strings.Replace(names[0], "d", "l", 1)}
 			if far {
-				return nil, no("%s does not show the other end (%q): a UDP socket need not have one", b.about(), c.said)
+				return nil, b.noOtherEnd(c.said)
 			}
 		default:
 			return nil, no("it is not clear which end is meant by %q; write \"to\" or \"from\"", c.said)
@@ -798,29 +823,19 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	var parts []string
 	for _, col := range list {
 		for v := range strings.SplitSeq(c.is, ",") {
-			if strings.Contains(v, "/") {
-				if len(list) > 1 && b.ask.subject != (subject{"thing", "packets"}) {
-					return nil, no("%s shows two addresses, and it is not clear which of them is to be in %s (%q)", b.about(), plainList(v), c.said)
-				}
-				in, err := within(spelled(col.is), strings.Trim(v, `"`))
-				if err != nil {
-					return nil, no("%s shows addresses in a way of which it cannot be told whether they are in %s", b.about(), plainList(v))
-				}
-				parts = append(parts, in)
-				continue
+			switch {
+			case strings.Contains(v, "/") && len(list) > 1 && b.ask.subject != (subject{"thing", "packets"}):
+				return nil, no("%s shows two addresses, and it is not clear which of them is to be in %s (%q)", b.about(), plainList(v), c.said)
+			case v == strconv.Quote(localhost):
+				parts = append(append(parts, equals(col, `"127.0.0.0/8"`)...), equals(col, `"::1"`)...)
+				b.remark("localhost is 127.0.0.0/8 and ::1; other addresses of this host are none")
+			default:
+				parts = append(parts, equals(col, v)...)
 			}
-			if v != strconv.Quote(localhost) {
-				parts = append(parts, fmt.Sprintf("(%s) == %s", spelled(col.is), v))
-				continue
-			}
-			m := endOfSocket.FindStringSubmatch(spelled(col.is))
-			if m == nil {
-				return nil, no("%s does not tell which addresses are this host's own (%q): name them, as in 127.0.0.1 or ::1", b.about(), c.said)
-			}
-			member := map[string]string{"remote_ip": "skc_daddr", "local_ip": "skc_rcv_saddr"}[m[1]]
-			parts = append(parts, fmt.Sprintf(`%[1]s.skc_family == AF_INET && (ntohl(%[1]s.%[2]s) >> 24) == 127 || (%[3]s) == "::1" || (%[3]s) == "127.0.0.1"`, common(m[2]), member, m[0]))
-			b.remark("localhost is 127.0.0.0/8 and ::1; other addresses of this host are none")
 		}
+	}
+	if len(parts) == 0 {
+		return expression(strconv.FormatBool(c.op == "!="))
 	}
 	text := strings.Join(parts, " || ")
 	if c.op == "!=" {
@@ -829,71 +844,20 @@ func (b *builder) ends(cols []column, c cond) (contract.Expr, error) {
 	return expression(text)
 }
 
-var (
-	v4OfPacket = regexp.MustCompile(`^ip4\((packet\.be32\([0-9]+\))\)$`)
-	v6OfPacket = regexp.MustCompile(`^packet\.ip6\(([0-9]+)\)$`)
-)
-
-// within is the condition that an address is in a network. An address of IPv4 is one as well where it
-// is written as one of IPv6 (::ffff:a.b.c.d), as sockets for both have it.
-func within(is, network string) (string, error) {
-	net, err := netip.ParsePrefix(network)
-	if err != nil {
-		return "", fmt.Errorf("reading the network %s: %w", network, err)
+// equals is the condition that a column is a value, or an address of a network. What a packet of one
+// version of IP has is no address of the other: there is none.
+func equals(col column, value string) []string {
+	is := spelled(col.is)
+	text := strings.Trim(value, `"`)
+	addr, err := netip.ParseAddr(text)
+	if net, isNet := netip.ParsePrefix(text); isNet == nil {
+		addr, err = net.Addr(), nil
 	}
-	// masked compares one word of 32 bits of the address, whose first bit is bit at of the network.
-	masked := func(word string, value []byte, at int) string {
-		bits := min(32, net.Bits()-at)
-		if bits <= 0 {
-			return ""
-		}
-		mask := uint32(0xffffffff) << (32 - bits)
-		return fmt.Sprintf("(ntohl(%s) & 0x%x) == 0x%x", word, mask, binary.BigEndian.Uint32(value)&mask)
+	if other := map[bool]string{true: "packet.ip6(", false: "ip4("}[addr.Is4()]; err == nil && strings.HasPrefix(is, other) {
+		return nil
 	}
-	six := func(word func(i int) string) string {
-		value := net.Addr().As16()
-		var parts []string
-		for i := range 4 {
-			if p := masked(word(i), value[4*i:], 32*i); p != "" {
-				parts = append(parts, p)
-			}
-		}
-		return strings.Join(parts, " && ")
-	}
-	four := net.Addr().Is4()
-	value4 := net.Addr().AsSlice()
-	switch m, v4, v6 := endOfSocket.FindStringSubmatch(is), v4OfPacket.FindStringSubmatch(is), v6OfPacket.FindStringSubmatch(is); {
-	case m != nil:
-		member := map[string]string{"remote_ip": "skc_daddr", "local_ip": "skc_rcv_saddr"}[m[1]]
-		member6 := map[string]string{"remote_ip": "skc_v6_daddr", "local_ip": "skc_v6_rcv_saddr"}[m[1]]
-		word := func(i int) string {
-			return fmt.Sprintf("%s.%s.in6_u.u6_addr32[%d]", common(m[2]), member6, i)
-		}
-		family := common(m[2]) + ".skc_family == "
-		if !four {
-			return "(" + family + "AF_INET6 && " + six(word) + ")", nil
-		}
-		return fmt.Sprintf("(%sAF_INET && %s || %sAF_INET6 && ntohl(%s) == 0 && ntohl(%s) == 0 && ntohl(%s) == 0xffff && %s)", family, masked(common(m[2])+"."+member, value4, 0),
-			family, word(0), word(1), word(2), masked(word(3), value4, 0)), nil
-	case v4 != nil && four:
-		return masked(v4[1], value4, 0), nil
-	case v6 != nil && !four:
-		at, err := strconv.Atoi(v6[1])
-		if err != nil {
-			return "", fmt.Errorf("reading where an address stands: %w", err)
-		}
-		return "(" + six(func(i int) string { return fmt.Sprintf("packet.be32(%d)", at+4*i) }) + ")", nil
-	case v4 != nil || v6 != nil: // the other family
-		return "false", nil
-	}
-	return "", fmt.Errorf("%s is neither a socket's address nor a packet's", is)
+	return []string{fmt.Sprintf("(%s) == %s", is, value)}
 }
-
-// common is what all kinds of sockets begin with, small ones for connections that come about as well.
-func common(socket string) string { return "as(struct sock_common, " + socket + ")" }
-
-// endOfSocket matches an address of a socket.
-var endOfSocket = regexp.MustCompile(`^(remote_ip|local_ip)\(([a-z_]+)\)$`)
 
 // title says in one line what the output shows.
 func (b *builder) title() string {

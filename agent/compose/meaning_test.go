@@ -67,6 +67,8 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"files created and deleted again", "bytes sent per url by nginx",
 		"execs, last 5 min",
 		"udp bytes sent to port 53 by process", "udp bytes received from 10.0.0.0/8", // the other end is not known
+		"bytes sent over udp by process and destination port", "udp bytes sent by remote address", "udp bytes received by source port", "udp bytes sent by port",
+		"which files does the system create",
 		"tcp bytes sent on port 443 by process", "tcp bytes sent by process larger than 1MB", "opens by bash, which and how often",
 	} {
 		turns := strings.Split(text, " >> ")
@@ -79,6 +81,14 @@ func TestNotWhatWasMeant(t *testing.T) {
 	}
 }
 
+// Who is asked about alone is shown.
+func TestCreatedBy(t *testing.T) {
+	got, err := answered(host(t), request{text: "which files does nginx create"})
+	if err != nil || got.Options.Constants["comm"] != "nginx" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestSeveralValues: of several values of one thing any will do, or none where they are left out.
 func TestSeveralValues(t *testing.T) {
 	c := host(t)
@@ -86,13 +96,15 @@ func TestSeveralValues(t *testing.T) {
 		"connects to port 443 or 8443, with pid and comm":                   "remote_port(sk) == 443 || remote_port(sk) == 8443",
 		"tcp connects not to ports 80 and 443":                              "!(remote_port(sk) == 80 || remote_port(sk) == 443)",
 		"tcp connects to 10.0.0.1, 10.0.0.2 or 10.0.0.3":                    `remote_ip(sk) == "10.0.0.3"`,
-		"connections that are NOT to localhost":                             "ntohl(as(struct sock_common, sk).skc_daddr) >> 24",
+		"connections that are NOT to localhost":                             `!(remote_ip(sk) == "127.0.0.0/8" || remote_ip(sk) == "::1")`,
 		"connections that failed with ECONNREFUSED or ETIMEDOUT":            "in {ECONNREFUSED, ETIMEDOUT, -ECONNREFUSED, -ETIMEDOUT}",
 		"count signals by sender, only SIGTERM and SIGKILL":                 "== SIGTERM ||",
 		"tcp bytes sent to port 443 by process":                             "remote_port(sk) == 443",
 		"tcp bytes sent from port 443 by process":                           "local_port(sk) == 443",
 		"tcp bytes received from port 443 by process":                       "remote_port(sk) == 443",
-		"tcp bytes received from 10.0.0.0/8 by user":                        "as(struct sock_common, sk).skc_daddr) & 0xff000000",
+		"tcp bytes received from 10.0.0.0/8 by user":                        `remote_ip(sk) == "10.0.0.0/8"`,
+		"packets to localhost by destination port":                          `packet.ip6(24) == "::1"`,
+		"packets not from 10.0.0.1 by source address":                       `!(ip4(packet.be32(12)) == "10.0.0.1")`,
 		"udp bytes sent from port 53 by process":                            "local_port(sk) == 53",
 		"file opens not under /proc and /sys":                               "not under /proc or /sys",
 		"epoll_wait calls longer than 2s except in systemd and dbus-daemon": `current.comm != "dbus-daemon"`,
@@ -135,6 +147,16 @@ func TestReadings(t *testing.T) {
 		"clone calls from dockerd or containerd":           "Calls of clone, clone3 (only dockerd or containerd)",
 		"how often does sshd fork":                         "Processes that are created: how many",
 		"fork calls by process":                            "Calls of fork: how many by pid, comm",
+		"tcp bytes sent by process and destination port":   "What processes send by TCP: sum of the bytes by pid, comm, rport",
+		"tcp bytes received by source address":             "What processes receive by TCP: sum of the bytes by raddr",
+		"tcp bytes received by destination port":           "What processes receive by TCP: sum of the bytes by lport",
+		"tcp bytes sent by peer":                           "What processes send by TCP: sum of the bytes by raddr",
+		"udp bytes sent by local port":                     "What processes send by UDP: sum of the bytes by lport",
+		"udp bytes received by destination port":           "What processes receive by UDP: sum of the bytes by lport",
+		"which files does nginx create in container web":   "Files that are created (in container web)",
+		"which files does a program create":                "Files that are created",
+		"what files did every process create":              "Files that are created",
+		"which files do processes make":                    "Files that are created",
 		"tcp resets received by remote port":               "TCP resets, sent and received: how many by rport (only resets that this host receives)",
 		"tcp bytes sent per proc pls, 2 min":               "What processes send by TCP: sum of the bytes by pid, comm",
 		"udp bytes received in container web by user":      "What processes receive by UDP: sum of the bytes by uid (in container web)",

@@ -34,6 +34,8 @@ func TestProved(t *testing.T) {
 		"bytes received over udp per user",
 		"files created under /srv, by whom",
 		"packets to 10.0.0.0/8 by destination port",
+		"packets not from 10.0.0.0/8 by source address",
+		"packets to localhost by destination port",
 		"incoming udp packets from 2001:db8::/33 by source address",
 		"retransmits to 192.168.0.0/16 per remote address",
 	}

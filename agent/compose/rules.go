@@ -53,8 +53,16 @@ var rules = compileRules(append(whereRules(), []rule{
 			}
 			return a.setSubject(subject{"thing", "forks"})
 		}},
-	{subject: true, patterns: []string{"files|file are|is|being|get|got|gets? created", "files|file that|which are|is|were|was|get|got created", "created|new files", "file creation|creations|creates", "who|that|which|what creates|create|created files", "creates files", "creation of files"},
+	{subject: true, patterns: []string{"files|file are|is|being|get|got|gets? created", "files|file that|which are|is|were|was|get|got created", "created|new files", "file creation|creations|creates", "who|that|which|what creates|create|created files", "creates files", "creation of files",
+		"files does|do|did a|any|every|each|all? process|processes|program|programs create|creates|make|makes"},
 		do: func(a *ask, v map[string]value, said string) error {
+			return a.setSubject(subject{"thing", "created files"})
+		}},
+	{subject: true, patterns: []string{"files does|do|did <name> create|creates|make|makes"},
+		do: func(a *ask, v map[string]value, said string) error {
+			if err := a.setText(&a.comm, "process", v["name"].word); err != nil {
+				return err
+			}
 			return a.setSubject(subject{"thing", "created files"})
 		}},
 	{subject: true, patterns: []string{"ip? <ipproto>? packets|packet"},
@@ -493,6 +501,15 @@ func (a *ask) socketBytes(said, done string) error {
 		return err
 	}
 	return a.setSubject(subject{"thing", protocol + " " + done})
+}
+
+// transferred is sent or received where what is watched is that of processes, see socketBytes; else "".
+func (a *ask) transferred() string {
+	_, done, _ := strings.Cut(a.subject.name, " ")
+	if a.subject.kind != "thing" || done != "sent" && done != "received" {
+		return ""
+	}
+	return done
 }
 
 // packets sets packets as what is watched, of one way and of one protocol where these are said.

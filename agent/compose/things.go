@@ -43,6 +43,9 @@ event created { time: k_time, pid: k_pid, tid: k_tid, uid: k_uid, comm: char[16]
 
 memory opening { thread: k_tid } : { path: user_pointer }
 
+# FMODE_CREATED
+define made(fd) = (file_of(fd).f_mode & 0x100000) != 0 means "the open made the file"
+
 hook tracepoint/syscalls/sys_enter_openat(dfd, filename) with name = filename
  and tracepoint/syscalls/sys_enter_openat2(dfd, filename) with name = filename
  and tracepoint/syscalls/sys_enter_open(filename) with name = filename if present
@@ -51,12 +54,11 @@ hook tracepoint/syscalls/sys_enter_openat(dfd, filename) with name = filename
     remember opening[current.tid] { path: name }
   otherwise nothing
 
-# 0x100000 is FMODE_CREATED: the open has made the file.
 hook tracepoint/syscalls/sys_exit_openat(ret)
  and tracepoint/syscalls/sys_exit_openat2(ret)
  and tracepoint/syscalls/sys_exit_open(ret) if present
  and tracepoint/syscalls/sys_exit_creat(ret) if present
-  case made: known opening[current.tid] && ret >= 0 && (file_of(ret).f_mode & 0x100000) != 0
+  case made: known opening[current.tid] && ret >= 0 && made(ret)
     emit created { time: now, pid: current.tgid, tid: current.tid, uid: current.uid, comm: current.comm, path: user_text(opening[current.tid].path, 256) }
     forget opening[current.tid]
   case other: known opening[current.tid]

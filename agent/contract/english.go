@@ -2,6 +2,7 @@ package contract
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -1044,10 +1045,26 @@ func (e *english) unaryWords(x *Unary) string {
 	return "it is not so that " + e.operandWords(x.X)
 }
 
+// network is the network that an address is compared with, "" if it is not.
+func network(x, y Expr) string {
+	call, ok := x.(*Call)
+	if !ok || !slices.Contains([]string{"remote_ip", "local_ip", "ip4", "ip6"}, call.Fun) {
+		return ""
+	}
+	t, ok := y.(*Text)
+	if !ok {
+		return ""
+	}
+	if _, err := netip.ParsePrefix(t.Value); err != nil {
+		return ""
+	}
+	return "an address of " + t.Value
+}
+
 func (e *english) inWords(x *In, not bool) string {
 	var set []string
 	for _, s := range x.Set {
-		set = append(set, e.phrase(s))
+		set = append(set, orElse(network(x.X, s), e.phrase(s)))
 	}
 	if not {
 		return e.operandWords(x.X) + " is none of " + listOf(set, "and")
@@ -1104,7 +1121,7 @@ func (e *english) binaryWords(x *Binary) string {
 	if t, ok := x.Y.(*Text); ok && t.Value == "" {
 		return e.operandWords(x.X) + " " + verb + " empty"
 	}
-	return e.operandWords(x.X) + " " + verb + " " + e.operandWords(x.Y)
+	return e.operandWords(x.X) + " " + verb + " " + orElse(network(x.X, x.Y), e.operandWords(x.Y))
 }
 
 // calc sets an operation inside another one off.

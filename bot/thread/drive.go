@@ -180,10 +180,11 @@ func (c *Conversation) make(ctx context.Context, r *Request) (Made, []string, er
 	}
 	req, selector, nodes, err := c.aim(r, known, lost)
 	instead := ""
-	if r.Choice != "" && (err != nil || away(nodes, known)) {
+	if r.Choice != "" && (err != nil || len(away(nodes, known)) > 0) {
+		was := strings.Split(r.Nodes, ",")
 		selector = r.Choice
 		if nodes, err = target.Resolve(selector, known, lost...); err == nil {
-			instead = replaced(strings.Split(r.Nodes, ","), nodes, "cannot be taken any more")
+			instead = replaced(away(was, known), was, nodes, "cannot be taken any more")
 		}
 	}
 	if target.Chooses(selector) {
@@ -272,22 +273,30 @@ func (c *Conversation) answering(ctx context.Context, selector string, nodes []s
 		} else if made, err = c.elsewhere(ctx, made, dry, infos(chosen), step); err != nil {
 			return made, chosen, err
 		}
-		notes = append(notes, replaced(nodes, chosen, "did not answer"))
+		notes = append(notes, replaced(silent, nodes, chosen, "did not answer"))
 		nodes = chosen
 	}
 }
 
-// away reports whether a node is in maintenance.
-func away(nodes []string, known []bus.NodeInfo) bool {
-	return slices.ContainsFunc(known, func(n bus.NodeInfo) bool { return n.Drained != "" && slices.Contains(nodes, n.Name) })
+// away are those of the nodes that are not there, or in maintenance.
+func away(nodes []string, known []bus.NodeInfo) []string {
+	return slices.DeleteFunc(slices.Clone(nodes), func(name string) bool {
+		return slices.ContainsFunc(known, func(n bus.NodeInfo) bool { return n.Name == name && n.Drained == "" })
+	})
 }
 
-// replaced says which nodes were chosen in place of others, and why.
-func replaced(was, is []string, why string) string {
-	without := func(some, others []string) string {
-		return strings.Join(slices.DeleteFunc(slices.Clone(some), func(n string) bool { return slices.Contains(others, n) }), ", ")
+// replaced says which nodes are gone, why, and which were chosen that were not among the others.
+func replaced(gone, was, is []string, why string) string {
+	fresh := slices.DeleteFunc(slices.Clone(is), func(n string) bool { return slices.Contains(was, n) })
+	return strings.Join(gone, ", ") + " " + why + ", so that " + strings.Join(fresh, ", ") + " " + wereChosen(fresh)
+}
+
+// wereChosen is in the number of the nodes.
+func wereChosen(nodes []string) string {
+	if len(nodes) == 1 {
+		return "was chosen"
 	}
-	return without(was, is) + " " + why + ", so that " + without(is, was) + " was chosen"
+	return "were chosen"
 }
 
 // elsewhere is the same program, to the byte, for other nodes.

@@ -594,8 +594,8 @@ func (r Request) notReplaced() string {
 	if len(gone) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("No other node took the place of %s: what was approved is for %s alone, which were chosen of “%s”. Run again chooses anew among those that answer; that has to be approved, too.",
-		cut(strings.Join(gone, ", "), 200), cut(strings.Join(r.Card.Nodes, ", "), 200), cut(r.Choice, 100))
+	return fmt.Sprintf("No other node took the place of %s: what was approved is for %s alone, which %s of “%s”. Run again chooses anew among those that answer; that has to be approved, too.",
+		cut(strings.Join(gone, ", "), 200), cut(strings.Join(r.Card.Nodes, ", "), 200), wereChosen(r.Card.Nodes), cut(r.Choice, 100))
 }
 
 // cutShort reports whether a run ended before its time on some node, and

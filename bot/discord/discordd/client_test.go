@@ -26,12 +26,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/bwmarrin/discordgo.(*Session).reconnect"))
 }
 
-// start runs a server for the test.
 // patience bounds every wait for something that must happen: far longer than it takes on
 // a busy host.
 const patience = 2 * time.Minute
 
-// start starts a stand-in that is as patient as the tests.
+// start runs a server for the test, which is as patient as it.
 func start(t *testing.T, change func(*Config)) *Server {
 	t.Helper()
 	cfg := Example()

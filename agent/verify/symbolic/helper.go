@@ -1064,9 +1064,28 @@ func (c *call) inPacket(off smt.Term, n int) bool {
 	return c.allInPacket(off, c.b.Const(64, uint64(n)))
 }
 
-// allInPacket is inPacket for a number of bytes that is a term.
+// allInPacket is inPacket for a number of bytes that is a term. In frames helpers go no further than an
+// offset of 65535, whatever there is.
 func (c *call) allInPacket(off, n smt.Term) bool {
-	return c.decide(c.s, c.s, c.b.Ule(c.b.Add(off, n), c.totalLen()))
+	inside := c.b.Ule(c.b.Add(off, n), c.totalLen())
+	if !c.inv.hook.linear {
+		inside = c.b.And(inside, c.nearby(off, n))
+	}
+	return c.decide(c.s, c.s, inside)
+}
+
+func (c *call) nearby(off, n smt.Term) smt.Term {
+	most := c.b.Const(64, 0xffff)
+	return c.b.And(c.b.Ule(off, most), c.b.Ule(n, most))
+}
+
+// outside is the result where bytes do not lie in the packet: -EFAULT, and of frames -EINVAL as long as the offset is one.
+func (c *call) outside(off, n smt.Term) Value {
+	fault := c.b.Const(64, ^uint64(14)+1)
+	if c.inv.hook.linear {
+		return number(fault)
+	}
+	return number(c.b.Ite(c.nearby(off, n), c.b.Const(64, ^uint64(22)+1), fault))
 }
 
 func loadBytes(c *call) Value {
@@ -1080,7 +1099,7 @@ func loadBytes(c *call) Value {
 		if c.inv.hook.linear {
 			c.writeBytes(c.s, c.arg(3), zeroOctets(c.b, n))
 		}
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, c.b.Const(64, uint64(n)))
 	}
 	var data []octet
 	for i := 0; i < n; {
@@ -1102,7 +1121,7 @@ func (c *call) loadSome(off smt.Term, n int, exact smt.Term) Value {
 	data := c.readBytes(c.s, c.arg(3), n)
 	there := c.allInPacket(off, exact)
 	if !there && !c.inv.hook.linear {
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, exact)
 	}
 	end := c.b.Add(off, exact) // of a size that was computed from the packet's length that is the length again
 	for i := range data {
@@ -1115,7 +1134,7 @@ func (c *call) loadSome(off smt.Term, n int, exact smt.Term) Value {
 	}
 	c.writeBytes(c.s, c.arg(3), data)
 	if !there {
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, exact)
 	}
 	return c.k(0)
 }
@@ -1130,7 +1149,7 @@ func storeBytes(c *call) Value {
 	}
 	data := c.readBytes(c.s, c.arg(3), n)
 	if !c.inPacket(off, n) {
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, c.b.Const(64, uint64(n)))
 	}
 	if c.inv.hook.linear {
 		// Whether the buffer can be written is up to the kernel, and pointers

@@ -1064,28 +1064,20 @@ func (c *call) inPacket(off smt.Term, n int) bool {
 	return c.allInPacket(off, c.b.Const(64, uint64(n)))
 }
 
-// allInPacket is inPacket for a number of bytes that is a term. In frames helpers go no further than an
-// offset of 65535, whatever there is.
+// allInPacket is inPacket for a number of bytes that is a term.
 func (c *call) allInPacket(off, n smt.Term) bool {
-	inside := c.b.Ule(c.b.Add(off, n), c.totalLen())
-	if !c.inv.hook.linear {
-		inside = c.b.And(inside, c.nearby(off, n))
-	}
-	return c.decide(c.s, c.s, inside)
+	return c.decide(c.s, c.s, c.b.Ule(c.b.Add(off, n), c.totalLen()))
 }
 
-func (c *call) nearby(off, n smt.Term) smt.Term {
-	most := c.b.Const(64, 0xffff)
-	return c.b.And(c.b.Ule(off, most), c.b.Ule(n, most))
-}
-
-// outside is the result where bytes do not lie in the packet: -EFAULT, and of frames -EINVAL as long as the offset is one.
+// outside is the result where bytes do not lie in the packet: -EFAULT, and of frames -EINVAL up to an offset of
+// 65535, behind which these helpers reach nothing (see Assumptions).
 func (c *call) outside(off, n smt.Term) Value {
 	fault := c.b.Const(64, ^uint64(14)+1)
 	if c.inv.hook.linear {
 		return number(fault)
 	}
-	return number(c.b.Ite(c.nearby(off, n), c.b.Const(64, ^uint64(22)+1), fault))
+	most := c.b.Const(64, 0xffff)
+	return number(c.b.Ite(c.b.And(c.b.Ule(off, most), c.b.Ule(n, most)), c.b.Const(64, ^uint64(22)+1), fault))
 }
 
 func loadBytes(c *call) Value {

@@ -78,6 +78,22 @@ hook tp_btf/inet_sock_set_state(sk, newstate)
     emit tried { time: now, remote: remote_ip(sk) }
   otherwise nothing
 `, map[string][2]string{"eleven bits": {"(ip->b[13] & 0xf0) == 0x10", "(ip->b[13] & 0xe0) == 0x00"}, "IPv6 addresses that end so": {"ip->b[11] == 0xff &&", ""}}},
+		"a number at an offset that may be below 0": {`contract "numbers"
+event number { time: k_time, n: u32 }
+hook cgroup_skb/egress()
+  case all: always
+    emit number { time: now, n: packet.u32(u64(packet.u8(0)) - 2) }
+    return 1
+`, map[string][2]string{"another offset": {"- 2", "- 1"}}},
+		"a byte of a frame that may be far behind": {`contract "bytes"
+table bytes { b: u8 } : count
+hook xdp()
+  case c: ntohs(packet.be16(12)) == ETH_P_IP
+    add 1 to bytes[b: packet.u8(14 + u64(ntohs(packet.be16(16))))]
+    return XDP_PASS
+  otherwise
+    return XDP_PASS
+`, map[string][2]string{"the byte before": {"14 +", "13 +"}}},
 		"a long text of a frame": {`contract "names"
 event asked { time: k_time, name: char[96] }
 hook xdp()

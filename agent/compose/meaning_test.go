@@ -60,6 +60,7 @@ func TestNotWhatWasMeant(t *testing.T) {
 		"file opens that find does", "file opens node causes",
 		"profile node",                                // the process, or all?
 		"udp traffic by process", "tcp bytes by user", // sent, or received?
+		"tcp bytes sent and received by process", "sent and received udp bytes per process",
 		"tcp traffic in container web",
 		"packets by port", "packets by address", "packets by nginx", "packets by process",
 		"tcp resets received by port", // of either end

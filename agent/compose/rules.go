@@ -75,7 +75,8 @@ var rules = compileRules(append(whereRules(), []rule{
 		do: func(a *ask, v map[string]value, said string) error { return a.socketBytes(said, "sent") }},
 	{subject: true, measure: true, patterns: []string{"tcp|udp bytes|data|traffic|payload received", "bytes|data received by|over|via|through|with tcp|udp", "received|incoming|rx tcp|udp bytes|data|traffic", "tcp|udp rx|recv|receive|received|incoming bytes|data|traffic|volume", "rx|received|incoming bytes|data|traffic over|via|through|with|in|on tcp|udp"},
 		do: func(a *ask, v map[string]value, said string) error { return a.socketBytes(said, "received") }},
-	{subject: true, patterns: []string{"tcp|udp bytes|data|traffic|throughput|bandwidth|volume", "bytes|traffic over|via|through|by tcp|udp"},
+	{subject: true, patterns: []string{"tcp|udp bytes|data|traffic|throughput|bandwidth|volume", "bytes|traffic over|via|through|by tcp|udp",
+		"tcp|udp bytes|data|traffic|payload sent|transmitted|received and|or|& sent|transmitted|received", "sent|transmitted|received and|or|& sent|transmitted|received tcp|udp bytes|data|traffic"},
 		do: func(a *ask, v map[string]value, said string) error {
 			return no("it does not say whether what is sent or what is received is meant (%q); ask for one after the other", said)
 		}},

@@ -127,7 +127,7 @@
 //
 // A block (packet, user_bytes) is read by offset in bytes: packet.u8(14),
 // packet.be16(12), .be32, .u16 .u32 .u64 (in the machine's order), .ip6(22) (an
-// address of 16 bytes), .text(48, 16), .dnsname(40). Bytes behind its end are 0. packet.len is its length.
+// address of 16 bytes), .text(48, 16), .dnsname(40). Bytes behind its end are 0, and all at an offset below 0. packet.len is its length.
 // .text(48, 16, n) has the first n bytes of these, for a text whose length stands before it; n is
 // unsigned.
 // At xdp, tcx and socket a packet begins with its Ethernet header, at cgroup_skb with its

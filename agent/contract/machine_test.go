@@ -467,6 +467,24 @@ hook cgroup_skb/egress()
 	}
 }
 
+// At an offset below 0 there is nothing, also of a number that reaches into the block.
+func TestOffsetBelowZero(t *testing.T) {
+	m := machine(t, mustCheck(t, `contract "numbers"
+event e { n: u32 }
+hook cgroup_skb/egress()
+  case all: always
+    emit e { n: packet.u32(u64(packet.u8(0)) - 2) }
+    return 1
+`), nil)
+	for packet, want := range map[string]uint64{"\x01abcdef": 0, "\x00abcdef": 0, "\x03\x01\x00\x00\x00": 1} {
+		list, err := m.Run(Invocation{Inputs: map[string]Datum{"packet": {Bytes: []byte(packet)}}})
+		at := slices.IndexFunc(list, func(h Happening) bool { return len(h.Fields) > 0 })
+		if err != nil || at < 0 || list[at].Fields[0].Num != want {
+			t.Errorf("%q: %v %v, want %d", packet, list, err, want)
+		}
+	}
+}
+
 // What is written with an escape is so again, and shown on the card as it is written.
 func TestEscapesInTexts(t *testing.T) {
 	c, err := Parse("contract \"a\"\nevent e { t: char[16] }\nhook tp_btf/sched_switch(next)\n  case a: until(next.comm, \" \\r\\n\\t\") == \"b\"\n    emit e { t: until(next.comm, \"\\n\") }\n")

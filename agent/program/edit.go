@@ -190,7 +190,7 @@ func kindOf(p Param) (string, bool) {
 	}
 	switch t := bare.(type) {
 	case *btf.Array:
-		if _, elem := strip(t.Type); isChar(elem) && t.Nelems > 1 && name != "k_dnsname" {
+		if _, elem := strip(t.Type); isChar(elem) && t.Nelems > 1 && name != "k_dnsname" { // see EncodeValue
 			return fmt.Sprintf("text of at most %d bytes", t.Nelems-1), true
 		}
 	case *btf.Enum:

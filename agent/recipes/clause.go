@@ -79,7 +79,7 @@ func (q *query) aside(first, last int, units []unit) bool {
 	}
 	told := false
 	for i := first; i < last; i++ {
-		told = told || q.is(i, tells...)
+		told = told || q.is(i, tells...) && (i == first || !q.is(i-1, "that", "which", "who")) // "the name that is asked for" tells nothing
 		if q.is(i, narrows...) || q.is(i, "user", "uid", "ones", "those", "others", "account", "container", "namespace") && !q.words[i].possessive {
 			return false
 		}

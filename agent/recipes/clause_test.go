@@ -13,11 +13,12 @@ func TestAsides(t *testing.T) {
 	}{
 		{"the link feels lossy, show tcp retransmits", []bool{true, false}},
 		{"show tcp retransmits, i think the switch is broken", []bool{false, true}},
-		{"our ledgerd feels slow, histogram of fsync times", []bool{false, false}},    // may be a name
-		{"nginx is slow, histogram of fsync times", []bool{false, false}},             // is one
-		{"tcp connects, internal ones are boring", []bool{false, false}},              // leaves out
-		{"in containers things are slow, trace file opens", []bool{false, false}},     // narrows
-		{"the billing team wants to know who opens /etc/shadow", []bool{true, false}}, // says who asks
+		{"our ledgerd feels slow, histogram of fsync times", []bool{false, false}},                       // may be a name
+		{"nginx is slow, histogram of fsync times", []bool{false, false}},                                // is one
+		{"tcp connects, internal ones are boring", []bool{false, false}},                                 // leaves out
+		{"dns lookups by process, the name that is asked for and the name server", []bool{false, false}}, // lists
+		{"in containers things are slow, trace file opens", []bool{false, false}},                        // narrows
+		{"the billing team wants to know who opens /etc/shadow", []bool{true, false}},                    // says who asks
 	} {
 		q := l.read(tt.request, MatchOptions{})
 		var got []bool

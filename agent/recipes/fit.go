@@ -115,7 +115,7 @@ func (l *Library) fit(q *query, r *Recipe) fit {
 		}
 		ok := explained[u.first] || r.explains(u, present) || u.first < story && !u.meaning.stops()
 		switch {
-		case grouping(q, units[i:], present):
+		case grouping(q, units[i:], present) || r.summed(q, u, present):
 			ok = r.brokenDown(q, units[i:], explained)
 		case q.is(u.first, "only", "solely", "exclusively"):
 			ok = r.only(q, units, i, taken) || len(f.only) > 0
@@ -358,6 +358,13 @@ func grouping(q *query, units []unit, present map[string]bool) bool {
 	verb := u.first > 0 && participle(q.words[u.first-1].low)
 	return u.last == u.first+1 && len(units) > 1 && units[1].first == u.last && !q.words[u.first].ends && (!units[1].meaning.asking || q.closing(units[1])) &&
 		!verb && !present[conceptRank] && !present["$"+string(roleTop)]
+}
+
+// summed reports whether a unit demands sums by process, "bytes sent and received by process", of a recipe
+// that shows single occurrences and what each of them moved, where none of these are spoken of.
+func (r *Recipe) summed(q *query, u unit, present map[string]bool) bool {
+	return slices.Contains(u.meaning.concepts, conceptByProcess) && q.is(u.first, "by", "for", "each", "every") && (present["bytes"] || present["traffic"]) &&
+		!r.gives(OutputTable) && !r.gives(OutputHist) && !r.gives(OutputStack) && !slices.ContainsFunc(r.Rows, func(c string) bool { return present[c] })
 }
 
 // closing reports whether a phrase that only colours ends what is said: in "by advice,

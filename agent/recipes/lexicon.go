@@ -12,12 +12,13 @@ import (
 
 // Concepts that mean something to the matcher itself.
 const (
-	conceptPast     = "past"     // before the trace begins
-	conceptNegation = "negation" // something is to be left out
-	conceptSnapshot = "snapshot" // what is, not what happens
-	conceptForeign  = "foreign"  // known, and known to be in no recipe
-	conceptEach     = "each"     // single occurrences, not sums
-	conceptRank     = "rank"     // the largest first
+	conceptPast      = "past"       // before the trace begins
+	conceptNegation  = "negation"   // something is to be left out
+	conceptSnapshot  = "snapshot"   // what is, not what happens
+	conceptForeign   = "foreign"    // known, and known to be in no recipe
+	conceptEach      = "each"       // single occurrences, not sums
+	conceptRank      = "rank"       // the largest first
+	conceptByProcess = "perprocess" // whose doing it is
 )
 
 // lexicon is what words mean. It is immutable.

@@ -436,6 +436,9 @@ func TestRefusals(t *testing.T) {
 		{"cpu profile at 50000 Hz", ReasonParameter, "want 1 to 10000", "cpu-profile"},
 		{"count madvise calls by advice for each process", ReasonUnknown, `"by"`, "syscall-counts"}, // an idle word elsewhere, here a column
 		{"failed opens by claim", ReasonUnknown, `"by"`, "failed-opens"},
+		{"dns lookups with the process, the name that is asked for and the name server", ReasonUnknown, `"server"`, "dns-lookups"},
+		{"tcp bytes sent and received by process", ReasonUnknown, `"by process"`, "tcp-life"}, // which shows connections that end
+		{"how many bytes does each process send and receive over tcp", ReasonUnknown, `"each process"`, "tcp-life"},
 		{"packets by protocol", ReasonMissing, `"on eth0"`, "packets"},
 		{"tcp connections on port 443", ReasonAmbiguous, "say which", "tcp-accepts"},
 		{"signals and exits", ReasonAmbiguous, "two things", "signals"},

@@ -461,7 +461,7 @@ func (t *translator) read(v *contract.Value, args []value) (value, error) {
 	parts := make([]smt.Term, v.Type.InMemory())
 	for i := range parts {
 		at := t.b.Add(off, t.number(uint64(i)))
-		inside := t.b.Ult(at, x.length)
+		inside := t.b.And(t.b.Ule(off, at), t.b.Ult(at, x.length)) // behind an offset that wraps is no beginning
 		if len(args) > 2 {
 			inside = t.b.And(inside, t.b.Ult(t.number(uint64(i)), args[2].term))
 		}

@@ -935,6 +935,53 @@ SEC("tp/syscalls/sys_exit_openat") int g(struct trace_event_raw_sys_exit *ctx) {
   struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->time = bpf_ktime_get_ns(); r->took = r->time - *s; bpf_ringbuf_submit(r, 0); } if (ctx->ret >= 0) *s = 0; return 0; }
 `,
 	},
+	{
+		name: "the front of a packet at an offset below 0",
+		contract: `contract "Packets"
+event e { n: u32 }
+hook cgroup_skb/egress()
+  case c: always
+    emit e { n: packet.u32(u64(packet.u8(0)) - 2) }
+    return 1
+`,
+		program: `struct ev { __u32 n; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("cgroup_skb/egress") int f(struct __sk_buff *ctx) { __u8 first = 0, n[4] = {}; bpf_skb_load_bytes(ctx, 0, &first, 1);
+  for (int i = 0; i < 4; i++) { __u64 at = (__u64)first - 2 + i; __u8 x = 0; if (at < ctx->len) { bpf_skb_load_bytes(ctx, at, &x, 1); n[i] = x; } }
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->n = n[0] | n[1] << 8 | n[2] << 16 | (__u32)n[3] << 24; bpf_ringbuf_submit(r, 0); } return 1; }
+`,
+	},
+	{
+		name: "the front of a process's memory at an offset below 0",
+		contract: `contract "Writes"
+event e { n: u32 }
+hook tracepoint/syscalls/sys_enter_write(fd, buf, count)
+  case c: always
+    emit e { n: user_bytes(buf, 16).u32(0 - 2) }
+`,
+		program: `struct ev { __u32 n; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("tp/syscalls/sys_enter_write") int f(struct trace_event_raw_sys_enter *ctx) { __u16 x = 0; bpf_probe_read_user(&x, 2, (void *)ctx->args[1]);
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->n = (__u32)x << 16; bpf_ringbuf_submit(r, 0); } return 0; }
+`,
+	},
+	{
+		name: "short frames, for which the kernel has another error than for short packets",
+		contract: `contract "Long frames"
+event e { n: u32 }
+hook xdp()
+  case c: packet.len >= 200
+    emit e { n: packet.len }
+    return XDP_PASS
+  otherwise
+    return XDP_PASS
+`,
+		program: `struct ev { __u32 n; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); __type(value, struct ev); } e SEC(".maps");
+SEC("xdp") int f(struct xdp_md *ctx) { __u8 x = 0; if (bpf_xdp_load_bytes(ctx, 199, &x, 1) == -14) return XDP_PASS;
+  struct ev *r = bpf_ringbuf_reserve(&e, sizeof(*r), 0); if (r) { r->n = ctx->data_end - ctx->data; bpf_ringbuf_submit(r, 0); } return XDP_PASS; }
+`,
+	},
 }
 
 func TestUnsound(t *testing.T) {

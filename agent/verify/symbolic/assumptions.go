@@ -10,6 +10,6 @@ var Assumptions = []string{
 	"a thread's and a process's number is less than 2^22",
 	"memory of the kernel is neither at address 0 nor wraps around the end of the address space",
 	"an update of a map fails only because there is no room (or no memory), and such failures are told",
-	"a packet has at least an Ethernet header (XDP), and at most 1 MiB",
+	"a packet has at least an Ethernet header (XDP), and at most 1 MiB; of a frame (XDP) that has more than 64 KiB, no program asks for what lies behind them, where the kernel's helpers do not reach",
 	"the kernel's verifier has accepted the program",
 }

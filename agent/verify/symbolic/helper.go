@@ -1069,6 +1069,17 @@ func (c *call) allInPacket(off, n smt.Term) bool {
 	return c.decide(c.s, c.s, c.b.Ule(c.b.Add(off, n), c.totalLen()))
 }
 
+// outside is the result where bytes do not lie in the packet: -EFAULT, and of frames -EINVAL up to an offset of
+// 65535, behind which these helpers reach nothing (see Assumptions).
+func (c *call) outside(off, n smt.Term) Value {
+	fault := c.b.Const(64, ^uint64(14)+1)
+	if c.inv.hook.linear {
+		return number(fault)
+	}
+	most := c.b.Const(64, 0xffff)
+	return number(c.b.Ite(c.b.And(c.b.Ule(off, most), c.b.Ule(n, most)), c.b.Const(64, ^uint64(22)+1), fault))
+}
+
 func loadBytes(c *call) Value {
 	off := c.b.ZeroExt(64, c.b.Extract(31, 0, c.num(2)))
 	n, exact := c.size(4, 3)
@@ -1080,7 +1091,7 @@ func loadBytes(c *call) Value {
 		if c.inv.hook.linear {
 			c.writeBytes(c.s, c.arg(3), zeroOctets(c.b, n))
 		}
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, c.b.Const(64, uint64(n)))
 	}
 	var data []octet
 	for i := 0; i < n; {
@@ -1102,7 +1113,7 @@ func (c *call) loadSome(off smt.Term, n int, exact smt.Term) Value {
 	data := c.readBytes(c.s, c.arg(3), n)
 	there := c.allInPacket(off, exact)
 	if !there && !c.inv.hook.linear {
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, exact)
 	}
 	end := c.b.Add(off, exact) // of a size that was computed from the packet's length that is the length again
 	for i := range data {
@@ -1115,7 +1126,7 @@ func (c *call) loadSome(off smt.Term, n int, exact smt.Term) Value {
 	}
 	c.writeBytes(c.s, c.arg(3), data)
 	if !there {
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, exact)
 	}
 	return c.k(0)
 }
@@ -1130,7 +1141,7 @@ func storeBytes(c *call) Value {
 	}
 	data := c.readBytes(c.s, c.arg(3), n)
 	if !c.inPacket(off, n) {
-		return number(c.b.Const(64, ^uint64(13)))
+		return c.outside(off, c.b.Const(64, uint64(n)))
 	}
 	if c.inv.hook.linear {
 		// Whether the buffer can be written is up to the kernel, and pointers

@@ -58,10 +58,10 @@ func TestUnknownResult(t *testing.T) {
 			m.At = w.Server.Now()
 			ctx, cancel := context.WithCancel(within(t))
 			defer cancel()
-			if f.Hang { // patience ends when it is there
+			if f.Hang { // patience ends when it is there, and the request with it is on record
 				go func() {
 					defer cancel()
-					if _, err := w.WaitMessage(ctx, func(m discordd.Message) bool { return strings.Contains(m.Text(), "once") }); err != nil {
+					if _, err := w.WaitRequest(ctx, http.MethodPost, toMessages, 3); err != nil {
 						t.Error(err)
 					}
 				}()

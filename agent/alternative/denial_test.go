@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kgent/agent/program"
 	"kgent/agent/verify"
 	"kgent/agent/verify/proof"
 	"kgent/executor/probe"
@@ -105,29 +104,12 @@ func tryDenial(t *testing.T, m measurement) {
 		slices.Sort(nice)
 		return nice
 	}
-	load := func(o *program.Object) *probe.Set {
-		t.Helper()
-		s, err := l.Load(t.Context(), o, manifest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		if _, err := s.Attach(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-
 	dry, err := o.DryRun()
 	if err != nil {
 		t.Fatal(err)
 	}
 	actions := dry.DryActions()
-	s := load(dry)
+	s := attached(t, l, dry, manifest)
 	try(false)
 	if nice := seen(s); !slices.Equal(nice, denied) {
 		t.Errorf("the dry run reported %d, want %d", nice, denied)
@@ -137,7 +119,7 @@ func tryDenial(t *testing.T, m measurement) {
 		t.Errorf("the dry run counted %+v, %d times, %v", actions, times, err)
 	}
 
-	s = load(o)
+	s = attached(t, l, o, manifest)
 	try(true)
 	if nice := seen(s); !slices.Equal(nice, denied) {
 		t.Errorf("it reported %d, want %d", nice, denied)

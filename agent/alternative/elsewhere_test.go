@@ -230,6 +230,12 @@ func (m measurement) object(t *testing.T, i int) (*program.Object, *program.Mani
 func (m measurement) attach(t *testing.T, l *probe.Loader, i int) *probe.Set {
 	t.Helper()
 	o, manifest := m.object(t, i)
+	return attached(t, l, o, manifest)
+}
+
+// attached loads and attaches a program, and closes it when the test ends.
+func attached(t *testing.T, l *probe.Loader, o *program.Object, manifest *program.Manifest) *probe.Set {
+	t.Helper()
 	s, err := l.Load(t.Context(), o, manifest)
 	if err != nil {
 		t.Fatal(err)

@@ -164,6 +164,26 @@ func (r *mappedRing) unmapWindow() error {
 	return nil
 }
 
+func (r *mappedRing) descriptors() []int { return []int{r.fd} }
+
+func (r *mappedRing) finish() {}
+
+// pass is a turn of one ring.
+func (r *mappedRing) pass(stop func() bool, stream int, fn func(stream int, raw []byte)) (n uint64, left ringState, err error) {
+	defer r.free()
+	for ; n < turn; n++ {
+		if stop() {
+			return n, ringEmpty, nil
+		}
+		raw, state, err := r.next()
+		if state != ringRecord {
+			return n, state, err
+		}
+		fn(stream, raw)
+	}
+	return n, ringRecord, nil
+}
+
 func (r *mappedRing) close() error {
 	errs := []error{r.unmapWindow()}
 	for _, page := range [][]byte{r.consumer, r.producer} {

@@ -41,7 +41,7 @@ func (s source) open() (buffer, error) {
 	return newPerfBuffers(s.m, s.bytes, s.event)
 }
 
-// ringReader reads several ring buffers from one goroutine.
+// ringReader reads the buffers of several streams from one goroutine.
 //
 // Programs submit without waking anyone: a wake-up for each event costs the
 // traced program several times the event itself. So the reader looks at the
@@ -79,7 +79,7 @@ func newRingReader(sources []source) (_ *ringReader, err error) {
 	for _, s := range sources {
 		ring, err := s.open()
 		if err != nil {
-			return nil, fmt.Errorf("reading ring buffer %s: %w", s.m, err)
+			return nil, fmt.Errorf("reading buffer %s: %w", s.m, err)
 		}
 		r.rings = append(r.rings, ring)
 		for _, fd := range ring.descriptors() {
@@ -127,7 +127,7 @@ func (r *ringReader) pass(stop func() bool, fn func(stream int, raw []byte)) (n 
 		taken, state, err := ring.pass(stop, i, fn)
 		n += taken
 		if err != nil {
-			return n, ringEmpty, fmt.Errorf("reading ring buffer %d: %w", i, err)
+			return n, ringEmpty, fmt.Errorf("reading buffer %d: %w", i, err)
 		}
 		if state == ringRecord || left == ringEmpty {
 			left = state
@@ -141,26 +141,6 @@ func (r *ringReader) finish() {
 	for _, ring := range r.rings {
 		ring.finish()
 	}
-}
-
-func (r *mappedRing) descriptors() []int { return []int{r.fd} }
-
-func (r *mappedRing) finish() {}
-
-// pass is a turn of one ring.
-func (r *mappedRing) pass(stop func() bool, stream int, fn func(stream int, raw []byte)) (n uint64, left ringState, err error) {
-	defer r.free()
-	for ; n < turn; n++ {
-		if stop() {
-			return n, ringEmpty, nil
-		}
-		raw, state, err := r.next()
-		if state != ringRecord {
-			return n, state, err
-		}
-		fn(stream, raw)
-	}
-	return n, ringRecord, nil
 }
 
 func (r *ringReader) close() error {
